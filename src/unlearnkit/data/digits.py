@@ -1,0 +1,37 @@
+"""`digits`: scikit-learn's bundled 8x8 handwritten digits, the offline default (1,797 images, 10 classes)."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from unlearnkit.data.images import ImageData, ImageSet
+
+
+def load_digits() -> ImageData:
+    """Return the digits, every fifth image of a class held back as test data.
+
+    Images are (1, 8, 8) uint8 (the source's 0..16 scaled to 0..255). Source: scikit-learn `load_digits`, the test
+    half of E. Alpaydin and C. Kaynak, "Optical Recognition of Handwritten Digits", UCI, 1998.
+    """
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    bunch = sklearn_digits()
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    pixels = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
+    is_test = torch.zeros(len(labels), dtype=torch.bool)
+    for class_id in range(10):
+        is_test[torch.nonzero(labels == class_id).flatten()[4::5]] = True
+
+    def image_set(mask: torch.Tensor) -> ImageSet:
+        stored = pixels[mask]
+        return ImageSet(labels[mask], lambda _row: (1, 8, 8), lambda rows, _shape: stored[torch.tensor(rows)])
+
+    return ImageData(
+        source="digits",
+        classes=tuple(str(k) for k in range(10)),
+        train=image_set(~is_test),
+        test=image_set(is_test),
+        mean=(0.3,),
+        std=(0.4,),
+    )

@@ -1,0 +1,151 @@
+"""DataView: hands out only the parts that were declared, and counts every sample that is read.
+
+Shapes: n samples, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from unlearnkit.data.images import ImageData
+from unlearnkit.errors import AccessError
+from unlearnkit.split import Part, Side, Split
+
+Reader = Literal["method", "audit"]
+
+
+class Samples(Protocol):
+    """Labelled images that can be asked for by position."""
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64 on the CPU."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def images(self, positions: Tensor) -> Tensor:
+        """Normalised images (m, C, H, W) at `positions`, on the run's device."""
+        ...
+
+
+class AccessLog:
+    """Which rows each reader has read; a row counts once, however often it is read."""
+
+    def __init__(self, data: ImageData) -> None:
+        self._data = data
+        sides: tuple[Side, ...] = ("train", "test")
+        self._read = {
+            (reader, side): torch.zeros(len(data.set(side)), dtype=torch.bool)
+            for reader in ("method", "audit")
+            for side in sides
+        }
+
+    def mark(self, reader: Reader, side: Side, rows: Tensor) -> None:
+        """Record that `reader` read `rows`."""
+        self._read[reader, side][rows] = True
+
+    def forget_samples_read(self, split: Split) -> int:
+        """Distinct samples of the classes to forget that the method read."""
+        parts = (Part.FORGET_TRAIN, Part.FORGET_TEST)
+        return sum(int(self._read["method", part.side][split[part]].sum()) for part in parts)
+
+    def summary(self, split: Split) -> dict[str, object]:
+        """Counts for `access.json`: per part and class the samples present, read by method and audit, decoded.
+
+        `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests.
+        """
+        groups: dict[str, tuple[Side, Tensor]] = {part.value: (part.side, split[part]) for part in Part}
+        groups |= {f"excluded_{side}": (side, rows) for side, rows in split.excluded.items()}
+        parts: dict[str, dict[str, dict[str, int]]] = {}
+        for name, (side, rows) in groups.items():
+            labels = self._data.labels(side)[rows]
+            masks = {
+                "read_by_method": self._read["method", side][rows],
+                "read_by_audit": self._read["audit", side][rows],
+                "decoded": self._data.set(side).decoded[rows],
+            }
+            parts[name] = {
+                self._data.classes[k]: {"samples": int((labels == k).sum())}
+                | {key: int(mask[labels == k].sum()) for key, mask in masks.items()}
+                for k in labels.unique().tolist()
+            }
+        forgotten = [c for name in parts for c in parts[name].values() if not name.startswith("retain")]
+        return {
+            "parts": parts,
+            "forget_samples_read": sum(c["read_by_method"] for c in forgotten),
+            "forget_samples_read_by_audit": sum(c["read_by_audit"] for c in forgotten),
+            "forget_samples_decoded": sum(c["decoded"] for c in forgotten),
+        }
+
+
+class PartSamples:
+    """The samples of one part (or a subset of it); reading images is counted, reading labels is not."""
+
+    def __init__(self, view: DataView, part: Part, rows: Tensor) -> None:
+        self._view, self._part, self._rows = view, part, rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @property
+    def labels(self) -> Tensor:
+        """(n,) int64 on the CPU."""
+        return self._view.data.labels(self._part.side)[self._rows]
+
+    def subset(self, positions: Tensor) -> PartSamples:
+        """Return the samples at `positions`."""
+        return PartSamples(self._view, self._part, self._rows[positions])
+
+    def images(self, positions: Tensor) -> Tensor:
+        """Normalised float32 images (m, C, H, W) on the run's device; the read is counted."""
+        return self._view.data.normalise(self.pixels(positions))
+
+    def pixels(self, positions: Tensor) -> Tensor:
+        """Stored uint8 images (m, C, H, W) on the run's device; the read is counted."""
+        rows = self._rows[positions.cpu()]
+        self._view.log.mark(self._view.reader, self._part.side, rows)
+        return self._view.data.set(self._part.side).images(rows, self._view.device)
+
+
+class DataView:
+    """A reader's window on the data.
+
+    Args:
+        data: the whole data set.
+        split: the parts.
+        parts: the parts that may be read.
+        reader: whose reads these are.
+        log: where they are counted.
+        device: where images are delivered.
+    """
+
+    def __init__(
+        self,
+        data: ImageData,
+        split: Split,
+        parts: frozenset[Part],
+        *,
+        reader: Reader,
+        log: AccessLog,
+        device: torch.device,
+    ) -> None:
+        self.data, self.split, self.parts = data, split, parts
+        self.reader, self.log, self.device = reader, log, device
+
+    def part(self, part: Part) -> PartSamples:
+        """Return the samples of a declared part.
+
+        Raises:
+            AccessError: the part was not declared.
+        """
+        if part not in self.parts:
+            allowed = ", ".join(sorted(self.parts)) or "no data at all"
+            raise AccessError(
+                f"Expected a read of {allowed} by the {self.reader}, but it asked for {part.value}; "
+                "a method declares what it reads in `needs`."
+            )
+        return PartSamples(self, part, self.split[part])

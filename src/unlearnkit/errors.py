@@ -1,0 +1,48 @@
+"""The named errors: each message says what was expected, what came, and what to do.
+
+`exit_code` is what the command line exits with: 2 when the request was wrong, 1 when the work failed.
+"""
+
+
+class UnlearnkitError(Exception):
+    """Base of every error that unlearnkit raises on purpose."""
+
+    exit_code = 1
+
+
+class InputError(UnlearnkitError):
+    """Something the caller gave cannot be used; nothing has been written."""
+
+    exit_code = 2
+
+
+class RequestError(InputError):
+    """The forget request names classes that cannot be forgotten."""
+
+
+class ConfigError(InputError):
+    """A setting is out of its range or does not fit the data."""
+
+
+class DataError(InputError):
+    """A data source is missing, empty or corrupt."""
+
+
+class ModelError(InputError):
+    """A model cannot be built, or does not fit the data or the task."""
+
+
+class WeightsError(InputError):
+    """A weights file cannot be read or does not fit the model."""
+
+
+class OutputError(InputError):
+    """An output folder cannot be written, or a run folder cannot be read."""
+
+
+class AccessError(UnlearnkitError):
+    """A method asked for data outside the parts it declared in `needs`."""
+
+
+class NonFiniteLossError(UnlearnkitError):
+    """A loss or a weight became NaN or infinite; the run was stopped and nothing was written."""

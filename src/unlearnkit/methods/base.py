@@ -1,0 +1,157 @@
+"""Method, Context and unlearn(): the harness that runs a method, guards its reads, and measures its cost.
+
+A method's author writes `run` and nothing else. The harness owns the copy of the model, the device, randomness,
+timing and access counting; the caller's model is never changed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from unlearnkit.data.images import ImageData
+from unlearnkit.data.view import AccessLog, DataView
+from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.models import check_model
+from unlearnkit.request import ForgetRequest, ResolvedRequest
+from unlearnkit.runlog import Progress, RunLog, Silent
+from unlearnkit.runtime import Runtime, isolated_randomness
+from unlearnkit.split import Part, Split, split_for
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a method may use.
+
+    Args:
+        view: the declared parts of the data.
+        request: ids to forget, ids forgotten earlier, the class list.
+        shape: (C, H, W) of the images.
+        factory: builds a freshly initialised model of the same architecture, or None where that is unknown.
+        generator: CPU generator; every draw of the method comes from it.
+        runtime: device and precision.
+        log: stages, losses, notes and progress.
+    """
+
+    view: DataView
+    request: ResolvedRequest
+    shape: tuple[int, int, int]
+    factory: Callable[[], nn.Module] | None
+    generator: torch.Generator
+    runtime: Runtime
+    log: RunLog
+
+
+class Method(Protocol):
+    """An unlearning method: a frozen configuration with `needs` and `run`."""
+
+    @property
+    def needs(self) -> frozenset[Part]:
+        """The parts that `run` reads; a read of any other part raises AccessError."""
+        ...
+
+    def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+        """Return the unlearned model; `model` is a private copy on the run's device and may be changed."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlearned:
+    """The result of a run.
+
+    Args:
+        model: the unlearned model, on the CPU, in eval mode, with the original's `requires_grad` flags.
+        split: the parts that were used.
+        access: who read what; the audit goes on counting in it.
+        cost: `cost.json`.
+        history: losses per stage.
+        notes: what the method has to say about its run, for the report.
+    """
+
+    model: nn.Module
+    split: Split
+    access: AccessLog
+    cost: dict[str, Any]
+    history: dict[str, list[float]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def unlearn(
+    model: nn.Module,
+    method: Method,
+    data: ImageData,
+    request: ForgetRequest,
+    *,
+    seed: int,
+    runtime: Runtime | None = None,
+    factory: Callable[[], nn.Module] | None = None,
+    progress: Progress | None = None,
+) -> Unlearned:
+    """Make a copy of `model` forget, and return it with its cost and its access counts.
+
+    The same seed on the same device gives the same weights. The global random state is as before afterwards.
+
+    Args:
+        model: the trained classifier, output (n, K) logits or an object with `.logits`; it is not changed.
+        method: for example `UNSIR()`.
+        data: images and labels under the model's class list.
+        request: the classes to forget, and those forgotten earlier.
+        seed: seed of every random draw, from 0 to 2**31 - 1.
+        runtime: device and precision; default: the best device, fp32.
+        factory: builds a fresh model of the same architecture, for methods that need one.
+        progress: where progress is shown; default: nowhere.
+
+    Raises:
+        RequestError, ConfigError, DataError, ModelError: the input cannot be used.
+        AccessError: the method read a part outside its `needs`.
+        NonFiniteLossError: a loss or a weight became NaN or infinite.
+    """
+    runtime = runtime or Runtime()
+    split = split_for(request, data)
+    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    check_model(model, classes=len(data.classes), shape=data.shape)
+    access = AccessLog(data)
+    view = DataView(data, split, method.needs, reader="method", log=access, device=runtime.device)
+    log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds)
+    meter = log.meter
+
+    def metered_factory() -> nn.Module:
+        assert factory is not None
+        return meter.attach(factory().to(runtime.device))
+
+    with isolated_randomness(seed, runtime.device) as generator:
+        working = meter.attach(copy.deepcopy(model).to(runtime.device))
+        ctx = Context(
+            view=view,
+            request=split.request,
+            shape=data.shape,
+            factory=metered_factory if factory is not None else None,
+            generator=generator,
+            runtime=runtime,
+            log=log,
+        )
+        result = method.run(working, ctx)
+    meter.detach(result)
+    for name, value in result.state_dict().items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise NonFiniteLossError(
+                f"The weights of {name!r} became NaN or infinite; the run was stopped and nothing was written. "
+                "Lower the learning rates."
+            )
+    trainable = {name: p.requires_grad for name, p in model.named_parameters()}
+    for name, parameter in result.named_parameters():
+        parameter.requires_grad_(trainable.get(name, True))
+        parameter.grad = None
+    return Unlearned(
+        model=result.cpu().eval(),
+        split=split,
+        access=access,
+        cost=log.cost(),
+        history=log.history,
+        notes=log.notes,
+    )

@@ -1,0 +1,58 @@
+"""The built-in networks: a small CNN for tiny images, and the All-CNN."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+def _block(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class SmallCNN(nn.Module):
+    """Three 3x3 convolutions with BatchNorm, global average pooling, a linear head; for images of 8 pixels and up."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1, width: int = 32) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_block(in_channels, width),
+            *_block(width, 2 * width, stride=2),
+            *_block(2 * width, 2 * width),
+        )
+        self.head = nn.Linear(2 * width, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, C, H, W) -> logits (n, K)."""
+        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
+        return logits
+
+
+class AllCNN(nn.Module):
+    """All-CNN-C: nine convolutions, no pooling but the last average; about 1.4 M parameters.
+
+    Source: Springenberg, Dosovitskiy, Brox, Riedmiller, "Striving for Simplicity", ICLR 2015 workshop
+    (arXiv 1412.6806), Table 1. BatchNorm after every convolution instead of the paper's dropout.
+    """
+
+    def __init__(self, num_classes: int, in_channels: int = 3) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *_block(in_channels, 96),
+            *_block(96, 96),
+            *_block(96, 96, stride=2),
+            *_block(96, 192),
+            *_block(192, 192),
+            *_block(192, 192, stride=2),
+            *_block(192, 192),
+            *_block(192, 192, kernel=1),
+        )
+        self.head = nn.Linear(192, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images (n, C, H, W) -> logits (n, K). The 1x1 classifier commutes with the average, so it is a Linear."""
+        logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
+        return logits

@@ -1,0 +1,168 @@
+"""Run folders: the only module that writes artefacts, always atomically, with a manifest of hashes.
+
+A folder is built beside its final place and renamed into it, so a reader never sees half of one. A file added
+later (the audit, the report) replaces its predecessor in one rename, and the manifest follows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import tempfile
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.errors import OutputError
+
+MANIFEST = "manifest.json"
+Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
+
+
+def check_output(out: Path, *, overwrite: bool) -> None:
+    """Refuse an output folder that cannot or must not be written, before any work is done.
+
+    Raises:
+        OutputError: it exists (without `overwrite`), is no run folder (with it), or its parent is not writable.
+    """
+    if out.exists() or out.is_symlink():
+        if not overwrite:
+            raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
+        if out.is_symlink() or not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file()):
+            raise OutputError(
+                f"Expected an earlier run folder to overwrite, but {out} is something else (it has no {MANIFEST}); "
+                "choose another folder, or move that one away yourself."
+            )
+    parent = out.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    try:
+        with tempfile.TemporaryDirectory(prefix=".unlearnkit-", dir=parent):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"Expected to be able to write {out}, but {parent} refuses it ({error.strerror or error}); "
+            "choose a folder that you may write to."
+        ) from error
+
+
+def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Mapping[str, Any]) -> None:
+    """Write a whole run folder in one rename; an earlier one is replaced only when the new one is complete.
+
+    Args:
+        out: the folder.
+        artefacts: file name -> content (JSON for a mapping).
+        overwrite: whether an earlier run folder may be replaced.
+        manifest: what `manifest.json` says besides hashes and versions.
+
+    Raises:
+        OutputError: the folder cannot be written.
+    """
+    check_output(out, overwrite=overwrite)
+    out = out.absolute()
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    except OSError as error:
+        raise OutputError(f"Expected to be able to write {out}, but got: {error.strerror or error}.") from error
+    try:
+        staging.chmod(0o755)
+        hashes = {name: _write(staging / name, content) for name, content in artefacts.items()}
+        record = {
+            **manifest,
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": versions(),
+            "artefacts": hashes,
+        }
+        _write(staging / MANIFEST, record)
+        if out.exists():
+            retired = staging.with_name(staging.name + "-old")
+            out.rename(retired)
+            try:
+                staging.rename(out)
+            except OSError:
+                retired.rename(out)
+                raise
+            shutil.rmtree(retired)
+        else:
+            staging.rename(out)
+    except OSError as error:
+        raise OutputError(f"Expected to be able to write {out}, but got: {error.strerror or error}.") from error
+    finally:
+        if staging.exists():
+            shutil.rmtree(staging)
+
+
+def add_to_run(folder: Path, artefacts: Artefacts) -> None:
+    """Add or replace files of a run folder, each in one rename, and bring its manifest up to date.
+
+    Raises:
+        OutputError: the folder is no run folder or cannot be written.
+    """
+    manifest = read_json(folder, MANIFEST)
+    try:
+        for name, content in artefacts.items():
+            manifest["artefacts"][name] = _replace(folder / name, content)
+        _replace(folder / MANIFEST, manifest)
+    except OSError as error:
+        raise OutputError(f"Expected to be able to write {folder}, but got: {error.strerror or error}.") from error
+
+
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """Read one JSON artefact of a run folder.
+
+    Raises:
+        OutputError: the folder or the file is missing or damaged.
+    """
+    path = folder / name
+    if not path.is_file():
+        raise OutputError(f"Expected {name} in the run folder {folder}, but there is none; name a folder made by unlearnkit.")
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise OutputError(f"Expected JSON in {path}, but it is damaged ({error}); run the step that made it again.") from error
+    if not isinstance(content, dict):
+        raise OutputError(f"Expected a JSON object in {path}, but got a {type(content).__name__}; make it again.")
+    return content
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in ("unlearnkit", "torch", "torchvision", "numpy", "safetensors"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            found[name] = "not installed as a package"
+    return found
+
+
+def _encode(content: bytes | str | Mapping[str, Any]) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    text = content if isinstance(content, str) else json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode("utf-8")
+
+
+def _write(path: Path, content: bytes | str | Mapping[str, Any]) -> str:
+    data = _encode(content)
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return hashlib.sha256(data).hexdigest()
+
+
+def _replace(path: Path, content: bytes | str | Mapping[str, Any]) -> str:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        digest = _write(temporary, content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return digest

@@ -1,0 +1,211 @@
+"""RunLog: named stages of a run with their cost, loss history and progress; a non-finite loss stops the run."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.runtime import Runtime
+
+CHECK_EVERY = 16  # steps between two looks at the losses: a look waits for the device
+
+
+class Progress(Protocol):
+    """Where a run reports how far it is; `unlearnkit.progress` draws it."""
+
+    def start(self, name: str, total: int) -> None:
+        """Begin a stage of `total` steps."""
+        ...
+
+    def advance(self, detail: str = "") -> None:
+        """One step of the current stage is done."""
+        ...
+
+    def finish(self) -> None:
+        """The current stage is over."""
+        ...
+
+    def say(self, text: str) -> None:
+        """Print one line."""
+        ...
+
+
+class Silent:
+    """A Progress that shows nothing."""
+
+    def start(self, name: str, total: int) -> None: ...  # noqa: D102
+    def advance(self, detail: str = "") -> None: ...  # noqa: D102
+    def finish(self) -> None: ...  # noqa: D102
+    def say(self, text: str) -> None: ...  # noqa: D102
+
+
+@dataclass
+class Cost:
+    """What a stage cost.
+
+    `seconds` is wall time with the device synchronised, without the decoding of images and without evaluation.
+    `samples_forward` and `samples_backward` count images that went through a model in either direction.
+    `peak_memory_bytes` is the most memory the device's allocator held (CUDA) or the largest resident set of the
+    process so far (CPU).
+    """
+
+    seconds: float = 0.0
+    samples_forward: int = 0
+    samples_backward: int = 0
+    peak_memory_bytes: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.seconds + other.seconds,
+            self.samples_forward + other.samples_forward,
+            self.samples_backward + other.samples_backward,
+            max(self.peak_memory_bytes, other.peak_memory_bytes),
+        )
+
+
+class Meter:
+    """Counts the samples that pass through the models it is attached to, forward and backward.
+
+    The counting hooks stay on copies: a `copy.deepcopy` of a metered model is metered by the same Meter.
+    """
+
+    def __init__(self) -> None:
+        self.forward = 0
+        self.backward = 0
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Meter:
+        return self
+
+    def attach(self, model: nn.Module) -> nn.Module:
+        """Start counting the samples of `model`; returns the model."""
+        model.register_forward_hook(self._hook)
+        return model
+
+    def detach(self, model: nn.Module) -> None:
+        """Take this meter's hooks off `model`."""
+        hooks = model._forward_hooks
+        for key in [k for k, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
+            del hooks[key]
+
+    def _hook(self, _module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
+        logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+        if not isinstance(logits, Tensor):
+            return
+        count = len(logits)
+        self.forward += count
+        if logits.requires_grad:
+
+            def passed_back(_grad: Tensor) -> None:
+                self.backward += count
+
+            logits.register_hook(passed_back)
+
+
+class Stage:
+    """A running stage: `step` records one loss and moves the progress on."""
+
+    def __init__(self, name: str, progress: Progress) -> None:
+        self._name, self._progress = name, progress
+        self._pending: list[Tensor] = []
+        self.losses: list[float] = []
+
+    def step(self, loss: Tensor) -> None:
+        """Record the loss of one step.
+
+        Raises:
+            NonFiniteLossError: a recent loss is NaN or infinite.
+        """
+        self._pending.append(loss.detach())
+        if len(self._pending) >= CHECK_EVERY:
+            self.check()
+        self._progress.advance(f"loss {self.losses[-1]:.3f}" if self.losses else "")
+
+    def check(self) -> None:
+        """Look at the losses recorded since the last look."""
+        recent = [float(x) for x in torch.stack(self._pending).tolist()] if self._pending else []
+        self._pending.clear()
+        self.losses.extend(recent)
+        for i, value in enumerate(recent):
+            if not _finite(value):
+                step = len(self.losses) - len(recent) + i + 1
+                raise NonFiniteLossError(
+                    f"The loss of stage '{self._name}' became {value} at step {step}; the run was stopped and nothing "
+                    "was written. Lower the learning rate of that stage."
+                )
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+@dataclass
+class RunLog:
+    """Record of one run: cost and losses per stage, notes, progress.
+
+    Args:
+        runtime: its device is synchronised around every stage.
+        progress: where progress is shown.
+        decode_seconds: reads the seconds spent on decoding so far, which are no part of a stage's cost.
+    """
+
+    runtime: Runtime
+    progress: Progress = field(default_factory=Silent)
+    decode_seconds: Any = staticmethod(lambda: 0.0)
+    meter: Meter = field(default_factory=Meter)
+    stages: dict[str, Cost] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str, steps: int) -> Iterator[Stage]:
+        """Time a stage of `steps` steps; a name used again adds to the stage of that name."""
+        self._reset_peak()
+        self.runtime.synchronize()
+        stage = Stage(name, self.progress)
+        start, decoding = time.perf_counter(), self.decode_seconds()
+        forward, backward = self.meter.forward, self.meter.backward
+        self.progress.start(name, steps)
+        try:
+            yield stage
+            stage.check()
+        finally:
+            self.progress.finish()
+        self.runtime.synchronize()
+        cost = Cost(
+            time.perf_counter() - start - (self.decode_seconds() - decoding),
+            self.meter.forward - forward,
+            self.meter.backward - backward,
+            self._peak(),
+        )
+        self.stages[name] = self.stages.get(name, Cost()) + cost
+        self.history.setdefault(name, []).extend(stage.losses)
+
+    def cost(self) -> dict[str, Any]:
+        """`cost.json`: each stage and the total."""
+        return {"stages": {name: asdict(cost) for name, cost in self.stages.items()}, "total": asdict(self.total())}
+
+    def total(self) -> Cost:
+        """Sum over the stages."""
+        total = Cost()
+        for cost in self.stages.values():
+            total = total + cost
+        return total
+
+    def _reset_peak(self) -> None:
+        if self.runtime.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.runtime.device)
+
+    def _peak(self) -> int:
+        if self.runtime.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.runtime.device))
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

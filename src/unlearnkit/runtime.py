@@ -1,0 +1,96 @@
+"""Runtime: device, precision and batch size of inference, decided once and passed down."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+
+from unlearnkit.errors import ConfigError
+
+
+def _best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Where and how a run computes.
+
+    Args:
+        device: where tensors live; default: CUDA, else MPS, else the CPU.
+        precision: `fp32`, or `bf16` for automatic mixed precision.
+        eval_batch_size: images per forward pass where no gradient of the weights is needed.
+    """
+
+    device: torch.device = field(default_factory=_best_device)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    eval_batch_size: int = 500
+
+    def __post_init__(self) -> None:
+        if self.eval_batch_size < 1:
+            raise ConfigError(f"Expected a positive eval_batch_size, but got {self.eval_batch_size}.")
+
+    @classmethod
+    def named(cls, device: str | None, precision: Literal["fp32", "bf16"] = "fp32") -> Runtime:
+        """Return the runtime for a device name such as `cpu` or `cuda:1`; none means the best there is.
+
+        Raises:
+            ConfigError: torch does not know the device, or this machine does not have it.
+        """
+        if device is None:
+            return cls(precision=precision)
+        try:
+            chosen = torch.device(device)
+            torch.empty(1, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"Expected a device of this machine, but got {device!r} ({reason}); try cpu.") from error
+        return cls(device=chosen, precision=precision)
+
+    def autocast(self) -> AbstractContextManager[None]:
+        """Context in which forward passes run in the run's precision."""
+        if self.precision == "bf16":
+            return torch.autocast(self.device.type, dtype=torch.bfloat16)
+        return nullcontext()
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all its work, so that a clock reads true."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+@contextmanager
+def isolated_randomness(seed: int, device: torch.device) -> Iterator[torch.Generator]:
+    """Seed every global generator, yield a CPU Generator of the same seed, and restore all states afterwards.
+
+    Dropout and module constructors take no Generator, so the global ones must be seeded; nobody but the callers of
+    this function (the harness) does that. Convolutions are held to deterministic algorithms meanwhile.
+
+    Raises:
+        ConfigError: the seed is negative or beyond 2**31.
+    """
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}.")
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield torch.Generator().manual_seed(seed)
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

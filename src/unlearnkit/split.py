@@ -1,0 +1,127 @@
+"""Request + labels -> Split: index arrays for every part, disjoint and complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from unlearnkit.errors import ConfigError, DataError
+from unlearnkit.request import ForgetRequest, ResolvedRequest
+
+Side = Literal["train", "test"]
+
+
+class Part(StrEnum):
+    """The parts of the data that a method or a metric may ask for."""
+
+    RETAIN_TRAIN = "retain_train"
+    RETAIN_VAL = "retain_val"
+    FORGET_TRAIN = "forget_train"
+    RETAIN_TEST = "retain_test"
+    FORGET_TEST = "forget_test"
+
+    @property
+    def side(self) -> Side:
+        """The stored set that the part's rows belong to."""
+        return "test" if self.value.endswith("test") else "train"
+
+    @property
+    def forgotten(self) -> bool:
+        """Whether the part holds the classes to forget."""
+        return self.value.startswith("forget")
+
+
+class Labelled(Protocol):
+    """What a split is made from: the class list and the labels of both stored sets."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The model's class list."""
+        ...
+
+    def labels(self, side: Side) -> Tensor:
+        """Labels of one stored set, (N,) int64."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """Row indices of every part.
+
+    The five parts and `excluded` (rows of classes forgotten earlier, handed out to nobody) are disjoint, and
+    together they are all rows of both stored sets.
+    """
+
+    request: ResolvedRequest
+    rows: Mapping[Part, Tensor]
+    excluded: Mapping[Side, Tensor]
+
+    def __getitem__(self, part: Part) -> Tensor:
+        return self.rows[part]
+
+
+def split_for(request: ForgetRequest, data: Labelled, *, val_fraction: float = 0.05, seed: int = 0) -> Split:
+    """Split the data for a request.
+
+    `retain_val` is carved out of the retained training rows, class by class, at least one row of each class that
+    has two. The draw of a class depends on `seed` and on that class alone: the same rows are held out whatever
+    is forgotten, so a model trained here has never seen the validation rows of any later request.
+
+    Args:
+        request: what to forget.
+        data: class list and labels.
+        val_fraction: share of every retained class held out, in [0, 0.5].
+        seed: seed of the draw. It is no run seed: keep it the same for training and forgetting.
+
+    Raises:
+        RequestError: the request does not fit the class list.
+        ConfigError: `val_fraction` is out of range.
+        DataError: no retained training row is left.
+    """
+    if not 0 <= val_fraction <= 0.5:
+        raise ConfigError(f"Expected val_fraction from 0 to 0.5, but got {val_fraction}; 0.05 is the default.")
+    resolved = request.resolve(data.classes)
+    return split_resolved(resolved, data, val_fraction=val_fraction, seed=seed)
+
+
+def split_resolved(request: ResolvedRequest, data: Labelled, *, val_fraction: float = 0.05, seed: int = 0) -> Split:
+    """Split for a checked request; `request.forget` may be empty (training without some classes)."""
+    forget = torch.tensor(request.forget, dtype=torch.int64)
+    earlier = torch.tensor(request.already_forgotten, dtype=torch.int64)
+    rows: dict[Part, Tensor] = {}
+    excluded: dict[Side, Tensor] = {}
+    sides: tuple[Side, ...] = ("train", "test")
+    for side in sides:
+        labels = data.labels(side)
+        is_forget, is_earlier = torch.isin(labels, forget), torch.isin(labels, earlier)
+        excluded[side] = torch.nonzero(is_earlier).flatten()
+        rows[Part(f"forget_{side}")] = torch.nonzero(is_forget).flatten()
+        rows[Part(f"retain_{side}")] = torch.nonzero(~is_forget & ~is_earlier).flatten()
+    retained = rows[Part.RETAIN_TRAIN]
+    if len(retained) == 0:
+        raise DataError(
+            "Expected training samples of the retained classes, but the data has none; "
+            "give data that still holds the classes to keep."
+        )
+    held_out = _held_out(retained, data.labels("train"), val_fraction, seed)
+    rows[Part.RETAIN_VAL] = retained[held_out]
+    rows[Part.RETAIN_TRAIN] = retained[~held_out]
+    return Split(request=request, rows=rows, excluded=excluded)
+
+
+def _held_out(rows: Tensor, labels: Tensor, fraction: float, seed: int) -> Tensor:
+    """Mark the validation rows among `rows`, class by class."""
+    mark = torch.zeros(len(rows), dtype=torch.bool)
+    for class_id in labels[rows].unique().tolist():
+        positions = torch.nonzero(labels[rows] == class_id).flatten()
+        count = int(round(fraction * len(positions)))
+        if fraction > 0 and count == 0 and len(positions) > 1:
+            count = 1
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + class_id)
+        mark[positions[torch.randperm(len(positions), generator=generator)[:count]]] = True
+    return mark

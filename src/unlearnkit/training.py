@@ -1,0 +1,167 @@
+"""The only training loop: samples, loss and Recipe -> trained model and loss history.
+
+Shapes: n samples of a batch, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from unlearnkit.config import Config
+from unlearnkit.data.view import Samples
+from unlearnkit.errors import ModelError
+from unlearnkit.runlog import RunLog
+from unlearnkit.runtime import Runtime
+
+Augment = Literal["none", "crop_flip"]
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+class Recipe(Config):
+    """How to train: optimiser, schedule, batches, augmentation."""
+
+    epochs: int = Field(default=1, gt=0, description="passes over the samples")
+    batch_size: int = Field(default=256, gt=0, description="samples per step, at most")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="sgd has Nesterov momentum 0.9")
+    lr: float = Field(default=0.1, gt=0, description="peak learning rate")
+    weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty (decoupled for adamw)")
+    schedule: Literal["constant", "cosine", "one_cycle"] = Field(
+        default="constant", description="cosine falls to 0; one_cycle warms up linearly first"
+    )
+    warmup: float = Field(default=0.2, ge=0, lt=1, description="share of the steps that one_cycle warms up")
+    clip_value: float | None = Field(default=None, gt=0, description="gradient elements are clipped to this size")
+    augment: Augment = Field(default="none", description="crop_flip: reflected 4-pixel random crop, mirror")
+
+
+def logits_of(output: object) -> Tensor:
+    """Return the logits (n, K) of a model's output: a tensor, or an object with `.logits`.
+
+    Raises:
+        ModelError: the output is neither.
+    """
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
+        raise ModelError(f"Expected the model to return logits of shape (n, classes), but got {got}.")
+    return logits
+
+
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the model on a batch, in float32 at least."""
+    logits = logits_of(model(images))
+    return F.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels)
+
+
+def even_batches(order: Tensor, batch_size: int) -> Sequence[Tensor]:
+    """Cut `order` into ceil(n / batch_size) batches whose sizes differ by one at most.
+
+    No sample is dropped and no batch is tiny, which batch statistics would not survive.
+    """
+    return torch.tensor_split(order, max(1, math.ceil(len(order) / batch_size)))
+
+
+def rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
+    """Factor on the peak learning rate at `step` of `steps`, in (0, 1]."""
+    if schedule == "constant":
+        return 1.0
+    rising = warmup * steps if schedule == "one_cycle" else 0.0
+    if step < rising:
+        return (step + 1) / (rising + 1)
+    return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1.0, steps - rising)))
+
+
+def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
+    """Shift every image by up to `padding` pixels (reflected edges) and mirror half of them; same shape."""
+    n, _, height, width = images.shape
+    padded = F.pad(images, (padding,) * 4, mode="reflect")
+    shift_y, shift_x = torch.randint(0, 2 * padding + 1, (2, n), generator=generator)
+    flip = torch.rand(n, generator=generator) < 0.5
+    ys = shift_y[:, None] + torch.arange(height)
+    xs = shift_x[:, None] + torch.where(flip[:, None], torch.arange(width - 1, -1, -1), torch.arange(width))
+    ys, xs = ys.to(images.device), xs.to(images.device)
+    index = torch.arange(n, device=images.device)[:, None, None]
+    return padded.permute(0, 2, 3, 1)[index, ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2).contiguous()
+
+
+def make_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
+    """Build the recipe's optimiser over `parameters`."""
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+    kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
+    return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+
+
+def train(
+    model: nn.Module,
+    samples: Samples,
+    recipe: Recipe,
+    *,
+    stage: str,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+    loss: Loss = cross_entropy,
+) -> None:
+    """Train `model` in place on `samples`, reshuffled every epoch; frozen parameters stay frozen.
+
+    Args:
+        model: on the run's device; left in train mode.
+        samples: labelled images.
+        recipe: how.
+        stage: name under which cost and losses are logged.
+        generator: CPU generator of the order and the augmentation.
+        runtime: device and precision.
+        log: where cost and losses go.
+        loss: (model, images (n, C, H, W), labels (n,)) -> scalar.
+
+    Raises:
+        ModelError: the model has no trainable parameter.
+        NonFiniteLossError: a loss became NaN or infinite.
+    """
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    if not parameters:
+        raise ModelError("Expected a model with trainable parameters, but all are frozen; unfreeze some of them.")
+    optimizer = make_optimizer(parameters, recipe)
+    labels = samples.labels
+    steps_per_epoch = len(even_batches(torch.empty(len(samples)), recipe.batch_size))
+    steps = recipe.epochs * steps_per_epoch
+    model.train()
+    with log.stage(stage, steps) as progress:
+        step = 0
+        for _ in range(recipe.epochs):
+            order = torch.randperm(len(samples), generator=generator)
+            for positions in even_batches(order, recipe.batch_size):
+                for group in optimizer.param_groups:
+                    group["lr"] = recipe.lr * rate_factor(recipe.schedule, step, steps, recipe.warmup)
+                images = samples.images(positions)
+                if recipe.augment == "crop_flip":
+                    images = crop_and_flip(images, generator)
+                with runtime.autocast():
+                    value = loss(model, images, labels[positions].to(runtime.device))
+                optimizer.zero_grad(set_to_none=True)
+                value.backward()  # type: ignore[no-untyped-call]
+                if recipe.clip_value is not None:
+                    nn.utils.clip_grad_value_(parameters, recipe.clip_value)
+                optimizer.step()
+                progress.step(value)
+                step += 1
+
+
+@torch.no_grad()
+def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
+    """Logits (n, K) float32 on the CPU, in eval mode and in the samples' own order; the mode is put back."""
+    was_training = model.training
+    model.eval()
+    chunks = []
+    with runtime.autocast():
+        for positions in torch.arange(len(samples)).split(runtime.eval_batch_size):
+            chunks.append(logits_of(model(samples.images(positions))).float().cpu())
+    model.train(was_training)
+    return torch.cat(chunks) if chunks else torch.empty(0, 0)
