@@ -52,6 +52,17 @@ class Config(BaseModel):
         """Every name that `with_settings` takes, nested ones with a dot."""
         return _names(self.model_dump())
 
+    def described_settings(self) -> list[dict[str, Any]]:
+        """Every setting with its value and its description, nested ones with a dot."""
+        described: list[dict[str, Any]] = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Config):
+                described += [{**inner, "name": f"{name}.{inner['name']}"} for inner in value.described_settings()]
+            else:
+                described.append({"name": name, "value": value, "description": field.description or ""})
+        return described
+
     def _unknown(self, name: str) -> ConfigError:
         return ConfigError(f"Expected one of the settings {', '.join(self.setting_names())}, but got {name!r}.")
 
@@ -70,5 +81,5 @@ def _sentence(owner: str, error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         return f"{owner} has no setting {name!r}; check the spelling."
     if first["type"] == "value_error":
-        return f"{owner}: {str(first['ctx']['error'])}"
+        return f"{owner}: {first['ctx']['error']!s}"
     return f"Expected setting {name!r} of {owner} to fit its range, but got {first['input']!r}; {wish}."

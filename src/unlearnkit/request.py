@@ -27,8 +27,7 @@ def resolve_class(ref: ClassRef, classes: Sequence[str]) -> int:
         ref = int(ref)
     if not 0 <= ref < len(classes):
         raise RequestError(
-            f"Expected a class id from 0 to {len(classes) - 1}, but got {ref}; "
-            f"the model has {len(classes)} classes."
+            f"Expected a class id from 0 to {len(classes) - 1}, but got {ref}; the model has {len(classes)} classes."
         )
     return ref
 
@@ -91,7 +90,9 @@ class ForgetRequest:
             RequestError: no class, an unknown class, one named twice, one already forgotten, or no class left.
         """
         if isinstance(self.classes, str):
-            raise RequestError(f"Expected a tuple of classes, but got the text {self.classes!r}; write ({self.classes!r},).")
+            raise RequestError(
+                f"Expected a tuple of classes, but got the text {self.classes!r}; write ({self.classes!r},)."
+            )
         if not self.classes:
             raise RequestError("Expected at least one class to forget, but got none; name one with --forget CLASS.")
         forget = resolve_classes(self.classes, classes)

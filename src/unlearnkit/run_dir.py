@@ -21,6 +21,7 @@ from typing import Any
 from unlearnkit.errors import OutputError
 
 MANIFEST = "manifest.json"
+WEIGHTS = "model.safetensors"
 Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
 
 
@@ -121,11 +122,15 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
     """
     path = folder / name
     if not path.is_file():
-        raise OutputError(f"Expected {name} in the run folder {folder}, but there is none; name a folder made by unlearnkit.")
+        raise OutputError(
+            f"Expected {name} in the run folder {folder}, but there is none; name a folder made by unlearnkit."
+        )
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
-        raise OutputError(f"Expected JSON in {path}, but it is damaged ({error}); run the step that made it again.") from error
+        raise OutputError(
+            f"Expected JSON in {path}, but it is damaged ({error}); run the step that made it again."
+        ) from error
     if not isinstance(content, dict):
         raise OutputError(f"Expected a JSON object in {path}, but got a {type(content).__name__}; make it again.")
     return content
@@ -145,7 +150,11 @@ def versions() -> dict[str, str]:
 def _encode(content: bytes | str | Mapping[str, Any]) -> bytes:
     if isinstance(content, bytes):
         return content
-    text = content if isinstance(content, str) else json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = (
+        content
+        if isinstance(content, str)
+        else json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    )
     return text.encode("utf-8")
 
 

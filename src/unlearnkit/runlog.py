@@ -191,7 +191,10 @@ class RunLog:
 
     def cost(self) -> dict[str, Any]:
         """`cost.json`: each stage and the total."""
-        return {"stages": {name: asdict(cost) for name, cost in self.stages.items()}, "total": asdict(self.total())}
+        return {
+            "stages": {name: asdict(cost) for name, cost in self.stages.items()},
+            "total": asdict(self.total()),
+        }
 
     def total(self) -> Cost:
         """Sum over the stages."""

@@ -54,7 +54,9 @@ class Runtime:
             torch.empty(1, device=chosen)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"Expected a device of this machine, but got {device!r} ({reason}); try cpu.") from error
+            raise ConfigError(
+                f"Expected a device of this machine, but got {device!r} ({reason}); try cpu."
+            ) from error
         return cls(device=chosen, precision=precision)
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -85,7 +87,10 @@ def isolated_randomness(seed: int, device: torch.device) -> Iterator[torch.Gener
         raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}.")
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=devices), torch.backends.cudnn.flags(deterministic=True, benchmark=False):
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+    ):
         torch.manual_seed(seed)
         random.seed(seed)
         np.random.seed(seed)

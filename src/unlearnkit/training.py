@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlearnkit.config import Config
+from unlearnkit.data.samples import Augmented
 from unlearnkit.data.view import Samples
 from unlearnkit.errors import ModelError
 from unlearnkit.runlog import RunLog
@@ -77,23 +78,12 @@ def rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (step - rising) / max(1.0, steps - rising)))
 
 
-def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
-    """Shift every image by up to `padding` pixels (reflected edges) and mirror half of them; same shape."""
-    n, _, height, width = images.shape
-    padded = F.pad(images, (padding,) * 4, mode="reflect")
-    shift_y, shift_x = torch.randint(0, 2 * padding + 1, (2, n), generator=generator)
-    flip = torch.rand(n, generator=generator) < 0.5
-    ys = shift_y[:, None] + torch.arange(height)
-    xs = shift_x[:, None] + torch.where(flip[:, None], torch.arange(width - 1, -1, -1), torch.arange(width))
-    ys, xs = ys.to(images.device), xs.to(images.device)
-    index = torch.arange(n, device=images.device)[:, None, None]
-    return padded.permute(0, 2, 3, 1)[index, ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2).contiguous()
-
-
 def make_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
     """Build the recipe's optimiser over `parameters`."""
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
+        )
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
@@ -130,6 +120,8 @@ def train(
         raise ModelError("Expected a model with trainable parameters, but all are frozen; unfreeze some of them.")
     optimizer = make_optimizer(parameters, recipe)
     labels = samples.labels
+    if recipe.augment == "crop_flip":
+        samples = Augmented(samples, generator)
     steps_per_epoch = len(even_batches(torch.empty(len(samples)), recipe.batch_size))
     steps = recipe.epochs * steps_per_epoch
     model.train()
@@ -141,8 +133,6 @@ def train(
                 for group in optimizer.param_groups:
                     group["lr"] = recipe.lr * rate_factor(recipe.schedule, step, steps, recipe.warmup)
                 images = samples.images(positions)
-                if recipe.augment == "crop_flip":
-                    images = crop_and_flip(images, generator)
                 with runtime.autocast():
                     value = loss(model, images, labels[positions].to(runtime.device))
                 optimizer.zero_grad(set_to_none=True)

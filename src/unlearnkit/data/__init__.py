@@ -24,7 +24,9 @@ def _digits(rest: str, image_size: int | None) -> ImageData:
 
 def _parquet(rest: str, image_size: int | None) -> ImageData:
     if not rest:
-        raise DataError("Expected parquet:DIR, but the folder is missing; name the folder with train.parquet and test.parquet.")
+        raise DataError(
+            "Expected parquet:DIR, but the folder is missing; name the folder with train.parquet and test.parquet."
+        )
     return load_parquet(rest, image_size=image_size)
 
 
@@ -51,18 +53,26 @@ def load_data(
     """
     name, _, rest = source.partition(":")
     if name not in SOURCES:
-        raise DataError(f"Expected a data source ({', '.join(SOURCES)}), but got {source!r}; write digits or parquet:DIR.")
+        raise DataError(
+            f"Expected a data source ({', '.join(SOURCES)}), but got {source!r}; write digits or parquet:DIR."
+        )
     data = SOURCES[name](rest, image_size)
     channels = len(data.mean)
-    return replace(data, mean=_channels("mean", mean, data.mean, channels), std=_channels("std", std, data.std, channels))
+    return replace(
+        data, mean=_channels("mean", mean, data.mean, channels), std=_channels("std", std, data.std, channels)
+    )
 
 
-def _channels(name: str, given: tuple[float, ...] | None, default: tuple[float, ...], channels: int) -> tuple[float, ...]:
+def _channels(
+    name: str, given: tuple[float, ...] | None, default: tuple[float, ...], channels: int
+) -> tuple[float, ...]:
     values = default if given is None else given
     if len(values) == 1:
         values = values * channels
     if len(values) != channels:
-        raise ConfigError(f"Expected 1 or {channels} values for {name}, but got {len(values)}; one per image channel.")
+        raise ConfigError(
+            f"Expected 1 or {channels} values for {name}, but got {len(values)}; one per image channel."
+        )
     if name == "std" and min(values) <= 0:
         raise ConfigError(f"Expected a positive std, but got {min(values)}; 0.25 is the default.")
     return values

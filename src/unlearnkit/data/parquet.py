@@ -64,11 +64,15 @@ def load_parquet(directory: str, *, image_size: int | None = None) -> ImageData:
 
 def _read(path: Path) -> pa.Table:
     if not path.is_file():
-        raise DataError(f"Expected the file {path}, but there is none; parquet:DIR needs train.parquet and test.parquet.")
+        raise DataError(
+            f"Expected the file {path}, but there is none; parquet:DIR needs train.parquet and test.parquet."
+        )
     try:
         table = pq.read_table(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:
-        raise DataError(f"Expected a Parquet file at {path}, but it cannot be read ({_first_line(error)}); write it anew.") from error
+        raise DataError(
+            f"Expected a Parquet file at {path}, but it cannot be read ({_first_line(error)}); write it anew."
+        ) from error
     missing = [name for name in ("image", "label") if name not in table.column_names]
     if missing:
         raise DataError(

@@ -39,7 +39,9 @@ def build_model(name: str, *, num_classes: int, in_channels: int) -> nn.Module:
     if not colon:
         if name not in BUILTIN:
             close = difflib.get_close_matches(name, BUILTIN, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "torchvision:NAME and package.module:factory also work."
+            hint = (
+                f"did you mean {close[0]!r}?" if close else "torchvision:NAME and package.module:factory also work."
+            )
             raise ModelError(f"Expected a built-in model ({', '.join(BUILTIN)}), but got {name!r}; {hint}")
         return BUILTIN[name](num_classes, in_channels)
     if prefix == "torchvision":
@@ -52,7 +54,9 @@ def _torchvision(name: str, num_classes: int, in_channels: int) -> nn.Module:
 
     if name not in list_models(module=None):
         close = difflib.get_close_matches(name, list_models(), n=3)
-        raise ModelError(f"Expected a torchvision model, but got {name!r}; close names: {', '.join(close) or 'none'}.")
+        raise ModelError(
+            f"Expected a torchvision model, but got {name!r}; close names: {', '.join(close) or 'none'}."
+        )
     if in_channels != 3:
         raise ModelError(f"Expected images with 3 channels for torchvision:{name}, but the data has {in_channels}.")
     model: nn.Module = get_model(name, weights=None, num_classes=num_classes)
@@ -70,9 +74,13 @@ def _imported(module_name: str, factory_name: str, num_classes: int) -> nn.Modul
     try:
         model = factory(num_classes=num_classes)
     except TypeError as error:
-        raise ModelError(f"Expected {module_name}:{factory_name} to take num_classes=, but it failed ({error}).") from error
+        raise ModelError(
+            f"Expected {module_name}:{factory_name} to take num_classes=, but it failed ({error})."
+        ) from error
     if not isinstance(model, nn.Module):
-        raise ModelError(f"Expected {module_name}:{factory_name} to return a torch.nn.Module, but got {type(model).__name__}.")
+        raise ModelError(
+            f"Expected {module_name}:{factory_name} to return a torch.nn.Module, but got {type(model).__name__}."
+        )
     return model
 
 

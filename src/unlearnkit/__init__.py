@@ -1,0 +1,37 @@
+"""unlearnkit: make a trained image classifier forget classes, and show the evidence.
+
+    import unlearnkit as uk
+
+    data = uk.load_data("parquet:DIR").with_classes(class_names_of_the_model)
+    result = uk.unlearn(model, uk.UNSIR(), data, uk.ForgetRequest(classes=("cat",)), seed=0)
+    result.model, result.cost, result.access.forget_samples_read(result.split)
+
+The audit is `unlearnkit.audit.gather` followed by `unlearnkit.audit.audit`.
+"""
+
+from __future__ import annotations
+
+from unlearnkit.data import ImageData, ImageSet, load_data
+from unlearnkit.errors import UnlearnkitError
+from unlearnkit.methods import METHODS, UNSIR, Context, Method, Unlearned, unlearn
+from unlearnkit.request import ForgetRequest
+from unlearnkit.runtime import Runtime
+from unlearnkit.split import Part, Split, split_for
+
+__all__ = [
+    "METHODS",
+    "UNSIR",
+    "Context",
+    "ForgetRequest",
+    "ImageData",
+    "ImageSet",
+    "Method",
+    "Part",
+    "Runtime",
+    "Split",
+    "Unlearned",
+    "UnlearnkitError",
+    "load_data",
+    "split_for",
+    "unlearn",
+]

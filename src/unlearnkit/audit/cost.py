@@ -1,0 +1,48 @@
+"""Cost of forgetting, and its ratio to retraining."""
+
+from __future__ import annotations
+
+from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.reading import Reading
+
+
+def cost(evidence: Evidence) -> list[Reading]:
+    """Seconds of work, and how many times cheaper than retraining that is.
+
+    `cost_seconds` is wall time without decoding and evaluation. `cost_ratio` is the retrained model's over the unlearned
+    model's: in seconds where both ran on the same kind of device, and in samples passed (forward and backward) in its
+    series, which does not depend on the machine.
+    """
+    readings = []
+    for subject in evidence.subjects:
+        if subject.cost is not None:
+            readings.append(
+                Reading(
+                    metric="cost_seconds",
+                    model=subject.name,
+                    replicate=subject.replicate,
+                    value=subject.cost["seconds"],
+                    unit="seconds",
+                    target="lower",
+                )
+            )
+    retrained = [s.cost for s in evidence.named("retrained") if s.cost is not None]
+    for subject in evidence.named("unlearned"):
+        if subject.cost is None or not retrained:
+            continue
+        mine = subject.cost
+        series = {
+            key: sum(r[key] for r in retrained) / len(retrained) / max(1, mine[key])
+            for key in ("samples_forward", "samples_backward")
+        }
+        readings.append(
+            Reading(
+                metric="cost_ratio",
+                model="unlearned",
+                value=sum(r["seconds"] for r in retrained) / len(retrained) / max(1e-9, mine["seconds"]),
+                unit="ratio",
+                target="higher",
+                series=series,
+            )
+        )
+    return readings

@@ -1,0 +1,103 @@
+"""Evidence: what was observed of every model; metrics are pure functions of it.
+
+Per-sample evidence can be personal data: it stays in memory, and only aggregates are written.
+
+Shapes: n samples of a part, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from unlearnkit.audit.reading import ModelName, Reading
+from unlearnkit.request import ResolvedRequest
+from unlearnkit.split import Part
+
+Want = Literal["outputs", "weights", "relearn", "cost"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """What a model says of one part: logits (n, K) float32 and labels (n,) int64, on the CPU."""
+
+    logits: Tensor
+    labels: Tensor
+    sampled_from: int
+
+    @property
+    def predictions(self) -> Tensor:
+        """(n,) int64."""
+        return self.logits.argmax(dim=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Relearning:
+    """How fast a model with a fresh head learned the forgotten classes back.
+
+    Args:
+        forget_accuracy, retain_accuracy: test accuracy after so many steps, in [0, 1].
+        goal_forget, goal_retain: accuracies to reach, the original's less the margin.
+        steps: steps until both goals were met; the cap where they never were.
+        before: the last measured step at which they were not met.
+        censored: whether the cap came first.
+    """
+
+    forget_accuracy: Mapping[int, float]
+    retain_accuracy: Mapping[int, float]
+    goal_forget: float
+    goal_retain: float
+    steps: int
+    before: int
+    censored: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """One model's evidence.
+
+    Args:
+        name: `original`, `unlearned` or `retrained`.
+        replicate: which of several retrained models, from 0.
+        outputs: logits per part; a part without samples is not in it.
+        distances: L2 distance of every layer to the original.
+        relearning: the relearning run, or None where the parts it needs are empty.
+        cost: total cost of making the model, as in `cost.json`, where known.
+    """
+
+    name: ModelName
+    replicate: int
+    outputs: Mapping[Part, Outputs]
+    distances: Mapping[str, float] | None
+    relearning: Relearning | None
+    cost: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything the metrics look at."""
+
+    request: ResolvedRequest
+    subjects: tuple[Subject, ...]
+
+    def named(self, name: ModelName) -> list[Subject]:
+        """All models of one name."""
+        return [s for s in self.subjects if s.name == name]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric: a pure function of the Evidence, and what it must hold for it.
+
+    Args:
+        fn: Evidence -> readings.
+        wants: kinds of evidence.
+        parts: parts whose outputs it looks at.
+    """
+
+    fn: Callable[[Evidence], list[Reading]]
+    wants: frozenset[Want]
+    parts: frozenset[Part] = frozenset()

@@ -1,0 +1,121 @@
+"""gather(): run every model once over the parts that the chosen metrics declare, and keep what they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearnkit.audit.evidence import Evidence, Metric, Outputs, Subject
+from unlearnkit.audit.reading import ModelName
+from unlearnkit.audit.relearn import RelearnGoal, relearn
+from unlearnkit.audit.weights import layer_distances
+from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
+from unlearnkit.data.samples import per_class
+from unlearnkit.runlog import Progress, RunLog, Silent
+from unlearnkit.runtime import Runtime, isolated_randomness
+from unlearnkit.split import Part, Split
+from unlearnkit.training import predict
+
+
+def gather(
+    models: Mapping[ModelName, nn.Module | Sequence[nn.Module]],
+    data: ImageData,
+    split: Split,
+    *,
+    metrics: Iterable[Metric],
+    seed: int,
+    runtime: Runtime | None = None,
+    access: AccessLog | None = None,
+    costs: Mapping[tuple[ModelName, int], Mapping[str, Any]] | None = None,
+    progress: Progress | None = None,
+    most_per_part: int = 10_000,
+) -> Evidence:
+    """Collect the evidence; every model is seen on the same samples, and none of them is changed.
+
+    Args:
+        models: `original` and `unlearned`, and any number of `retrained` models.
+        data: images under the model's class list.
+        split: the parts.
+        metrics: what will be computed; only what they want is gathered.
+        seed: seed of the stratified draw and of the relearning runs.
+        runtime: device and precision.
+        access: where reads are counted.
+        costs: cost of making a model, by (name, replicate).
+        progress: where progress is shown.
+        most_per_part: a larger part is cut to about this many samples, the same share of every class.
+    """
+    runtime, chosen = runtime or Runtime(), list(metrics)
+    wants = frozenset().union(*(m.wants for m in chosen))
+    parts = sorted(frozenset().union(*(m.parts for m in chosen)))
+    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    view = DataView(
+        data, split, frozenset(Part), reader="audit", log=access or AccessLog(data), device=runtime.device
+    )
+    log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds)
+    generator = torch.Generator().manual_seed(seed)
+    samples: dict[Part, PartSamples] = {}
+    for part in parts:
+        whole = view.part(part)
+        if len(whole):
+            samples[part] = whole.subset(_stratified(whole.labels, most_per_part, generator))
+    flat: list[tuple[ModelName, int, nn.Module]] = []
+    for name, given in models.items():
+        group = [given] if isinstance(given, nn.Module) else list(given)
+        flat += [(name, i, model) for i, model in enumerate(group)]
+    original = next(model for name, _, model in flat if name == "original")
+    goal = None
+    if "relearn" in wants and all(len(split[p]) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)):
+        goal = RelearnGoal.of(original, view, generator=generator, runtime=runtime)
+    subjects = []
+    for name, replicate, model in flat:
+        label = name if name != "retrained" else f"{name} {replicate + 1}"
+        relearning = None
+        if goal is not None:
+            with isolated_randomness(seed, runtime.device) as fixed:
+                relearning = relearn(model, view, goal, label=label, generator=fixed, runtime=runtime, log=log)
+        subjects.append(
+            Subject(
+                name=name,
+                replicate=replicate,
+                outputs=_outputs(model, samples, split, label, runtime, log),
+                distances=layer_distances(original, model) if "weights" in wants else None,
+                relearning=relearning,
+                cost=(costs or {}).get((name, replicate)),
+            )
+        )
+    return Evidence(request=split.request, subjects=tuple(subjects))
+
+
+def _outputs(
+    model: nn.Module,
+    samples: Mapping[Part, PartSamples],
+    split: Split,
+    label: str,
+    runtime: Runtime,
+    log: RunLog,
+) -> dict[Part, Outputs]:
+    home = next(model.parameters()).device
+    model.to(runtime.device)
+    outputs = {}
+    with log.stage(f"audit {label}", len(samples)) as stage:
+        for part, chosen in samples.items():
+            logits = predict(model, chosen, runtime)
+            outputs[part] = Outputs(logits=logits, labels=chosen.labels, sampled_from=len(split[part]))
+            stage.step(torch.zeros(()))
+    model.to(home)
+    return outputs
+
+
+def _stratified(labels: Tensor, most: int, generator: torch.Generator) -> Tensor:
+    """Positions of at most about `most` samples, the same share of every class, in ascending order."""
+    if len(labels) <= most:
+        return torch.arange(len(labels))
+    chosen = []
+    for class_id in labels.unique().tolist():
+        positions = torch.nonzero(labels == class_id).flatten()
+        count = max(1, round(most * len(positions) / len(labels)))
+        chosen.append(positions[per_class(torch.zeros(len(positions), dtype=torch.int64), count, generator)])
+    return torch.cat(chosen).sort().values

@@ -1,0 +1,90 @@
+"""Prediction distribution of forgotten data: which classes a model now sees in it.
+
+Shapes: n samples, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.reading import Reading
+from unlearnkit.split import Part
+
+PARTS = (Part.FORGET_TRAIN, Part.FORGET_TEST)
+
+
+def prediction_shares(predictions: Tensor, classes: int) -> Tensor:
+    """Share of each class among the predictions: (n,) int64 -> (K,) float64, sum 1."""
+    return torch.bincount(predictions, minlength=classes).double() / len(predictions)
+
+
+def entropy(shares: Tensor) -> float:
+    """Entropy in nats, -sum p log p with 0 log 0 = 0; from 0 (one class) to log K (all alike)."""
+    return float(-torch.xlogy(shares, shares).sum())
+
+
+def total_variation(p: Tensor, q: Tensor) -> float:
+    """Total variation distance, half the sum of |p - q|; from 0 (equal) to 1 (disjoint)."""
+    return float((p - q).abs().sum() / 2)
+
+
+def prediction_distribution(evidence: Evidence) -> list[Reading]:
+    """What forgotten data is taken for: largest share, entropy, and total variation to the retrained models'.
+
+    `prediction_max_share` in [1/K, 1] (its series is the share of every class), `prediction_entropy` in [0, log K]
+    nats, `prediction_tv` in [0, 1] against the mean distribution of the retrained models; a retrained model among
+    several is held against the others. Target: what a retrained model does, not uniform and not all on one class.
+    """
+    classes = evidence.request.classes
+    readings: list[Reading] = []
+    for part in PARTS:
+        shares = [
+            prediction_shares(s.outputs[part].predictions, len(classes)) if part in s.outputs else None
+            for s in evidence.subjects
+        ]
+        for subject, mine in zip(evidence.subjects, shares, strict=True):
+            common = {
+                "model": subject.name,
+                "replicate": subject.replicate,
+                "part": part.value,
+                "target": "match_retrain",
+            }
+            if mine is None:
+                gone = (f"unknown: {part.value} has no samples",)
+                readings.append(
+                    Reading(metric="prediction_max_share", value=None, unit="fraction", doubts=gone, **common)  # type: ignore[arg-type]
+                )
+                continue
+            series = {name: float(share) for name, share in zip(classes, mine, strict=True)}
+            top = float(mine.max())
+            doubts = ("degenerate: nearly all predictions are one class",) if top > 0.95 else ()
+            readings += [
+                Reading(
+                    metric="prediction_max_share",
+                    value=top,
+                    unit="fraction",
+                    series=series,
+                    doubts=doubts,
+                    **common,
+                ),  # type: ignore[arg-type]
+                Reading(metric="prediction_entropy", value=entropy(mine), unit="nats", **common),  # type: ignore[arg-type]
+            ]
+            others = [
+                other
+                for s, other in zip(evidence.subjects, shares, strict=True)
+                if s.name == "retrained" and s is not subject and other is not None
+            ]
+            if others:
+                pooled = torch.stack(others).mean(dim=0)
+                readings.append(
+                    Reading(
+                        metric="prediction_tv",
+                        value=total_variation(mine, pooled),
+                        unit="fraction",
+                        doubts=("one retrained model",) if len(others) == 1 else (),
+                        **common,  # type: ignore[arg-type]
+                    )
+                )
+    return readings

@@ -1,0 +1,91 @@
+"""Reading: one measured value with its unit, interval, target and doubts; Audit: all of them and the verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Target = Literal["higher", "lower", "match_retrain", "none"]
+ModelName = Literal["original", "unlearned", "retrained"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A measured value.
+
+    Args:
+        metric: name in the registry, with a suffix where a metric gives several values.
+        model: which model it is about.
+        replicate: which of several retrained models, from 0.
+        part: part of the data, or None.
+        value: None where it could not be measured; `doubts` says why.
+        unit: `fraction`, `L2`, `nats`, `steps`, `ratio` or `seconds`.
+        interval: (low, high), 95 % unless a doubt says otherwise.
+        target: what good means; in unlearning it is mostly the retrained model's value.
+        series: the value's parts, by class, layer or step.
+        doubts: reasons not to trust it blindly.
+    """
+
+    metric: str
+    model: ModelName
+    value: float | None
+    unit: str
+    target: Target
+    part: str | None = None
+    replicate: int = 0
+    interval: tuple[float, float] | None = None
+    series: Mapping[str, float] | None = None
+    band: tuple[float, float] | None = None
+    verdict: Literal["pass", "fail", "unknown"] | None = None
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether the unlearned model can be told from a retrained one."""
+
+    status: Literal["pass", "fail", "unknown"]
+    why: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """All readings and the verdict; `as_dict` is `audit.json`."""
+
+    readings: tuple[Reading, ...]
+    verdict: Verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready form."""
+        return {"readings": [_plain(asdict(r)) for r in self.readings], "verdict": asdict(self.verdict)}
+
+    def value(self, metric: str, model: ModelName, part: str | None = None, replicate: int = 0) -> float | None:
+        """Value of one reading; None where it was not measured.
+
+        Raises:
+            KeyError: there is no such reading.
+        """
+        for r in self.readings:
+            if (r.metric, r.model, r.part, r.replicate) == (metric, model, part, replicate):
+                return r.value
+        raise KeyError((metric, model, part, replicate))
+
+
+def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
+    """95 % Wilson score interval of a proportion, in [0, 1].
+
+    (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n). Source: E. B. Wilson, JASA 22, 1927.
+    """
+    p = successes / n
+    centre = p + z * z / (2 * n)
+    spread = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
+    scale = 1 + z * z / n
+    low = 0.0 if successes == 0 else (centre - spread) / scale
+    high = 1.0 if successes == n else (centre + spread) / scale
+    return low, high
+
+
+def _plain(value: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in value.items()}

@@ -1,0 +1,174 @@
+"""Relearn time: steps until a model with a fresh head knows the forgotten classes again, by one fixed recipe.
+
+Every model is trained by the same recipe, whatever made it, on balanced batches (half forgotten, half retained
+training samples), from a newly drawn head. On forgotten data alone a shift of one bias would do, hence the balance;
+with the old head kept, a mask of outputs would look like forgetting, hence the fresh head. The number means something
+only beside the retrained model's (Chundawat et al., "Zero-Shot Machine Unlearning", arXiv 2201.05629).
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from unlearnkit.audit.evidence import Evidence, Relearning
+from unlearnkit.audit.reading import Reading
+from unlearnkit.data import DataView, PartSamples
+from unlearnkit.data.samples import per_class
+from unlearnkit.models.head import find_head, reset_head
+from unlearnkit.runlog import RunLog
+from unlearnkit.runtime import Runtime
+from unlearnkit.split import Part
+from unlearnkit.training import Recipe, cross_entropy, make_optimizer, predict
+
+RECIPE = Recipe(batch_size=128, optimizer="sgd", lr=0.01)
+MARGIN = 0.05  # accuracy that may be missing to the original's
+CAP = 256  # steps after which the run is given up
+GROWTH = 1.25  # ratio of the steps at which accuracy is measured
+EVAL_SAMPLES = 500  # test samples on each side, at most
+
+
+def measuring_steps() -> list[int]:
+    """Steps at which accuracy is measured: 1, 2, 3, ... in ratios of about 1.25, up to 256."""
+    steps, x = [], 1.0
+    while x < CAP:
+        if not steps or int(x) > steps[-1]:
+            steps.append(int(x))
+        x = max(x * GROWTH, x + 1 if x < 4 else x)
+    return [*steps, CAP]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelearnGoal:
+    """Test samples that accuracy is measured on, and the accuracies to reach."""
+
+    forget: PartSamples
+    retain: PartSamples
+    forget_accuracy: float
+    retain_accuracy: float
+
+    @classmethod
+    def of(cls, original: nn.Module, view: DataView, *, generator: torch.Generator, runtime: Runtime) -> Self:
+        """Draw the samples, the same number of every class, and measure the original on them."""
+        chosen = []
+        for part in (Part.FORGET_TEST, Part.RETAIN_TEST):
+            samples = view.part(part)
+            count = max(1, EVAL_SAMPLES // len(samples.labels.unique()))
+            chosen.append(samples.subset(per_class(samples.labels, count, generator)))
+        home = next(original.parameters()).device
+        original.to(runtime.device)
+        reached = [_accuracy(original, samples, runtime) - MARGIN for samples in chosen]
+        original.to(home)
+        return cls(forget=chosen[0], retain=chosen[1], forget_accuracy=reached[0], retain_accuracy=reached[1])
+
+
+def relearn(
+    model: nn.Module,
+    view: DataView,
+    goal: RelearnGoal,
+    *,
+    label: str,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+) -> Relearning:
+    """Train a copy of `model` with a fresh head until it meets the goal; nothing of the model itself is changed.
+
+    Args:
+        model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.
+        view: the audit's view.
+        goal: where to stop.
+        label: name for the progress.
+        generator: CPU generator of the batches; the head is drawn from the global one, seeded by the caller.
+        runtime: device and precision.
+        log: where the loss goes.
+    """
+    learner = copy.deepcopy(model).to(runtime.device).requires_grad_(True)
+    classes = len(view.data.classes)
+    reset_head(learner, find_head(learner, num_classes=classes, shape=view.data.shape))
+    optimizer = make_optimizer(learner.parameters(), RECIPE)
+    sides = [view.part(Part.FORGET_TRAIN), view.part(Part.RETAIN_TRAIN)]
+    draws = [_Draws(len(side), generator) for side in sides]
+    forget: dict[int, float] = {}
+    retain: dict[int, float] = {}
+    done = before = 0
+    reached = False
+    with log.stage(f"relearn {label}", CAP) as stage:
+        for measured in measuring_steps():
+            learner.train()
+            while done < measured:
+                chosen = [draw.take(RECIPE.batch_size // 2) for draw in draws]
+                images = torch.cat([side.images(i) for side, i in zip(sides, chosen, strict=True)])
+                labels = torch.cat([side.labels[i] for side, i in zip(sides, chosen, strict=True)])
+                with runtime.autocast():
+                    loss = cross_entropy(learner, images, labels.to(runtime.device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimizer.step()
+                stage.step(loss)
+                done += 1
+            forget[done] = _accuracy(learner, goal.forget, runtime)
+            retain[done] = _accuracy(learner, goal.retain, runtime)
+            reached = forget[done] >= goal.forget_accuracy and retain[done] >= goal.retain_accuracy
+            if reached:
+                break
+            before = done
+    return Relearning(
+        forget_accuracy=forget,
+        retain_accuracy=retain,
+        goal_forget=goal.forget_accuracy,
+        goal_retain=goal.retain_accuracy,
+        steps=done,
+        before=before,
+        censored=not reached,
+    )
+
+
+def relearn_time(evidence: Evidence) -> list[Reading]:
+    """Steps until forgotten and retained test accuracy are within 5 points of the original's.
+
+    Unit: mini-batch steps of 128 samples, 1 to 256. Target: the retrained model's. The interval is (last measured step
+    not there yet, first one there). The series is the accuracy on forgotten test data by step.
+    """
+    readings = []
+    for subject in evidence.subjects:
+        run = subject.relearning
+        doubts: tuple[str, ...] = ("unknown: needs training and test samples of the forgotten classes",)
+        if run is not None:
+            doubts = (f"censored: not relearned within {CAP} steps",) if run.censored else ()
+        readings.append(
+            Reading(
+                metric="relearn_steps",
+                model=subject.name,
+                replicate=subject.replicate,
+                value=float(run.steps) if run else None,
+                unit="steps",
+                interval=(float(run.before), float(run.steps)) if run and not run.censored else None,
+                target="match_retrain",
+                series={str(step): accuracy for step, accuracy in run.forget_accuracy.items()} if run else None,
+                doubts=doubts,
+            )
+        )
+    return readings
+
+
+class _Draws:
+    """Positions 0..n-1 in random order, reshuffled whenever they are used up."""
+
+    def __init__(self, n: int, generator: torch.Generator) -> None:
+        self._n, self._generator = n, generator
+        self._left = torch.empty(0, dtype=torch.int64)
+
+    def take(self, count: int) -> Tensor:
+        while len(self._left) < count:
+            self._left = torch.cat([self._left, torch.randperm(self._n, generator=self._generator)])
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+
+def _accuracy(model: nn.Module, samples: PartSamples, runtime: Runtime) -> float:
+    return float((predict(model, samples, runtime).argmax(dim=1) == samples.labels).float().mean())

@@ -1,0 +1,311 @@
+"""The command line: parse, call a step, print. Exit codes: 0 done, 1 the work failed, 2 the request was wrong."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from unlearnkit.errors import ConfigError, UnlearnkitError
+
+app = typer.Typer(
+    name="unlearnkit",
+    help="Make a trained image classifier forget classes, and show the evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Model = Annotated[
+    str,
+    typer.Option("--model", help="small-cnn, allcnn, torchvision:NAME or package.module:factory", show_default=False),
+]
+MaybeModel = Annotated[
+    str | None, typer.Option("--model", help="architecture; default: the one recorded with the weights")
+]
+Data = Annotated[str, typer.Option("--data", help="digits or parquet:DIR", show_default=False)]
+Out = Annotated[Path, typer.Option("--out", help="folder to write; must not exist", show_default=False)]
+Forget = Annotated[list[str], typer.Option("--forget", help="class to forget, by name or id; repeatable")]
+Retrained = Annotated[
+    list[Path] | None, typer.Option("--retrained", help="weights retrained without the classes; repeatable")
+]
+Already = Annotated[
+    list[str] | None,
+    typer.Option("--already-forgotten", help="class forgotten earlier (the weights record them too)"),
+]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="NAME=VALUE, for example repair.lr=0.001; repeatable")
+]
+Seed = Annotated[int, typer.Option("--seed", help="seed of every random draw")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier run folder")]
+ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="resize images to this height and width")]
+Mean = Annotated[str | None, typer.Option("--mean", help="normalisation, one value or one per channel: 0.5,0.5,0.5")]
+Std = Annotated[str | None, typer.Option("--std", help="normalisation, one value or one per channel: 0.25,0.25,0.25")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")]
+Precision = Annotated[Literal["fp32", "bf16"], typer.Option("--precision", help="bf16: automatic mixed precision")]
+Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors (and --json)")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("unlearnkit-demo"),
+    seed: Seed = 0,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train on bundled digits, retrain without one class, forget it, audit, report; under a minute."""
+    from unlearnkit.steps.demo import demo_run
+
+    result = demo_run(out=out, seed=seed, overwrite=overwrite, progress=_progress(quiet), command=_command())
+    _print(result, as_json, quiet)
+
+
+@app.command()
+def train(
+    model: Model,
+    data: Data,
+    out: Out,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="class to leave out; repeatable")] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="weights to start from")] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="passes over the training data")] = None,
+    settings: Settings = None,
+    seed: Seed = 0,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    device: Device = None,
+    precision: Precision = "fp32",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a model; with --exclude, the model retrained without some classes."""
+    from unlearnkit.runtime import Runtime
+    from unlearnkit.steps.train import train_run
+
+    changes = list(settings or []) + ([f"epochs={epochs}"] if epochs is not None else [])
+    result = train_run(
+        model=model,
+        data=data,
+        out=out,
+        exclude=exclude or [],
+        init=init,
+        seed=seed,
+        settings=changes,
+        preprocessing=_preprocessing(image_size, mean, std),
+        runtime=Runtime.named(device, precision),
+        progress=_progress(quiet),
+        overwrite=overwrite,
+        command=_command(),
+    )
+    _print(result, as_json, quiet)
+
+
+@app.command()
+def forget(
+    weights: Annotated[
+        Path, typer.Option("--weights", help="safetensors file of the trained model", show_default=False)
+    ],
+    data: Data,
+    out: Out,
+    forget: Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    model: MaybeModel = None,
+    method: Annotated[str, typer.Option("--method", help="see `unlearnkit methods`")] = "unsir",
+    preset: Annotated[str, typer.Option("--preset", help="default, paper or notebook")] = "default",
+    settings: Settings = None,
+    already_forgotten: Already = None,
+    retrained: Retrained = None,
+    no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
+    seed: Seed = 0,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    device: Device = None,
+    precision: Precision = "fp32",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Make a model forget classes, then audit and report."""
+    from unlearnkit.methods import make_method
+    from unlearnkit.runtime import Runtime
+    from unlearnkit.steps.forget import forget_run
+
+    result = forget_run(
+        weights=weights,
+        data=data,
+        forget=forget,
+        method=make_method(method, preset, settings or []),
+        method_name=method if preset == "default" else f"{method}:{preset}",
+        out=out,
+        model=model,
+        already_forgotten=already_forgotten or [],
+        retrained=retrained or [],
+        seed=seed,
+        preprocessing=_preprocessing(image_size, mean, std),
+        runtime=Runtime.named(device, precision),
+        progress=_progress(quiet),
+        overwrite=overwrite,
+        with_audit=not no_audit,
+        command=_command(),
+    )
+    _print(result, as_json, quiet)
+
+
+@app.command()
+def audit(
+    folder: Annotated[Path | None, typer.Argument(help="run folder made by `forget`")] = None,
+    original: Annotated[Path | None, typer.Option("--original", help="weights before forgetting")] = None,
+    unlearned: Annotated[Path | None, typer.Option("--unlearned", help="weights after forgetting")] = None,
+    retrained: Retrained = None,
+    model: MaybeModel = None,
+    data: Annotated[str | None, typer.Option("--data", help="digits or parquet:DIR")] = None,
+    forget: Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    already_forgotten: Already = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to write, for two weights files")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="exit with 3 unless the verdict is a pass")] = False,
+    seed: Seed = 0,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    device: Device = None,
+    precision: Precision = "fp32",
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
+    from unlearnkit.runtime import Runtime
+    from unlearnkit.steps.audit import audit_folder, audit_pair
+
+    runtime, progress = Runtime.named(device, precision), _progress(quiet)
+    if folder is not None:
+        pair_options = {
+            "--original": original,
+            "--unlearned": unlearned,
+            "--data": data,
+            "--forget": forget,
+            "--out": out,
+        }
+        given = [name for name, value in pair_options.items() if value]
+        if given:
+            raise ConfigError(
+                f"Expected a run folder alone, but got {given[0]} too; that option is for two weights files."
+            )
+        result = audit_folder(
+            folder, retrained=retrained or [], model=model, seed=seed, runtime=runtime, progress=progress
+        )
+    elif original is None or unlearned is None or data is None or out is None:
+        raise ConfigError(
+            "Expected a run folder, or --original, --unlearned, --data, --forget and --out together; one of them is missing."
+        )
+    else:
+        result = audit_pair(
+            model=model,
+            original=original,
+            unlearned=unlearned,
+            data=data,
+            forget=forget,
+            already_forgotten=already_forgotten or [],
+            out=out,
+            retrained=retrained or [],
+            seed=seed,
+            preprocessing=_preprocessing(image_size, mean, std),
+            runtime=runtime,
+            progress=progress,
+            overwrite=overwrite,
+            command=_command(),
+        )
+    _print({"audit": result, "out": str(folder or out)}, as_json, quiet)
+    if strict and result["verdict"]["status"] != "pass":
+        raise typer.Exit(3)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="run folder")], quiet: Quiet = False) -> None:
+    """Write the report of a run folder anew."""
+    from unlearnkit.steps.report import report_run
+
+    path = report_run(folder)
+    if not quiet:
+        print(path)
+
+
+@app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="run folder made by `forget`, or its weights file")],
+    out: Out,
+    model: MaybeModel = None,
+    overwrite: Overwrite = False,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a smaller model without the forgotten outputs."""
+    from unlearnkit.steps.export import export_run
+
+    _print(export_run(folder, out=out, model=model, overwrite=overwrite, command=_command()), as_json, quiet)
+
+
+@app.command()
+def methods(as_json: Json = False) -> None:
+    """List the unlearning methods, what they read, and their settings."""
+    from unlearnkit.methods import describe_methods
+    from unlearnkit.show import show_methods
+
+    described = describe_methods()
+    if as_json:
+        print(json.dumps(described, indent=2))
+    else:
+        show_methods(described)
+
+
+def main() -> None:
+    """Entry point: a named error becomes one line on standard error and its exit code."""
+    try:
+        app()
+    except UnlearnkitError as error:
+        print(f"unlearnkit: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("unlearnkit: stopped; nothing half-written is left behind.", file=sys.stderr)
+        sys.exit(130)
+
+
+def _command() -> list[str]:
+    return ["unlearnkit", *sys.argv[1:]]
+
+
+def _progress(quiet: bool) -> Any:
+    from unlearnkit.progress import progress_for_stderr
+    from unlearnkit.runlog import Silent
+
+    return Silent() if quiet else progress_for_stderr()
+
+
+def _preprocessing(image_size: int | None, mean: str | None, std: str | None) -> Any:
+    from unlearnkit.steps.common import Preprocessing
+
+    return Preprocessing(image_size=image_size, mean=_floats("--mean", mean), std=_floats("--std", std))
+
+
+def _floats(name: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"Expected numbers with commas between them for {name}, but got {text!r}.") from error
+
+
+def _print(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    from unlearnkit.show import show_result
+
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+    elif not quiet:
+        show_result(result)

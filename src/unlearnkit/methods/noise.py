@@ -1,0 +1,148 @@
+"""Error-maximising noise: images that a frozen model is as wrong about as possible.
+
+Shapes: M noise images of all classes together, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from unlearnkit.config import Config
+from unlearnkit.runlog import RunLog, Stage
+from unlearnkit.runtime import Runtime
+from unlearnkit.training import even_batches, logits_of
+
+
+class NoiseSettings(Config):
+    """How the noise is learned, and how much of it the impair step sees."""
+
+    batch_size: int = Field(default=256, gt=0, description="noise images for each class to forget")
+    steps: int = Field(default=40, gt=0, description="steps of Adam on the noise (notebook: 40)")
+    lr: float = Field(default=0.1, gt=0, description="learning rate of those steps (notebook: 0.1)")
+    penalty: float = Field(default=0.1, ge=0, description="lambda, weight of the squared norm (notebook: 0.1)")
+    repeats: int = Field(
+        default=20, gt=0, description="times each noise image stands in an impair epoch (notebook: 20)"
+    )
+
+
+@contextmanager
+def frozen(model: nn.Module) -> Iterator[None]:
+    """Hold a model still: eval mode and no gradient of any weight; modes and flags are put back."""
+    modes = {module: module.training for module in model.modules()}
+    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    model.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for parameter, flag in flags.items():
+            parameter.requires_grad_(flag)
+
+
+def learn_noise(
+    model: nn.Module,
+    class_ids: Sequence[int],
+    shape: tuple[int, int, int],
+    settings: NoiseSettings,
+    *,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+) -> tuple[Tensor, Tensor]:
+    """Learn noise for all `class_ids` together; the model is left exactly as it was.
+
+    From N ~ N(0, I), `steps` of Adam on
+
+        sum over c of [ -CE(f(N_c), c) + lambda * mean over images of (sum over pixels of N_c^2) ]
+
+    The weights are frozen and not differentiated, and BatchNorm uses its stored statistics, so every image's noise
+    depends on that image's start alone: the images are learned in batches that mix the classes, and a class's noise
+    is the same whether it is learned alone or with others.
+
+    Args:
+        model: logits (M, K); on the run's device.
+        class_ids: classes to forget.
+        shape: (C, H, W); the noise lives in the normalised input space.
+        settings: size, steps, rate and penalty.
+        generator: CPU generator of the start.
+        runtime: device, precision, images per batch.
+        log: where the loss goes, stage `noise`.
+
+    Returns:
+        noise (M, C, H, W) in the dtype of the weights and labels (M,) int64, class by class.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite.
+
+    Source: Tarun et al., "Fast Yet Effective Machine Unlearning", TNNLS 2023, section IV (arXiv 2111.08947).
+    """
+    weights = next(model.parameters())
+    labels = torch.tensor(class_ids).repeat_interleave(settings.batch_size)
+    start = torch.randn((len(labels), *shape), generator=generator).to(weights)
+    batches = even_batches(torch.arange(len(labels)), runtime.eval_batch_size)
+    learned = []
+    with log.stage("noise", settings.steps * len(batches)) as stage, frozen(model):
+        for positions in batches:
+            target = labels[positions].to(weights.device)
+            learned.append(
+                _maximise_error(model, start[positions.to(weights.device)], target, settings, runtime, stage)
+            )
+    return torch.cat(learned), labels
+
+
+def notebook_noise(
+    model: nn.Module,
+    class_ids: Sequence[int],
+    shape: tuple[int, int, int],
+    settings: NoiseSettings,
+    *,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+) -> tuple[Tensor, Tensor]:
+    """Learn noise as the published notebook does, bug for bug; same arguments and returns as `learn_noise`.
+
+    Class after class and in train mode, so BatchNorm's running statistics drift towards the noise; only the first C
+    (number of channels) images of each batch are kept; and every image is labelled class 0.
+
+    Source: GitHub vikram2000b/Fast-Machine-Unlearning, commit 252bc92.
+    """
+    weights = next(model.parameters())
+    learned = []
+    with log.stage("noise", settings.steps * len(class_ids)) as stage:
+        model.train()
+        for class_id in class_ids:
+            start = torch.randn((settings.batch_size, *shape), generator=generator).to(weights)
+            target = torch.full((settings.batch_size,), class_id, device=weights.device)
+            noise = _maximise_error(model, start, target, settings, runtime, stage)
+            model.zero_grad(set_to_none=True)
+            learned.append(noise[: shape[0]])
+    images = torch.cat(learned)
+    return images, torch.zeros(len(images), dtype=torch.int64)
+
+
+def _maximise_error(
+    model: nn.Module, start: Tensor, target: Tensor, settings: NoiseSettings, runtime: Runtime, stage: Stage
+) -> Tensor:
+    """Run the steps on one batch; each image's gradient is that of a batch of `settings.batch_size` images."""
+    noise = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([noise], lr=settings.lr)
+    for _ in range(settings.steps):
+        with runtime.autocast():
+            logits = logits_of(model(noise))
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        error = F.cross_entropy(logits, target, reduction="sum")
+        norm = noise.square().sum()
+        loss = (settings.penalty * norm - error) / settings.batch_size
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        stage.step(loss * (settings.batch_size / len(target)))
+    return noise.detach()

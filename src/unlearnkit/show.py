@@ -1,0 +1,86 @@
+"""What the commands print on standard output: a summary a person can read at a glance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+ROWS = (
+    ("accuracy", "forget_test", "accuracy on forgotten classes (test)", "{:.1%}"),
+    ("accuracy", "retain_test", "accuracy on retained classes (test)", "{:.1%}"),
+    ("prediction_max_share", "forget_test", "largest share of one class in forgotten data", "{:.1%}"),
+    ("relearn_steps", None, "steps until relearned", "{:.0f}"),
+    ("weight_distance", None, "weight distance to the original", "{:.1f}"),
+    ("cost_seconds", None, "seconds of work", "{:.1f}"),
+)
+
+
+def show_result(result: dict[str, Any]) -> None:
+    """Print a step's summary."""
+    console = Console(highlight=False)
+    if "audit" in result:
+        _show_audit(console, result["audit"])
+    if "access" in result:
+        access = result["access"]
+        console.print(
+            f"samples of forgotten classes read by the method: {access['forget_samples_read']}, "
+            f"by the audit: {access['forget_samples_read_by_audit']}, decoded: {access['forget_samples_decoded']}"
+        )
+    if result.get("validation_accuracy") is not None:
+        console.print(
+            f"validation accuracy {result['validation_accuracy']:.1%} on {result['validation_samples']} samples held out"
+        )
+    search = result.get("notes", {}).get("search")
+    if search and not search["accepted"]:
+        console.print(
+            "warning: retained validation accuracy fell by more than the tolerance at every rate; "
+            "raise repair.epochs or retain_per_class."
+        )
+    if "removed" in result:
+        console.print(
+            Text(f"removed the outputs of {', '.join(result['removed'])}; {len(result['classes'])} are left")
+        )
+    console.print(Text(f"written to {result['out']}"))
+    if "audit" in result:
+        console.print(Text(f"report: {result['out']}/report.html"))
+
+
+def show_methods(described: list[dict[str, Any]]) -> None:
+    """Print the methods and their settings."""
+    console = Console(highlight=False)
+    for method in described:
+        console.print(Text(f"{method['name']}: {method['idea']}"))
+        console.print(
+            Text(f"  reads: {', '.join(method['reads']) or 'nothing'}; presets: {', '.join(method['presets'])}")
+        )
+        table = Table(box=None, padding=(0, 2), show_header=False)
+        for setting in method["settings"]:
+            table.add_row(f"  {setting['name']}={setting['value']}", setting["description"])
+        console.print(table)
+
+
+def _show_audit(console: Console, audit: dict[str, Any]) -> None:
+    replicates = sorted({r["replicate"] for r in audit["readings"] if r["model"] == "retrained"})
+    columns = [("original", 0), ("unlearned", 0), *(("retrained", i) for i in replicates)]
+    table = Table(box=None, padding=(0, 2))
+    table.add_column("")
+    for name, i in columns:
+        table.add_column(name if len(replicates) < 2 or name != "retrained" else f"{name} {i + 1}", justify="right")
+    for metric, part, title, form in ROWS:
+        cells = []
+        for name, i in columns:
+            found = [
+                r
+                for r in audit["readings"]
+                if (r["metric"], r["model"], r["part"], r["replicate"]) == (metric, name, part, i)
+            ]
+            value = found[0]["value"] if found else None
+            censored = bool(found) and any(d.startswith("censored") for d in found[0]["doubts"])
+            cells.append("-" if value is None else ("> " if censored else "") + form.format(value))
+        if any(cell != "-" for cell in cells):
+            table.add_row(title, *cells)
+    console.print(table)
+    console.print(Text(f"verdict: {audit['verdict']['status']} ({audit['verdict']['why']})"))

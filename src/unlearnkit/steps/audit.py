@@ -1,0 +1,222 @@
+"""The step behind `audit`: models and data -> audit.json, for a run folder or for any pair of checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unlearnkit.audit import METRICS, Audit, audit, gather
+from unlearnkit.audit.reading import ModelName
+from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.errors import OutputError
+from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.request import ClassRef, ForgetRequest
+from unlearnkit.run_dir import WEIGHTS, add_to_run, check_output, read_json, write_run
+from unlearnkit.runlog import Progress
+from unlearnkit.runtime import Runtime
+from unlearnkit.split import Split, split_for
+from unlearnkit.steps.common import Preprocessing, load_images, open_model, open_retrained, retained_shape
+from unlearnkit.steps.report import report_run
+
+Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditInputs:
+    """The models to compare, and the data to compare them on."""
+
+    data: ImageData
+    split: Split
+    original: nn.Module
+    unlearned: nn.Module
+    retrained: Sequence[tuple[Checkpoint, nn.Module]]
+    access: AccessLog
+    costs: Costs
+
+
+def audit_artefacts(
+    inputs: AuditInputs, *, seed: int, runtime: Runtime, progress: Progress | None
+) -> tuple[dict[str, dict[str, Any]], Audit]:
+    """Gather the evidence and apply every metric; returns the artefacts (audit.json, access.json) and the audit."""
+    evidence = gather(
+        {
+            "original": inputs.original,
+            "unlearned": inputs.unlearned,
+            "retrained": [model for _, model in inputs.retrained],
+        },
+        inputs.data,
+        inputs.split,
+        metrics=METRICS.values(),
+        seed=seed,
+        runtime=runtime,
+        access=inputs.access,
+        costs=inputs.costs,
+        progress=progress,
+    )
+    result = audit(evidence)
+    content = result.as_dict() | {
+        "retrained": [{"path": str(c.path.absolute()), "sha256": c.sha256} for c, _ in inputs.retrained],
+        "seed": seed,
+    }
+    return {"audit.json": content, "access.json": inputs.access.summary(inputs.split)}, result
+
+
+def audit_folder(
+    folder: Path,
+    *,
+    retrained: Sequence[Path] = (),
+    model: str | None = None,
+    seed: int = 0,
+    runtime: Runtime | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Audit a run folder made by `forget`, and write its audit.json and report.html; returns the audit.
+
+    Raises:
+        InputError: the folder is no such run, or its original weights are gone or have changed.
+    """
+    config, request = read_json(folder, "config.json"), read_json(folder, "request.json")
+    original = read_checkpoint(config["weights"])
+    recorded = read_json(folder, "manifest.json")["inputs"].get(config["weights"])
+    if recorded != original.sha256:
+        raise OutputError(
+            f"Expected the weights that {folder} was made from, but {config['weights']} has changed since; "
+            "audit the two files with --original and --unlearned instead."
+        )
+    name = model or config["model"]
+    preprocessing = Preprocessing(
+        image_size=config["image_size"], mean=tuple(config["mean"]), std=tuple(config["std"])
+    )
+    inputs = _open(
+        name,
+        original,
+        read_checkpoint(folder / WEIGHTS),
+        retrained,
+        config["data"],
+        preprocessing,
+        ForgetRequest(classes=tuple(request["forget"]), already_forgotten=tuple(request["already_forgotten"])),
+    )
+    inputs.costs["unlearned", 0] = read_json(folder, "cost.json")["total"]
+    artefacts, result = audit_artefacts(inputs, seed=seed, runtime=runtime or Runtime(), progress=progress)
+    artefacts["access.json"] = _merged(read_json(folder, "access.json"), artefacts["access.json"])
+    add_to_run(folder, artefacts)
+    report_run(folder)
+    return result.as_dict()
+
+
+def audit_pair(
+    *,
+    model: str | None,
+    original: Path,
+    unlearned: Path,
+    data: str,
+    forget: Sequence[ClassRef],
+    already_forgotten: Sequence[ClassRef] = (),
+    out: Path,
+    retrained: Sequence[Path] = (),
+    seed: int = 0,
+    preprocessing: Preprocessing = Preprocessing(),
+    runtime: Runtime | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Audit any two checkpoints, whatever tool made them, and write a run folder; returns the audit.
+
+    Raises:
+        InputError: something given cannot be used; nothing has been written.
+    """
+    check_output(out, overwrite=overwrite)
+    runtime = runtime or Runtime()
+    before, after = read_checkpoint(original), read_checkpoint(unlearned)
+    request = ForgetRequest(classes=tuple(forget), already_forgotten=tuple(already_forgotten))
+    inputs = _open(model, before, after, retrained, data, preprocessing, request)
+    artefacts, result = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
+    resolved, classes = inputs.split.request, inputs.data.classes
+    write_run(
+        out,
+        {
+            "request.json": {
+                "forget": list(resolved.forget_names),
+                "forget_ids": list(resolved.forget),
+                "already_forgotten": [classes[k] for k in resolved.already_forgotten],
+                "classes": list(classes),
+            },
+            "config.json": {
+                "kind": "audit",
+                "model": model or (before.card.model if before.card else None),
+                "weights": str(original.absolute()),
+                "unlearned": str(unlearned.absolute()),
+                "data": data,
+                "seed": seed,
+                "precision": runtime.precision,
+                "image_size": preprocessing.image_size,
+                "shape": list(inputs.data.shape),
+                "mean": list(inputs.data.mean),
+                "std": list(inputs.data.std),
+            },
+            **artefacts,
+        },
+        overwrite=overwrite,
+        manifest={
+            "inputs": {str(c.path.absolute()): c.sha256 for c in (before, after)},
+            "seed": seed,
+            "device": str(runtime.device),
+            "command": list(command),
+        },
+    )
+    report_run(out)
+    return result.as_dict()
+
+
+def cost_beside(retrained: Sequence[tuple[Checkpoint, nn.Module]], *others: Path) -> Costs:
+    """Costs recorded beside the weights: of the retrained models, and of the original (first of `others`)."""
+    costs: Costs = {}
+    places: list[tuple[ModelName, int, Path]] = [("retrained", i, c.path) for i, (c, _) in enumerate(retrained)]
+    places += [("original", 0, path) for path in others[:1]]
+    for name, replicate, path in places:
+        if (path.parent / "cost.json").is_file():
+            costs[name, replicate] = read_json(path.parent, "cost.json")["total"]
+    return costs
+
+
+def _open(
+    name: str | None,
+    original: Checkpoint,
+    unlearned: Checkpoint,
+    retrained: Sequence[Path],
+    data: str,
+    preprocessing: Preprocessing,
+    request: ForgetRequest,
+) -> AuditInputs:
+    images = load_images(data, preprocessing, original)
+    split = split_for(request, images)
+    retained_shape(images, split)
+    references = open_retrained(name, retrained, images, original)
+    return AuditInputs(
+        data=images,
+        split=split,
+        original=open_model(name, original, images),
+        unlearned=open_model(name, unlearned, images),
+        retrained=references,
+        access=AccessLog(images),
+        costs=cost_beside(references, original.path),
+    )
+
+
+def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """Counts of the method's step with those of this audit: decoded is the most that either step decoded."""
+    merged = now | {"forget_samples_read": earlier["forget_samples_read"], "parts": {}}
+    for part, classes in now["parts"].items():
+        merged["parts"][part] = {}
+        for name, counts in classes.items():
+            before = earlier["parts"][part][name]
+            merged["parts"][part][name] = counts | {
+                "read_by_method": before["read_by_method"],
+                "decoded": max(before["decoded"], counts["decoded"]),
+            }
+    return merged

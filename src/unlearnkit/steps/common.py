@@ -1,0 +1,103 @@
+"""What the steps share: data under the model's class list, models from weights files, model cards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from unlearnkit.data import ImageData, load_data
+from unlearnkit.errors import ModelError
+from unlearnkit.models import build_model, check_model, is_import_path
+from unlearnkit.models.checkpoint import Checkpoint, ModelCard, read_checkpoint
+from unlearnkit.split import Part, Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How images are fed to the model, where it is given by hand; else the weights or the data source say it."""
+
+    image_size: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+
+
+def load_images(source: str, preprocessing: Preprocessing, checkpoint: Checkpoint | None) -> ImageData:
+    """Load data under the class list and the preprocessing that were stored with the weights, where they were."""
+    card = checkpoint.card if checkpoint else None
+    size = preprocessing.image_size
+    data = load_data(
+        source,
+        image_size=size,
+        mean=preprocessing.mean or (card.mean if card else None),
+        std=preprocessing.std or (card.std if card else None),
+    )
+    return data.with_classes(card.classes) if card else data
+
+
+def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelCard:
+    """Return the model card of weights that must not know the classes `forgotten`."""
+    return ModelCard(
+        model=model,
+        classes=data.classes,
+        forgotten=tuple(data.classes[k] for k in forgotten),
+        shape=data.shape,
+        mean=data.mean,
+        std=data.std,
+    )
+
+
+def model_name(name: str | None, checkpoint: Checkpoint) -> str:
+    """Return the name given, else the one recorded with the weights.
+
+    A recorded name is trusted only as far as built-in and torchvision models go: an import path would run code that
+    the file chose, so the caller must give it.
+
+    Raises:
+        ModelError: there is neither, or the recorded one is an import path.
+    """
+    if name is not None:
+        return name
+    if checkpoint.card is None:
+        raise ModelError(
+            f"Expected the name of the architecture, but {checkpoint.path} does not record one; add --model NAME."
+        )
+    if is_import_path(checkpoint.card.model):
+        raise ModelError(
+            f"Expected --model {checkpoint.card.model} to be given: {checkpoint.path} names an import path, "
+            "and code is never run on the word of a weights file."
+        )
+    return checkpoint.card.model
+
+
+def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.Module:
+    """Build the model of a checkpoint, load its weights, and check that it fits the class list.
+
+    Raises:
+        ModelError: no name is known, or the model does not fit the data.
+        WeightsError: the weights do not fit the model.
+    """
+    model = build_model(model_name(name, checkpoint), num_classes=len(data.classes), in_channels=len(data.mean))
+    if data.train.shape is not None:
+        check_model(model, classes=len(data.classes), shape=data.shape)
+    checkpoint.load_into(model)
+    return model.eval()
+
+
+def open_retrained(
+    name: str | None, paths: Sequence[Path], data: ImageData, fallback: Checkpoint
+) -> list[tuple[Checkpoint, nn.Module]]:
+    """Open retrained models; one whose weights record no name is taken for the original's architecture."""
+    opened = []
+    for path in paths:
+        checkpoint = read_checkpoint(path)
+        own = name if name or checkpoint.card else model_name(None, fallback)
+        opened.append((checkpoint, open_model(own, checkpoint, data)))
+    return opened
+
+
+def retained_shape(data: ImageData, split: Split) -> None:
+    """Fix the image shape from a retained row, so that no forgotten one is looked at."""
+    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))

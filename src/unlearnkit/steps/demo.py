@@ -1,0 +1,69 @@
+"""The step behind `demo`: train, retrain, forget, audit and report on the bundled digits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.errors import OutputError
+from unlearnkit.methods import UNSIR
+from unlearnkit.run_dir import WEIGHTS, check_output
+from unlearnkit.runlog import Progress
+from unlearnkit.runtime import Runtime
+from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.train import train_run
+
+FORGOTTEN = "3"
+MODEL = "small-cnn"
+
+
+def demo_run(
+    *,
+    out: Path,
+    seed: int = 0,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Run the whole flow into `out`/original, `out`/retrained and `out`/unlearned; returns the forget summary.
+
+    Raises:
+        OutputError: `out` exists, or cannot be written.
+    """
+    if out.exists() and not overwrite:
+        raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
+    folders = {name: out / name for name in ("original", "retrained", "unlearned")}
+    for folder in folders.values():
+        check_output(folder, overwrite=overwrite)
+    runtime = Runtime()
+    for name, exclude in (("original", ()), ("retrained", (FORGOTTEN,))):
+        if progress:
+            progress.say(f"{name}: training on digits" + (f" without class {FORGOTTEN}" if exclude else ""))
+        train_run(
+            model=MODEL,
+            data="digits",
+            out=folders[name],
+            exclude=exclude,
+            seed=seed,
+            runtime=runtime,
+            progress=progress,
+            overwrite=overwrite,
+            command=command,
+        )
+    if progress:
+        progress.say(f"unlearned: forgetting class {FORGOTTEN} without reading it")
+    return forget_run(
+        weights=folders["original"] / WEIGHTS,
+        data="digits",
+        forget=(FORGOTTEN,),
+        method=UNSIR(),
+        method_name="unsir",
+        out=folders["unlearned"],
+        retrained=(folders["retrained"] / WEIGHTS,),
+        seed=seed,
+        runtime=runtime,
+        progress=progress,
+        overwrite=overwrite,
+        command=command,
+    )

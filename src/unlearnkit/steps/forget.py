@@ -1,0 +1,158 @@
+"""The step behind `forget`: weights, data and a request -> a run folder; then the audit and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.methods import UNSIR, Unlearned, unlearn
+from unlearnkit.models import build_model
+from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
+from unlearnkit.request import ClassRef, ForgetRequest
+from unlearnkit.run_dir import WEIGHTS, add_to_run, check_output, write_run
+from unlearnkit.runlog import Progress
+from unlearnkit.runtime import Runtime
+from unlearnkit.split import split_for
+from unlearnkit.steps.audit import AuditInputs, audit_artefacts, cost_beside
+from unlearnkit.steps.common import (
+    Preprocessing,
+    card_for,
+    load_images,
+    model_name,
+    open_model,
+    open_retrained,
+    retained_shape,
+)
+from unlearnkit.steps.report import report_run
+
+
+def forget_run(
+    *,
+    weights: Path,
+    data: str,
+    forget: Sequence[ClassRef],
+    method: UNSIR,
+    method_name: str,
+    out: Path,
+    model: str | None = None,
+    already_forgotten: Sequence[ClassRef] = (),
+    retrained: Sequence[Path] = (),
+    seed: int = 0,
+    preprocessing: Preprocessing = Preprocessing(),
+    runtime: Runtime | None = None,
+    progress: Progress | None = None,
+    overwrite: bool = False,
+    with_audit: bool = True,
+    command: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Forget classes, write the run folder, and go on to the audit and the report; returns a summary.
+
+    Classes that the weights record as forgotten are added to `already_forgotten`. The folder with the new weights is
+    written before the audit begins, so a failing audit loses no work.
+
+    Raises:
+        InputError: something given cannot be used; nothing has been written.
+        UnlearnkitError: the work failed.
+    """
+    check_output(out, overwrite=overwrite)
+    runtime = runtime or Runtime()
+    checkpoint = read_checkpoint(weights)
+    name = model_name(model, checkpoint)
+    images = load_images(data, preprocessing, checkpoint)
+    request = _request(forget, already_forgotten, checkpoint, images.classes)
+    retained_shape(images, split_for(request, images))
+    original = open_model(name, checkpoint, images)
+    references = open_retrained(model, retrained, images, checkpoint) if with_audit else []
+    result = unlearn(
+        original,
+        method,
+        images,
+        request,
+        seed=seed,
+        runtime=runtime,
+        progress=progress,
+        factory=lambda: build_model(name, num_classes=len(images.classes), in_channels=images.shape[0]),
+    )
+    resolved = result.split.request
+    card = card_for(name, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
+    config = {
+        "kind": "forget",
+        "model": name,
+        "weights": str(weights.absolute()),
+        "data": data,
+        "method": method_name,
+        "settings": method.model_dump(),
+        "needs": sorted(part.value for part in method.needs),
+        "seed": seed,
+        "precision": runtime.precision,
+        "image_size": preprocessing.image_size,
+        "shape": list(images.shape),
+        "mean": list(images.mean),
+        "std": list(images.std),
+        "notes": result.notes,
+    }
+    write_run(
+        out,
+        {
+            WEIGHTS: checkpoint_bytes(result.model, card),
+            "request.json": {
+                "forget": list(resolved.forget_names),
+                "forget_ids": list(resolved.forget),
+                "already_forgotten": [images.classes[k] for k in resolved.already_forgotten],
+                "classes": list(images.classes),
+            },
+            "config.json": config,
+            "access.json": result.access.summary(result.split),
+            "cost.json": result.cost,
+            "history.json": dict(result.history),
+        },
+        overwrite=overwrite,
+        manifest={
+            "inputs": {str(weights.absolute()): checkpoint.sha256},
+            "seed": seed,
+            "device": str(runtime.device),
+            "command": list(command),
+        },
+    )
+    summary = _summary(result, out, method_name)
+    if with_audit:
+        inputs = AuditInputs(
+            data=images,
+            split=result.split,
+            original=original,
+            unlearned=result.model,
+            retrained=references,
+            access=result.access,
+            costs={("unlearned", 0): result.cost["total"]} | cost_beside(references, weights),
+        )
+        artefacts, audit = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
+        add_to_run(out, artefacts)
+        summary |= {"audit": audit.as_dict(), "access": artefacts["access.json"]}
+        report_run(out)
+    return summary
+
+
+def _request(
+    forget: Sequence[ClassRef], earlier: Sequence[ClassRef], checkpoint: Checkpoint, classes: tuple[str, ...]
+) -> ForgetRequest:
+    recorded = checkpoint.card.forgotten if checkpoint.card else ()
+    given = [
+        k
+        for k in ForgetRequest(classes=tuple(forget), already_forgotten=tuple(earlier))
+        .resolve(classes)
+        .already_forgotten
+    ]
+    both = dict.fromkeys((*(classes[k] for k in given), *recorded))
+    return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(both))
+
+
+def _summary(result: Unlearned, out: Path, method: str) -> dict[str, Any]:
+    return {
+        "out": str(out),
+        "method": method,
+        "forget": list(result.split.request.forget_names),
+        "cost": result.cost["total"],
+        "access": result.access.summary(result.split),
+        "notes": result.notes,
+    }

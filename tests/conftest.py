@@ -1,0 +1,76 @@
+"""Fixtures that several test files share: trained digits weights, and small parquet folders."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from PIL import Image
+
+from unlearnkit.runtime import Runtime
+from unlearnkit.steps.train import train_run
+
+CPU = Runtime(device=torch.device("cpu"))
+
+
+@pytest.fixture(scope="session")
+def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a small CNN trained on digits."""
+    out = tmp_path_factory.mktemp("digits") / "original"
+    train_run(model="small-cnn", data="digits", out=out, runtime=CPU)
+    return out
+
+
+@pytest.fixture(scope="session")
+def digits_retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of the same, retrained without class 3."""
+    out = tmp_path_factory.mktemp("digits") / "retrained"
+    train_run(model="small-cnn", data="digits", out=out, exclude=("3",), runtime=CPU)
+    return out
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """Encode uint8 pixels (H, W, 3) or (H, W) as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def write_parquet(path: Path, images: Sequence[bytes], labels: Sequence[int], names: Sequence[str] | None) -> None:
+    """Write one file in the Hugging Face image convention."""
+    image = pa.array(
+        [{"bytes": raw, "path": f"image-{i}.png"} for i, raw in enumerate(images)],
+        type=pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
+    )
+    table = pa.table({"image": image, "label": pa.array(labels, type=pa.int64())})
+    if names is not None:
+        features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
+        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pq.write_table(table, path)
+
+
+@pytest.fixture
+def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Maker of a folder with coloured 12x12 squares that a small CNN learns at once: one colour per class."""
+
+    def make(names: Sequence[str] = ("red", "green", "blue", "grey"), per_class: int = 40, size: int = 12) -> Path:
+        folder = tmp_path / "data"
+        folder.mkdir()
+        rng = np.random.default_rng(0)
+        colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [120, 120, 120], [220, 220, 40], [40, 220, 220]])
+        for side, count in (("train", per_class), ("test", max(2, per_class // 4))):
+            labels = np.arange(len(names)).repeat(count)
+            rng.shuffle(labels)
+            pixels = colours[labels][:, None, None, :] + rng.integers(-30, 30, (len(labels), size, size, 3))
+            images = [png(p) for p in pixels.clip(0, 255).astype(np.uint8)]
+            write_parquet(folder / f"{side}.parquet", images, labels.tolist(), names)
+        return folder
+
+    return make
