@@ -6,23 +6,23 @@ Shapes: n samples of a batch, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
+from torch.optim.swa_utils import update_bn
 
 from unlearnkit.config import Config
 from unlearnkit.data.samples import Augmented
 from unlearnkit.data.view import Samples
 from unlearnkit.errors import ModelError
+from unlearnkit.losses import Loss, cross_entropy, logits_of
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import Runtime
 
 Augment = Literal["none", "crop_flip"]
-Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 
 class Recipe(Config):
@@ -39,25 +39,6 @@ class Recipe(Config):
     warmup: float = Field(default=0.2, ge=0, lt=1, description="share of the steps that one_cycle warms up")
     clip_value: float | None = Field(default=None, gt=0, description="gradient elements are clipped to this size")
     augment: Augment = Field(default="none", description="crop_flip: reflected 4-pixel random crop, mirror")
-
-
-def logits_of(output: object) -> Tensor:
-    """Return the logits (n, K) of a model's output: a tensor, or an object with `.logits`.
-
-    Raises:
-        ModelError: the output is neither.
-    """
-    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
-        raise ModelError(f"Expected the model to return logits of shape (n, classes), but got {got}.")
-    return logits
-
-
-def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of the model on a batch, in float32 at least."""
-    logits = logits_of(model(images))
-    return F.cross_entropy(logits if logits.dtype == torch.float64 else logits.float(), labels)
 
 
 def even_batches(order: Tensor, batch_size: int) -> Sequence[Tensor]:
@@ -146,12 +127,33 @@ def train(
 
 @torch.no_grad()
 def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
-    """Logits (n, K) float32 on the CPU, in eval mode and in the samples' own order; the mode is put back."""
+    """Logits (n, K) on the CPU, in eval mode and in the samples' own order; the mode is put back."""
     was_training = model.training
     model.eval()
     chunks = []
     with runtime.autocast():
         for positions in torch.arange(len(samples)).split(runtime.eval_batch_size):
-            chunks.append(logits_of(model(samples.images(positions))).float().cpu())
+            chunks.append(logits_of(model(samples.images(positions))).cpu())
     model.train(was_training)
     return torch.cat(chunks) if chunks else torch.empty(0, 0)
+
+
+def recalibrate_batchnorm(
+    model: nn.Module, samples: Samples, *, batch_size: int, runtime: Runtime, log: RunLog
+) -> None:
+    """Estimate BatchNorm's running statistics anew: the mean over one pass of `samples`; nothing else changes.
+
+    Source: P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization" (SWA), UAI 2018,
+    section 3.2.
+    """
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return
+    batches = even_batches(torch.arange(len(samples)), batch_size)
+    with log.stage("recalibrate", len(batches)) as stage, runtime.autocast():
+
+        def images() -> Iterable[Tensor]:
+            for positions in batches:
+                yield samples.images(positions)
+                stage.step(torch.zeros(()))
+
+        update_bn(images(), model)

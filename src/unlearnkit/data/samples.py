@@ -5,7 +5,7 @@ Shapes: n samples, C channels, H x W pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -100,15 +100,20 @@ def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 4) 
     return padded.permute(0, 2, 3, 1)[index, ys[:, :, None], xs[:, None, :]].permute(0, 3, 1, 2).contiguous()
 
 
-def per_class(labels: Tensor, count: int, generator: torch.Generator | None) -> Tensor:
+def per_class(labels: Tensor, count: int | Mapping[int, int], generator: torch.Generator | None) -> Tensor:
     """Positions of `count` samples of every class in `labels`: drawn at random, or the first ones without generator.
 
     A class with fewer samples gives all it has. The positions come class by class.
+
+    Args:
+        labels: (n,) int64.
+        count: samples per class, one number for all or one for each class id.
+        generator: CPU generator of the draw.
     """
     chosen = []
     for class_id in labels.unique().tolist():
         positions = torch.nonzero(labels == class_id).flatten()
         if generator is not None:
             positions = positions[torch.randperm(len(positions), generator=generator)]
-        chosen.append(positions[:count])
+        chosen.append(positions[: count if isinstance(count, int) else count[class_id]])
     return torch.cat(chosen)

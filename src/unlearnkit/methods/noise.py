@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from unlearnkit.config import Config
 from unlearnkit.runlog import RunLog, Stage
 from unlearnkit.runtime import Runtime
-from unlearnkit.training import even_batches, logits_of
+from unlearnkit.losses import logits_of
+from unlearnkit.training import even_batches
 
 
 class NoiseSettings(Config):
@@ -26,8 +27,11 @@ class NoiseSettings(Config):
     steps: int = Field(default=40, gt=0, description="steps of Adam on the noise (notebook: 40)")
     lr: float = Field(default=0.1, gt=0, description="learning rate of those steps (notebook: 0.1)")
     penalty: float = Field(default=0.1, ge=0, description="lambda, weight of the squared norm (notebook: 0.1)")
-    repeats: int = Field(
-        default=20, gt=0, description="times each noise image stands in an impair epoch (notebook: 20)"
+    repeats: int | None = Field(
+        default=None,
+        gt=0,
+        description="times each noise image stands in an impair epoch (notebook: 20); "
+        "none: so often that all noise is about 0.3 of the retained subset",
     )
 
 
@@ -137,7 +141,6 @@ def _maximise_error(
     for _ in range(settings.steps):
         with runtime.autocast():
             logits = logits_of(model(noise))
-        logits = logits if logits.dtype == torch.float64 else logits.float()
         error = F.cross_entropy(logits, target, reduction="sum")
         norm = noise.square().sum()
         loss = (settings.penalty * norm - error) / settings.batch_size

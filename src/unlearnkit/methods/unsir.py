@@ -29,30 +29,40 @@ Source: A. K. Tarun, V. S. Chundawat, M. Mandal, M. Kankanhalli, "Fast Yet Effec
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal, Self
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from unlearnkit.config import Config
 from unlearnkit.data.samples import Augmented, Concat, TensorSamples, per_class
 from unlearnkit.data.view import PartSamples, Samples
 from unlearnkit.errors import ConfigError
+from unlearnkit.losses import cross_entropy, distillation
 from unlearnkit.methods.base import Context
-from unlearnkit.methods.noise import NoiseSettings, frozen, learn_noise, notebook_noise
+from unlearnkit.methods.noise import NoiseSettings, learn_noise, notebook_noise
+from unlearnkit.methods.search import SearchSettings, search_rates
 from unlearnkit.split import Part
-from unlearnkit.training import Loss, Recipe, cross_entropy, logits_of, predict, train
+from unlearnkit.training import Recipe, recalibrate_batchnorm, train
+
+NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noise.repeats is not given
+IMPAIR_RATE, REPAIR_RATE = 0.1, 0.05  # of the weights' root mean square, where lr is not given
+STEPS_PER_EPOCH = 32  # over the retained subset, where batch_size is not given
 
 
 class ImpairSettings(Config):
     """The impair step."""
 
-    lr: float = Field(default=2e-3, gt=0, description="learning rate (notebook: 0.02)")
+    lr: float | None = Field(
+        default=None, gt=0, description="learning rate (notebook: 0.02); none: 0.1 of the weights' root mean square"
+    )
     epochs: int = Field(default=1, gt=0, description="epochs over noise and retained subset (paper: 1)")
-    batch_size: int = Field(default=256, gt=0, description="samples per step (notebook: 256)")
+    batch_size: int | None = Field(
+        default=None, gt=0, description="samples per step (notebook: 256); none: 1/32 of the subset, 16 to 256"
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adam", description="notebook: adam")
     schedule: Literal["constant", "cosine"] = Field(default="constant", description="notebook: constant")
 
@@ -60,20 +70,16 @@ class ImpairSettings(Config):
 class RepairSettings(Config):
     """The repair step."""
 
-    lr: float = Field(default=1e-3, gt=0, description="learning rate (notebook: 0.01)")
+    lr: float | None = Field(
+        default=None, gt=0, description="learning rate (notebook: 0.01); none: 0.05 of the weights' root mean square"
+    )
     epochs: int = Field(default=1, gt=0, description="epochs over the retained subset (paper: 1)")
-    batch_size: int = Field(default=256, gt=0, description="samples per step (notebook: 256)")
+    batch_size: int | None = Field(
+        default=None, gt=0, description="samples per step (notebook: 256); none: 1/32 of the subset, 16 to 256"
+    )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adam", description="notebook: adam")
     schedule: Literal["constant", "cosine"] = Field(default="constant", description="notebook: constant")
     distill: bool = Field(default=False, description="learn the original's outputs instead of the labels")
-
-
-class SearchSettings(Config):
-    """Lower the rates until the retained validation accuracy holds."""
-
-    attempts: int = Field(default=4, gt=0, description="impair-repair runs at most")
-    factor: float = Field(default=0.5, gt=0, lt=1, description="both rates are multiplied by this after a failure")
-    tolerance: float = Field(default=0.02, ge=0, lt=1, description="accuracy that may be lost, as a fraction")
 
 
 class UNSIR(Config):
@@ -87,6 +93,7 @@ class UNSIR(Config):
     repair: RepairSettings = RepairSettings()
     rounds: int = Field(default=1, gt=0, description="impair-repair rounds")
     augment: bool = Field(default=True, description="augment retained images where the data source does")
+    recalibrate: bool = Field(default=True, description="estimate BatchNorm statistics anew on the retained subset")
     search: SearchSettings | None = Field(default=SearchSettings(), description="none: the rates as given")
     quirks: bool = Field(default=False, description="the notebook's bugs, for comparison")
 
@@ -96,9 +103,10 @@ class UNSIR(Config):
         return cls(
             retain_per_class=1000,
             noise=NoiseSettings(batch_size=256, steps=40, lr=0.1, penalty=0.1, repeats=20),
-            impair=ImpairSettings(lr=0.02),
-            repair=RepairSettings(lr=0.01),
+            impair=ImpairSettings(lr=0.02, batch_size=256),
+            repair=RepairSettings(lr=0.01, batch_size=256),
             augment=False,
+            recalibrate=False,
             search=None,
         )
 
@@ -118,40 +126,36 @@ class UNSIR(Config):
         return frozenset({Part.RETAIN_TRAIN} | ({Part.RETAIN_VAL} if self.search else set()))
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Noise once, then impair and repair, at lower rates from the start again while the search demands it."""
+        """Noise once; then impair and repair, at lower rates from the start again while the search demands it."""
+        original = copy.deepcopy(model).eval().requires_grad_(False)
         subset = self._retained_subset(ctx)
         retained: Samples = subset
         if self.augment and ctx.view.data.augment == "crop_flip":
             retained = Augmented(subset, ctx.generator)
-        original = copy.deepcopy(model)
-        noise = self._noise(model, ctx)
-        if self.search is None:
-            return self._impair_and_repair(model, original, noise, retained, 1.0, ctx)
-        return self._search(self.search, model, original, noise, retained, ctx)
+        plan = self._plan(original, len(subset))
+        noise = self._noise(model, len(subset), ctx)
+        ctx.log.notes["plan"] = {"impair": plan.impair.model_dump(), "repair": plan.repair.model_dump()}
+
+        def attempt(factor: float) -> nn.Module:
+            candidate = copy.deepcopy(model)
+            return self._impair_and_repair(candidate, original, noise, retained, plan.scaled(factor), ctx)
+
+        return attempt(1.0) if self.search is None else search_rates(attempt, original, self.search, ctx)
 
     def _retained_subset(self, ctx: Context) -> PartSamples:
         samples = ctx.view.part(Part.RETAIN_TRAIN)
-        labels = samples.labels
-        counts = torch.bincount(labels)
-        smallest = int(counts[counts > 0].min())
-        if self.retain_per_class is not None and self.retain_per_class > smallest:
-            name = ctx.request.classes[int(torch.where(counts > 0, counts, counts.max() + 1).argmin())]
+        counts = {k: int((samples.labels == k).sum()) for k in samples.labels.unique().tolist()}
+        rarest = min(counts, key=lambda k: counts[k])
+        if self.retain_per_class is not None and self.retain_per_class > counts[rarest]:
             raise ConfigError(
-                f"Expected retain_per_class of at most {smallest}, the training samples that class {name!r} has, "
-                f"but got {self.retain_per_class}; lower it, or leave it out for a fifth of each class."
+                f"Expected retain_per_class of at most {counts[rarest]}, the training samples of class "
+                f"{ctx.request.classes[rarest]!r}, but got {self.retain_per_class}; lower it, or leave it out for a "
+                "fifth of each class."
             )
-        generator = None if self.quirks else ctx.generator
-        if self.retain_per_class is not None:
-            return samples.subset(per_class(labels, self.retain_per_class, generator))
-        chosen = [
-            torch.nonzero(labels == k).flatten()[
-                per_class(labels[labels == k], max(100, int(counts[k]) // 5), generator)
-            ]
-            for k in labels.unique().tolist()
-        ]
-        return samples.subset(torch.cat(chosen))
+        wanted = {k: self.retain_per_class or max(100, n // 5) for k, n in counts.items()}
+        return samples.subset(per_class(samples.labels, wanted, None if self.quirks else ctx.generator))
 
-    def _noise(self, model: nn.Module, ctx: Context) -> Samples | None:
+    def _noise(self, model: nn.Module, retained: int, ctx: Context) -> Samples | None:
         if self.noise is None:
             return None
         learn = notebook_noise if self.quirks else learn_noise
@@ -164,8 +168,29 @@ class UNSIR(Config):
             runtime=ctx.runtime,
             log=ctx.log,
         )
-        ctx.log.notes["noise"] = {"images": len(images), "mean_absolute_value": float(images.abs().mean())}
-        return TensorSamples(images, labels, self.noise.repeats)
+        repeats = self.noise.repeats or max(1, round(NOISE_SHARE * retained / len(images)))
+        ctx.log.notes["noise"] = {
+            "images": len(images),
+            "repeats": repeats,
+            "mean_absolute_value": float(images.abs().mean()),
+        }
+        return TensorSamples(images, labels, repeats)
+
+    def _plan(self, original: nn.Module, retained: int) -> Plan:
+        """Fill in what the configuration leaves open: rates from the weights, batch sizes from the subset."""
+        scale = weight_scale(original)
+        batch_size = min(256, max(16, retained // STEPS_PER_EPOCH))
+
+        def recipe(step: ImpairSettings | RepairSettings, rate: float) -> Recipe:
+            return Recipe(
+                epochs=step.epochs,
+                batch_size=step.batch_size or batch_size,
+                optimizer=step.optimizer,
+                lr=step.lr or rate * scale,
+                schedule=step.schedule,
+            )
+
+        return Plan(impair=recipe(self.impair, IMPAIR_RATE), repair=recipe(self.repair, REPAIR_RATE))
 
     def _impair_and_repair(
         self,
@@ -173,108 +198,49 @@ class UNSIR(Config):
         original: nn.Module,
         noise: Samples | None,
         retained: Samples,
-        factor: float,
+        plan: Plan,
         ctx: Context,
     ) -> nn.Module:
         gone = (*ctx.request.forget, *ctx.request.already_forgotten)
         mixed = Concat([noise, retained]) if noise else retained
         repair_loss = distillation(original, gone) if self.repair.distill else cross_entropy
+        tools = {"generator": ctx.generator, "runtime": ctx.runtime, "log": ctx.log}
         for _ in range(self.rounds):
-            self._train(model, mixed, "impair", self.impair, factor, cross_entropy, ctx)
-            self._train(model, retained, "repair", self.repair, factor, repair_loss, ctx)
+            train(model, mixed, plan.impair, stage="impair", loss=cross_entropy, **tools)
+            train(model, retained, plan.repair, stage="repair", loss=repair_loss, **tools)
+        if self.recalibrate:
+            recalibrate_batchnorm(
+                model, retained, batch_size=plan.repair.batch_size, runtime=ctx.runtime, log=ctx.log
+            )
         return model
 
-    def _train(
-        self,
-        model: nn.Module,
-        samples: Samples,
-        stage: str,
-        settings: ImpairSettings | RepairSettings,
-        factor: float,
-        loss: Loss,
-        ctx: Context,
-    ) -> None:
-        recipe = Recipe(
-            epochs=settings.epochs,
-            batch_size=settings.batch_size,
-            optimizer=settings.optimizer,
-            lr=settings.lr * factor,
-            schedule=settings.schedule,
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """The two recipes of a run."""
+
+    impair: Recipe
+    repair: Recipe
+
+    def scaled(self, factor: float) -> Plan:
+        """Return the plan with both rates multiplied by `factor`."""
+        impair, repair = (Recipe(**{**r.model_dump(), "lr": r.lr * factor}) for r in (self.impair, self.repair))
+        return Plan(impair=impair, repair=repair)
+
+
+def weight_scale(model: nn.Module) -> float:
+    """Root mean square of all weights with two dimensions or more: the unit in which a step of Adam is large or small.
+
+    sqrt(sum of w^2 / number of w) over weight matrices and convolution kernels; biases and normalisation are left out.
+
+    Raises:
+        ConfigError: the model has no such weight, or all are zero.
+    """
+    weights = [p.detach() for p in model.parameters() if p.dim() >= 2]
+    count = sum(w.numel() for w in weights)
+    scale = float(torch.stack([w.double().square().sum() for w in weights]).sum().div(count).sqrt()) if count else 0.0
+    if scale == 0.0:
+        raise ConfigError(
+            "Expected weights other than zero to derive learning rates from; give impair.lr and repair.lr."
         )
-        train(
-            model,
-            samples,
-            recipe,
-            stage=stage,
-            generator=ctx.generator,
-            runtime=ctx.runtime,
-            log=ctx.log,
-            loss=loss,
-        )
-
-    def _search(
-        self,
-        search: SearchSettings,
-        model: nn.Module,
-        original: nn.Module,
-        noise: Samples | None,
-        retained: Samples,
-        ctx: Context,
-    ) -> nn.Module:
-        """Accept the highest rates whose retained validation accuracy stays within the tolerance of the original's.
-
-        One standard error of the original's accuracy is granted on top, since a small validation part is noisy.
-        """
-        validation = ctx.view.part(Part.RETAIN_VAL)
-        before = self._accuracy(original, validation, ctx)
-        margin = search.tolerance + math.sqrt(before * (1 - before) / max(1, len(validation)))
-        tried: list[dict[str, float]] = []
-        best, best_accuracy = model, -1.0
-        for attempt in range(search.attempts):
-            factor = search.factor**attempt
-            candidate = copy.deepcopy(original)
-            self._impair_and_repair(candidate, original, noise, retained, factor, ctx)
-            accuracy = self._accuracy(candidate, validation, ctx)
-            tried.append(
-                {
-                    "impair_lr": self.impair.lr * factor,
-                    "repair_lr": self.repair.lr * factor,
-                    "accuracy": accuracy,
-                }
-            )
-            if accuracy > best_accuracy:
-                best, best_accuracy = candidate, accuracy
-            if accuracy >= before - margin:
-                best = candidate
-                break
-            ctx.log.progress.say(
-                f"retained validation accuracy fell from {before:.3f} to {accuracy:.3f}: lower rates"
-            )
-        ctx.log.notes["search"] = {
-            "validation_accuracy_before": before,
-            "margin": margin,
-            "attempts": tried,
-            "accepted": tried[-1]["accuracy"] >= before - margin,
-        }
-        return best
-
-    def _accuracy(self, model: nn.Module, samples: Samples, ctx: Context) -> float:
-        with ctx.log.stage("search", 1) as stage:
-            right = predict(model, samples, ctx.runtime).argmax(dim=1) == samples.labels
-            accuracy = right.float().mean() if len(samples) else torch.tensor(1.0)
-            stage.step(1 - accuracy)
-        return float(accuracy)
-
-
-def distillation(original: nn.Module, gone: tuple[int, ...]) -> Loss:
-    """Cross-entropy to the original's outputs with the logits of `gone` removed; all of the model's outputs count."""
-    teacher = original
-
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
-        with frozen(teacher), torch.no_grad():
-            target = logits_of(teacher(images)).float()
-            target[:, list(gone)] = -math.inf
-            wanted = target.softmax(dim=1)
-        return -(wanted * logits_of(model(images)).float().log_softmax(dim=1)).sum(dim=1).mean()
-
-    return loss
+    return scale

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from unlearnkit.errors import ModelError
 from unlearnkit.models.builtin import AllCNN, SmallCNN
-from unlearnkit.training import logits_of
+from unlearnkit.losses import logits_of
 
 __all__ = ["BUILTIN", "AllCNN", "SmallCNN", "build_model", "check_model", "is_import_path"]
 

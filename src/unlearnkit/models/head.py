@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.errors import ModelError
-from unlearnkit.training import logits_of
+from unlearnkit.losses import logits_of
 
 
 def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int]) -> str:

@@ -1,0 +1,59 @@
+"""Losses that the training loop takes: (model, images (n, C, H, W), labels (n,)) -> scalar.
+
+Shapes: n samples, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearnkit.errors import ModelError
+
+Loss = Callable[[nn.Module, Tensor, Tensor], Tensor]
+
+
+def logits_of(output: object) -> Tensor:
+    """Return the logits (n, K) of a model's output: a tensor, or an object with `.logits`; float32 at least.
+
+    Raises:
+        ModelError: the output is neither.
+    """
+    logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
+        raise ModelError(f"Expected the model to return logits of shape (n, classes), but got {got}.")
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of the model on a batch."""
+    return F.cross_entropy(logits_of(model(images)), labels)
+
+
+def distillation(teacher: nn.Module, gone: Sequence[int]) -> Loss:
+    """Cross-entropy to the teacher's outputs without the classes `gone`; the labels play no part.
+
+        - mean over images of sum over k of p_k log q_k,   p = softmax of the teacher's logits with `gone` at minus
+        infinity, q = softmax of all of the model's logits: the outputs of `gone` are pushed down.
+
+    Source: G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, with
+    temperature 1; the removal of classes is ours.
+
+    Args:
+        teacher: in eval mode; it is not trained.
+        gone: class ids to remove.
+    """
+
+    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
+        with torch.no_grad():
+            target = logits_of(teacher(images))
+            target[:, list(gone)] = -math.inf
+            wanted = target.softmax(dim=1)
+        return -(wanted * logits_of(model(images)).log_softmax(dim=1)).sum(dim=1).mean()
+
+    return loss

@@ -1,0 +1,176 @@
+"""One table of canonical settings that drives the contract tests: methods x models x requests, and tiny data.
+
+A new method joins by one line in `METHODS`, with its hand count of passes; nothing else is to be written for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearnkit.data import ImageData, ImageSet
+from unlearnkit.methods import UNSIR, Method
+from unlearnkit.models import SmallCNN
+from unlearnkit.runtime import Runtime
+
+CPU = Runtime(device=torch.device("cpu"))
+CLASSES = ("ant", "bee", "cat", "dog")
+PER_CLASS = 12  # training images of each class; one of them is held out for validation
+RETAIN = 4  # retained images per class in the tiny settings
+TINY = [
+    f"retain_per_class={RETAIN}",
+    "noise.batch_size=6",
+    "noise.steps=2",
+    "noise.repeats=2",
+    "impair.batch_size=8",
+    "impair.epochs=1",
+    "repair.batch_size=8",
+    "repair.epochs=1",
+    "rounds=1",
+]
+
+
+def tiny_data(
+    channels: int = 1,
+    *,
+    augment: str = "none",
+    classes: Sequence[str] = CLASSES,
+    per_class: int = PER_CLASS,
+    size: int = 8,
+    forbidden: Sequence[int] = (),
+) -> ImageData:
+    """Random images, brighter from class to class; decoding a row of a `forbidden` class fails the test."""
+
+    def image_set(count: int, seed: int) -> ImageSet:
+        generator = torch.Generator().manual_seed(seed)
+        labels = torch.arange(len(classes)).repeat_interleave(count)
+        labels = labels[torch.randperm(len(labels), generator=generator)]
+        noise = torch.randint(0, 120, (len(labels), channels, size, size), generator=generator)
+        pixels = (noise + 135 * labels[:, None, None, None] // len(classes)).to(torch.uint8)
+
+        def decode(rows: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
+            touched = set(labels[list(rows)].tolist()) & set(forbidden)
+            assert not touched, f"rows of the forbidden classes {touched} were decoded"
+            return pixels[list(rows)]
+
+        return ImageSet(labels, lambda _row: (channels, size, size), decode)
+
+    return ImageData(
+        source="tiny",
+        classes=tuple(classes),
+        train=image_set(per_class, 1),
+        test=image_set(max(1, per_class // 3), 2),
+        mean=(0.5,) * channels,
+        std=(0.25,) * channels,
+        augment=augment,
+    )
+
+
+class TinyViT(nn.Module):
+    """A Vision Transformer of one block: LayerNorm, attention and dropout, no BatchNorm."""
+
+    def __init__(self, num_classes: int, in_channels: int = 1, dim: int = 16) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(in_channels, dim, 4, stride=4)
+        self.token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.position = nn.Parameter(0.1 * torch.randn(1, 5, dim))
+        self.block = nn.TransformerEncoderLayer(
+            dim, nhead=2, dim_feedforward=24, dropout=0.2, batch_first=True, norm_first=True
+        )
+        self.norm = nn.LayerNorm(dim)
+        self.head = nn.Linear(dim, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)
+        tokens = torch.cat([self.token.expand(len(images), -1, -1), tokens], dim=1) + self.position
+        return self.head(self.norm(self.block(tokens)[:, 0]))
+
+
+def small_cnn(channels: int) -> nn.Module:
+    """A CNN with BatchNorm whose statistics are not at their start."""
+    torch.manual_seed(7)
+    model = SmallCNN(len(CLASSES), channels, width=4)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+    return model.eval()
+
+
+def tiny_vit(channels: int) -> nn.Module:
+    torch.manual_seed(7)
+    return TinyViT(len(CLASSES), channels).eval()
+
+
+Passes = dict[str, tuple[int, int]]  # stage -> samples forward, samples backward
+
+
+def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int) -> Passes:
+    """Hand count, with the numbers of TINY: 6 noise images a class, 2 steps, 2 repeats, 4 retained images a class."""
+    subset = RETAIN * (len(CLASSES) - forgotten)
+    learned = 6 * forgotten  # all of them pass in every step
+    kept = channels * forgotten if method.quirks else learned
+    passes: Passes = {"noise": (2 * learned, 2 * learned)} if method.noise else {}
+    impair = (2 * kept if method.noise else 0) + subset
+    teacher = subset if method.repair.distill else 0
+    passes["impair"] = (attempts * impair, attempts * impair)
+    passes["repair"] = (attempts * (subset + teacher), attempts * subset)
+    if method.search:
+        passes["search"] = ((1 + attempts) * (len(CLASSES) - forgotten), 0)  # one validation image a class
+    return passes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Canonical:
+    """A method with tiny settings, and how many samples each of its stages passes.
+
+    `passes` takes the method, `forgotten`, `channels` and `attempts` (of a search; 1 without) and names the stages it
+    knows; other stages must merely cost something.
+    """
+
+    method: Method
+    passes: Callable[..., Passes]
+
+
+METHODS: dict[str, Canonical] = {
+    "unsir": Canonical(method=UNSIR().with_settings(TINY), passes=unsir_passes),
+    "unsir:paper": Canonical(method=UNSIR.paper().with_settings(TINY), passes=unsir_passes),
+    "unsir:notebook": Canonical(method=UNSIR.notebook().with_settings(TINY), passes=unsir_passes),
+    "unsir:no-noise": Canonical(
+        method=UNSIR()
+        .with_settings([s for s in TINY if not s.startswith("noise.")])
+        .model_copy(update={"noise": None}),
+        passes=unsir_passes,
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A model and the images it takes."""
+
+    build: Callable[[int], nn.Module]
+    channels: int
+    augment: str = "none"
+
+    def model(self) -> nn.Module:
+        """A fresh model, the same every time."""
+        return self.build(self.channels)
+
+    def data(self, **options: Any) -> ImageData:
+        """Fresh data, none of it decoded yet."""
+        return tiny_data(self.channels, augment=self.augment, **options)
+
+
+MODELS: dict[str, Setting] = {
+    "cnn-grey": Setting(build=small_cnn, channels=1),
+    "cnn-colour": Setting(build=small_cnn, channels=3, augment="crop_flip"),
+    "vit-grey": Setting(build=tiny_vit, channels=1),
+    "vit-colour": Setting(build=tiny_vit, channels=3, augment="crop_flip"),
+}
+
+REQUESTS: dict[str, tuple[int, ...]] = {"one": (2,), "several": (1, 3)}
