@@ -252,7 +252,7 @@ BAD_SETTINGS = [
 def test_a_bad_setting_is_a_config_error_that_names_it(setting: str) -> None:
     with pytest.raises(ConfigError) as error:
         make_method("unsir", "default", [setting])
-    assert setting.partition("=")[0].split(".")[0] in str(error.value)
+    assert setting.partition("=")[0].split(".")[-1] in str(error.value)
 
 
 @pytest.mark.parametrize(("name", "preset"), [("unsr", "default"), ("unsir", "papr")])

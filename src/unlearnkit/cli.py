@@ -191,6 +191,10 @@ def audit(
             "--data": data,
             "--forget": forget,
             "--out": out,
+            "--already-forgotten": already_forgotten,
+            "--image-size": image_size,
+            "--mean": mean,
+            "--std": std,
         }
         given = [name for name, value in pair_options.items() if value]
         if given:
@@ -202,7 +206,8 @@ def audit(
         )
     elif original is None or unlearned is None or data is None or out is None:
         raise ConfigError(
-            "Expected a run folder, or --original, --unlearned, --data, --forget and --out together; one of them is missing."
+            "Expected a run folder, or --original, --unlearned, --data, --forget and --out together; "
+            "one of them is missing."
         )
     else:
         result = audit_pair(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
@@ -36,17 +37,28 @@ class Config(BaseModel):
             name, equals, text = setting.partition("=")
             if not equals:
                 raise ConfigError(f"Expected NAME=VALUE, but got {setting!r}; for example repair.lr=0.001.")
-            *path, last = name.strip().split(".")
+            name = name.strip()
+            *path, last = name.split(".")
             target = values
-            for key in path:
-                if isinstance(target.get(key, 0), Mapping):
-                    target = target[key]
-                else:
+            for depth, key in enumerate(path, start=1):
+                if target.get(key, 0) is None:
+                    raise ConfigError(
+                        f"Expected {'.'.join(path[:depth])!r} to be on where {name!r} is set, but it is none; "
+                        "leave one of the two out."
+                    )
+                if not isinstance(target.get(key), Mapping):
                     raise self._unknown(name)
+                target = target[key]
             if last not in target:
                 raise self._unknown(name)
-            target[last] = None if text.strip().lower() == "none" else text.strip()
-        return type(self)(**values)
+            new = None if text.strip().lower() == "none" else text.strip()
+            if new is not None and isinstance(target[last], Mapping):
+                raise ConfigError(
+                    f"Expected a setting of the group {name!r}, but got {setting!r}; "
+                    f"set one of {', '.join(_names(target[last], f'{name}.'))}."
+                )
+            target[last] = new
+        return self._rebuilt(values, type(self).__name__, "")
 
     def setting_names(self) -> list[str]:
         """Every name that `with_settings` takes, nested ones with a dot."""
@@ -63,8 +75,24 @@ class Config(BaseModel):
                 described.append({"name": name, "value": value, "description": field.description or ""})
         return described
 
+    def _rebuilt(self, values: Mapping[str, Any], owner: str, prefix: str) -> Self:
+        """Build the configuration from the inside out, so that an error names a setting as the caller wrote it."""
+        built = {
+            key: getattr(self, key)._rebuilt(value, owner, f"{prefix}{key}.") if isinstance(value, Mapping) else value
+            for key, value in values.items()
+        }
+        try:
+            return type(self)(**built)
+        except ConfigError as error:
+            if isinstance(error.__cause__, ValidationError):
+                raise ConfigError(_sentence(owner, error.__cause__, prefix)) from error
+            raise
+
     def _unknown(self, name: str) -> ConfigError:
-        return ConfigError(f"Expected one of the settings {', '.join(self.setting_names())}, but got {name!r}.")
+        names = self.setting_names()
+        close = difflib.get_close_matches(name, names, n=3)
+        known = f"did you mean {' or '.join(close)}?" if close else f"the settings are {', '.join(names)}."
+        return ConfigError(f"Expected the name of a setting, but got {name!r}, which is unknown; {known}")
 
 
 def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
@@ -74,9 +102,9 @@ def _names(values: Mapping[str, Any], prefix: str = "") -> list[str]:
     return names
 
 
-def _sentence(owner: str, error: ValidationError) -> str:
+def _sentence(owner: str, error: ValidationError, prefix: str = "") -> str:
     first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"]) or owner
+    name = prefix + ".".join(str(part) for part in first["loc"]) or owner
     wish = first["msg"][0].lower() + first["msg"][1:]
     if first["type"] == "extra_forbidden":
         return f"{owner} has no setting {name!r}; check the spelling."

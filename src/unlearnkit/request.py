@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,7 @@ def resolve_class(ref: ClassRef, classes: Sequence[str]) -> int:
     if isinstance(ref, str):
         if ref in classes:
             return list(classes).index(ref)
-        if not ref.lstrip("-").isdecimal():
+        if not re.fullmatch(r"-?\d+", ref):
             close = difflib.get_close_matches(ref, classes, n=3, cutoff=0.4)
             known = f"did you mean {_listed(close)}?" if close else f"the classes are {_listed(classes)}."
             raise RequestError(f"Expected the name or id of a class, but got {ref!r}, which is unknown; {known}")

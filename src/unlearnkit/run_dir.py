@@ -22,6 +22,7 @@ from unlearnkit.errors import OutputError
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
+RETIRED = "-old"  # ends the name of a folder that is being replaced
 Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
 
 
@@ -31,19 +32,20 @@ def check_output(out: Path, *, overwrite: bool) -> None:
     Raises:
         OutputError: it exists (without `overwrite`), is no run folder (with it), or its parent is not writable.
     """
-    if out.exists() or out.is_symlink():
+    if os.path.lexists(out):
         if not overwrite:
             raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
-        if out.is_symlink() or not out.is_dir() or (any(out.iterdir()) and not (out / MANIFEST).is_file()):
+        if not _is_run_or_empty(out):
             raise OutputError(
-                f"Expected an earlier run folder to overwrite, but {out} is something else (it has no {MANIFEST}); "
-                "choose another folder, or move that one away yourself."
+                f"Expected an earlier run folder to overwrite, but {out} is something else (it has no {MANIFEST} of "
+                "ours); choose another folder, or move that one away yourself."
             )
-    parent = out.absolute().parent
-    while not parent.exists():
+    out = out.absolute()
+    parent = out.parent
+    while not os.path.exists(parent):
         parent = parent.parent
     try:
-        with tempfile.TemporaryDirectory(prefix=".unlearnkit-", dir=parent):
+        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", suffix=RETIRED, dir=parent):
             pass
     except OSError as error:
         raise OutputError(
@@ -82,11 +84,11 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
         }
         _write(staging / MANIFEST, record)
         if out.exists():
-            retired = staging.with_name(staging.name + "-old")
+            retired = staging.with_name(staging.name + RETIRED)
             out.rename(retired)
             try:
                 staging.rename(out)
-            except OSError:
+            except BaseException:  # a keyboard interrupt too
                 retired.rename(out)
                 raise
             shutil.rmtree(retired)
@@ -121,7 +123,7 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         OutputError: the folder or the file is missing or damaged.
     """
     path = folder / name
-    if not path.is_file():
+    if not os.path.isfile(path):
         raise OutputError(
             f"Expected {name} in the run folder {folder}, but there is none; name a folder made by unlearnkit."
         )
@@ -145,6 +147,18 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             found[name] = "not installed as a package"
     return found
+
+
+def _is_run_or_empty(folder: Path) -> bool:
+    """Whether a folder may be replaced: it is empty, or its manifest is one that this module wrote."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    if not any(folder.iterdir()):
+        return True
+    try:
+        return isinstance(read_json(folder, MANIFEST).get("artefacts"), dict)
+    except OutputError:
+        return False
 
 
 def _encode(content: bytes | str | Mapping[str, Any]) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
@@ -138,8 +138,8 @@ class Stage:
             if not _finite(value):
                 step = len(self.losses) - len(recent) + i + 1
                 raise NonFiniteLossError(
-                    f"The loss of stage '{self._name}' became {value} at step {step}; the run was stopped and nothing "
-                    "was written. Lower the learning rate of that stage."
+                    f"The loss of stage '{self._name}' became {value} at step {step}; the run was stopped and "
+                    "nothing was written. Lower the learning rate of that stage."
                 )
 
 
@@ -159,7 +159,7 @@ class RunLog:
 
     runtime: Runtime
     progress: Progress = field(default_factory=Silent)
-    decode_seconds: Any = staticmethod(lambda: 0.0)
+    decode_seconds: Callable[[], float] = float
     meter: Meter = field(default_factory=Meter)
     stages: dict[str, Cost] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)

@@ -31,7 +31,8 @@ def show_result(result: dict[str, Any]) -> None:
         )
     if result.get("validation_accuracy") is not None:
         console.print(
-            f"validation accuracy {result['validation_accuracy']:.1%} on {result['validation_samples']} samples held out"
+            f"validation accuracy {result['validation_accuracy']:.1%} "
+            f"on {result['validation_samples']} samples held out"
         )
     search = result.get("notes", {}).get("search")
     if search and not search["accepted"]:
@@ -43,9 +44,9 @@ def show_result(result: dict[str, Any]) -> None:
         console.print(
             Text(f"removed the outputs of {', '.join(result['removed'])}; {len(result['classes'])} are left")
         )
-    console.print(Text(f"written to {result['out']}"))
+    console.print(Text(f"written to {result['out']}"), soft_wrap=True)  # a path is never broken
     if "audit" in result:
-        console.print(Text(f"report: {result['out']}/report.html"))
+        console.print(Text(f"report: {result['out']}/report.html"), soft_wrap=True)
 
 
 def show_methods(described: list[dict[str, Any]]) -> None:

@@ -119,7 +119,7 @@ def _held_out(rows: Tensor, labels: Tensor, fraction: float, seed: int) -> Tenso
     mark = torch.zeros(len(rows), dtype=torch.bool)
     for class_id in labels[rows].unique().tolist():
         positions = torch.nonzero(labels[rows] == class_id).flatten()
-        count = int(round(fraction * len(positions)))
+        count = round(fraction * len(positions))
         if fraction > 0 and count == 0 and len(positions) > 1:
             count = 1
         generator = torch.Generator().manual_seed(seed * 1_000_003 + class_id)

@@ -117,7 +117,7 @@ def train(
                 with runtime.autocast():
                     value = loss(model, images, labels[positions].to(runtime.device))
                 optimizer.zero_grad(set_to_none=True)
-                value.backward()  # type: ignore[no-untyped-call]
+                value.backward()
                 if recipe.clip_value is not None:
                     nn.utils.clip_grad_value_(parameters, recipe.clip_value)
                 optimizer.step()

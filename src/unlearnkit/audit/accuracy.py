@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unlearnkit.audit.evidence import Evidence, Outputs
-from unlearnkit.audit.reading import Reading, Target, wilson
+from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
 
 PARTS = (Part.RETAIN_TRAIN, Part.FORGET_TRAIN, Part.RETAIN_TEST, Part.FORGET_TEST)
@@ -17,44 +19,39 @@ def accuracy(evidence: Evidence) -> list[Reading]:
     retrained model's on retained data, the retrained model's on forgotten data. The pooled value weighs every sample
     alike; `balanced_accuracy` weighs every class alike.
     """
-    return [
-        _reading(evidence, subject.name, subject.replicate, part, subject.outputs.get(part))
-        for subject in evidence.subjects
-        for part in PARTS
-    ]
+    readings = []
+    for subject in evidence.subjects:
+        for part in PARTS:
+            unknown = Reading(
+                metric="accuracy",
+                model=subject.name,
+                replicate=subject.replicate,
+                part=part.value,
+                value=None,
+                unit="fraction",
+                target="match_retrain" if part.forgotten else "higher",
+                doubts=(f"unknown: {part.value} has no samples",),
+            )
+            measured = part in subject.outputs
+            readings.append(_measured(unknown, subject.outputs[part], evidence) if measured else unknown)
+    return readings
 
 
 def balanced_accuracy(evidence: Evidence) -> list[Reading]:
     """Mean over the classes of the accuracy on each; range [0, 1]. On long-tailed data the figure to read."""
-    readings = []
-    for reading in accuracy(evidence):
-        value = None if reading.series is None else sum(reading.series.values()) / len(reading.series)
-        readings.append(
-            Reading(
-                metric="balanced_accuracy",
-                model=reading.model,
-                replicate=reading.replicate,
-                part=reading.part,
-                value=value,
-                unit="fraction",
-                target=reading.target,
-                doubts=reading.doubts,
-            )
+    return [
+        replace(
+            reading,
+            metric="balanced_accuracy",
+            value=sum(reading.series.values()) / len(reading.series) if reading.series else None,
+            interval=None,
+            series=None,
         )
-    return readings
+        for reading in accuracy(evidence)
+    ]
 
 
-def _reading(evidence: Evidence, name: str, replicate: int, part: Part, outputs: Outputs | None) -> Reading:
-    target: Target = "match_retrain" if part.forgotten else "higher"
-    common = {
-        "metric": "accuracy",
-        "model": name,
-        "replicate": replicate,
-        "part": part.value,
-        "unit": "fraction",
-    }
-    if outputs is None:
-        return Reading(**common, value=None, target=target, doubts=(f"unknown: {part.value} has no samples",))  # type: ignore[arg-type]
+def _measured(base: Reading, outputs: Outputs, evidence: Evidence) -> Reading:
     right = outputs.predictions == outputs.labels
     n = len(right)
     doubts = []
@@ -63,13 +60,12 @@ def _reading(evidence: Evidence, name: str, replicate: int, part: Part, outputs:
     if n < outputs.sampled_from:
         doubts.append(f"measured on {n} of {outputs.sampled_from} samples")
     series = {
-        evidence.request.classes[k]: float(right[outputs.labels == k].float().mean())
+        evidence.request.classes[k]: float(right[outputs.labels == k].double().mean())
         for k in outputs.labels.unique().tolist()
     }
-    return Reading(
-        **common,  # type: ignore[arg-type]
+    return replace(
+        base,
         value=float(right.double().mean()),
-        target=target,
         interval=wilson(int(right.sum()), n),
         series=series,
         doubts=tuple(doubts),

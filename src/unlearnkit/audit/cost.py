@@ -9,9 +9,9 @@ from unlearnkit.audit.reading import Reading
 def cost(evidence: Evidence) -> list[Reading]:
     """Seconds of work, and how many times cheaper than retraining that is.
 
-    `cost_seconds` is wall time without decoding and evaluation. `cost_ratio` is the retrained model's over the unlearned
-    model's: in seconds where both ran on the same kind of device, and in samples passed (forward and backward) in its
-    series, which does not depend on the machine.
+    `cost_seconds` is wall time without decoding and evaluation. `cost_ratio` is the retrained model's over the
+    unlearned model's: in seconds, which means something where both ran on the same kind of device, and in samples
+    passed (forward and backward) in its series, which does not depend on the machine.
     """
     readings = []
     for subject in evidence.subjects:

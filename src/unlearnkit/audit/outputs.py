@@ -5,6 +5,8 @@ Shapes: n samples, K classes.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -45,46 +47,36 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
             for s in evidence.subjects
         ]
         for subject, mine in zip(evidence.subjects, shares, strict=True):
-            common = {
-                "model": subject.name,
-                "replicate": subject.replicate,
-                "part": part.value,
-                "target": "match_retrain",
-            }
+            base = Reading(
+                metric="prediction_max_share",
+                model=subject.name,
+                replicate=subject.replicate,
+                part=part.value,
+                value=None,
+                unit="fraction",
+                target="match_retrain",
+                doubts=(f"unknown: {part.value} has no samples",),
+            )
             if mine is None:
-                gone = (f"unknown: {part.value} has no samples",)
-                readings.append(
-                    Reading(metric="prediction_max_share", value=None, unit="fraction", doubts=gone, **common)  # type: ignore[arg-type]
-                )
+                readings.append(base)
                 continue
-            series = {name: float(share) for name, share in zip(classes, mine, strict=True)}
             top = float(mine.max())
-            doubts = ("degenerate: nearly all predictions are one class",) if top > 0.95 else ()
-            readings += [
-                Reading(
-                    metric="prediction_max_share",
+            readings.append(
+                replace(
+                    base,
                     value=top,
-                    unit="fraction",
-                    series=series,
-                    doubts=doubts,
-                    **common,
-                ),  # type: ignore[arg-type]
-                Reading(metric="prediction_entropy", value=entropy(mine), unit="nats", **common),  # type: ignore[arg-type]
-            ]
+                    series={name: float(share) for name, share in zip(classes, mine, strict=True)},
+                    doubts=("degenerate: nearly all predictions are one class",) if top > 0.95 else (),
+                )
+            )
+            readings.append(replace(base, metric="prediction_entropy", value=entropy(mine), unit="nats", doubts=()))
             others = [
                 other
                 for s, other in zip(evidence.subjects, shares, strict=True)
                 if s.name == "retrained" and s is not subject and other is not None
             ]
             if others:
-                pooled = torch.stack(others).mean(dim=0)
-                readings.append(
-                    Reading(
-                        metric="prediction_tv",
-                        value=total_variation(mine, pooled),
-                        unit="fraction",
-                        doubts=("one retrained model",) if len(others) == 1 else (),
-                        **common,  # type: ignore[arg-type]
-                    )
-                )
+                distance = total_variation(mine, torch.stack(others).mean(dim=0))
+                doubts = ("one retrained model",) if len(others) == 1 else ()
+                readings.append(replace(base, metric="prediction_tv", value=distance, doubts=doubts))
     return readings

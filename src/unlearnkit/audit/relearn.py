@@ -19,11 +19,12 @@ from unlearnkit.audit.evidence import Evidence, Relearning
 from unlearnkit.audit.reading import Reading
 from unlearnkit.data import DataView, PartSamples
 from unlearnkit.data.samples import per_class
+from unlearnkit.losses import cross_entropy
 from unlearnkit.models.head import find_head, reset_head
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe, cross_entropy, make_optimizer, predict
+from unlearnkit.training import Recipe, make_optimizer, predict
 
 RECIPE = Recipe(batch_size=128, optimizer="sgd", lr=0.01)
 MARGIN = 0.05  # accuracy that may be missing to the original's
@@ -34,7 +35,8 @@ EVAL_SAMPLES = 500  # test samples on each side, at most
 
 def measuring_steps() -> list[int]:
     """Steps at which accuracy is measured: 1, 2, 3, ... in ratios of about 1.25, up to 256."""
-    steps, x = [], 1.0
+    steps: list[int] = []
+    x = 1.0
     while x < CAP:
         if not steps or int(x) > steps[-1]:
             steps.append(int(x))
@@ -107,7 +109,7 @@ def relearn(
                 with runtime.autocast():
                     loss = cross_entropy(learner, images, labels.to(runtime.device))
                 optimizer.zero_grad(set_to_none=True)
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 stage.step(loss)
                 done += 1
@@ -131,8 +133,8 @@ def relearn(
 def relearn_time(evidence: Evidence) -> list[Reading]:
     """Steps until forgotten and retained test accuracy are within 5 points of the original's.
 
-    Unit: mini-batch steps of 128 samples, 1 to 256. Target: the retrained model's. The interval is (last measured step
-    not there yet, first one there). The series is the accuracy on forgotten test data by step.
+    Unit: mini-batch steps of 128 samples, 1 to 256. Target: the retrained model's. The interval is (last measured
+    step not there yet, first one there). The series is the accuracy on forgotten test data by step.
     """
     readings = []
     for subject in evidence.subjects:

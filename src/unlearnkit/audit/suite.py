@@ -29,8 +29,8 @@ METRICS: dict[str, Metric] = {
 def audit(evidence: Evidence, metrics: Mapping[str, Metric] = METRICS) -> Audit:
     """Apply the metrics to the evidence.
 
-    The verdict is *unknown*: accuracy, outputs, weights and relearn time alone cannot tell an unlearned model from one
-    that hides the class (a mask of outputs passes on accuracy), so no pass and no fail is given on them.
+    The verdict is *unknown*: accuracy, outputs, weights and relearn time alone cannot tell an unlearned model from
+    one that hides the class (a mask of outputs passes on accuracy), so no pass and no fail is given on them.
     """
     readings = tuple(reading for metric in metrics.values() for reading in metric.fn(evidence))
     retrained = len(evidence.named("retrained"))

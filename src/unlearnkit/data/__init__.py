@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -70,9 +71,10 @@ def _channels(
     if len(values) == 1:
         values = values * channels
     if len(values) != channels:
-        raise ConfigError(
-            f"Expected 1 or {channels} values for {name}, but got {len(values)}; one per image channel."
-        )
-    if name == "std" and min(values) <= 0:
-        raise ConfigError(f"Expected a positive std, but got {min(values)}; 0.25 is the default.")
+        wanted = "1 value" if channels == 1 else f"1 or {channels} values"
+        raise ConfigError(f"Expected {wanted} for {name}, but got {len(values)}; give one per image channel.")
+    for value in values:
+        if not math.isfinite(value) or (name == "std" and value <= 0):
+            kind = "positive number" if name == "std" else "finite number"
+            raise ConfigError(f"Expected a {kind} for {name}, but got {value}; it is in units of [0, 1] pixels.")
     return values

@@ -24,8 +24,7 @@ def load_digits() -> ImageData:
         is_test[torch.nonzero(labels == class_id).flatten()[4::5]] = True
 
     def image_set(mask: torch.Tensor) -> ImageSet:
-        stored = pixels[mask]
-        return ImageSet(labels[mask], lambda _row: (1, 8, 8), lambda rows, _shape: stored[torch.tensor(rows)])
+        return ImageSet.from_tensor(pixels[mask], labels[mask])
 
     return ImageData(
         source="digits",

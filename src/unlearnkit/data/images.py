@@ -39,8 +39,33 @@ class ImageSet:
         self._decode = decode
         self._pixels: Tensor | None = None
 
+    @classmethod
+    def from_tensor(cls, images: Tensor, labels: Tensor) -> ImageSet:
+        """Return a set of images that are in memory already.
+
+        Args:
+            images: (N, C, H, W) uint8.
+            labels: (N,) integers.
+
+        Raises:
+            DataError: the images are not uint8 of four dimensions, or there are not as many labels.
+        """
+        if images.dtype != torch.uint8 or images.dim() != 4 or labels.shape != (len(images),):
+            raise DataError(
+                "Expected uint8 images (N, C, H, W) and labels (N,), but got "
+                f"{images.dtype} {tuple(images.shape)} and {tuple(labels.shape)}; scale pixels to 0..255 first."
+            )
+        shape = (images.shape[1], images.shape[2], images.shape[3])
+        return cls(labels, lambda _row: shape, lambda rows, _shape: images[torch.tensor(rows)])
+
     def __len__(self) -> int:
         return len(self.labels)
+
+    def relabelled(self, labels: Tensor) -> ImageSet:
+        """Return the same images under other labels; this set stays as it is, and what it decoded is not shared."""
+        other = ImageSet(labels, self.shape_of, self._decode)
+        other.shape = self.shape
+        return other
 
     def images(self, rows: Tensor, device: torch.device) -> Tensor:
         """Return the images of `rows` as uint8 (n, C, H, W) on `device`, decoding what is not decoded yet."""
@@ -69,6 +94,7 @@ class ImageData:
         mean, std: per channel, in units of [0, 1] pixels. They are constants of the configuration, never computed
             from the images: statistics of the data would carry the forgotten samples into the preprocessing.
         augment: what training does to images unless told otherwise, `none` or `crop_flip`.
+        image_size: height and width that images are resized to, or None where they are taken as they are.
     """
 
     source: str
@@ -78,6 +104,7 @@ class ImageData:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.25,)
     augment: str = "none"
+    image_size: int | None = None
 
     @property
     def shape(self) -> Shape:
@@ -128,6 +155,5 @@ class ImageData:
                 "give the data that the model was trained on."
             )
         mapping = torch.tensor([known[name] for name in self.classes], dtype=torch.int64)
-        for image_set in (self.train, self.test):
-            image_set.labels = mapping[image_set.labels]
-        return replace(self, classes=tuple(classes))
+        train, test = (s.relabelled(mapping[s.labels]) for s in (self.train, self.test))
+        return replace(self, classes=tuple(classes), train=train, test=test)

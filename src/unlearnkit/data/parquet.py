@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import io
 import json
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,20 @@ from torch import Tensor
 from unlearnkit.data.images import ImageData, ImageSet, Shape
 from unlearnkit.errors import DataError
 
+# What Pillow raises on damaged bytes, by experiment with random ones.
+UNDECODABLE = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    TypeError,
+    NotImplementedError,
+    LookupError,
+    EOFError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+
 
 def load_parquet(directory: str, *, image_size: int | None = None) -> ImageData:
     """Return the data in `directory`; images are RGB, and decoded only when they are read.
@@ -35,7 +51,19 @@ def load_parquet(directory: str, *, image_size: int | None = None) -> ImageData:
     """
     folder = Path(directory)
     tables = {side: _read(folder / f"{side}.parquet") for side in ("train", "test")}
-    names = _class_names(tables["train"]) or _class_names(tables["test"])
+    named = {side: _class_names(table) for side, table in tables.items()}
+    names = named["train"] or named["test"]
+    if named["train"] and named["test"] and named["train"] != named["test"]:
+        raise DataError(
+            f"Expected the same class names in train.parquet and test.parquet of {folder}, but they differ; "
+            "write both with one class list."
+        )
+    twice = [name for name in names or () if (names or ()).count(name) > 1]
+    if twice:
+        raise DataError(
+            f"Expected distinct class names in {folder}, but {twice[0]!r} stands for more than one class; "
+            "write the files with distinct names."
+        )
     labels = {side: _labels(table, folder / f"{side}.parquet") for side, table in tables.items()}
     if names is None:
         count = 1 + max(int(side_labels.max()) for side_labels in labels.values())
@@ -59,6 +87,7 @@ def load_parquet(directory: str, *, image_size: int | None = None) -> ImageData:
         mean=(0.5, 0.5, 0.5),
         std=(0.25, 0.25, 0.25),
         augment="crop_flip",
+        image_size=image_size,
     )
 
 
@@ -81,10 +110,11 @@ def _read(path: Path) -> pa.Table:
         )
     if table.num_rows == 0:
         raise DataError(f"Expected samples in {path}, but it has no rows; write it anew.")
-    if not pa.types.is_struct(table.schema.field("image").type):
+    kind = table.schema.field("image").type
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
         raise DataError(
             f"Expected column 'image' of {path} to be a struct of 'bytes' and 'path', but got "
-            f"{table.schema.field('image').type}; write it in the Hugging Face image convention."
+            f"{kind}; write it in the Hugging Face image convention."
         )
     return table
 
@@ -131,8 +161,8 @@ class _Decoder:
             image = self._open(row)
             try:
                 rgb = image.convert("RGB")
-            except (OSError, ValueError, SyntaxError) as error:
-                raise self._broken(row, error) from error
+            except UNDECODABLE as error:
+                raise self._broken(row, _first_line(error)) from error
             if self._image_size is not None:
                 rgb = rgb.resize((width, height), Image.Resampling.BILINEAR)
             elif rgb.size != (width, height):
@@ -144,16 +174,20 @@ class _Decoder:
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def _open(self, row: int) -> Image.Image:
-        raw = self._column[row].as_py()
+        raw = self._column[row].as_py() or {}
+        if not raw.get("bytes"):
+            raise self._broken(row, "it has no bytes")
         try:
             return Image.open(io.BytesIO(raw["bytes"]))
-        except (UnidentifiedImageError, OSError, TypeError, KeyError, ValueError) as error:
-            raise self._broken(row, error) from error
+        except UnidentifiedImageError as error:
+            raise self._broken(row, "not an image format that Pillow reads") from error
+        except UNDECODABLE as error:
+            raise self._broken(row, _first_line(error)) from error
 
-    def _broken(self, row: int, error: Exception) -> DataError:
+    def _broken(self, row: int, reason: str) -> DataError:
         return DataError(
-            f"Expected an image, but {self._name(row)} in {self._path} does not decode "
-            f"({_first_line(error)}); replace or remove it."
+            f"Expected an image, but {self._name(row)} in {self._path} does not decode ({reason}); "
+            "replace or remove it."
         )
 
     def _name(self, row: int) -> str:

@@ -14,9 +14,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlearnkit.config import Config
+from unlearnkit.losses import logits_of
 from unlearnkit.runlog import RunLog, Stage
 from unlearnkit.runtime import Runtime
-from unlearnkit.losses import logits_of
 from unlearnkit.training import even_batches
 
 
@@ -145,7 +145,7 @@ def _maximise_error(
         norm = noise.square().sum()
         loss = (settings.penalty * norm - error) / settings.batch_size
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         stage.step(loss * (settings.batch_size / len(target)))
     return noise.detach()

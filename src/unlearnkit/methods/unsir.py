@@ -4,10 +4,10 @@ Idea. Noise is learned on which the frozen model errs as much as possible about 
 high learning rate on that noise, labelled with those classes, and a small subset of the retained data overwrites what
 the model knows of them (*impair*). An epoch on the retained subset alone heals the rest (*repair*).
 
-Update. Noise as in `methods/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled together.
-Repair: minimise CE over the retained subset; with `repair.distill` instead
+Update. Noise as in `methods/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled
+together. Repair: minimise CE over the retained subset; with `repair.distill` instead
 
-    - sum over k not forgotten of p_k(x) log q_k(x),   p = softmax of the original's logits without the forgotten ones,
+    - sum over k not forgotten of p_k(x) log q_k(x),   p = softmax of the original's logits without those forgotten,
 
 where q is the softmax over all of the model's outputs, so that the forgotten outputs are pushed down.
 
@@ -19,11 +19,13 @@ Deviations of the default from the paper: rates chosen for a normally trained mo
 retained validation accuracy falls; the repair distils the original and augments as the data source does. `paper()` is
 the published notebook's numbers with its bugs fixed, `notebook()` is the notebook bug for bug.
 
-When it fails: rates near the notebook's (Adam 0.02) destroy a model that was trained with smaller ones; rates near 1e-4
-leave the class half known; a representation can keep the class though its accuracy is 0, which only the audit shows.
+When it fails: rates near the notebook's (Adam 0.02) destroy a model that was trained with smaller ones; rates near
+1e-4 leave the class half known; a representation can keep the class though its accuracy is 0, which only an audit of
+it shows.
 
-Source: A. K. Tarun, V. S. Chundawat, M. Mandal, M. Kankanhalli, "Fast Yet Effective Machine Unlearning", IEEE TNNLS 2023
-(arXiv 2111.08947); settings from the authors' notebook, GitHub vikram2000b/Fast-Machine-Unlearning, commit 252bc92.
+Source: A. K. Tarun, V. S. Chundawat, M. Mandal, M. Kankanhalli, "Fast Yet Effective Machine Unlearning", IEEE TNNLS
+2023 (arXiv 2111.08947); settings from the authors' notebook, GitHub vikram2000b/Fast-Machine-Unlearning, commit
+252bc92.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -204,10 +207,10 @@ class UNSIR(Config):
         gone = (*ctx.request.forget, *ctx.request.already_forgotten)
         mixed = Concat([noise, retained]) if noise else retained
         repair_loss = distillation(original, gone) if self.repair.distill else cross_entropy
-        tools = {"generator": ctx.generator, "runtime": ctx.runtime, "log": ctx.log}
+        fit = partial(train, generator=ctx.generator, runtime=ctx.runtime, log=ctx.log)
         for _ in range(self.rounds):
-            train(model, mixed, plan.impair, stage="impair", loss=cross_entropy, **tools)
-            train(model, retained, plan.repair, stage="repair", loss=repair_loss, **tools)
+            fit(model, mixed, plan.impair, stage="impair")
+            fit(model, retained, plan.repair, stage="repair", loss=repair_loss)
         if self.recalibrate:
             recalibrate_batchnorm(
                 model, retained, batch_size=plan.repair.batch_size, runtime=ctx.runtime, log=ctx.log
@@ -229,9 +232,10 @@ class Plan:
 
 
 def weight_scale(model: nn.Module) -> float:
-    """Root mean square of all weights with two dimensions or more: the unit in which a step of Adam is large or small.
+    """Root mean square of the weights: the unit in which a step of Adam is large or small.
 
-    sqrt(sum of w^2 / number of w) over weight matrices and convolution kernels; biases and normalisation are left out.
+    sqrt(sum of w^2 / number of w) over all parameters with two dimensions or more (matrices and kernels); biases and
+    normalisation are left out.
 
     Raises:
         ConfigError: the model has no such weight, or all are zero.

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.errors import ModelError
-from unlearnkit.models.builtin import AllCNN, SmallCNN
 from unlearnkit.losses import logits_of
+from unlearnkit.models.builtin import AllCNN, SmallCNN
 
 __all__ = ["BUILTIN", "AllCNN", "SmallCNN", "build_model", "check_model", "is_import_path"]
 
@@ -50,36 +50,42 @@ def build_model(name: str, *, num_classes: int, in_channels: int) -> nn.Module:
 
 
 def _torchvision(name: str, num_classes: int, in_channels: int) -> nn.Module:
-    from torchvision.models import get_model, list_models
+    from torchvision import models as zoo
 
-    if name not in list_models(module=None):
-        close = difflib.get_close_matches(name, list_models(), n=3)
-        raise ModelError(
-            f"Expected a torchvision model, but got {name!r}; close names: {', '.join(close) or 'none'}."
-        )
+    known = zoo.list_models(module=zoo)  # classifiers alone, no detection, segmentation or video
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "resnet18 is one."
+        raise ModelError(f"Expected a classifier of torchvision, but got {name!r}; {hint}")
     if in_channels != 3:
-        raise ModelError(f"Expected images with 3 channels for torchvision:{name}, but the data has {in_channels}.")
-    model: nn.Module = get_model(name, weights=None, num_classes=num_classes)
+        raise ModelError(
+            f"Expected images with 3 channels for torchvision:{name}, but the data has {in_channels}; "
+            "choose a built-in model."
+        )
+    model: nn.Module = zoo.get_model(name, weights=None, num_classes=num_classes)
     return model
 
 
 def _imported(module_name: str, factory_name: str, num_classes: int) -> nn.Module:
     try:
         factory = getattr(importlib.import_module(module_name), factory_name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:
         raise ModelError(
-            f"Expected a factory at {module_name}:{factory_name}, but it cannot be imported ({error}); "
+            f"Expected a factory at {module_name}:{factory_name}, but it cannot be imported "
+            f"({type(error).__name__}: {error}); "
             "write package.module:factory, and check that the package is on the Python path."
         ) from error
     try:
         model = factory(num_classes=num_classes)
     except TypeError as error:
         raise ModelError(
-            f"Expected {module_name}:{factory_name} to take num_classes=, but it failed ({error})."
+            f"Expected {module_name}:{factory_name} to take num_classes=, but it failed ({error}); "
+            "name a function or class that is called with num_classes=."
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
-            f"Expected {module_name}:{factory_name} to return a torch.nn.Module, but got {type(model).__name__}."
+            f"Expected {module_name}:{factory_name} to return a torch.nn.Module, but got {type(model).__name__}; "
+            "return the model itself."
         )
     return model
 
@@ -103,8 +109,10 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
     model.eval()
     try:
         logits: Tensor = logits_of(model(torch.zeros((2, *shape), dtype=parameter.dtype, device=parameter.device)))
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
+    except ModelError:
+        raise
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise ModelError(
             f"Expected a model that takes images of shape {shape}, but its forward pass fails ({reason}); "
             "give --image-size or another model."

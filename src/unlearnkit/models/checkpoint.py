@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ class ModelCard:
         classes: class names in the order of its outputs.
         forgotten: classes its weights must not know: forgotten by requests, or left out of training.
         shape: (C, H, W) of its images.
+        image_size: height and width that images are resized to, or None where they are taken as they are.
         mean, std: normalisation of its images, per channel.
     """
 
@@ -33,6 +35,7 @@ class ModelCard:
     classes: tuple[str, ...]
     forgotten: tuple[str, ...]
     shape: tuple[int, int, int]
+    image_size: int | None
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -81,8 +84,9 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
         WeightsError: the file is missing, truncated, or not safetensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"Expected a weights file at {path}, but there is none; name a .safetensors file.")
+    if not os.path.isfile(path):
+        found = "a folder; name the file in it" if os.path.isdir(path) else "none; name a .safetensors file"
+        raise WeightsError(f"Expected a weights file at {path}, but there is {found}.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata: dict[str, str] = file.metadata() or {}
@@ -112,13 +116,36 @@ def _card(path: Path, metadata: dict[str, str]) -> ModelCard | None:
         return None
     try:
         raw: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-        values = {field.name: raw[field.name] for field in fields(ModelCard)}
-        return ModelCard(**{key: tuple(v) if isinstance(v, list) else v for key, v in values.items()})
+        recorded = {field.name: raw[field.name] for field in fields(ModelCard)}
+        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in recorded.items()}
+        card = ModelCard(**values)
+        _check(card)
+        return card
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"Expected the model card in {path} to hold its class list and preprocessing, but it is damaged "
             f"({type(error).__name__}: {error}); save the weights anew."
         ) from error
+
+
+def _check(card: ModelCard) -> None:
+    """Raise ValueError where a field is of the wrong kind or contradicts another."""
+
+    def all_of(values: object, kinds: type | tuple[type, ...]) -> bool:
+        return isinstance(values, tuple) and all(isinstance(v, kinds) for v in values)
+
+    sound = {
+        "model": isinstance(card.model, str),
+        "classes": all_of(card.classes, str) and 0 < len(card.classes) == len(set(card.classes)),
+        "forgotten": all_of(card.forgotten, str) and set(card.forgotten) <= set(card.classes),
+        "shape": all_of(card.shape, int) and len(card.shape) == 3 and min(card.shape) > 0,
+        "image_size": card.image_size is None or (isinstance(card.image_size, int) and card.image_size > 0),
+        "mean": all_of(card.mean, (int, float)),
+        "std": all_of(card.std, (int, float)),
+    }
+    wrong = [name for name, good in sound.items() if not good]
+    if wrong:
+        raise ValueError(f"{wrong[0]} is {getattr(card, wrong[0])!r}")
 
 
 def _some(keys: list[str], most: int = 5) -> str:

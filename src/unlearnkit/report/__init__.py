@@ -3,10 +3,68 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from unlearnkit.report import changes, effort, provenance, summary, words
+from unlearnkit.report.facts import Run, load
+from unlearnkit.report.panel import Panel
+from unlearnkit.report.svg import swatch
+from unlearnkit.report.text import clean, short_hash
 
 __all__ = ["render"]
 
 
 def render(folder: Path) -> str:
-    """Return the page."""
-    return f"<!doctype html><title>{folder}</title>"
+    """Return the page; nothing but the run folder's JSON files is read.
+
+    Raises:
+        OutputError: the folder is no run of `forget` or `audit`, or a file in it is missing or damaged.
+    """
+    run = load(folder)
+    page = Environment(
+        loader=PackageLoader("unlearnkit.report", "."),
+        autoescape=True,
+        finalize=_finalize,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page.filters |= {"svg": Markup, "short_hash": short_hash}
+    return page.get_template("page.html.j2").render(
+        run=run,
+        headline=summary.headline(run),
+        asked=summary.asked(run),
+        verdict=summary.verdict(run),
+        cards=summary.cards(run),
+        counts=summary.counts(run),
+        warnings=summary.warnings(run),
+        panels=panels(run),
+        groups=provenance.readings(run),
+        stages=provenance.stages(run),
+        sections=provenance.sections(run),
+        hashes=provenance.hashes(run),
+        access=provenance.access(run),
+        command=provenance.command(run),
+        models=words.MODELS,
+        swatch=lambda model: Markup(swatch(model)),
+    )
+
+
+def panels(run: Run) -> list[Panel]:
+    """All figures that the run has material for; the others say why they are missing."""
+    found = []
+    if run.audit is not None:
+        found += [changes.accuracy(run), changes.predictions(run), changes.weights(run)]
+        found += [effort.relearn(run), effort.relearn_curves(run)]
+    if run.history:
+        found.append(effort.training(run))
+    if run.cost:
+        found.append(effort.cost(run))
+    return found
+
+
+def _finalize(value: Any) -> Any:
+    return clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value

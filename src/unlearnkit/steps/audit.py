@@ -19,7 +19,15 @@ from unlearnkit.run_dir import WEIGHTS, add_to_run, check_output, read_json, wri
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import Split, split_for
-from unlearnkit.steps.common import Preprocessing, load_images, open_model, open_retrained, retained_shape
+from unlearnkit.steps.common import (
+    Preprocessing,
+    check_seed,
+    load_images,
+    open_model,
+    open_retrained,
+    request_for,
+    retained_shape,
+)
 from unlearnkit.steps.report import report_run
 
 Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
@@ -79,7 +87,14 @@ def audit_folder(
     Raises:
         InputError: the folder is no such run, or its original weights are gone or have changed.
     """
-    config, request = read_json(folder, "config.json"), read_json(folder, "request.json")
+    check_seed(seed)
+    config = read_json(folder, "config.json")
+    if config.get("kind") != "forget":
+        raise OutputError(
+            f"Expected a run folder made by `forget`, but {folder} was made by `{config.get('kind')}`; "
+            "audit weights files with --original and --unlearned instead."
+        )
+    request = read_json(folder, "request.json")
     original = read_checkpoint(config["weights"])
     recorded = read_json(folder, "manifest.json")["inputs"].get(config["weights"])
     if recorded != original.sha256:
@@ -96,8 +111,7 @@ def audit_folder(
         original,
         read_checkpoint(folder / WEIGHTS),
         retrained,
-        config["data"],
-        preprocessing,
+        load_images(config["data"], preprocessing, original),
         ForgetRequest(classes=tuple(request["forget"]), already_forgotten=tuple(request["already_forgotten"])),
     )
     inputs.costs["unlearned", 0] = read_json(folder, "cost.json")["total"]
@@ -119,7 +133,7 @@ def audit_pair(
     out: Path,
     retrained: Sequence[Path] = (),
     seed: int = 0,
-    preprocessing: Preprocessing = Preprocessing(),
+    preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -127,14 +141,18 @@ def audit_pair(
 ) -> dict[str, Any]:
     """Audit any two checkpoints, whatever tool made them, and write a run folder; returns the audit.
 
+    Classes that the original weights record as forgotten are added to `already_forgotten`.
+
     Raises:
         InputError: something given cannot be used; nothing has been written.
     """
     check_output(out, overwrite=overwrite)
+    check_seed(seed)
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
-    request = ForgetRequest(classes=tuple(forget), already_forgotten=tuple(already_forgotten))
-    inputs = _open(model, before, after, retrained, data, preprocessing, request)
+    images = load_images(data, preprocessing, before)
+    request = request_for(forget, already_forgotten, before, images.classes)
+    inputs = _open(model, before, after, retrained, images, request)
     artefacts, result = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
     resolved, classes = inputs.split.request, inputs.data.classes
     write_run(
@@ -154,7 +172,7 @@ def audit_pair(
                 "data": data,
                 "seed": seed,
                 "precision": runtime.precision,
-                "image_size": preprocessing.image_size,
+                "image_size": inputs.data.image_size,
                 "shape": list(inputs.data.shape),
                 "mean": list(inputs.data.mean),
                 "std": list(inputs.data.std),
@@ -173,11 +191,13 @@ def audit_pair(
     return result.as_dict()
 
 
-def cost_beside(retrained: Sequence[tuple[Checkpoint, nn.Module]], *others: Path) -> Costs:
-    """Costs recorded beside the weights: of the retrained models, and of the original (first of `others`)."""
-    costs: Costs = {}
-    places: list[tuple[ModelName, int, Path]] = [("retrained", i, c.path) for i, (c, _) in enumerate(retrained)]
-    places += [("original", 0, path) for path in others[:1]]
+def cost_beside(
+    retrained: Sequence[tuple[Checkpoint, nn.Module]], original: Path, *, unlearned: Mapping[str, Any] | None = None
+) -> Costs:
+    """Costs recorded beside the weights of the original and the retrained models, and the unlearned model's own."""
+    costs: Costs = {} if unlearned is None else {("unlearned", 0): unlearned}
+    places: list[tuple[ModelName, int, Path]] = [("original", 0, original)]
+    places += [("retrained", i, checkpoint.path) for i, (checkpoint, _) in enumerate(retrained)]
     for name, replicate, path in places:
         if (path.parent / "cost.json").is_file():
             costs[name, replicate] = read_json(path.parent, "cost.json")["total"]
@@ -189,11 +209,9 @@ def _open(
     original: Checkpoint,
     unlearned: Checkpoint,
     retrained: Sequence[Path],
-    data: str,
-    preprocessing: Preprocessing,
+    images: ImageData,
     request: ForgetRequest,
 ) -> AuditInputs:
-    images = load_images(data, preprocessing, original)
     split = split_for(request, images)
     retained_shape(images, split)
     references = open_retrained(name, retrained, images, original)
@@ -214,7 +232,7 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     for part, classes in now["parts"].items():
         merged["parts"][part] = {}
         for name, counts in classes.items():
-            before = earlier["parts"][part][name]
+            before = earlier["parts"].get(part, {}).get(name, {"read_by_method": 0, "decoded": 0})
             merged["parts"][part][name] = counts | {
                 "read_by_method": before["read_by_method"],
                 "decoded": max(before["decoded"], counts["decoded"]),

@@ -9,9 +9,10 @@ from pathlib import Path
 from torch import nn
 
 from unlearnkit.data import ImageData, load_data
-from unlearnkit.errors import ModelError
+from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.models import build_model, check_model, is_import_path
 from unlearnkit.models.checkpoint import Checkpoint, ModelCard, read_checkpoint
+from unlearnkit.request import ClassRef, ForgetRequest, resolve_classes
 from unlearnkit.split import Part, Split
 
 
@@ -24,13 +25,13 @@ class Preprocessing:
     std: tuple[float, ...] | None = None
 
 
-def load_images(source: str, preprocessing: Preprocessing, checkpoint: Checkpoint | None) -> ImageData:
+def load_images(source: str, preprocessing: Preprocessing | None, checkpoint: Checkpoint | None) -> ImageData:
     """Load data under the class list and the preprocessing that were stored with the weights, where they were."""
     card = checkpoint.card if checkpoint else None
-    size = preprocessing.image_size
+    preprocessing = preprocessing or Preprocessing()
     data = load_data(
         source,
-        image_size=size,
+        image_size=preprocessing.image_size or (card.image_size if card else None),
         mean=preprocessing.mean or (card.mean if card else None),
         std=preprocessing.std or (card.std if card else None),
     )
@@ -44,6 +45,7 @@ def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelC
         classes=data.classes,
         forgotten=tuple(data.classes[k] for k in forgotten),
         shape=data.shape,
+        image_size=data.image_size,
         mean=data.mean,
         std=data.std,
     )
@@ -76,11 +78,18 @@ def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.
     """Build the model of a checkpoint, load its weights, and check that it fits the class list.
 
     Raises:
+        ConfigError: the images have another shape than those the weights were made from.
         ModelError: no name is known, or the model does not fit the data.
         WeightsError: the weights do not fit the model.
     """
     model = build_model(model_name(name, checkpoint), num_classes=len(data.classes), in_channels=len(data.mean))
     if data.train.shape is not None:
+        card = checkpoint.card
+        if card and data.shape != card.shape:
+            raise ConfigError(
+                f"Expected images of shape {card.shape}, as {checkpoint.path} was made from, but the data gives "
+                f"{data.shape}; resize them with --image-size {card.shape[-1]}."
+            )
         check_model(model, classes=len(data.classes), shape=data.shape)
     checkpoint.load_into(model)
     return model.eval()
@@ -101,3 +110,22 @@ def open_retrained(
 def retained_shape(data: ImageData, split: Split) -> None:
     """Fix the image shape from a retained row, so that no forgotten one is looked at."""
     data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+
+
+def request_for(
+    forget: Sequence[ClassRef], earlier: Sequence[ClassRef], checkpoint: Checkpoint, classes: tuple[str, ...]
+) -> ForgetRequest:
+    """Join the classes that the weights record as forgotten with those that were given."""
+    recorded = checkpoint.card.forgotten if checkpoint.card else ()
+    given = [classes[k] for k in resolve_classes(earlier, classes)]
+    return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(dict.fromkeys((*given, *recorded))))
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the generators do not take, before any work is done.
+
+    Raises:
+        ConfigError: it is negative or beyond 2**31.
+    """
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}; 0 is the default.")

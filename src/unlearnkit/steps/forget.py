@@ -8,8 +8,8 @@ from typing import Any
 
 from unlearnkit.methods import UNSIR, Unlearned, unlearn
 from unlearnkit.models import build_model
-from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
-from unlearnkit.request import ClassRef, ForgetRequest
+from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
+from unlearnkit.request import ClassRef
 from unlearnkit.run_dir import WEIGHTS, add_to_run, check_output, write_run
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime
@@ -22,6 +22,7 @@ from unlearnkit.steps.common import (
     model_name,
     open_model,
     open_retrained,
+    request_for,
     retained_shape,
 )
 from unlearnkit.steps.report import report_run
@@ -39,7 +40,7 @@ def forget_run(
     already_forgotten: Sequence[ClassRef] = (),
     retrained: Sequence[Path] = (),
     seed: int = 0,
-    preprocessing: Preprocessing = Preprocessing(),
+    preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -60,7 +61,7 @@ def forget_run(
     checkpoint = read_checkpoint(weights)
     name = model_name(model, checkpoint)
     images = load_images(data, preprocessing, checkpoint)
-    request = _request(forget, already_forgotten, checkpoint, images.classes)
+    request = request_for(forget, already_forgotten, checkpoint, images.classes)
     retained_shape(images, split_for(request, images))
     original = open_model(name, checkpoint, images)
     references = open_retrained(model, retrained, images, checkpoint) if with_audit else []
@@ -86,7 +87,7 @@ def forget_run(
         "needs": sorted(part.value for part in method.needs),
         "seed": seed,
         "precision": runtime.precision,
-        "image_size": preprocessing.image_size,
+        "image_size": images.image_size,
         "shape": list(images.shape),
         "mean": list(images.mean),
         "std": list(images.std),
@@ -124,27 +125,13 @@ def forget_run(
             unlearned=result.model,
             retrained=references,
             access=result.access,
-            costs={("unlearned", 0): result.cost["total"]} | cost_beside(references, weights),
+            costs=cost_beside(references, weights, unlearned=result.cost["total"]),
         )
         artefacts, audit = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
         add_to_run(out, artefacts)
         summary |= {"audit": audit.as_dict(), "access": artefacts["access.json"]}
         report_run(out)
     return summary
-
-
-def _request(
-    forget: Sequence[ClassRef], earlier: Sequence[ClassRef], checkpoint: Checkpoint, classes: tuple[str, ...]
-) -> ForgetRequest:
-    recorded = checkpoint.card.forgotten if checkpoint.card else ()
-    given = [
-        k
-        for k in ForgetRequest(classes=tuple(forget), already_forgotten=tuple(earlier))
-        .resolve(classes)
-        .already_forgotten
-    ]
-    both = dict.fromkeys((*(classes[k] for k in given), *recorded))
-    return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(both))
 
 
 def _summary(result: Unlearned, out: Path, method: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ def train_run(
     init: Path | None = None,
     seed: int = 0,
     settings: Sequence[str] = (),
-    preprocessing: Preprocessing = Preprocessing(),
+    preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
@@ -39,7 +39,8 @@ def train_run(
 
     `settings` are `NAME=VALUE` changes of the recipe (`TRAIN_RECIPE`, with the data source's own augmentation).
 
-    The output keeps its full width, so that a retrained model can be compared output by output.
+    Classes that the weights to start from record as forgotten are excluded too. The output keeps its full width, so
+    that a retrained model can be compared output by output.
 
     Raises:
         InputError: something given cannot be used.
@@ -50,7 +51,8 @@ def train_run(
     start = read_checkpoint(init) if init else None
     images = load_images(data, preprocessing, start)
     recipe = Recipe(**{**TRAIN_RECIPE.model_dump(), "augment": images.augment}).with_settings(settings)
-    excluded = resolve_classes(exclude, images.classes)
+    gone = start.card.forgotten if start and start.card else ()
+    excluded = tuple(sorted({*resolve_classes(exclude, images.classes), *resolve_classes(gone, images.classes)}))
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
     split = split_resolved(request, images)
     images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))

@@ -1,0 +1,138 @@
+"""A run folder, read: its JSON files, and its readings as plain rows that can be looked up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.errors import OutputError
+from unlearnkit.run_dir import read_json
+
+KINDS = ("forget", "audit")
+OPTIONAL = ("cost.json", "audit.json", "history.json")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One reading of audit.json."""
+
+    metric: str
+    model: str
+    replicate: int
+    part: str | None
+    value: float | None
+    unit: str
+    target: str
+    interval: tuple[float, float] | None
+    series: Mapping[str, float]
+    doubts: tuple[str, ...]
+
+    @property
+    def censored(self) -> bool:
+        """Whether the true value lies beyond the one measured."""
+        return any(doubt.startswith("censored") for doubt in self.doubts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A run folder's content. `audit`, `cost` and `history` are None where the run has none."""
+
+    folder: Path
+    kind: str
+    request: Mapping[str, Any]
+    config: Mapping[str, Any]
+    access: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    audit: Mapping[str, Any] | None
+    cost: Mapping[str, Any] | None
+    history: Mapping[str, Sequence[float]] | None
+    rows: tuple[Row, ...]
+
+    @property
+    def forgotten(self) -> list[str]:
+        """Names of the classes to forget."""
+        return [str(name) for name in self.request.get("forget", ())]
+
+    @property
+    def earlier(self) -> list[str]:
+        """Names of the classes forgotten by earlier requests."""
+        return [str(name) for name in self.request.get("already_forgotten", ())]
+
+    @property
+    def replicates(self) -> list[int]:
+        """Numbers of the retrained models that were measured."""
+        return sorted({row.replicate for row in self.rows if row.model == "retrained"})
+
+    def find(self, metric: str, model: str, part: str | None = None) -> list[Row]:
+        """Readings of one metric, model and part: several for several retrained models."""
+        return [r for r in self.rows if (r.metric, r.model, r.part) == (metric, model, part)]
+
+    def value(self, metric: str, model: str, part: str | None = None) -> float | None:
+        """Return the first such reading's value; None where it is unknown or was not made."""
+        found = self.find(metric, model, part)
+        return found[0].value if found else None
+
+
+def load(folder: Path) -> Run:
+    """Read the folder.
+
+    Raises:
+        OutputError: it is no run of `forget` or `audit`, or a file in it is missing or damaged.
+    """
+    config = read_json(folder, "config.json")
+    kind = config.get("kind")
+    if kind not in KINDS:
+        made = f"made by `{kind}`" if isinstance(kind, str) else "of an unknown kind"
+        raise OutputError(
+            f"Expected a run folder made by `forget` or `audit`, but {folder} is {made}; name the folder that "
+            "`unlearnkit forget --out` or `unlearnkit audit --out` wrote."
+        )
+    found = {name: read_json(folder, name) if (folder / name).is_file() else None for name in OPTIONAL}
+    audit = found["audit.json"]
+    return Run(
+        folder=folder,
+        kind=kind,
+        request=read_json(folder, "request.json"),
+        config=config,
+        access=read_json(folder, "access.json"),
+        manifest=read_json(folder, "manifest.json"),
+        audit=audit,
+        cost=found["cost.json"],
+        history=found["history.json"],
+        rows=tuple(_row(raw, folder) for raw in audit.get("readings", ())) if audit is not None else (),
+    )
+
+
+def weights_file(run: Run) -> tuple[str, str | None]:
+    """File name and sha256 of the weights that the run began with."""
+    path = str(run.config.get("weights") or "")
+    inputs: Mapping[str, str] = run.manifest.get("inputs") or {}
+    return Path(path).name or "weights of unknown name", inputs.get(path)
+
+
+def label_of(row: Row, replicates: Sequence[int]) -> str:
+    """Return a model's name, numbered where several retrained models were given."""
+    return f"{row.model} {row.replicate + 1}" if row.model == "retrained" and len(replicates) > 1 else row.model
+
+
+def _row(raw: Any, folder: Path) -> Row:
+    if not isinstance(raw, dict) or not {"metric", "model", "value"} <= raw.keys():
+        raise OutputError(
+            f"Expected readings with metric, model and value in {folder / 'audit.json'}, but got {str(raw)[:60]!r}; "
+            "run the audit again."
+        )
+    interval = raw.get("interval")
+    return Row(
+        metric=str(raw["metric"]),
+        model=str(raw["model"]),
+        replicate=int(raw.get("replicate") or 0),
+        part=raw.get("part"),
+        value=raw["value"],
+        unit=str(raw.get("unit") or ""),
+        target=str(raw.get("target") or "none"),
+        interval=(interval[0], interval[1]) if interval is not None else None,
+        series=raw.get("series") or {},
+        doubts=tuple(str(doubt) for doubt in raw.get("doubts") or ()),
+    )

@@ -1,0 +1,208 @@
+"""The kinds of picture: rows of marks, bars, and curves. Pure functions of plain numbers and text.
+
+Models are `original` (ring), `unlearned` (dot) and `retrained` (diamond), the same in every picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from unlearnkit.report.svg import MARKS, Scale, at, element, label, mark, picture, text
+from unlearnkit.report.text import shorten
+
+LABEL = 17  # character cells of a label in the left margin
+COLUMN = 58  # pixels of a column of numbers in the right margin
+Write = Callable[[float], str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dots:
+    """One row: a label and the values of each model; `flag` marks the row and is said when it is pointed at."""
+
+    label: str
+    values: Mapping[str, Sequence[float]]
+    flag: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """One bar: `model` gives it that model's mark, `open_end` says that the true value lies beyond it."""
+
+    label: str
+    value: float | None
+    shown: str
+    model: str = ""
+    interval: tuple[float, float] | None = None
+    open_end: bool = False
+    strong: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """A line through (x, y) points in the style of `model`, with a mark at its end where `model` has one."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    model: str = "unlearned"
+
+
+def dot_rows(rows: Sequence[Dots], scale: Scale, write: Write, *, title: str, description: str) -> str:
+    """Rows of marks, with the numbers beside them; the rows flagged come on a band with a cross before their label."""
+    height = 18 if len(rows) > 30 else 25
+    grid = _grid(scale, len(rows) * height)
+    body = "".join(_dot_row(row, i * height, height, scale, write) for i, row in enumerate(rows))
+    return picture(title, description, len(rows) * height, grid + body)
+
+
+def dot_axis(scale: Scale, write: Write, *, title: str, models: Sequence[str]) -> str:
+    """Draw the axis that belongs above `dot_rows`: ticks, and the heads of the columns of numbers."""
+    ticks = "".join(
+        at(scale.position(v), 0, label(write(v), class_="tick", y=30, text_anchor="middle")) for v in scale.ticks()
+    )
+    heads = "".join(
+        element("g", MARKS[model], transform=f"translate({_column(model) - 9} 10)")
+        + label(_HEADS[model], class_="tick", x=_column(model), y=30, text_anchor="end")
+        for model in models
+    )
+    return picture(title, "Axis of the picture below", 36, ticks + _columns(heads))
+
+
+def strip(values: Mapping[str, Sequence[float]], write: Write, *, title: str) -> str:
+    """Draw one small row from 0 to 100 % for a headline figure."""
+    scale = Scale(low=0, high=1)
+    said = "; ".join(f"{model} {', '.join(map(write, found))}" for model, found in values.items() if found)
+    return picture(title, said or "unknown", 22, _marks(values, 11, scale, write, ""), style="strip")
+
+
+def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str) -> str:
+    """Horizontal bars with their value written at the end."""
+    height = 30
+    parts = []
+    for i, row in enumerate(rows):
+        y = i * height + height / 2
+        parts.append(_row_label(row.label, y, strong=row.strong))
+        if row.value is None:
+            parts.append(label(row.shown, class_="value muted", x=4, y=y, dy="0.35em"))
+            continue
+        end = scale.position(row.value)
+        tip = element("title", text(f"{row.label}: {row.shown}"))
+        kind = f"bar {row.model or ('total' if row.strong else 'stage')}{' open' if row.open_end else ''}"
+        thick = 4 if row.model else 13
+        parts.append(element("rect", tip, class_=kind, x=0, y=y - thick / 2, width=f"{end:.3f}%", height=thick))
+        if row.interval:
+            low, high = (scale.position(v) for v in row.interval)
+            parts.append(
+                element("rect", class_="band", x=f"{low:.3f}%", y=y - 8, width=f"{high - low:.3f}%", height=16, rx=2)
+            )
+        if row.open_end:
+            parts.append(at(end, y, element("path", class_=f"arrow {row.model}", d="M0-6 9 0 0 6Z")))
+        elif row.model:
+            parts.append(mark(row.model, end, y, f"{row.label}: {row.shown}"))
+        parts.append(at(end, y, label(row.shown, class_="value", x=14, dy="0.35em")))
+    return picture(title, description, len(rows) * height, "".join(parts), style="bars")
+
+
+def curves(
+    lines: Sequence[Curve],
+    x: Scale,
+    y: Scale,
+    *,
+    title: str,
+    description: str,
+    write_x: Write,
+    write_y: Write,
+    x_name: str,
+    dividers: Sequence[float] = (),
+    height: int = 190,
+) -> str:
+    """Lines over a grid; `dividers` are dashed verticals at these x."""
+
+    def down(value: float) -> float:
+        return height * (1 - y.position(value) / 100)
+
+    parts = [_grid(x, height)]
+    for tick in y.ticks():
+        parts.append(element("line", class_="grid", x1="0%", x2="100%", y1=down(tick), y2=down(tick)))
+        parts.append(label(write_y(tick), class_="tick", x=-8, y=down(tick), dy="0.35em", text_anchor="end"))
+    for tick in x.ticks():
+        parts.append(at(x.position(tick), height, label(write_x(tick), class_="tick", y=17, text_anchor="middle")))
+    for place in dividers:
+        at_x = f"{x.position(place):.3f}%"
+        parts.append(element("line", class_="divider", x1=at_x, x2=at_x, y1=0, y2=height))
+    for line in lines:
+        drawn = " ".join(f"{x.position(a):.3f},{down(b):.3f}" for a, b in line.points)
+        stroke = element("polyline", class_=f"curve {line.model}", points=drawn)
+        parts.append(
+            element(
+                "svg",
+                stroke,
+                width="100%",
+                height=height,
+                viewBox=f"0 0 100 {height}",
+                preserveAspectRatio="none",
+                overflow="visible",
+            )
+        )
+    for line in lines:
+        parts += [_hit(line, a, b, x.position(a), down(b), write_x, write_y, x_name) for a, b in line.points]
+        a, b = line.points[-1]
+        parts.append(mark(line.model, x.position(a), down(b), f"{line.name}, end: {write_y(b)}"))
+    parts.append(label(x_name, class_="tick", x="100%", y=height + 34, text_anchor="end"))
+    return picture(title, description, height + 40, "".join(parts), style="curves")
+
+
+def _hit(line: Curve, a: float, b: float, x: float, y: float, write_x: Write, write_y: Write, x_name: str) -> str:
+    tip = f"{line.name}, {x_name} {write_x(a)}: {write_y(b)}"
+    return element("circle", element("title", text(tip)), class_="hit", cx=f"{x:.3f}%", cy=y, r=4)
+
+
+_HEADS = {"original": "before", "unlearned": "after", "retrained": "retrained"}
+_ORDER = ("original", "unlearned", "retrained")
+
+
+def _column(model: str) -> int:
+    return 8 + COLUMN * (_ORDER.index(model) + 1)
+
+
+def _columns(content: str) -> str:
+    return element("g", at(100, 0, content), class_="columns")
+
+
+def _grid(scale: Scale, height: float) -> str:
+    places = [f"{scale.position(v):.3f}%" for v in scale.ticks()]
+    return "".join(element("line", class_="grid", x1=p, x2=p, y1=0, y2=height) for p in places)
+
+
+def _row_label(name: str, y: float, *, strong: bool = False, flag: str = "") -> str:
+    shown = ("✕ " if flag else "") + shorten(name, LABEL - (2 if flag else 0))
+    kind = "label strong" if strong or flag else "label"
+    return label(
+        shown, tip=f"{name}, {flag}" if flag else name, class_=kind, x=-14, y=y, dy="0.35em", text_anchor="end"
+    )
+
+
+def _dot_row(row: Dots, top: float, height: float, scale: Scale, write: Write) -> str:
+    y = top + height / 2
+    band = element("rect", class_="flag", x=0, y=top + 1, width="100%", height=height - 2) if row.flag else ""
+    numbers = ""
+    for model, values in row.values.items():
+        shown = write(sum(values) / len(values)) if values else "unknown"
+        numbers += label(shown, class_=f"value {model}", x=_column(model), y=y, dy="0.35em", text_anchor="end")
+    name = _row_label(row.label, y, flag=row.flag)
+    return band + name + _marks(row.values, y, scale, write, row.label) + _columns(numbers)
+
+
+def _marks(values: Mapping[str, Sequence[float]], y: float, scale: Scale, write: Write, name: str) -> str:
+    drawn = element("line", class_="track", x1="0%", x2="100%", y1=y, y2=y)
+    before, after = values.get("original", ()), values.get("unlearned", ())
+    if before and after:
+        ends = [f"{scale.position(v[0]):.3f}%" for v in (before, after)]
+        drawn += element("line", class_="moved", x1=ends[0], x2=ends[1], y1=y, y2=y)
+    for model in ("original", "retrained", "unlearned"):
+        found = values.get(model, ())
+        for i, value in enumerate(found):
+            who = _HEADS[model] + (f" {i + 1}" if len(found) > 1 else "")
+            tip = f"{name}, {who}: {write(value)}" if name else f"{who}: {write(value)}"
+            drawn += mark(model, scale.position(value), y, tip)
+    return drawn

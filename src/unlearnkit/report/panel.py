@@ -1,0 +1,63 @@
+"""A figure as the page shows it: pictures, the words around them, or the reason why there is none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from unlearnkit.report import words
+from unlearnkit.report.facts import Run
+
+MODELS = ("original", "unlearned", "retrained")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One SVG, and the name and the note above it where a figure has several."""
+
+    svg: str
+    name: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """One figure of the page.
+
+    Args:
+        key: its words in `words.FIGURES`.
+        pictures: what is shown, one after another; none where there is nothing to show.
+        axis: the scale that stays in sight above a tall picture.
+        found: what the figure comes down to, in a sentence.
+        missing: why there is no picture.
+        tall: whether it scrolls.
+        models: the models whose marks the key explains.
+    """
+
+    key: str
+    pictures: list[Picture] = field(default_factory=list)
+    axis: str = ""
+    found: str = ""
+    missing: str = ""
+    tall: bool = False
+    models: tuple[str, ...] = ()
+
+    @property
+    def heading(self) -> str:
+        """Its title."""
+        return words.FIGURES[self.key][0]
+
+    @property
+    def read(self) -> str:
+        """How to read it."""
+        return words.FIGURES[self.key][1]
+
+    @property
+    def bad(self) -> str:
+        """What a bad result looks like."""
+        return words.FIGURES[self.key][2]
+
+
+def missing(run: Run, key: str, metric: str) -> Panel:
+    """A panel that says why there is no picture: the doubts of the metric's readings."""
+    reasons = list(dict.fromkeys(doubt for row in run.rows if row.metric == metric for doubt in row.doubts))
+    return Panel(key=key, missing=f"Not available: {'; '.join(reasons) if reasons else 'it was not measured'}.")

@@ -1,0 +1,122 @@
+"""SVG by hand: scales, text-safe elements and the three marks. Positions along x are percentages of the plot's width.
+
+Plots have no viewBox: they take the width of the page and keep the size of their text at any width. What lies beside
+the plot (labels, columns of numbers) is drawn outside its box, in the padding that the style sheet gives it.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from unlearnkit.report.text import clean
+
+MARKS = {  # concentric when values coincide: each stays visible inside the other
+    "original": '<circle class="mark original" r="6.5"/>',
+    "retrained": '<path class="mark retrained" d="M0-5.2 5.2 0 0 5.2-5.2 0Z"/>',
+    "unlearned": '<circle class="mark unlearned" r="2.9"/>',
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Values from `low` to `high` on 0 to 100 %, linear or logarithmic; what lies outside is drawn at the edge."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def position(self, value: float) -> float:
+        """Return the place of a value in percent; on a logarithmic scale 0 and less lie at the left edge."""
+        if self.log:
+            if value <= 0:
+                return 0.0
+            share = (math.log10(value) - math.log10(self.low)) / (math.log10(self.high) - math.log10(self.low))
+        else:
+            share = (value - self.low) / (self.high - self.low)
+        return 100 * min(1.0, max(0.0, share))
+
+    def ticks(self) -> list[float]:
+        """Round numbers inside the scale: 1-2-5 steps, or decades on a long logarithmic scale."""
+        if not self.log:
+            return _linear_ticks(self.low, self.high)
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        factors = (1, 2, 5) if last - first <= 2 else (1,)
+        every = max(1, math.ceil((last - first) / 6))
+        values = [f * 10.0**e for e in range(first, last + 1, every) for f in factors]
+        return [v for v in values if self.low * 0.999 <= v <= self.high * 1.001]
+
+
+def log_scale(values: Iterable[float]) -> Scale:
+    """Whole decades around the positive values."""
+    positive = [v for v in values if v > 0] or [1.0]
+    low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
+    return Scale(low=10.0**low, high=10.0 ** max(high, low + 1), log=True)
+
+
+def linear_scale(values: Iterable[float], *, from_zero: bool = False) -> Scale:
+    """Round numbers around the values."""
+    found = [*values, *([0.0] if from_zero else [])] or [0.0]
+    low, high = min(found), max(found)
+    if high == low:
+        low, high = low - (0 if from_zero else 0.5), high + 0.5
+    step = _step(low, high)
+    return Scale(low=math.floor(low / step + 1e-9) * step, high=math.ceil(high / step - 1e-9) * step)
+
+
+def element(tag: str, content: str = "", **attributes: str | float) -> str:
+    """One element: attribute values are escaped, `content` is markup; `class_` and `text_anchor` lose their underscores."""
+    written = "".join(
+        f' {name.rstrip("_").replace("_", "-")}="{text(_number(value))}"' for name, value in attributes.items()
+    )
+    return f"<{tag}{written}>{content}</{tag}>" if content else f"<{tag}{written}/>"
+
+
+def text(value: str) -> str:
+    """Escape text for markup and for attributes."""
+    return html.escape(clean(value), quote=True)
+
+
+def label(content: str, *, tip: str = "", **attributes: str | float) -> str:
+    """Return a text element; `tip` is shown when the pointer rests on it."""
+    return element("text", (element("title", text(tip)) if tip else "") + text(content), **attributes)
+
+
+def mark(model: str, x: float, y: float, tip: str) -> str:
+    """Draw the mark of a model at x percent and y pixels."""
+    return at(x, y, element("g", element("title", text(tip)) + MARKS[model], class_="point"))
+
+
+def at(x: float, y: float, content: str) -> str:
+    """Content moved to x percent and y pixels."""
+    return element("svg", content, x=f"{x:.3f}%", y=y, overflow="visible")
+
+
+def picture(title: str, description: str, height: float, content: str, *, style: str = "rows") -> str:
+    """Return the whole picture, named and described for those who cannot see it."""
+    head = element("title", text(title)) + element("desc", text(description))
+    return element("svg", head + content, class_=f"plot {style}", role="img", width="100%", height=height)
+
+
+def swatch(model: str) -> str:
+    """Draw a model's mark for a line of text; decoration, since its name stands beside it."""
+    inner = element("g", MARKS[model], transform="translate(8 8)")
+    return element("svg", inner, class_="swatch", width=16, height=16, aria_hidden="true")
+
+
+def _number(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:.3f}".rstrip("0").rstrip(".")
+
+
+def _step(low: float, high: float) -> float:
+    rough = (high - low) / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    return next(power * f for f in (1, 2, 2.5, 5, 10) if power * f >= rough * 0.999)
+
+
+def _linear_ticks(low: float, high: float) -> list[float]:
+    step = _step(low, high)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]

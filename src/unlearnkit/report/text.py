@@ -1,0 +1,113 @@
+"""Plain text for the page: quantities with their units, shortened names and hashes, text safe for XML."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+UNKNOWN = "unknown"
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+
+def clean(text: str) -> str:
+    """Replace characters that neither XML nor UTF-8 can carry (controls, lone surrogates) by U+FFFD."""
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
+def shorten(text: str, columns: int) -> str:
+    """Cut text to about `columns` character cells, wide characters counted as two, and mark the cut with an ellipsis."""
+    used = 0
+    for i, character in enumerate(text):
+        used += 2 if unicodedata.east_asian_width(character) in "WF" else 1
+        if used > columns:
+            return text[: max(1, i - 1)] + "…"
+    return text
+
+
+def short_hash(digest: str) -> str:
+    """Return the first twelve digits of a hash."""
+    return digest if len(digest) <= 12 else digest[:12] + "…"
+
+
+def percent(fraction: float) -> str:
+    """0.9876 -> 98.8%; what is not quite 0 or 100 is never rounded to it."""
+    text = f"{fraction * 100:.1f}%"
+    if text == "0.0%" and fraction > 0:
+        return "<0.1%"
+    if text == "100.0%" and fraction < 1:
+        return ">99.9%"
+    return text.removeprefix("-") if text == "-0.0%" else text
+
+
+def number(value: float) -> str:
+    """Three significant digits, thousands separated: 0.1844, 4.58, 12,345."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    if abs(value) < 1e-4:
+        return f"{value:.1e}"
+    digits = 2 if abs(value) >= 1 else 3
+    return f"{value:.{digits}f}" if abs(value) >= 0.01 else f"{value:.3g}"
+
+
+def seconds(value: float) -> str:
+    """Wall time: 9.9 ms, 3.40 s, 2 min 5 s, 1 h 3 min."""
+    if 0 < value < 0.1:
+        return f"{value * 1000:.1f} ms"
+    if value < 120:
+        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 120:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def memory(count: float) -> str:
+    """Bytes in MiB or GiB."""
+    return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """Write a value with its unit; None is unknown."""
+    if value is None:
+        return UNKNOWN
+    match unit:
+        case "fraction":
+            return percent(value)
+        case "seconds":
+            return seconds(value)
+        case "ratio":
+            return f"{number(value)}×"
+        case "steps":
+            return f"{value:,.0f} step" if value == 1 else f"{value:,.0f} steps"
+        case _:
+            return f"{number(value)} {unit}".rstrip()
+
+
+def span(interval: Sequence[float] | None, unit: str) -> str:
+    """Write an interval with one unit; empty where there is none."""
+    if interval is None or len(interval) != 2:
+        return ""
+    low, high = interval
+    if unit == "fraction":
+        return f"{percent(low).removesuffix('%')}–{percent(high)}"
+    if unit == "steps":
+        return f"{low:,.0f}–{high:,.0f} steps"
+    return f"{number(low)}–{quantity(high, unit)}"
+
+
+def points(change: float) -> str:
+    """A difference of two fractions in percentage points, with its sign."""
+    rounded = round(change * 100, 1)
+    if rounded == 0:
+        return "±0.0 points"
+    return f"{'+' if rounded > 0 else '−'}{abs(rounded):.1f} points"
+
+
+def listed(names: Sequence[str]) -> str:
+    """a; a and b; a, b and c."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{', '.join(names[:-1])} and {names[-1]}"

@@ -1,0 +1,146 @@
+"""The English of the page that depends on what was found: names, explanations and captions, together for translation."""
+
+from __future__ import annotations
+
+METRICS = {  # name in audit.json -> (title, what it says)
+    "accuracy": ("Accuracy", "share of samples that are recognised"),
+    "balanced_accuracy": ("Balanced accuracy", "the same with every class weighing alike"),
+    "prediction_max_share": (
+        "Largest share of one class",
+        "how much of the forgotten data is taken for a single class",
+    ),
+    "prediction_entropy": (
+        "Spread of predictions",
+        "entropy: 0 when all forgotten data is taken for one class, higher the more it spreads",
+    ),
+    "prediction_tv": (
+        "Difference of predictions to retrained",
+        "total variation distance: 0 % the same distribution, 100 % nothing in common",
+    ),
+    "weight_distance": ("Weight distance", "how far the weights have moved from the original's"),
+    "relearn_steps": (
+        "Steps until relearned",
+        "training steps until a fresh output layer knows the forgotten classes again; the interval is the last "
+        "measurement not there yet and the first one there",
+    ),
+    "cost_seconds": ("Seconds of work", "wall time without decoding and evaluation"),
+    "cost_ratio": ("Cost of retraining over cost of forgetting", "above 1, forgetting was cheaper"),
+}
+
+PARTS = {
+    "retain_train": "retained classes, training",
+    "retain_val": "retained classes, validation",
+    "forget_train": "forgotten classes, training",
+    "retain_test": "retained classes, test",
+    "forget_test": "forgotten classes, test",
+    "excluded_train": "classes forgotten earlier, training",
+    "excluded_test": "classes forgotten earlier, test",
+}
+
+MODELS = {"original": "original (before)", "unlearned": "unlearned (after)", "retrained": "retrained"}
+
+TARGETS = {
+    "higher": "higher is better",
+    "lower": "lower is better",
+    "match_retrain": "as the retrained model",
+    "none": "descriptive",
+}
+
+VERDICTS = {  # status -> (glyph, sentence)
+    "pass": (
+        "✓",
+        "By every measure applied here, the model cannot be told from one retrained without these classes.",
+    ),
+    "fail": ("✕", "The model can be told from one retrained without these classes."),
+    "unknown": (
+        "?",
+        "This audit does not settle whether the model can be told from one retrained without these classes.",
+    ),
+    "none": ("–", "No audit has been made: the new weights exist, and nothing here says how well they forgot."),
+}
+
+READ_BY_METHOD_NONE = (
+    "The method never opened an image of the classes it had to forget, in training or test data. This is counted "
+    "where images are handed out, not declared."
+)
+READ_BY_METHOD_SOME = (
+    "The method opened images of the classes it had to forget. Whoever relies on forgetting without access to that "
+    "data must know this."
+)
+READ_BY_METHOD_UNKNOWN = "The weights were made outside this run, so what their method read was not counted."
+READ_BY_AUDIT = (
+    "The audit opened them to measure, after the forgetting was done; nothing it saw went into the weights."
+)
+READ_BY_AUDIT_NONE = "No audit has looked at them."
+DECODED = "The loader turned these images into pixels for any reader, method and audit together."
+
+NO_RETRAINED = (
+    "No retrained model was given. So it cannot be said whether the accuracies, the predictions and the relearning time "
+    "are those of a model that never saw these classes, nor how much cheaper forgetting was than retraining."
+)
+SEARCH_FAILED = (
+    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; "
+    "the best attempt was kept. Raise repair.epochs or retain_per_class."
+)
+
+FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
+    "accuracy": (
+        "Accuracy per class, on test data",
+        "One row per class. The ring is the model before, the dot after forgetting, the diamond a model retrained "
+        "without the forgotten classes. Forgotten classes come first, marked ✕; the others follow by what they lost, "
+        "most first.",
+        "A forgotten class whose dot stays to the right of the diamond, or a retained class whose dot lies far left "
+        "of its ring.",
+    ),
+    "predictions": (
+        "What the models take forgotten data for",
+        "Each row is a class, and its marks say how much of the forgotten test data was given that label. "
+        "Rows follow the share after forgetting.",
+        "A dot that stays high in a row marked ✕; or nearly everything on one other class while the "
+        "diamonds spread, which betrays what was done.",
+    ),
+    "weights": (
+        "How far each layer moved",
+        "L2 distance of every layer's weights to the original's, on a logarithmic scale, from the input at the top to "
+        "the output at the bottom. A retrained model is far away whatever it was trained on, so the dots need not "
+        "reach the diamonds.",
+        "Only the last layer moved: then the output was changed, and the layers below may still know the class.",
+    ),
+    "relearn": (
+        "Steps until the forgotten classes are known again",
+        "Every model gets a fresh output layer and the same training. The mark is the first measurement at which "
+        "the classes were known again, the pale band begins at the last one at which they were not. An arrow "
+        "means that it had not happened when the run was stopped.",
+        "Far fewer steps than the retrained model: the knowledge was hidden rather than removed. Far more "
+        "also tells the two apart.",
+    ),
+    "relearn_curves": (
+        "Relearning, step by step",
+        "Accuracy on forgotten test data while relearning; steps on a logarithmic scale. A line ends when both the "
+        "forgotten and the retained data are back within five points of the original model.",
+        "The line of the unlearned model rises well before the retrained one's.",
+    ),
+    "training": (
+        "What the method did",
+        "The loss of every training step, stage by stage.",
+        "A line that climbs, or that is still falling steeply where it ends.",
+    ),
+    "cost": (
+        "Where the time went",
+        "Seconds of work per stage, without decoding and evaluation; below them the total, and the cost of retraining "
+        "where it was recorded.",
+        "A total near the cost of retraining: then retraining would have been the simpler and the stronger choice.",
+    ),
+}
+
+STAGES = {  # what a stage's line shows
+    "noise": "The lower, the more the original model errs on the noise.",
+    "impair": "Loss on noise and retained data together.",
+    "repair": "Loss on retained data alone.",
+    "search": "Share of held-out retained samples recognised wrongly: the original first, then each attempt.",
+}
+
+FORGOTTEN = "forgotten"
+FORGOTTEN_EARLIER = "forgotten earlier"
+STEP = "step"
+TOTAL = "total"

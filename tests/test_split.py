@@ -1,0 +1,156 @@
+"""Splits: disjoint, complete, and blind to which classes are forgotten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from unlearnkit import ForgetRequest, Part, Split, split_for
+from unlearnkit.errors import ConfigError, DataError, RequestError
+from unlearnkit.request import ResolvedRequest
+from unlearnkit.split import Side, split_resolved
+
+SIDES: tuple[Side, ...] = ("train", "test")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The least a split is made from."""
+
+    classes: tuple[str, ...]
+    train: tuple[int, ...]
+    test: tuple[int, ...]
+
+    def labels(self, side: Side) -> Tensor:
+        return torch.tensor(self.train if side == "train" else self.test, dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class Case:
+    data: Labels
+    forget: tuple[int, ...]
+    earlier: tuple[int, ...]
+
+    @property
+    def request(self) -> ForgetRequest:
+        return ForgetRequest(classes=self.forget, already_forgotten=self.earlier)
+
+
+@st.composite
+def cases(draw: st.DrawFn) -> Case:
+    """Labels of up to six classes (some of them without samples), and a request that leaves retained samples."""
+    count = draw(st.integers(2, 6))
+    ids = st.integers(0, count - 1)
+    data = Labels(
+        tuple(f"c{k}" for k in range(count)),
+        tuple(draw(st.lists(ids, max_size=60))),
+        tuple(draw(st.lists(ids, max_size=20))),
+    )
+    fates = draw(st.lists(st.sampled_from(("stay", "forget", "earlier")), min_size=count, max_size=count))
+    forget, earlier = (tuple(k for k in range(count) if fates[k] == fate) for fate in ("forget", "earlier"))
+    assume(forget and any(fates[label] == "stay" for label in data.train))
+    return Case(data, forget, earlier)
+
+
+def rows(split: Split, part: Part) -> set[int]:
+    return set(split[part].tolist())
+
+
+@given(cases(), st.sampled_from((0.0, 0.05, 0.3, 0.5)))
+def test_parts_are_disjoint_and_complete(case: Case, fraction: float) -> None:
+    split = split_for(case.request, case.data, val_fraction=fraction)
+    for side in SIDES:
+        pieces = [split[part].tolist() for part in Part if part.side == side] + [split.excluded[side].tolist()]
+        together = [row for piece in pieces for row in piece]
+        assert sorted(together) == list(range(len(case.data.labels(side))))
+
+
+@given(cases())
+def test_parts_hold_the_classes_they_are_named_for(case: Case) -> None:
+    split = split_for(case.request, case.data)
+    for part in Part:
+        found = set(case.data.labels(part.side)[split[part]].tolist())
+        allowed = set(case.forget) if part.forgotten else set(split.request.retained)
+        assert found <= allowed
+
+
+@given(cases())
+def test_rows_forgotten_earlier_are_in_no_part(case: Case) -> None:
+    split = split_for(case.request, case.data)
+    for side in SIDES:
+        labels = case.data.labels(side)
+        gone = {row for row, label in enumerate(labels.tolist()) if label in case.earlier}
+        assert set(split.excluded[side].tolist()) == gone
+        assert not any(gone & rows(split, part) for part in Part if part.side == side)
+
+
+@given(cases(), st.data())
+def test_held_out_rows_do_not_depend_on_what_is_forgotten(case: Case, data: st.DataObject) -> None:
+    split = split_for(case.request, case.data)
+    stay = split.request.retained
+    other = data.draw(st.sampled_from([k for k in range(len(case.data.classes)) if k not in stay] or [stay[0]]))
+    everything = split_resolved(ResolvedRequest(forget=(), already_forgotten=(), classes=case.data.classes), case.data)
+    assume(set(case.data.train) - {other})
+    second = split_for(ForgetRequest(classes=(other,)), case.data)
+    labels = case.data.labels("train")
+    for reference in (everything, second):
+        for class_id in set(stay) & set(reference.request.retained):
+            held_out = [
+                {row for row in s[Part.RETAIN_VAL].tolist() if labels[row] == class_id} for s in (split, reference)
+            ]
+            assert held_out[0] == held_out[1]
+
+
+@given(cases(), st.sampled_from((0.05, 0.2, 0.5)))
+def test_every_retained_class_keeps_training_and_validation_rows(case: Case, fraction: float) -> None:
+    split = split_for(case.request, case.data, val_fraction=fraction)
+    labels = case.data.labels("train")
+    for class_id in split.request.retained:
+        total = case.data.train.count(class_id)
+        held_out = int((labels[split[Part.RETAIN_VAL]] == class_id).sum())
+        assert held_out == (0 if total < 2 else max(1, round(fraction * total)))
+        assert total == 0 or held_out < total
+
+
+def test_the_draw_depends_on_the_seed_alone() -> None:
+    data = Labels(("a", "b"), (0,) * 200 + (1,) * 200, (0, 1))
+    request = ForgetRequest(classes=("a",))
+    first, again, other = (split_for(request, data, seed=seed) for seed in (0, 0, 1))
+    torch.manual_seed(7)
+    assert torch.equal(first[Part.RETAIN_VAL], again[Part.RETAIN_VAL])
+    assert not torch.equal(first[Part.RETAIN_VAL], other[Part.RETAIN_VAL])
+    assert len(first[Part.RETAIN_VAL]) == 10
+
+
+def test_without_validation_fraction_nothing_is_held_out() -> None:
+    data = Labels(("a", "b"), (0, 1) * 30, (0, 1))
+    split = split_for(ForgetRequest(classes=("a",)), data, val_fraction=0)
+    assert len(split[Part.RETAIN_VAL]) == 0
+    assert len(split[Part.RETAIN_TRAIN]) == 30
+
+
+def test_a_class_whose_data_is_gone_can_still_be_forgotten() -> None:
+    split = split_for(ForgetRequest(classes=("gone",)), Labels(("a", "gone"), (0,) * 9, (0,)))
+    assert len(split[Part.FORGET_TRAIN]) == len(split[Part.FORGET_TEST]) == 0
+    assert len(split[Part.RETAIN_TRAIN]) + len(split[Part.RETAIN_VAL]) == 9
+
+
+@pytest.mark.parametrize("fraction", [-0.01, 0.51, float("nan")])
+def test_a_validation_fraction_out_of_range_is_refused(fraction: float) -> None:
+    with pytest.raises(ConfigError, match="0 to 0.5"):
+        split_for(ForgetRequest(classes=(0,)), Labels(("a", "b"), (0, 1), ()), val_fraction=fraction)
+
+
+def test_data_without_retained_samples_is_refused() -> None:
+    with pytest.raises(DataError, match="retained classes, but the data has none"):
+        split_for(ForgetRequest(classes=("a",)), Labels(("a", "b"), (0, 0), (1,)))
+
+
+def test_a_request_is_checked_against_the_class_list() -> None:
+    with pytest.raises(RequestError, match="0 to 1"):
+        split_for(ForgetRequest(classes=(2,)), Labels(("a", "b"), (0, 1), ()))
