@@ -68,7 +68,9 @@ def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
         folder = tmp_path / "data"
         folder.mkdir()
         rng = np.random.default_rng(0)
-        colours = np.array([[200, 30, 30], [30, 200, 30], [30, 30, 200], [120, 120, 120], [220, 220, 40], [40, 220, 220]])
+        colours = np.array(
+            [[200, 30, 30], [30, 200, 30], [30, 30, 200], [120, 120, 120], [220, 220, 40], [40, 220, 220]]
+        )
         for side, count in (("train", per_class), ("test", max(2, per_class // 4))):
             labels = np.arange(len(names)).repeat(count)
             rng.shuffle(labels)

@@ -94,7 +94,9 @@ def test_held_out_rows_do_not_depend_on_what_is_forgotten(case: Case, data: st.D
     split = split_for(case.request, case.data)
     stay = split.request.retained
     other = data.draw(st.sampled_from([k for k in range(len(case.data.classes)) if k not in stay] or [stay[0]]))
-    everything = split_resolved(ResolvedRequest(forget=(), already_forgotten=(), classes=case.data.classes), case.data)
+    everything = split_resolved(
+        ResolvedRequest(forget=(), already_forgotten=(), classes=case.data.classes), case.data
+    )
     assume(set(case.data.train) - {other})
     second = split_for(ForgetRequest(classes=(other,)), case.data)
     labels = case.data.labels("train")
@@ -142,7 +144,7 @@ def test_a_class_whose_data_is_gone_can_still_be_forgotten() -> None:
 
 @pytest.mark.parametrize("fraction", [-0.01, 0.51, float("nan")])
 def test_a_validation_fraction_out_of_range_is_refused(fraction: float) -> None:
-    with pytest.raises(ConfigError, match="0 to 0.5"):
+    with pytest.raises(ConfigError, match=r"0 to 0\.5"):
         split_for(ForgetRequest(classes=(0,)), Labels(("a", "b"), (0, 1), ()), val_fraction=fraction)
 
 

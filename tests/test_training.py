@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from canonical import CPU, MODELS
 from unlearnkit.data.samples import TensorSamples, crop_and_flip
 from unlearnkit.errors import ConfigError, ModelError, NonFiniteLossError
+from unlearnkit.losses import cross_entropy, logits_of
 from unlearnkit.models import SmallCNN
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import Runtime
-from unlearnkit.training import Recipe, cross_entropy, even_batches, logits_of, predict, rate_factor, train
+from unlearnkit.training import Recipe, even_batches, predict, rate_factor, recalibrate_batchnorm, train
 
 
 def images_and_labels(n: int = 22, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -318,6 +319,36 @@ def test_predict_puts_back_the_mode_of_every_layer() -> None:
 
 def test_predict_of_nothing_is_empty() -> None:
     assert len(predict(SmallCNN(4), TensorSamples(torch.empty(0, 1, 8, 8), torch.empty(0).long()), CPU)) == 0
+
+
+# ---- BatchNorm ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_recalibration_is_the_mean_of_the_batch_statistics_and_changes_nothing_else(training: bool) -> None:
+    images, labels = images_and_labels(22)
+    model = double_cnn().train(training)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    log = RunLog(CPU)
+    recalibrate_batchnorm(model, TensorSamples(images, labels), batch_size=8, runtime=CPU, log=log)
+    first, norm = model.features[0], model.features[1]  # type: ignore[union-attr,index]
+    with torch.no_grad():
+        seen = [first(images[rows]).transpose(0, 1).flatten(1) for rows in (slice(0, 8), slice(8, 15), slice(15, 22))]
+    torch.testing.assert_close(norm.running_mean, sum(x.mean(dim=1) for x in seen) / 3)
+    torch.testing.assert_close(norm.running_var, sum(x.var(dim=1) for x in seen) / 3)
+    changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
+    assert changed == {k for k in before if "running" in k or "num_batches" in k}
+    assert all(m.training == training for m in model.modules())
+    assert norm.momentum == 0.1
+    assert all(p.grad is None for p in model.parameters())
+    assert list(log.stages) == ["recalibrate"]
+
+
+def test_recalibration_leaves_a_model_without_batchnorm_alone() -> None:
+    model, log = MODELS["vit-grey"].model(), RunLog(CPU)
+    samples = TensorSamples(*images_and_labels(8, torch.float32))
+    recalibrate_batchnorm(model, samples, batch_size=4, runtime=CPU, log=log)
+    assert not log.stages
 
 
 # ---- batches and schedules ---------------------------------------------------------------------------------------

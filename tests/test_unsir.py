@@ -11,20 +11,24 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import unlearnkit.methods.search as search_module
 import unlearnkit.methods.unsir as unsir_module
-from canonical import CLASSES, CPU, MODELS, PER_CLASS, tiny_data
-from unlearnkit.data import AccessLog, DataView, ImageData, load_data
+from canonical import CPU, MODELS, PER_CLASS, tiny_data
+from unlearnkit.data import ImageData, load_data
+from unlearnkit.data.samples import TensorSamples
 from unlearnkit.data.view import Samples
 from unlearnkit.errors import ConfigError, NonFiniteLossError
+from unlearnkit.losses import cross_entropy, distillation
 from unlearnkit.methods import UNSIR, Unlearned, unlearn
-from unlearnkit.methods.unsir import SearchSettings, distillation
+from unlearnkit.methods.search import SearchSettings
+from unlearnkit.methods.unsir import weight_scale
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import isolated_randomness
-from unlearnkit.split import Part, split_for
-from unlearnkit.training import Recipe, cross_entropy, predict, train
+from unlearnkit.split import Part
+from unlearnkit.training import Recipe, train
 
 
 def plain(*settings: str, **changes: Any) -> UNSIR:
@@ -298,26 +302,24 @@ def test_distillation_equals_the_closed_form(gone: tuple[int, ...]) -> None:
     loss = distillation(teacher, gone)
     wanted = distilled(teacher.logits.detach(), student.logits.detach(), gone)
     for given in (labels, labels.flip(0)):
-        assert float(loss(student, torch.zeros(5, 1, 2, 2), given)) == pytest.approx(wanted, rel=1e-5)
+        assert loss(student, torch.zeros(5, 1, 2, 2), given).item() == pytest.approx(wanted, rel=1e-5)
 
 
 def test_distillation_by_hand() -> None:
     loss = distillation(Fixed([[0.0, 5.0, float(np.log(3))]]), (1,))
     # target 1/4, -, 3/4; the student is uniform over three
     value = loss(Fixed([[2.0, 2.0, 2.0]]), torch.zeros(1, 1, 1, 1), torch.tensor([0]))
-    assert float(value) == pytest.approx(np.log(3))
+    assert value.item() == pytest.approx(np.log(3))
 
 
 def test_distillation_pushes_the_forgotten_output_down_and_teaches_only_the_student() -> None:
-    teacher, student = Fixed([[1.0, 9.0, 2.0]]).train(), Fixed([[1.0, 9.0, 2.0]])
+    teacher, student = Fixed([[1.0, 9.0, 2.0]]), Fixed([[1.0, 9.0, 2.0]])
     before = teacher.logits.detach().clone()
     distillation(teacher, (1,))(student, torch.zeros(1, 1, 1, 1), torch.tensor([0])).backward()
     q = torch.tensor([1.0, 9.0, 2.0]).softmax(0)
     p = torch.tensor([1.0, float("-inf"), 2.0]).softmax(0)
     torch.testing.assert_close(student.logits.grad, (q - p)[None])
     assert teacher.logits.grad is None
-    assert teacher.training
-    assert teacher.logits.requires_grad
     assert torch.equal(teacher.logits, before)
 
 
@@ -337,6 +339,7 @@ def test_distilling_repair_targets_the_original_and_leaves_out_all_that_is_gone(
     assert sorted(gone) == [0, 2]
     for name, value in model.state_dict().items():
         assert torch.equal(value, teacher.state_dict()[name]), name
+    assert not teacher.training
     assert trained[0].loss is cross_entropy
     assert trained[1].loss is not cross_entropy
 
@@ -348,11 +351,12 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> list[dict[s
     """Let the search see these validation accuracies, the original's first; returns the weights it judged."""
     judged: list[dict[str, Tensor]] = []
 
-    def accuracy(self: UNSIR, model: nn.Module, samples: Samples, ctx: Any) -> float:
+    def accuracy(model: nn.Module, samples: Samples, ctx: Any) -> float:
         judged.append({k: v.clone() for k, v in model.state_dict().items()})
+        assert sorted(samples.labels.tolist()) == [0, 1, 3]  # the retained validation images
         return accuracies[len(judged) - 1]
 
-    monkeypatch.setattr(UNSIR, "_accuracy", accuracy)
+    monkeypatch.setattr(search_module, "_accuracy", accuracy)
     return judged
 
 
@@ -379,8 +383,7 @@ def test_the_search_lowers_both_rates_until_accuracy_holds(
     assert len(learned) == 1  # the noise is learned once
     notes = result.notes["search"]
     assert [a["accuracy"] for a in notes["attempts"]] == [0.3, 0.96]
-    assert [a["impair_lr"] for a in notes["attempts"]] == pytest.approx([0.02, 0.002])
-    assert [a["repair_lr"] for a in notes["attempts"]] == pytest.approx([0.01, 0.001])
+    assert [a["factor"] for a in notes["attempts"]] == pytest.approx([1, 0.1])
     assert notes["accepted"]
     assert notes["validation_accuracy_before"] == 1.0
     assert is_weights(result.model, judged[2])
@@ -427,7 +430,7 @@ def test_the_margin_is_the_tolerance_and_a_standard_error(
     scripted(monkeypatch, before, after)
     notes = forget(searching(attempts=1), 2).notes["search"]
     assert notes["accepted"] == held
-    assert notes["margin"] == pytest.approx(0.05 + (0.28868 if before == 0.5 else 0))
+    assert notes["margin"] == pytest.approx(0.05 + (0.28868 if before == 0.5 else 0), abs=1e-5)
 
 
 def test_an_absurd_rate_is_searched_down_on_a_real_model(digits_run: Path) -> None:
@@ -477,14 +480,12 @@ def on_digits(*settings: str) -> UNSIR:
     )
 
 
+@torch.no_grad()
 def accuracy(model: nn.Module, data: ImageData, *classes: int) -> float:
-    request = ForgetRequest(classes=classes)
-    split = split_for(request, data)
-    view = DataView(
-        data, split, frozenset({Part.FORGET_TEST}), reader="audit", log=AccessLog(data), device=CPU.device
-    )
-    samples = view.part(Part.FORGET_TEST)
-    return float((predict(model, samples, CPU).argmax(dim=1) == samples.labels).float().mean())
+    data.fix_shape(0)
+    rows = torch.nonzero(torch.isin(data.test.labels, torch.tensor(classes))).flatten()
+    logits = model.eval()(data.normalise(data.test.images(rows, CPU.device)))
+    return float((logits.argmax(dim=1) == data.test.labels[rows]).float().mean())
 
 
 def forbid(data: ImageData, *classes: int) -> None:
@@ -506,17 +507,16 @@ def test_it_forgets_one_class_and_several(digits_run: Path, classes: tuple[int, 
     retained = [k for k in range(10) if k not in classes]
     assert accuracy(model, load_data("digits"), *classes) > 0.9
     forbid(data, *classes)
-    result = unlearn(model, on_digits(), data, ForgetRequest(classes=classes), seed=0, runtime=CPU)
+    result = unlearn(model, UNSIR(), data, ForgetRequest(classes=classes), seed=0, runtime=CPU)
     fresh = load_data("digits")
     assert accuracy(result.model, fresh, *classes) <= 0.1
-    assert accuracy(result.model, fresh, *retained) >= 0.8
+    assert accuracy(result.model, fresh, *retained) >= 0.9
     assert accuracy(model, fresh, *classes) > 0.9
 
 
-@pytest.mark.parametrize("distill", ["false", "true"])
-def test_a_class_forgotten_earlier_is_neither_read_nor_brought_back(digits_run: Path, distill: str) -> None:
+@pytest.mark.parametrize("method", [UNSIR(), UNSIR(noise=None)], ids=["default", "no-noise"])
+def test_a_class_forgotten_earlier_is_neither_read_nor_brought_back(digits_run: Path, method: UNSIR) -> None:
     model, first_data = digits_model(digits_run)
-    method = on_digits(f"repair.distill={distill}")
     forbid(first_data, 3)
     first = unlearn(model, method, first_data, ForgetRequest(classes=(3,)), seed=0, runtime=CPU)
     data = load_data("digits")
@@ -527,7 +527,7 @@ def test_a_class_forgotten_earlier_is_neither_read_nor_brought_back(digits_run: 
     assert accuracy(first.model, fresh, 7) > 0.5
     assert accuracy(second.model, fresh, 3) <= 0.1
     assert accuracy(second.model, fresh, 7) <= 0.1
-    assert accuracy(second.model, fresh, 0, 1, 2, 4, 5, 6, 8, 9) >= 0.8
+    assert accuracy(second.model, fresh, 0, 1, 2, 4, 5, 6, 8, 9) >= 0.9
     summary: Any = second.access.summary(second.split)
     assert summary["forget_samples_read"] == summary["forget_samples_decoded"] == 0
     assert list(summary["parts"]["excluded_train"]) == ["3"]
@@ -538,23 +538,18 @@ def test_requests_one_after_another_on_parquet_images(parquet_folder: Callable[.
     source = f"parquet:{parquet_folder()}"
     data = load_data(source)
     data.fix_shape(0)
-    log = RunLog(CPU)
+    images = TensorSamples(data.normalise(data.train.images(torch.arange(160), CPU.device)), data.train.labels)
     with isolated_randomness(0, CPU.device) as generator:
         model: nn.Module = SmallCNN(4, 3, width=8)
-        split = split_for(ForgetRequest(classes=("red",)), data)
-        parts = frozenset({Part.RETAIN_TRAIN, Part.FORGET_TRAIN})
-        view = DataView(data, split, parts, reader="audit", log=AccessLog(data), device=CPU.device)
-        everything = unsir_module.Concat([view.part(p) for p in sorted(parts)])
         recipe = Recipe(epochs=6, batch_size=32, optimizer="adam", lr=0.01)
-        train(model, everything, recipe, stage="train", generator=generator, runtime=CPU, log=log)
+        train(model, images, recipe, stage="train", generator=generator, runtime=CPU, log=RunLog(CPU))
     assert accuracy(model, data, 0, 1, 2, 3) == 1
-    method = on_digits("retain_per_class=30", "impair.lr=0.01", "repair.lr=0.01", "repair.epochs=4")
     earlier: list[str] = []
     for name in ("red", "blue"):
         later = load_data(source)
         forbid(later, *(later.classes.index(c) for c in (*earlier, name)))
         request = ForgetRequest(classes=(name,), already_forgotten=tuple(earlier))
-        model = unlearn(model, method, later, request, seed=0, runtime=CPU).model
+        model = unlearn(model, UNSIR(), later, request, seed=0, runtime=CPU).model
         earlier.append(name)
     assert accuracy(model, data, 0) <= 0.1
     assert accuracy(model, data, 2) <= 0.1
@@ -595,5 +590,52 @@ def test_an_infinite_rate_is_a_named_error(stage: str) -> None:
     assert "rate" in str(error.value)
 
 
-def test_the_class_list_of_the_table_is_the_models() -> None:
-    assert len(CLASSES) == 4
+# ---- what the configuration leaves open --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_the_weight_scale_is_the_root_mean_square_of_matrices_and_kernels(kind: str) -> None:
+    model = MODELS[kind].model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.dim() < 2:
+                parameter.fill_(1e6)  # biases and normalisation are left out
+    weights = np.concatenate([p.detach().numpy().ravel() for p in model.parameters() if p.dim() >= 2])
+    assert weight_scale(model) == pytest.approx(float(np.sqrt((weights.astype(np.float64) ** 2).mean())))
+
+
+def test_rates_left_open_grow_with_the_weights(trained: list[Call]) -> None:
+    model = MODELS["vit-grey"].model()
+    for scale in (1, 3):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.mul_(scale)
+        forget(plain("impair.lr=none", "repair.lr=none"), 2, model=model)
+    for small, large in zip(trained[:2], trained[2:], strict=True):
+        assert large.recipe.lr == pytest.approx(3 * small.recipe.lr)
+        assert small.recipe.lr < weight_scale(model)
+
+
+def test_a_model_of_zero_weights_needs_rates_and_takes_given_ones() -> None:
+    model = MODELS["cnn-grey"].model()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(0 if parameter.dim() >= 2 else 1)
+    with pytest.raises(ConfigError, match=r"impair\.lr"):
+        forget(plain("impair.lr=none", "repair.lr=none"), 2, model=model)
+    assert isinstance(forget(plain("impair.lr=0.1", "repair.lr=0.1"), 2, model=model), Unlearned)
+
+
+def test_sizes_left_open_are_within_the_data(trained: list[Call], learned: list[Tensor]) -> None:
+    result = forget(plain("noise.repeats=none", "impair.batch_size=none", "repair.batch_size=none"), 2)
+    assert len(trained[0].labels) == 12 + 6 * result.notes["noise"]["repeats"]
+    assert all(call.recipe.batch_size >= 1 for call in trained)
+
+
+def test_batch_statistics_are_estimated_anew_on_the_subset_alone() -> None:
+    without, with_it = (forget(plain(recalibrate=r), 2) for r in (False, True))
+    assert "recalibrate" not in without.cost["stages"]
+    assert with_it.cost["stages"]["recalibrate"]["samples_forward"] == 12
+    theirs = without.model.state_dict()
+    changed = {k for k, v in with_it.model.state_dict().items() if not torch.equal(v, theirs[k])}
+    assert changed == {k for k in theirs if "running" in k or "num_batches" in k}

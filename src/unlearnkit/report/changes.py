@@ -9,9 +9,10 @@ from unlearnkit.report.facts import Run
 from unlearnkit.report.figures import Dots, Write, dot_axis, dot_rows
 from unlearnkit.report.panel import MODELS, Panel, Picture, missing
 from unlearnkit.report.svg import Scale, log_scale
-from unlearnkit.report.text import listed, number, percent, points
+from unlearnkit.report.text import UNKNOWN, listed, number, percent, points
 
 MOST_ROWS = 30  # rows that are shown without scrolling
+CHUNK = 25  # rows of one picture where there are more, so that paper can break between them
 LEAST_SHARE = 0.005  # share of the predictions below which a class joins the others
 Series = dict[str, list[dict[str, float]]]  # model -> one series per replicate
 
@@ -111,19 +112,35 @@ def _first(row: Dots, model: str) -> float:
 def _panel(key: str, rows: Sequence[Dots], scale: Scale, found: str) -> Panel:
     title = words.FIGURES[key][0]
     write: Write = number if scale.log else percent
-    tick: Write = (lambda v: f"{v:g}") if scale.log else (lambda v: f"{v * 100:.0f}%")
+    tick: Write = _power if scale.log else (lambda v: f"{v * 100:.0f}%")
     models = tuple(model for model in MODELS if any(model in row.values for row in rows))
-    said = "; ".join(
-        f"{row.label}: " + ", ".join(f"{model} {' / '.join(map(write, v))}" for model, v in row.values.items() if v)
-        for row in rows[:MOST_ROWS]
-    )
-    if len(rows) > MOST_ROWS:
-        said += f"; and {len(rows) - MOST_ROWS} more rows"
+    tall = len(rows) > MOST_ROWS
+    chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)] if tall else [rows]
+    pictures = [
+        Picture(svg=dot_rows(chunk, scale, write, title=title, description=_said(chunk, write), dense=tall))
+        for chunk in chunks
+    ]
     return Panel(
         key=key,
-        pictures=[Picture(svg=dot_rows(rows, scale, write, title=title, description=said))],
+        pictures=pictures,
         axis=dot_axis(scale, tick, title=f"{title}: scale", models=models),
         found=found,
-        tall=len(rows) > MOST_ROWS,
+        tall=tall,
         models=models,
+        numbers=[(row.label, [_all(row.values.get(model, ()), write) for model in models]) for row in rows],
     )
+
+
+def _said(rows: Sequence[Dots], write: Write) -> str:
+    return "; ".join(
+        f"{row.label}: " + ", ".join(f"{model} {_all(values, write)}" for model, values in row.values.items())
+        for row in rows
+    )
+
+
+def _all(values: Sequence[float], write: Write) -> str:
+    return " / ".join(map(write, values)) if values else UNKNOWN
+
+
+def _power(value: float) -> str:
+    return f"{value:g}" if 0.01 <= value < 1e5 else f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")

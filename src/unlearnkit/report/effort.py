@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from unlearnkit.report import words
 from unlearnkit.report.facts import Row, Run, label_of
@@ -106,26 +107,35 @@ def _steps(row: Row, run: Run) -> Bar:
 
 
 def _stage(stage: str, losses: Sequence[float], attempts: int) -> Picture:
-    each = -(-len(losses) // MOST_POINTS)
-    bins = [losses[i : i + each] for i in range(0, len(losses), each)]
-    ends = [float(min((i + 1) * each, len(losses))) for i in range(len(bins))]
-    means = [sum(one) / len(one) for one in bins]
     repeated = attempts > 1 and len(losses) % attempts == 0
+    length = len(losses) // attempts if repeated else len(losses)
+    each = -(-len(losses) // MOST_POINTS)
+    lines = [
+        Curve(name=stage, points=_means(losses[start : start + length], start, max(1, length // each)))
+        for start in range(0, len(losses), length)
+    ]
     notes = [words.STAGES.get(stage, "")]
     if repeated:
-        notes.append(f"{attempts} attempts, each from the start at lower rates.")
+        notes.append(words.ATTEMPTS.format(attempts))
     if each > 1:
-        notes.append(f"Each point is the mean of {each} steps.")
+        notes.append(words.MEANS.format(each))
+    values = [value for line in lines for _, value in line.points]
     svg = curves(
-        [Curve(name=stage, points=list(zip(ends, means, strict=True)))],
+        lines,
         Scale(low=1, high=max(2.0, float(len(losses)))),
-        linear_scale(means, from_zero=min(means) >= 0),
-        title=f"{stage}: loss per step",
+        linear_scale(values, from_zero=min(values) >= 0),
+        title=words.TRAINING.format(stage),
         description=f"{len(losses)} steps, from {number(losses[0])} to {number(losses[-1])}",
         write_x=lambda v: f"{v:,.0f}" if v == int(v) else "",
-        write_y=lambda v: f"{v:g}",
+        write_y=lambda v: f"{v:g}".replace("-", "−"),
         x_name=words.STEP,
-        dividers=[len(losses) / attempts * k + 0.5 for k in range(1, attempts)] if repeated else [],
+        dividers=[start + 0.5 for start in range(length, len(losses), length)],
         height=130,
     )
     return Picture(svg=svg, name=stage, note=" ".join(filter(None, notes)))
+
+
+def _means(losses: Sequence[float], start: int, count: int) -> list[tuple[float, float]]:
+    """(last step, mean) of `count` runs of nearly equal length; steps are counted from `start` + 1."""
+    bounds = [len(losses) * i // count for i in range(count + 1)]
+    return [(float(start + high), sum(losses[low:high]) / (high - low)) for low, high in pairwise(bounds)]

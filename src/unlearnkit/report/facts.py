@@ -53,12 +53,12 @@ class Run:
     @property
     def forgotten(self) -> list[str]:
         """Names of the classes to forget."""
-        return [str(name) for name in self.request.get("forget", ())]
+        return [str(name) for name in self.request.get("forget") or ()]
 
     @property
     def earlier(self) -> list[str]:
         """Names of the classes forgotten by earlier requests."""
-        return [str(name) for name in self.request.get("already_forgotten", ())]
+        return [str(name) for name in self.request.get("already_forgotten") or ()]
 
     @property
     def replicates(self) -> list[int]:
@@ -101,13 +101,13 @@ def load(folder: Path) -> Run:
         audit=audit,
         cost=found["cost.json"],
         history=found["history.json"],
-        rows=tuple(_row(raw, folder) for raw in audit.get("readings", ())) if audit is not None else (),
+        rows=tuple(_row(raw, folder) for raw in audit.get("readings") or ()) if audit is not None else (),
     )
 
 
-def weights_file(run: Run) -> tuple[str, str | None]:
-    """File name and sha256 of the weights that the run began with."""
-    path = str(run.config.get("weights") or "")
+def weights_file(run: Run, key: str = "weights") -> tuple[str, str | None]:
+    """File name and sha256 of the weights that the run began with, or of those under another key."""
+    path = str(run.config.get(key) or "")
     inputs: Mapping[str, str] = run.manifest.get("inputs") or {}
     return Path(path).name or "weights of unknown name", inputs.get(path)
 

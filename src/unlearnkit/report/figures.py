@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from unlearnkit.report.svg import MARKS, Scale, at, element, label, mark, picture, text
 from unlearnkit.report.text import shorten
 
-LABEL = 17  # character cells of a label in the left margin
-COLUMN = 58  # pixels of a column of numbers in the right margin
+LABEL = 15  # character cells of a label in the left margin
+COLUMN = 62  # pixels of a column of numbers in the right margin
 Write = Callable[[float], str]
 
 
@@ -47,9 +47,11 @@ class Curve:
     model: str = "unlearned"
 
 
-def dot_rows(rows: Sequence[Dots], scale: Scale, write: Write, *, title: str, description: str) -> str:
-    """Rows of marks, with the numbers beside them; the rows flagged come on a band with a cross before their label."""
-    height = 18 if len(rows) > 30 else 25
+def dot_rows(
+    rows: Sequence[Dots], scale: Scale, write: Write, *, title: str, description: str, dense: bool = False
+) -> str:
+    """Rows of marks, with the numbers beside them; flagged rows lie on a band, with a cross before their label."""
+    height = 18 if dense else 25
     grid = _grid(scale, len(rows) * height)
     body = "".join(_dot_row(row, i * height, height, scale, write) for i, row in enumerate(rows))
     return picture(title, description, len(rows) * height, grid + body)
@@ -162,7 +164,7 @@ _ORDER = ("original", "unlearned", "retrained")
 
 
 def _column(model: str) -> int:
-    return 8 + COLUMN * (_ORDER.index(model) + 1)
+    return 18 + COLUMN * (_ORDER.index(model) + 1)
 
 
 def _columns(content: str) -> str:

@@ -30,6 +30,7 @@ class Panel:
         found: what the figure comes down to, in a sentence.
         missing: why there is no picture.
         tall: whether it scrolls.
+        numbers: the same as a table, a row's name and a value for each of `models`.
         models: the models whose marks the key explains.
     """
 
@@ -40,6 +41,7 @@ class Panel:
     missing: str = ""
     tall: bool = False
     models: tuple[str, ...] = ()
+    numbers: list[tuple[str, list[str]]] = field(default_factory=list)
 
     @property
     def heading(self) -> str:

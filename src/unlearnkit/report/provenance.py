@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -65,7 +64,7 @@ def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
         ("classes to forget", listed(run.forgotten) or ABSENT),
         ("their ids", _said(run.request.get("forget_ids"))),
         ("forgotten earlier", listed(run.earlier) or "none"),
-        ("classes of the model", _said(len(run.request.get("classes", ())) or None)),
+        ("classes of the model", _said(len(run.request.get("classes") or ()) or None)),
     ]
     model = [
         ("architecture", _said(config.get("model"))),
@@ -153,8 +152,12 @@ def _said(value: Any) -> str:
             return ABSENT
         case bool():
             return "yes" if value else "no"
+        case float():
+            return f"{value:.6g}"
+        case Mapping():
+            return ", ".join(f"{key} {_said(item)}" for key, item in value.items())
         case list():
-            return ", ".join(str(item) for item in value) or "none"
+            return ", ".join(_said(item) for item in value) or "none"
         case _:
             return str(value)
 
@@ -165,7 +168,7 @@ def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]
         if isinstance(value, Mapping):
             rows += _flat(value, f"{prefix}{name}.")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            rows += [(f"{prefix}{name}[{i}]", json.dumps(item, ensure_ascii=False)) for i, item in enumerate(value)]
+            rows += [(f"{prefix}{name} {i + 1}", _said(item)) for i, item in enumerate(value)]
         else:
             rows.append((f"{prefix}{name}", "none" if value is None else _said(value)))
     return rows

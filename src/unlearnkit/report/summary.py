@@ -10,7 +10,7 @@ from typing import Any
 from unlearnkit.report import words
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
-from unlearnkit.report.text import UNKNOWN, listed, number, percent, points, quantity, seconds, span
+from unlearnkit.report.text import UNKNOWN, listed, made_at, number, percent, points, quantity, seconds, span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,14 +43,15 @@ def asked(run: Run) -> dict[str, Any]:
     return {
         "classes": [(name, str(ids[i]) if i < len(ids) else UNKNOWN) for i, name in enumerate(run.forgotten)],
         "earlier": run.earlier,
-        "of": len(run.request.get("classes", ())),
+        "of": len(run.request.get("classes") or ()),
         "method": method.upper() if method else None,
         "preset": preset or "default",
         "model": run.config.get("model") or "architecture not recorded",
         "weights": name,
         "hash": digest,
         "data": run.config.get("data") or "not recorded",
-        "unlearned": run.config.get("unlearned"),
+        "against": weights_file(run, "unlearned") if run.kind == "audit" else None,
+        "made": made_at(run.manifest.get("created")),
     }
 
 
@@ -92,8 +93,8 @@ def counts(run: Run) -> list[Count]:
     audited, decoded = access.get("forget_samples_read_by_audit"), access.get("forget_samples_decoded")
     return [
         _count("read by the method", method, meaning),
-        _count("read by the audit", audited, words.READ_BY_AUDIT if audited else words.READ_BY_AUDIT_NONE),
-        _count("decoded", decoded, words.DECODED),
+        _count("read by the audit", audited, words.READ_BY_AUDIT_NONE if audited == 0 else words.READ_BY_AUDIT),
+        _count("decoded", decoded, words.DECODED_NONE if decoded == 0 else words.DECODED),
     ]
 
 
@@ -120,7 +121,7 @@ def _accuracy(run: Run, title: str, part: str) -> Card:
     lines = []
     if before is not None and before.value is not None and after.value is not None:
         lines.append(("change", points(after.value - before.value)))
-    lines.append(("retrained", _retrained(rows["retrained"], values["retrained"])))
+    lines.append(_retrained(rows["retrained"], values["retrained"]))
     if after.interval:
         lines.append(("after, 95% interval", span(after.interval, "fraction")))
     return Card(
@@ -133,15 +134,13 @@ def _accuracy(run: Run, title: str, part: str) -> Card:
     )
 
 
-def _retrained(rows: Sequence[Row], values: Sequence[float]) -> str:
+def _retrained(rows: Sequence[Row], values: Sequence[float]) -> tuple[str, str]:
     if not rows:
-        return "no model given"
-    if not values:
-        return UNKNOWN
-    if len(values) == 1:
-        return percent(values[0])
+        return "retrained", "no model given"
+    if len(values) < 2:
+        return "retrained", quantity(values[0] if values else None, "fraction")
     mean = percent(sum(values) / len(values))
-    return f"{mean} (mean of {len(values)}: {span((min(values), max(values)), 'fraction')})"
+    return f"retrained, mean of {len(values)}", f"{mean} ({span((min(values), max(values)), 'fraction')})"
 
 
 def _cost(run: Run) -> Card:
@@ -149,18 +148,21 @@ def _cost(run: Run) -> Card:
     spent = total.get("seconds", run.value("cost_seconds", "unlearned"))
     retrained = [r.value for r in run.find("cost_seconds", "retrained") if r.value is not None]
     ratio = run.value("cost_ratio", "unlearned")
-    lines = []
+    lines, doubts = [], []
     if ratio is not None and ratio >= 1:
-        lines.append(("against retraining", f"{number(ratio)} times cheaper"))
+        lines.append(("against retraining", f"{number(ratio)}× cheaper"))
     elif ratio is not None and ratio > 0:
-        lines.append(("against retraining", f"{number(1 / ratio)} times more expensive"))
+        lines.append(("against retraining", f"{number(1 / ratio)}× as expensive"))
+        doubts.append("forgetting cost more than retraining")
     else:
         lines.append(("against retraining", "unknown: the cost of a retrained model is not recorded"))
     if retrained:
         lines.append(("retraining took", seconds(sum(retrained) / len(retrained))))
     if "samples_backward" in total:
-        lines.append(("samples trained on", f"{total['samples_backward']:,}"))
-    return Card(title="Cost of forgetting", after=UNKNOWN if spent is None else seconds(spent), lines=lines)
+        lines.append(("samples passed backward", f"{total['samples_backward']:,}"))
+    return Card(
+        title="Cost of forgetting", after=UNKNOWN if spent is None else seconds(spent), lines=lines, doubts=doubts
+    )
 
 
 def _count(who: str, count: int | None, meaning: str) -> Count:

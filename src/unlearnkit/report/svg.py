@@ -67,7 +67,7 @@ def linear_scale(values: Iterable[float], *, from_zero: bool = False) -> Scale:
 
 
 def element(tag: str, content: str = "", **attributes: str | float) -> str:
-    """One element: attribute values are escaped, `content` is markup; `class_` and `text_anchor` lose their underscores."""
+    """One element. Attribute values are escaped, `content` is markup; `text_anchor` is written text-anchor."""
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{text(_number(value))}"' for name, value in attributes.items()
     )

@@ -5,8 +5,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 UNKNOWN = "unknown"
+MONTHS = (  # not strftime's, which follow the machine's locale
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -16,7 +21,7 @@ def clean(text: str) -> str:
 
 
 def shorten(text: str, columns: int) -> str:
-    """Cut text to about `columns` character cells, wide characters counted as two, and mark the cut with an ellipsis."""
+    """Cut text to about `columns` character cells, wide characters counted as two, and end it with an ellipsis."""
     used = 0
     for i, character in enumerate(text):
         used += 2 if unicodedata.east_asian_width(character) in "WF" else 1
@@ -41,15 +46,16 @@ def percent(fraction: float) -> str:
 
 
 def number(value: float) -> str:
-    """Three significant digits, thousands separated: 0.1844, 4.58, 12,345."""
-    if value == 0:
+    """About three digits, thousands separated: 12,345, 12.3, 4.58, 0.184, 0.0017, 5.7e-4."""
+    size = abs(value)
+    if size == 0:
         return "0"
-    if abs(value) >= 100:
-        return f"{value:,.0f}"
-    if abs(value) < 1e-4:
-        return f"{value:.1e}"
-    digits = 2 if abs(value) >= 1 else 3
-    return f"{value:.{digits}f}" if abs(value) >= 0.01 else f"{value:.3g}"
+    if size < 0.001:
+        return f"{value:.1e}".replace("e-0", "e-")
+    if size < 0.01:
+        return f"{value:.4f}"
+    digits = 0 if size >= 100 else 1 if size >= 10 else 2 if size >= 1 else 3
+    return f"{value:,.{digits}f}"
 
 
 def seconds(value: float) -> str:
@@ -104,6 +110,17 @@ def points(change: float) -> str:
     if rounded == 0:
         return "±0.0 points"
     return f"{'+' if rounded > 0 else '−'}{abs(rounded):.1f} points"
+
+
+def made_at(stamp: str | None) -> str:
+    """2026-11-20T18:02:18+00:00 -> 20 November 2026, 18:02 UTC; what is no such stamp is returned as it is."""
+    if stamp is None:
+        return "date not recorded"
+    try:
+        when = datetime.fromisoformat(stamp).astimezone(UTC)
+    except ValueError:
+        return stamp
+    return f"{when.day} {MONTHS[when.month - 1]} {when.year}, {when:%H:%M} UTC"
 
 
 def listed(names: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The English of the page that depends on what was found: names, explanations and captions, together for translation."""
+"""The English of the page beside its template: names, explanations and captions, together for translation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ METRICS = {  # name in audit.json -> (title, what it says)
     ),
     "prediction_tv": (
         "Difference of predictions to retrained",
-        "total variation distance: 0 % the same distribution, 100 % nothing in common",
+        "total variation distance: 0% the same distribution, 100% nothing in common",
     ),
     "weight_distance": ("Weight distance", "how far the weights have moved from the original's"),
     "relearn_steps": (
         "Steps until relearned",
-        "training steps until a fresh output layer knows the forgotten classes again; the interval is the last "
-        "measurement not there yet and the first one there",
+        "training steps with a fresh output layer until forgotten and retained test accuracy are within five points "
+        "of the original's; the interval is the last measurement not there yet and the first one there",
     ),
     "cost_seconds": ("Seconds of work", "wall time without decoding and evaluation"),
     "cost_ratio": ("Cost of retraining over cost of forgetting", "above 1, forgetting was cheaper"),
@@ -42,7 +42,7 @@ MODELS = {"original": "original (before)", "unlearned": "unlearned (after)", "re
 TARGETS = {
     "higher": "higher is better",
     "lower": "lower is better",
-    "match_retrain": "as the retrained model",
+    "match_retrain": "as retrained",
     "none": "descriptive",
 }
 
@@ -60,11 +60,11 @@ VERDICTS = {  # status -> (glyph, sentence)
 }
 
 READ_BY_METHOD_NONE = (
-    "The method never opened an image of the classes it had to forget, in training or test data. This is counted "
+    "The method never opened an image of the forgotten classes, in training or test data. This is counted "
     "where images are handed out, not declared."
 )
 READ_BY_METHOD_SOME = (
-    "The method opened images of the classes it had to forget. Whoever relies on forgetting without access to that "
+    "The method opened images of the forgotten classes. Whoever relies on forgetting without access to that "
     "data must know this."
 )
 READ_BY_METHOD_UNKNOWN = "The weights were made outside this run, so what their method read was not counted."
@@ -72,11 +72,12 @@ READ_BY_AUDIT = (
     "The audit opened them to measure, after the forgetting was done; nothing it saw went into the weights."
 )
 READ_BY_AUDIT_NONE = "No audit has looked at them."
+DECODED_NONE = "None of these images was ever turned into pixels."
 DECODED = "The loader turned these images into pixels for any reader, method and audit together."
 
 NO_RETRAINED = (
-    "No retrained model was given. So it cannot be said whether the accuracies, the predictions and the relearning time "
-    "are those of a model that never saw these classes, nor how much cheaper forgetting was than retraining."
+    "No retrained model was given. So it cannot be said whether the accuracies, the predictions and the relearning "
+    "time are those of a model that never saw these classes, nor how much cheaper forgetting was than retraining."
 )
 SEARCH_FAILED = (
     "Retained accuracy fell by more than the tolerance at every learning rate that was tried; "
@@ -101,23 +102,24 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
     ),
     "weights": (
         "How far each layer moved",
-        "L2 distance of every layer's weights to the original's, on a logarithmic scale, from the input at the top to "
-        "the output at the bottom. A retrained model is far away whatever it was trained on, so the dots need not "
+        "L2 distance of every layer's weights to the original's, on a logarithmic scale, from the input at the top "
+        "to the output at the bottom. A retrained model is far away whatever it was trained on, so the dots need not "
         "reach the diamonds.",
         "Only the last layer moved: then the output was changed, and the layers below may still know the class.",
     ),
     "relearn": (
         "Steps until the forgotten classes are known again",
         "Every model gets a fresh output layer and the same training. The mark is the first measurement at which "
-        "the classes were known again, the pale band begins at the last one at which they were not. An arrow "
-        "means that it had not happened when the run was stopped.",
+        "forgotten and retained test accuracy were both within five points of the original model's; the pale band "
+        "begins at the last one at which they were not. An arrow means that it had not happened when the run was "
+        "stopped.",
         "Far fewer steps than the retrained model: the knowledge was hidden rather than removed. Far more "
         "also tells the two apart.",
     ),
     "relearn_curves": (
         "Relearning, step by step",
-        "Accuracy on forgotten test data while relearning; steps on a logarithmic scale. A line ends when both the "
-        "forgotten and the retained data are back within five points of the original model.",
+        "Accuracy on forgotten test data while relearning; steps on a logarithmic scale. A line ends where "
+        "forgotten and retained data are both back within five points of the original model, or the run was stopped.",
         "The line of the unlearned model rises well before the retrained one's.",
     ),
     "training": (
@@ -127,8 +129,8 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
     ),
     "cost": (
         "Where the time went",
-        "Seconds of work per stage, without decoding and evaluation; below them the total, and the cost of retraining "
-        "where it was recorded.",
+        "Seconds of work per stage, without decoding and evaluation; below them the total, and the cost of "
+        "retraining where it was recorded.",
         "A total near the cost of retraining: then retraining would have been the simpler and the stronger choice.",
     ),
 }
@@ -144,3 +146,6 @@ FORGOTTEN = "forgotten"
 FORGOTTEN_EARLIER = "forgotten earlier"
 STEP = "step"
 TOTAL = "total"
+TRAINING = "{}: step by step"
+ATTEMPTS = "{} attempts, each from the start at lower rates."
+MEANS = "Each point is the mean of about {} steps."

@@ -1,0 +1,236 @@
+"""gather(): the same evidence however it is batched and in whatever order, and nothing changed by looking."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import unlearnkit.audit.relearn as relearn_module
+from canonical import CLASSES, CPU, MODELS, tiny_data
+from unlearnkit.audit import METRICS, Evidence, audit, gather
+from unlearnkit.audit.accuracy import PARTS
+from unlearnkit.audit.evidence import Metric
+from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.request import ForgetRequest
+from unlearnkit.runtime import Runtime
+from unlearnkit.split import Part, Split, split_for
+
+OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
+
+
+@pytest.fixture(autouse=True)
+def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relearning has its own tests; here it may be short, and is never satisfied."""
+    monkeypatch.setattr(relearn_module, "measuring_steps", lambda: [1, 3])
+    monkeypatch.setattr(relearn_module, "MARGIN", -2.0)
+
+
+def other(seed: int) -> nn.Module:
+    """The canonical CNN, moved a little."""
+    model = MODELS["cnn-grey"].model()
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return model
+
+
+def prepared(
+    per_class: int = 12, forget: tuple[int, ...] = (2,), **options: Any
+) -> tuple[ImageData, Split]:
+    data = tiny_data(per_class=per_class, **options)
+    return data, split_for(ForgetRequest(classes=forget), data)
+
+
+def look(
+    models: dict[str, Any] | None = None,
+    *,
+    batch: int = 500,
+    metrics: Iterable[Metric] = METRICS.values(),
+    given: tuple[ImageData, Split] | None = None,
+    **options: Any,
+) -> Evidence:
+    data, split = given or prepared()
+    models = models or {"original": MODELS["cnn-grey"].model(), "unlearned": other(1), "retrained": [other(2), other(3)]}
+    runtime = Runtime(device=torch.device("cpu"), eval_batch_size=batch)
+    return gather(models, data, split, metrics=metrics, seed=options.pop("seed", 0), runtime=runtime, **options)  # type: ignore[arg-type]
+
+
+def readings(evidence: Evidence) -> dict[tuple[Any, ...], Any]:
+    return {(r.metric, r.model, r.replicate, r.part): r for r in audit(evidence).readings}
+
+
+def assert_alike(a: Evidence, b: Evidence) -> None:
+    mine, theirs = readings(a), readings(b)
+    assert mine.keys() == theirs.keys()
+    for key, reading in mine.items():
+        assert reading.value == pytest.approx(theirs[key].value, abs=1e-6), key
+        assert reading.doubts == theirs[key].doubts
+        assert dict(reading.series or {}) == pytest.approx(dict(theirs[key].series or {}), abs=1e-6), key
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 44])
+def test_readings_do_not_depend_on_the_batch_size(batch: int) -> None:
+    whole, cut = look(), look(batch=batch)
+    assert_alike(whole, cut)
+    for mine, theirs in zip(whole.subjects, cut.subjects, strict=True):
+        for part, outputs in mine.outputs.items():
+            torch.testing.assert_close(outputs.logits, theirs.outputs[part].logits, rtol=1e-5, atol=1e-5)
+
+
+def test_readings_do_not_depend_on_the_order_of_the_models() -> None:
+    original, unlearned, retrained = MODELS["cnn-grey"].model(), other(1), [other(2), other(3)]
+    forward = look({"original": original, "unlearned": unlearned, "retrained": retrained})
+    backward = look({"retrained": retrained, "unlearned": unlearned, "original": original})
+    assert [s.name for s in backward.subjects] == ["retrained", "retrained", "unlearned", "original"]
+    assert readings(forward) == readings(backward)
+
+
+def test_identical_models_give_identical_readings() -> None:
+    model = MODELS["cnn-grey"].model()
+    evidence = look({"original": model, "unlearned": other(0), "retrained": [other(0), other(0)]})
+    seen = readings(evidence)
+    compared = 0
+    for (metric, name, replicate, part), reading in seen.items():
+        twin = seen.get((metric, "retrained", replicate, part))
+        if name == "unlearned" and twin is not None:
+            assert replace(reading, model="retrained", doubts=()) == replace(twin, doubts=())
+            compared += 1
+    assert compared > 10
+    same = look({"original": model, "unlearned": MODELS["cnn-grey"].model()})
+    assert readings(same)["weight_distance", "unlearned", 0, None].value == 0
+    assert same.subjects[0].relearning == same.subjects[1].relearning
+
+
+def test_outputs_are_the_models_own_on_every_row_of_the_part() -> None:
+    data, split = prepared()
+    model = other(1)
+    evidence = look({"original": MODELS["cnn-grey"].model(), "unlearned": model}, given=(data, split))
+    (subject,) = evidence.named("unlearned")
+    assert set(subject.outputs) == set(PARTS)
+    for part, outputs in subject.outputs.items():
+        rows = split[part]
+        with torch.no_grad():
+            wanted = model(data.normalise(data.set(part.side).images(rows, CPU.device)))
+        torch.testing.assert_close(outputs.logits, wanted, rtol=1e-5, atol=1e-5)
+        assert torch.equal(outputs.labels, data.labels(part.side)[rows])
+        assert outputs.sampled_from == len(rows)
+
+
+def state(model: nn.Module) -> dict[str, Tensor]:
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def test_models_are_left_unchanged() -> None:
+    models = {"original": MODELS["cnn-grey"].model(), "unlearned": other(1).train(), "retrained": [other(2)]}
+    models["unlearned"].features[1].eval()
+    models["retrained"][0].requires_grad_(False)
+    flat = [models["original"], models["unlearned"], *models["retrained"]]
+    before = [
+        (state(m), [c.training for c in m.modules()], [p.requires_grad for p in m.parameters()]) for m in flat
+    ]
+    look(models)
+    for model, (tensors, modes, flags) in zip(flat, before, strict=True):
+        assert all(torch.equal(v, tensors[k]) for k, v in model.state_dict().items())
+        assert [p.requires_grad for p in model.parameters()] == flags
+        assert all(p.grad is None for p in model.parameters())
+        assert not any(m._forward_hooks or m._forward_pre_hooks for m in model.modules())
+        assert [c.training for c in model.modules()] == modes
+
+
+def test_the_random_state_is_left_alone() -> None:
+    before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
+    look()
+    assert torch.equal(before[0], torch.get_rng_state())
+    assert before[1] == random.getstate()
+    assert before[2] == np.random.get_state()[1].tolist()
+
+
+def test_reads_are_the_audits_and_not_the_methods() -> None:
+    data, split = prepared()
+    access = AccessLog(data)
+    look(given=(data, split), access=access)
+    summary: Any = access.summary(split)
+    for part, classes in summary["parts"].items():
+        for counts in classes.values():
+            assert counts["read_by_method"] == 0
+            assert counts["read_by_audit"] == (0 if part == "retain_val" else counts["samples"]), part
+    assert access.forget_samples_read(split) == summary["forget_samples_read"] == 0
+    assert summary["forget_samples_read_by_audit"] == summary["forget_samples_decoded"] == 12 + 4
+
+
+def test_only_what_the_metrics_want_is_gathered() -> None:
+    data, split = prepared()
+    access = AccessLog(data)
+    evidence = look(given=(data, split), access=access, metrics=[METRICS["weight_distance"]])
+    for subject in evidence.subjects:
+        assert (subject.outputs, subject.relearning) == ({}, None)
+        assert subject.distances is not None
+    assert not data.train.decoded.any()
+    evidence = look(metrics=[METRICS["prediction_distribution"]])
+    for subject in evidence.subjects:
+        assert set(subject.outputs) == {Part.FORGET_TRAIN, Part.FORGET_TEST}
+        assert (subject.distances, subject.relearning) == (None, None)
+
+
+def test_large_parts_are_cut_to_stratified_samples_and_doubted() -> None:
+    given = prepared(per_class=40)
+    evidence = look(given=given, metrics=OUTPUTS, most_per_part=30)
+    for subject in evidence.subjects:
+        cut = subject.outputs[Part.RETAIN_TRAIN]
+        assert torch.bincount(cut.labels, minlength=4).tolist() == [10, 10, 0, 10]
+        assert cut.sampled_from == 3 * 38  # two of forty are held out
+        assert len(subject.outputs[Part.FORGET_TRAIN].labels) == 30
+        assert torch.equal(cut.labels, evidence.subjects[0].outputs[Part.RETAIN_TRAIN].labels)
+        assert len(subject.outputs[Part.FORGET_TEST].labels) == 13  # small enough
+    found = readings(evidence)
+    assert "measured on 30 of 114 samples" in found["accuracy", "unlearned", 0, "retain_train"].doubts
+    assert not any("measured on" in d for d in found["accuracy", "unlearned", 0, "forget_test"].doubts)
+
+
+def test_the_stratified_draw_follows_the_seed() -> None:
+    draws = []
+    for seed in (0, 0, 1):
+        given = prepared(per_class=40)
+        access = AccessLog(given[0])
+        look(given=given, access=access, metrics=OUTPUTS, most_per_part=30, seed=seed)
+        draws.append(given[0].train.decoded.tolist())
+        assert sum(draws[-1]) == 60
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_uneven_classes_keep_their_shares() -> None:
+    data = tiny_data(per_class=100)
+    rows = torch.nonzero(data.train.labels == 0).flatten()
+    data.train.labels[rows[:80]] = 1
+    split = split_for(ForgetRequest(classes=(2,)), data, val_fraction=0)
+    evidence = look(given=(data, split), metrics=OUTPUTS, most_per_part=60)
+    counts = torch.bincount(evidence.subjects[0].outputs[Part.RETAIN_TRAIN].labels, minlength=4)
+    assert counts.tolist() == [4, 36, 0, 20]
+
+
+def test_parts_without_samples_are_unknown_and_the_rest_is_measured() -> None:
+    data = tiny_data(classes=CLASSES[:3]).with_classes(CLASSES)
+    split = split_for(ForgetRequest(classes=("dog",)), data)
+    evidence = look(given=(data, split))
+    found = readings(evidence)
+    for metric in ("accuracy", "balanced_accuracy", "prediction_max_share"):
+        for part in ("forget_train", "forget_test"):
+            reading = found[metric, "unlearned", 0, part]
+            assert reading.value is None
+            assert reading.doubts[0].startswith("unknown")
+    assert found["relearn_steps", "unlearned", 0, None].value is None
+    assert found["accuracy", "unlearned", 0, "retain_test"].value is not None
+
+
+def test_costs_are_passed_on_by_name_and_replicate() -> None:
+    spent = {"seconds": 2.0, "samples_forward": 3, "samples_backward": 4}
+    evidence = look(metrics=OUTPUTS, costs={("retrained", 1): spent})
+    assert [s.cost for s in evidence.subjects] == [None, None, None, spent]

@@ -1,0 +1,498 @@
+"""The report says what the run folder's JSON says, whatever the names in it, and loads nothing from elsewhere."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from markupsafe import escape
+
+from unlearnkit.errors import OutputError
+from unlearnkit.report import render
+from unlearnkit.report.figures import Bar, Curve, Dots, bars, curves, dot_rows
+from unlearnkit.report.svg import Scale, linear_scale, log_scale
+from unlearnkit.report.text import clean, percent, points, quantity, seconds, shorten, span
+from unlearnkit.run_dir import write_run
+
+DIGEST = "ab12cd34ef56" + "0" * 52
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"quoted\" & 'single'",
+    "x" * 200,
+    "\u202eشيء\u202c",
+    "🐈 cat",
+    "nul\x00 and \x1b[31m",
+    "]]></svg><img src=x onerror=alert(2)>",
+    "{{ 7 * 7 }}",
+]
+
+
+def reading(metric: str, model: str, value: float | None, unit: str = "fraction", **more: Any) -> dict[str, Any]:
+    return {
+        "metric": metric,
+        "model": model,
+        "value": value,
+        "unit": unit,
+        "target": "match_retrain",
+        "part": None,
+        "replicate": 0,
+        "interval": None,
+        "series": None,
+        "band": None,
+        "verdict": None,
+        "doubts": [],
+    } | more
+
+
+def audit_json(classes: list[str], retrained: int = 1) -> dict[str, Any]:
+    """Audit of a model that forgot the first of `classes`: every figure has its own number, to be found again."""
+    gone, kept = classes[0], classes[1:]
+    readings = []
+    models = [("original", 0, 0.9876, 0.96), ("unlearned", 0, 0.0321, 0.8768)]
+    models += [("retrained", i, 0.0123 + i / 100, 0.955 + i / 100) for i in range(retrained)]
+    for model, i, forget, retain in models:
+        who = {"model": model, "replicate": i}
+        interval = [forget / 2, min(1.0, forget + 0.1)]
+        readings += [
+            reading(
+                "accuracy",
+                value=forget,
+                part="forget_test",
+                interval=interval,
+                series={gone: forget},
+                doubts=["small sample: 36"],
+                **who,
+            ),
+            reading("accuracy", value=retain, part="retain_test", series=dict.fromkeys(kept, retain), **who),
+            reading(
+                "prediction_max_share",
+                value=0.5,
+                part="forget_test",
+                series={k: 1 / len(classes) for k in classes},
+                **who,
+            ),
+            reading(
+                "relearn_steps",
+                value=256.0 if model == "retrained" else 29.0,
+                unit="steps",
+                series={"1": 0.0, "2": 0.5, "29": 1.0},
+                doubts=["censored: not relearned within 256 steps"] if model == "retrained" else [],
+                **who,
+            ),
+        ]
+        if model != "original":
+            readings.append(
+                reading("weight_distance", value=4.5, unit="L2", series={"stem": 0.0, "head": 2.5}, **who)
+            )
+    if retrained:
+        readings += [
+            reading("cost_seconds", "retrained", 41.0, "seconds"),
+            reading("cost_ratio", "unlearned", 12.5, "ratio"),
+        ]
+    return {
+        "readings": readings,
+        "verdict": {"status": "unknown", "why": "three retrained models are needed"},
+        "retrained": [{"path": f"/runs/retrained-{i}/model.safetensors", "sha256": DIGEST} for i in range(retrained)],
+        "seed": 0,
+    }
+
+
+def artefacts(classes: list[str]) -> dict[str, Any]:
+    def count(n: int, method: int) -> dict[str, int]:
+        return {"samples": n, "read_by_method": method, "read_by_audit": n, "decoded": n}
+
+    return {
+        "request.json": {
+            "forget": classes[:1],
+            "forget_ids": [0],
+            "already_forgotten": classes[-1:],
+            "classes": classes,
+        },
+        "config.json": {
+            "kind": "forget",
+            "model": "small-cnn",
+            "weights": "/runs/original/model.safetensors",
+            "data": "digits",
+            "method": "unsir:paper",
+            "settings": {"retain_per_class": None, "noise": {"steps": 40, "lr": 0.1}},
+            "needs": ["retain_train"],
+            "seed": 5,
+            "precision": "fp32",
+            "shape": [1, 8, 8],
+            "mean": [0.3],
+            "std": [0.4],
+            "notes": {},
+        },
+        "access.json": {
+            "parts": {
+                "retain_train": {name: count(136, 100) for name in classes[1:]},
+                "forget_test": {classes[0]: count(36, 0)},
+                "excluded_train": {},
+            },
+            "forget_samples_read": 0,
+            "forget_samples_read_by_audit": 183,
+            "forget_samples_decoded": 184,
+        },
+        "cost.json": {
+            "stages": {"noise": {"seconds": 1.0, "samples_forward": 10240, "samples_backward": 10240}},
+            "total": {"seconds": 3.28, "samples_forward": 38235, "samples_backward": 37920},
+        },
+        "history.json": {"noise": [3.8, 1.5, -0.7], "impair": [float(i % 7) for i in range(1000)]},
+        "audit.json": audit_json(classes),
+    }
+
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Maker of a run folder; keyword arguments replace artefacts (`audit={...}`) or leave them out (`audit=None`)."""
+
+    def made(classes: list[str] | None = None, **changed: dict[str, Any] | None) -> Path:
+        content = artefacts(classes or ["cat", "dog", "emu", "fox"])
+        manifest = {
+            "inputs": {"/runs/original/model.safetensors": DIGEST},
+            "seed": 5,
+            "device": "cpu",
+            "command": ["unlearnkit", "forget", "--forget", "a b"],
+        }
+        for name, value in changed.items():
+            if name == "manifest":
+                manifest = value or {}
+            elif value is None:
+                del content[f"{name}.json"]
+            else:
+                content[f"{name}.json"] = value
+        folder = tmp_path / "run"
+        write_run(folder, content, overwrite=True, manifest=manifest)
+        return folder
+
+    return made
+
+
+class Reader(HTMLParser):
+    """Collects the text, the elements, and the tags left open."""
+
+    void = frozenset({"meta", "link", "br", "img", "hr", "input"})
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.words: list[str] = []
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        if tag not in self.void:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.words.append(data)
+
+    @property
+    def text(self) -> str:
+        return re.sub(r"\s+", " ", "".join(self.words))
+
+
+def svgs(page: str) -> list[ElementTree.Element]:
+    """The outermost SVGs of a page."""
+    found, depth, start = [], 0, 0
+    for match in re.finditer(r"<svg\b[^>]*?(/?)>|</svg>", page):
+        if match[0].startswith("</"):
+            depth -= 1
+            if depth == 0:
+                found.append(ElementTree.fromstring(page[start : match.end()]))
+        elif not match[1]:
+            start = match.start() if depth == 0 else start
+            depth += 1
+    assert depth == 0
+    return found
+
+
+def of_class(root: ElementTree.Element, name: str) -> list[ElementTree.Element]:
+    return [e for e in root.iter() if name in e.get("class", "").split()]
+
+
+def first_screen(page: str) -> str:
+    """Everything above the table of contents, as text."""
+    markup = page[page.index("<body") : page.index("<nav")]
+    return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", markup)))
+
+
+def test_first_screen_says_what_the_json_says(make: Make) -> None:
+    page = render(make())
+    start = first_screen(page)
+    for fact in (
+        "Request to forget class “cat”",
+        "id 0",
+        "Forgotten earlier fox",
+        "UNSIR",
+        "preset paper",
+        "small-cnn",
+        "model.safetensors",
+        "ab12cd34ef56…",
+        "Verdict: unknown",
+        "three retrained models are needed",
+        "98.8% → 3.2%",
+        "−95.5 points",
+        "retrained 1.2%",
+        "96.0% → 87.7%",
+        "1.6–13.2%",
+        "small sample: 36",
+        "3.28 s",
+        "12.5× cheaper",
+        "0 read by the method",
+        "183 read by the audit",
+        "184 decoded",
+    ):
+        assert fact in start, fact
+    assert f'title="{DIGEST}"' in page
+
+
+def test_reads_by_the_method_are_counted_not_assumed(make: Make) -> None:
+    access = artefacts(["a", "b", "c"])["access.json"] | {"forget_samples_read": 7}
+    page = render(make(access=access))
+    assert re.search(r"<strong>7</strong>\s*<span>read by the method", page)
+    assert "never opened" not in page
+
+
+def test_forgotten_data_that_nobody_read_is_said_so(make: Make) -> None:
+    nobody = {"forget_samples_read": 0, "forget_samples_read_by_audit": 0, "forget_samples_decoded": 0}
+    access = artefacts(["a", "b", "c"])["access.json"] | nobody
+    page = first_screen(render(make(access=access, audit=None)))
+    for said in ("never opened an image", "No audit has looked at them", "None of these images was ever turned"):
+        assert said in page
+
+
+def test_an_expensive_run_is_not_called_cheap(make: Make) -> None:
+    audit = audit_json(["cat", "dog"])
+    for r in audit["readings"]:
+        if r["metric"] == "cost_ratio":
+            r["value"] = 0.25
+    page = render(make(audit=audit))
+    assert "4.00× as expensive" in page
+    assert "forgetting cost more than retraining" in first_screen(page)
+    assert "cheaper" not in first_screen(page)
+
+
+def test_a_failed_search_is_said_on_the_first_screen(make: Make) -> None:
+    config = artefacts(["a", "b"])["config.json"]
+    assert "at every learning rate" not in render(make(config=config))
+    failed = config | {"notes": {"search": {"accepted": False, "attempts": [{"accuracy": 0.5}]}}}
+    page = render(make(config=failed))
+    assert "at every learning rate" in first_screen(page)
+
+
+@pytest.mark.parametrize("classes", [["cat", "dog", "emu"], HOSTILE, [f"class {i}" for i in range(100)]])
+def test_self_contained_and_well_formed(make: Make, classes: list[str]) -> None:
+    page = render(make(classes))
+    reader = Reader(page)
+    assert reader.open == []
+    tags = {tag for tag, _ in reader.elements}
+    assert not tags & {"script", "link", "img", "iframe", "object", "embed", "image", "use", "foreignobject"}
+    for tag, attributes in reader.elements:
+        assert not any(name.startswith("on") for name in attributes), tag
+        for name in ("href", "src", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith("#")
+    assert "http://" not in page
+    assert "https://" not in page
+    assert "@import" not in page
+    assert "url(" not in page
+    page.encode("utf-8")
+    ids = [a["id"] for _, a in reader.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"] for tag, a in reader.elements if tag == "a"} <= {f"#{i}" for i in ids}
+    pictures = [svg for svg in svgs(page) if svg.get("aria-hidden") != "true"]
+    assert len(pictures) >= 9
+    for svg in pictures:
+        assert svg.get("role") == "img"
+        assert (svg[0].tag, svg[1].tag) == ("title", "desc")
+    for banned in ("certified", "proven"):
+        assert banned not in page.lower()
+
+
+def test_hostile_names_are_shown_as_text(make: Make) -> None:
+    page = render(make(HOSTILE))
+    for name in HOSTILE:
+        assert str(escape(clean(name))) in page
+    text = Reader(page).text
+    assert all(clean(name) in text for name in HOSTILE)
+    drawn = "".join("".join(svg.itertext()) for svg in svgs(page))
+    assert all(clean(name) in drawn for name in HOSTILE)
+    assert "<script" not in page
+    assert "\x00" not in page
+
+
+def test_without_an_audit_the_page_says_what_to_run(make: Make) -> None:
+    folder = make(audit=None)
+    page = render(folder)
+    assert "No audit has been made" in page
+    assert f"unlearnkit audit {folder}" in page
+    assert "All readings" not in page
+    assert "3.28 s" in page
+
+
+def test_an_audit_of_two_files_renders_and_does_not_vouch_for_the_method(make: Make) -> None:
+    config = artefacts(["a", "b"])["config.json"]
+    for key in ("method", "settings", "needs", "notes"):
+        del config[key]
+    config |= {"kind": "audit", "unlearned": "/elsewhere/after.safetensors", "model": None}
+    page = render(make(config=config, cost=None, history=None))
+    assert re.search(r"<strong>unknown</strong>\s*<span>read by the method", page)
+    assert "never opened" not in page
+    assert "Compared with after.safetensors" in first_screen(page)
+    assert "Accuracy per class" in page
+
+
+def test_without_a_retrained_model_the_page_says_what_is_open(make: Make) -> None:
+    classes = ["cat", "dog", "emu", "a b"]
+    page = html.unescape(render(make(classes, audit=audit_json(classes, retrained=0))))
+    assert "No retrained model was given" in page
+    assert "unlearnkit train --model small-cnn --data digits --exclude 'a b' --exclude cat --out retrained" in page
+    assert "--retrained retrained/model.safetensors" in page
+
+
+def test_several_retrained_models(make: Make) -> None:
+    page = render(make(audit=audit_json(["cat", "dog", "emu", "fox"], retrained=3)))
+    assert "retrained, mean of 3 2.2% (1.2–3.2%)" in first_screen(page)
+    for name in ("retrained 1", "retrained 2", "retrained 3"):
+        assert name in page
+    assert "1.2% / 2.2% / 3.2%" in page
+    accuracy = next(s for s in svgs(page) if s[0].text == "Accuracy per class, on test data")
+    assert len(of_class(accuracy, "retrained")) == 4 * (3 + 1)  # three marks and one number in each of four rows
+
+
+def test_unknown_values_are_said_with_their_reason(make: Make) -> None:
+    audit = audit_json(["cat", "dog"])
+    for r in audit["readings"]:
+        r |= {"value": None, "interval": None, "series": None, "doubts": ["unknown: forget_test has no samples"]}
+    page = render(make(audit=audit))
+    text = Reader(page).text
+    assert "Not available: unknown: forget_test has no samples." in text
+    assert "unknown → unknown" in text
+    assert "None" not in text
+
+
+def test_absent_keys_are_named_as_such(make: Make) -> None:
+    page = render(make(manifest={}, config={"kind": "forget"}, request={}, access={}, cost={}, audit={}, history={}))
+    assert "not recorded" in page
+    assert "None" not in Reader(page).text
+
+
+@pytest.mark.parametrize("kind", ["train", "export", None])
+def test_other_folders_are_refused(make: Make, kind: str | None) -> None:
+    folder = make(config={"kind": kind})
+    with pytest.raises(OutputError, match="Expected a run folder made by `forget` or `audit`"):
+        render(folder)
+
+
+def test_a_missing_file_and_a_damaged_reading_are_named(make: Make) -> None:
+    with pytest.raises(OutputError, match=r"access\.json"):
+        render(make(access=None))
+    with pytest.raises(OutputError, match="run the audit again"):
+        render(make(audit={"readings": [{"metric": "accuracy"}]}))
+
+
+def test_provenance_has_command_hashes_settings_and_counts(make: Make) -> None:
+    page = html.unescape(render(make()))
+    assert "unlearnkit forget --forget 'a b'" in page
+    assert page.count(DIGEST) >= 3
+    assert "noise.steps" in page
+    assert "/runs/retrained-0/model.safetensors" in page
+    assert re.search(r"retained classes, training</th><td class=\"n\">408</td><td class=\"n\">300</td>", page)
+
+
+def test_log_positions_against_a_hand_calculation() -> None:
+    scale = Scale(low=0.01, high=100, log=True)
+    assert [scale.position(v) for v in (0.01, 0.1, 1, 10, 100)] == pytest.approx([0, 25, 50, 75, 100])
+    assert scale.position(2) == pytest.approx(100 * (0.30103 + 2) / 4, abs=1e-3)
+    assert scale.position(0) == 0
+    assert log_scale([0.0, 0.078, 2.6]) == Scale(low=0.01, high=10.0, log=True)
+    assert log_scale([]).ticks() == [1, 2, 5, 10]
+
+
+def test_linear_scales_are_round() -> None:
+    assert linear_scale([3.4], from_zero=True) == Scale(low=0, high=4)
+    assert Scale(low=0, high=1).ticks() == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    assert linear_scale([5.0, 5.0]).position(5.0) == pytest.approx(50)
+    assert linear_scale([0.0], from_zero=True).position(0) == 0
+
+
+def test_bars_are_proportional_to_their_values() -> None:
+    rows = [Bar(label=str(v), value=v, shown=f"{v} s") for v in (1.0, 2.0, 4.0)]
+    rows.append(Bar(label="none", value=None, shown="unknown"))
+    svg = ElementTree.fromstring(bars(rows, Scale(low=0, high=5), title="t", description="d"))
+    widths = [float(e.get("width", "").removesuffix("%")) for e in of_class(svg, "bar")]
+    assert widths == pytest.approx([20, 40, 80])
+    assert "unknown" in "".join(svg.itertext())
+
+
+def test_dots_and_curves_lie_where_their_values_are() -> None:
+    row = Dots(
+        label="cat", values={"original": [0.75], "unlearned": [0.25], "retrained": [0.5, 1.0]}, flag="forgotten"
+    )
+    svg = ElementTree.fromstring(dot_rows([row], Scale(low=0, high=1), percent, title="t", description="d"))
+    places = {p[0].text: parent.get("x") for parent in svg.iter("svg") for p in parent.findall("g[@class='point']")}
+    assert {tip: float((x or "").removesuffix("%")) for tip, x in places.items()} == pytest.approx(
+        {
+            "cat, before: 75.0%": 75,
+            "cat, after: 25.0%": 25,
+            "cat, retrained 1: 50.0%": 50,
+            "cat, retrained 2: 100.0%": 100,
+        }
+    )
+    drawn = curves(
+        [Curve(name="a", points=[(1, 0.0), (10, 0.5), (100, 1.0)])],
+        Scale(low=1, high=100, log=True),
+        Scale(low=0, high=1),
+        title="t",
+        description="d",
+        write_x=str,
+        write_y=str,
+        x_name="step",
+        height=200,
+    )
+    line = of_class(ElementTree.fromstring(drawn), "curve")[0]
+    assert line.get("points") == "0.000,200.000 50.000,100.000 100.000,0.000"
+
+
+def test_quantities() -> None:
+    assert [percent(v) for v in (0, 0.0001, 0.5, 0.9999, 1, -0.0)] == [
+        "0.0%",
+        "<0.1%",
+        "50.0%",
+        ">99.9%",
+        "100.0%",
+        "0.0%",
+    ]
+    assert quantity(None, "fraction") == "unknown"
+    assert quantity(1.0, "steps") == "1 step"
+    assert quantity(-0.0, "nats") == "0 nats"
+    assert quantity(0.5, "bits") == "0.500 bits"
+    assert [seconds(v) for v in (0.0099, 3.396, 59.94, 125, 7500)] == [
+        "9.9 ms",
+        "3.40 s",
+        "59.9 s",
+        "2 min 5 s",
+        "2 h 5 min",
+    ]
+    assert span((0.0, 0.0964), "fraction") == "0.0–9.6%"
+    assert points(0.0001) == "±0.0 points"
+    assert shorten("日本語日本語", 6) == "日本…"
+    assert shorten("x" * 200, 10) == "x" * 9 + "…"
