@@ -347,16 +347,26 @@ def test_distilling_repair_targets_the_original_and_leaves_out_all_that_is_gone(
 # ---- search ------------------------------------------------------------------------------------------------------
 
 
+VALIDATION = 300  # images in `searched_data`, a hundred of each retained class
+
+
+def searched_data() -> ImageData:
+    return tiny_data(per_class=2000)
+
+
 def scripted(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> list[dict[str, Tensor]]:
     """Let the search see these validation accuracies, the original's first; returns the weights it judged."""
     judged: list[dict[str, Tensor]] = []
 
-    def accuracy(model: nn.Module, samples: Samples, ctx: Any) -> float:
+    def predictions(model: nn.Module, samples: Samples, runtime: Any) -> Tensor:
         judged.append({k: v.clone() for k, v in model.state_dict().items()})
-        assert sorted(samples.labels.tolist()) == [0, 1, 3]  # the retained validation images
-        return accuracies[len(judged) - 1]
+        assert torch.bincount(samples.labels, minlength=4).tolist() == [100, 100, 0, 100]  # retain_val
+        right = round(accuracies[len(judged) - 1] * VALIDATION)
+        shown = samples.labels.clone()
+        shown[right:] = torch.where(shown[right:] == 0, 1, 0)
+        return torch.nn.functional.one_hot(shown, 4).float()
 
-    monkeypatch.setattr(search_module, "_accuracy", accuracy)
+    monkeypatch.setattr(search_module, "predict", predictions)
     return judged
 
 
@@ -373,7 +383,7 @@ def test_the_search_lowers_both_rates_until_accuracy_holds(
     monkeypatch: pytest.MonkeyPatch, trained: list[Call], learned: list[Tensor]
 ) -> None:
     judged = scripted(monkeypatch, 1.0, 0.3, 0.96)
-    result = forget(searching(), 2)
+    result = forget(searching(), 2, data=searched_data())
     assert [(c.stage, c.recipe.lr) for c in trained] == [
         ("impair", pytest.approx(0.02)),
         ("repair", pytest.approx(0.01)),
@@ -382,7 +392,7 @@ def test_the_search_lowers_both_rates_until_accuracy_holds(
     ]
     assert len(learned) == 1  # the noise is learned once
     notes = result.notes["search"]
-    assert [a["accuracy"] for a in notes["attempts"]] == [0.3, 0.96]
+    assert [a["accuracy"] for a in notes["attempts"]] == pytest.approx([0.3, 0.96])
     assert [a["factor"] for a in notes["attempts"]] == pytest.approx([1, 0.1])
     assert notes["accepted"]
     assert notes["validation_accuracy_before"] == 1.0
@@ -393,7 +403,7 @@ def test_every_attempt_starts_from_the_original(monkeypatch: pytest.MonkeyPatch)
     model = MODELS["cnn-grey"].model()
     judged = scripted(monkeypatch, 1.0, 0.1, 0.2, 0.3)
     # with so small a rate, only what came before the attempt can move the weights
-    forget(searching(factor=1e-9, attempts=3), 2, model=model)
+    forget(searching(factor=1e-9, attempts=3), 2, model=model, data=searched_data())
     assert all(torch.equal(v, judged[0][k]) for k, v in model.state_dict().items())
     for last in judged[2:]:
         for name, parameter in model.named_parameters():
@@ -406,7 +416,7 @@ def test_the_best_attempt_is_kept_where_none_holds(monkeypatch: pytest.MonkeyPat
     after = [0.1, 0.2, 0.3]
     after[best] = 0.5
     judged = scripted(monkeypatch, 1.0, *after)
-    result = forget(searching(), 2)
+    result = forget(searching(), 2, data=searched_data())
     assert is_weights(result.model, judged[1 + best])
     assert not result.notes["search"]["accepted"]
     assert len(result.notes["search"]["attempts"]) == 3
@@ -416,21 +426,39 @@ def test_the_first_attempt_is_enough_where_accuracy_holds(
     monkeypatch: pytest.MonkeyPatch, trained: list[Call]
 ) -> None:
     judged = scripted(monkeypatch, 0.9, 0.9)
-    result = forget(searching(), 2)
+    result = forget(searching(), 2, data=searched_data())
     assert len(trained) == 2
     assert is_weights(result.model, judged[1])
     assert result.notes["search"]["accepted"]
 
 
-@pytest.mark.parametrize(("before", "after", "held"), [(1.0, 0.951, True), (1.0, 0.949, False), (0.5, 0.17, True)])
+@pytest.mark.parametrize(
+    ("before", "after", "held"),
+    [(1.0, 286 / 300, True), (1.0, 284 / 300, False), (0.5, 0.43, True), (0.5, 0.42, False)],
+)
 def test_the_margin_is_the_tolerance_and_a_standard_error(
     monkeypatch: pytest.MonkeyPatch, before: float, after: float, held: bool
 ) -> None:
-    """Three validation images: sqrt(0.5 x 0.5 / 3) = 0.2887 on top of 0.05 for a model that is right half the time."""
+    """300 validation images: sqrt(0.5 x 0.5 / 300) = 0.02887 on top of 0.05 for a model that is right half the time."""
     scripted(monkeypatch, before, after)
-    notes = forget(searching(attempts=1), 2).notes["search"]
+    notes = forget(searching(attempts=1), 2, data=searched_data()).notes["search"]
     assert notes["accepted"] == held
-    assert notes["margin"] == pytest.approx(0.05 + (0.28868 if before == 0.5 else 0), abs=1e-5)
+    assert notes["margin"] == pytest.approx(0.05 + (0.02887 if before == 0.5 else 0), abs=1e-5)
+
+
+def test_the_original_is_judged_without_the_outputs_to_forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its task is then as easy as a retrained model's; an attempt is judged on all of its outputs."""
+
+    def predictions(model: nn.Module, samples: Samples, runtime: Any) -> Tensor:
+        logits = torch.nn.functional.one_hot(samples.labels, 4).float()
+        logits[:, 2] = 5.0
+        return logits
+
+    monkeypatch.setattr(search_module, "predict", predictions)
+    notes = forget(searching(attempts=1), 2, data=searched_data()).notes["search"]
+    assert notes["validation_accuracy_before"] == 1.0
+    assert [a["accuracy"] for a in notes["attempts"]] == [0.0]
+    assert not notes["accepted"]
 
 
 def test_an_absurd_rate_is_searched_down_on_a_real_model(digits_run: Path) -> None:
@@ -448,7 +476,7 @@ def test_an_absurd_rate_is_searched_down_on_a_real_model(digits_run: Path) -> No
 def test_the_original_is_judged_before_the_notebooks_noise_disturbs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS["cnn-grey"].model()
     judged = scripted(monkeypatch, 1.0, 1.0)
-    forget(searching().model_copy(update={"quirks": True}), 2, model=model)
+    forget(searching().model_copy(update={"quirks": True}), 2, model=model, data=searched_data())
     assert is_weights(model, judged[0])
 
 

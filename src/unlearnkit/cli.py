@@ -141,7 +141,9 @@ def forget(
         data=data,
         forget=forget,
         method=make_method(method, preset, settings or []),
-        method_name=method if preset == "default" else f"{method}:{preset}",
+        method_name=method,
+        preset=preset,
+        overrides=settings or [],
         out=out,
         model=model,
         already_forgotten=already_forgotten or [],
@@ -202,7 +204,13 @@ def audit(
                 f"Expected a run folder alone, but got {given[0]} too; that option is for two weights files."
             )
         result = audit_folder(
-            folder, retrained=retrained or [], model=model, seed=seed, runtime=runtime, progress=progress
+            folder,
+            retrained=retrained or [],
+            model=model,
+            seed=seed,
+            runtime=runtime,
+            progress=progress,
+            command=_command(),
         )
     elif original is None or unlearned is None or data is None or out is None:
         raise ConfigError(

@@ -101,8 +101,10 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
             shutil.rmtree(staging)
 
 
-def add_to_run(folder: Path, artefacts: Artefacts) -> None:
+def add_to_run(folder: Path, artefacts: Artefacts, *, step: Mapping[str, Any] | None = None) -> None:
     """Add or replace files of a run folder, each in one rename, and bring its manifest up to date.
+
+    A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`.
 
     Raises:
         OutputError: the folder is no run folder or cannot be written.
@@ -111,6 +113,8 @@ def add_to_run(folder: Path, artefacts: Artefacts) -> None:
     try:
         for name, content in artefacts.items():
             manifest["artefacts"][name] = _replace(folder / name, content)
+        if step is not None:
+            manifest.setdefault("later_steps", []).append(dict(step))
         _replace(folder / MANIFEST, manifest)
     except OSError as error:
         raise OutputError(f"Expected to be able to write {folder}, but got: {error.strerror or error}.") from error

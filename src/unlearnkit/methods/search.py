@@ -30,7 +30,7 @@ def search_rates(
 ) -> nn.Module:
     """Return the first model whose retained validation accuracy is within the tolerance of the original's.
 
-    The original is measured with the forgotten outputs masked: without them its task is as easy as a retrained model's.
+    The original is measured with the forgotten outputs masked: its task is then as easy as a retrained model's.
     The high rates come first, because they forget more. One standard error of the original's accuracy is granted on
     top of the tolerance, since a small validation part is noisy. If no attempt holds, the most accurate one is
     returned and the notes say so. Every attempt's cost is the method's cost.
@@ -48,7 +48,7 @@ def search_rates(
     before = _accuracy(original, validation, ctx, masked=True)
     margin = settings.tolerance + math.sqrt(before * (1 - before) / len(validation))
     tried: list[dict[str, Any]] = []
-    best, best_accuracy, accepted = original, -1.0, False
+    best, best_accuracy, kept, accepted = original, -1.0, 0, False
     for i in range(settings.attempts):
         factor = settings.factor**i
         candidate = attempt(factor)
@@ -56,7 +56,7 @@ def search_rates(
         tried.append({"factor": factor, "accuracy": accuracy})
         accepted = accuracy >= before - margin
         if accepted or accuracy > best_accuracy:
-            best, best_accuracy = candidate, accuracy
+            best, best_accuracy, kept = candidate, accuracy, i
         if accepted:
             break
         ctx.log.progress.say(f"retained validation accuracy {before:.1%} -> {accuracy:.1%}: too low, lower the rates")
@@ -64,6 +64,7 @@ def search_rates(
         "validation_accuracy_before": before,
         "margin": margin,
         "attempts": tried,
+        "kept": kept,
         "accepted": accepted,
     }
     return best

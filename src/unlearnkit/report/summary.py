@@ -39,13 +39,14 @@ def asked(run: Run) -> dict[str, Any]:
     """The request, the method and the model, as the header shows them."""
     name, digest = weights_file(run)
     ids: Sequence[int] = run.request.get("forget_ids") or ()
-    method, _, preset = str(run.config.get("method") or "").partition(":")
+    method, overrides = str(run.config.get("method") or ""), run.config.get("overrides") or ()
+    preset = str(run.config.get("preset") or "default")
     return {
         "classes": [(name, str(ids[i]) if i < len(ids) else UNKNOWN) for i, name in enumerate(run.forgotten)],
         "earlier": run.earlier,
         "of": len(run.request.get("classes") or ()),
         "method": method.upper() if method else None,
-        "preset": preset or "default",
+        "preset": preset + (f", changed: {', '.join(map(str, overrides))}" if overrides else ""),
         "model": run.config.get("model") or "architecture not recorded",
         "weights": name,
         "hash": digest,

@@ -81,6 +81,7 @@ def audit_folder(
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
+    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit a run folder made by `forget`, and write its audit.json and report.html; returns the audit.
 
@@ -115,9 +116,16 @@ def audit_folder(
         ForgetRequest(classes=tuple(request["forget"]), already_forgotten=tuple(request["already_forgotten"])),
     )
     inputs.costs["unlearned", 0] = read_json(folder, "cost.json")["total"]
-    artefacts, result = audit_artefacts(inputs, seed=seed, runtime=runtime or Runtime(), progress=progress)
+    runtime = runtime or Runtime()
+    artefacts, result = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
     artefacts["access.json"] = _merged(read_json(folder, "access.json"), artefacts["access.json"])
-    add_to_run(folder, artefacts)
+    step = {
+        "command": list(command),
+        "seed": seed,
+        "device": str(runtime.device),
+        "inputs": {str(c.path.absolute()): c.sha256 for c in (original, *(c for c, _ in inputs.retrained))},
+    }
+    add_to_run(folder, artefacts, step=step)
     report_run(folder)
     return result.as_dict()
 
@@ -154,6 +162,7 @@ def audit_pair(
     request = request_for(forget, already_forgotten, before, images.classes)
     inputs = _open(model, before, after, retrained, images, request)
     artefacts, result = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
+    artefacts["access.json"] = _without_method(artefacts["access.json"])
     resolved, classes = inputs.split.request, inputs.data.classes
     write_run(
         out,
@@ -224,6 +233,15 @@ def _open(
         access=AccessLog(images),
         costs=cost_beside(references, original.path),
     )
+
+
+def _without_method(access: dict[str, Any]) -> dict[str, Any]:
+    """Counts of an audit alone: what the unknown method read is null, not 0."""
+    parts = {
+        part: {name: counts | {"read_by_method": None} for name, counts in classes.items()}
+        for part, classes in access["parts"].items()
+    }
+    return access | {"forget_samples_read": None, "parts": parts}
 
 
 def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
