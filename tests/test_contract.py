@@ -229,6 +229,8 @@ BAD_SETTINGS = [
     "impair.lr=-1",
     "impair.lr=nan",
     "impair.lr=inf",
+    "impair.lr=1e10",
+    "noise.lr=1e10",
     "impair.epochs=0",
     "impair.epochs=1.5",
     "impair.batch_size=0",
@@ -359,7 +361,9 @@ def test_a_method_sees_seeded_global_generators_and_its_own() -> None:
     drawn = []
 
     def draw(model: nn.Module, ctx: Context) -> nn.Module:
-        drawn.append((torch.rand(2).tolist(), np.random.rand(), random.random(), torch.rand(2, generator=ctx.generator)))
+        drawn.append(
+            (torch.rand(2).tolist(), np.random.rand(), random.random(), torch.rand(2, generator=ctx.generator))
+        )
         return model
 
     unlearn_toy(draw)
@@ -417,9 +421,7 @@ def test_the_context_says_what_to_forget_and_what_was_forgotten() -> None:
         return model
 
     request = ForgetRequest(classes=("cat",), already_forgotten=("ant",))
-    unlearn(
-        MODELS["cnn-grey"].model(), Toy(look, Part.RETAIN_TRAIN), tiny_data(), request, seed=0, runtime=CPU
-    )
+    unlearn(MODELS["cnn-grey"].model(), Toy(look, Part.RETAIN_TRAIN), tiny_data(), request, seed=0, runtime=CPU)
 
 
 def test_infinite_weights_are_refused() -> None:
@@ -463,9 +465,7 @@ def test_a_model_without_trainable_parameters_is_refused(method: str) -> None:
 def test_a_class_without_any_data_is_forgotten_too(method: str) -> None:
     data = tiny_data(classes=CLASSES[:3]).with_classes(CLASSES)
     model = MODELS["cnn-grey"].model()
-    result = unlearn(
-        model, METHODS[method].method, data, ForgetRequest(classes=("dog",)), seed=0, runtime=CPU
-    )
+    result = unlearn(model, METHODS[method].method, data, ForgetRequest(classes=("dog",)), seed=0, runtime=CPU)
     assert len(result.split[Part.FORGET_TRAIN]) == 0
     assert not same_tensors(model, result.model)
 

@@ -42,9 +42,7 @@ def other(seed: int) -> nn.Module:
     return model
 
 
-def prepared(
-    per_class: int = 12, forget: tuple[int, ...] = (2,), **options: Any
-) -> tuple[ImageData, Split]:
+def prepared(per_class: int = 12, forget: tuple[int, ...] = (2,), **options: Any) -> tuple[ImageData, Split]:
     data = tiny_data(per_class=per_class, **options)
     return data, split_for(ForgetRequest(classes=forget), data)
 
@@ -58,7 +56,11 @@ def look(
     **options: Any,
 ) -> Evidence:
     data, split = given or prepared()
-    models = models or {"original": MODELS["cnn-grey"].model(), "unlearned": other(1), "retrained": [other(2), other(3)]}
+    models = models or {
+        "original": MODELS["cnn-grey"].model(),
+        "unlearned": other(1),
+        "retrained": [other(2), other(3)],
+    }
     runtime = Runtime(device=torch.device("cpu"), eval_batch_size=batch)
     return gather(models, data, split, metrics=metrics, seed=options.pop("seed", 0), runtime=runtime, **options)  # type: ignore[arg-type]
 
@@ -133,9 +135,7 @@ def test_models_are_left_unchanged() -> None:
     models["unlearned"].features[1].eval()
     models["retrained"][0].requires_grad_(False)
     flat = [models["original"], models["unlearned"], *models["retrained"]]
-    before = [
-        (state(m), [c.training for c in m.modules()], [p.requires_grad for p in m.parameters()]) for m in flat
-    ]
+    before = [(state(m), [c.training for c in m.modules()], [p.requires_grad for p in m.parameters()]) for m in flat]
     look(models)
     for model, (tensors, modes, flags) in zip(flat, before, strict=True):
         assert all(torch.equal(v, tensors[k]) for k, v in model.state_dict().items())

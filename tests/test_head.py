@@ -167,7 +167,7 @@ class Fed(nn.Module):
 
 @pytest.mark.parametrize("model", [Ensemble(), Mixed(), Scaled(), Fed()], ids=lambda m: type(m).__name__)
 def test_logits_that_depend_on_more_than_the_head_are_refused(model: nn.Module) -> None:
-    with pytest.raises(ModelError, match="full width|remaining logits"):
+    with pytest.raises(ModelError, match=r"full width|remaining logits"):
         without_outputs(model, (1,), num_classes=K, shape=SHAPE)
 
 

@@ -126,9 +126,7 @@ def test_accuracy_does_not_depend_on_the_order_of_the_samples() -> None:
     outputs = random_outputs(0)
     order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
     shuffled = replace(outputs, logits=outputs.logits[order], labels=outputs.labels[order])
-    readings = [
-        accuracy(evidence(subject(outputs={Part.RETAIN_TEST: o}))) for o in (outputs, shuffled)
-    ]
+    readings = [accuracy(evidence(subject(outputs={Part.RETAIN_TEST: o}))) for o in (outputs, shuffled)]
     assert readings[0] == readings[1]
 
 
@@ -165,7 +163,12 @@ def test_the_target_is_the_retrained_model_on_forgotten_data(part: Part) -> None
 
 @pytest.mark.parametrize(
     ("n", "sampled_from", "expected"),
-    [(100, 100, []), (99, 99, ["small sample: 99"]), (100, 101, ["100 of 101"]), (5, 9, ["small sample: 5", "5 of 9"])],
+    [
+        (100, 100, []),
+        (99, 99, ["small sample: 99"]),
+        (100, 101, ["100 of 101"]),
+        (5, 9, ["small sample: 5", "5 of 9"]),
+    ],
 )
 def test_small_and_partial_samples_are_doubted(n: int, sampled_from: int, expected: list[str]) -> None:
     outputs = replace(random_outputs(0, n), sampled_from=sampled_from)
@@ -404,15 +407,15 @@ def test_without_both_costs_there_is_no_ratio(missing: str) -> None:
 
 
 def full(seed: int, **changes: Any) -> dict[str, Any]:
-    outputs = {
-        p: random_outputs(seed + i, labels=(2,) if p.forgotten else (0, 1, 3)) for i, p in enumerate(PARTS)
-    }
+    outputs = {p: random_outputs(seed + i, labels=(2,) if p.forgotten else (0, 1, 3)) for i, p in enumerate(PARTS)}
     values = {"outputs": outputs, "distances": {"a": 1.0}, "relearning": relearning(), "cost": spent(1, 2, 3)}
     return {**values, **changes}
 
 
 def test_identical_models_give_identical_readings_whatever_the_order() -> None:
-    shown = evidence(subject("unlearned", **full(0)), subject("retrained", 0, **full(0)), subject("original", **full(1)))
+    shown = evidence(
+        subject("unlearned", **full(0)), subject("retrained", 0, **full(0)), subject("original", **full(1))
+    )
     turned = evidence(*reversed(shown.subjects))
     for metric in METRICS.values():
         readings = metric.fn(shown)

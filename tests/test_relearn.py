@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,9 @@ def unreachable(target: RelearnGoal) -> RelearnGoal:
 def test_measuring_steps_rise_from_one_to_the_cap() -> None:
     steps = measuring_steps()
     assert (steps[0], steps[-1], CAP) == (1, 256, 256)
-    assert all(a < b for a, b in zip(steps, steps[1:], strict=False))
+    assert all(a < b for a, b in pairwise(steps))
     assert steps[:4] == [1, 2, 3, 4]
-    assert all(b <= 1.25 * a + 1 for a, b in zip(steps, steps[1:], strict=False))
+    assert all(b <= 1.25 * a + 1 for a, b in pairwise(steps))
     assert len(steps) < 30
 
 

@@ -195,10 +195,13 @@ def test_progress_is_told_of_every_step_and_finished_after_a_failure() -> None:
         def say(self, text: str) -> None:
             told.append(text)
 
-    log = RunLog(CPU, Told())
-    with pytest.raises(ZeroDivisionError), log.stage("s", 2) as stage:
-        stage.step(torch.tensor(1.0))
-        raise ZeroDivisionError
+    def work() -> None:
+        with RunLog(CPU, Told()).stage("s", 2) as stage:
+            stage.step(torch.tensor(1.0))
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        work()
     assert told == ["start s 2", "advance", "finish"]
 
 

@@ -60,9 +60,7 @@ def possible_crops(image: Tensor, padding: int) -> list[Tensor]:
     """Every crop of the padded image, and its mirror image."""
     _, height, width = image.shape
     padded = F.pad(image[None], (padding,) * 4, mode="reflect")[0]
-    crops = [
-        padded[:, y : y + height, x : x + width] for y in range(2 * padding + 1) for x in range(2 * padding + 1)
-    ]
+    crops = [padded[:, y : y + height, x : x + width] for y in range(2 * padding + 1) for x in range(2 * padding + 1)]
     return crops + [c.flip(-1) for c in crops]
 
 

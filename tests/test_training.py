@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import chain
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,7 +131,8 @@ def test_every_sample_is_seen_once_an_epoch_in_a_new_order(n: int, batch_size: i
     run(MODELS["vit-grey"].model().double(), samples, Recipe(epochs=epochs, batch_size=batch_size, lr=1e-3))
     per_epoch = math.ceil(n / batch_size)
     assert len(samples.batches) == epochs * per_epoch
-    orders = [sum(samples.batches[e * per_epoch : (e + 1) * per_epoch], []) for e in range(epochs)]
+    flat = list(chain.from_iterable(samples.batches))
+    orders = [flat[e * n : (e + 1) * n] for e in range(epochs)]
     assert all(sorted(order) == list(range(n)) for order in orders)
     if n > 5 and epochs > 1:
         assert orders[0] != orders[1]
@@ -262,7 +264,10 @@ def test_an_output_that_is_no_logits_is_refused(output: object) -> None:
 
 
 def test_cross_entropy_is_computed_in_float32_at_least() -> None:
-    logits, labels = 30 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 0, 1])
+    logits, labels = (
+        30 * torch.randn(6, 4, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([0, 1, 2, 3, 0, 1]),
+    )
     for dtype, expected in ((torch.bfloat16, torch.float32), (torch.float32,) * 2, (torch.float64,) * 2):
         value = cross_entropy(nn.Identity(), logits.to(dtype), labels)
         assert value.dtype == expected

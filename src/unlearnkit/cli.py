@@ -284,9 +284,6 @@ def main() -> None:
     except UnlearnkitError as error:
         print(f"unlearnkit: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("unlearnkit: stopped; nothing half-written is left behind.", file=sys.stderr)
-        sys.exit(130)
 
 
 def _command() -> list[str]:

@@ -49,14 +49,14 @@ class Runtime:
         """
         if device is None:
             return cls(precision=precision)
+        wish = f"Expected cpu, cuda, cuda:N or mps, as far as this machine has it, but got {device!r}"
         try:
+            if device.partition(":")[0] not in ("cpu", "cuda", "mps"):
+                raise RuntimeError(device)
             chosen = torch.device(device)
             torch.empty(1, device=chosen)
         except (RuntimeError, AssertionError) as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"Expected a device of this machine, but got {device!r} ({reason}); try cpu."
-            ) from error
+            raise ConfigError(f"{wish}; leave --device out for the best there is.") from error
         return cls(device=chosen, precision=precision)
 
     def autocast(self) -> AbstractContextManager[None]:
@@ -84,7 +84,7 @@ def isolated_randomness(seed: int, device: torch.device) -> Iterator[torch.Gener
         ConfigError: the seed is negative or beyond 2**31.
     """
     if not 0 <= seed < 2**31:
-        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}.")
+        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}; 0 is the default.")
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = [device] if device.type == "cuda" else []
     with (

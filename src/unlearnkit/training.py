@@ -31,7 +31,7 @@ class Recipe(Config):
     epochs: int = Field(default=1, gt=0, description="passes over the samples")
     batch_size: int = Field(default=256, gt=0, description="samples per step, at most")
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="sgd has Nesterov momentum 0.9")
-    lr: float = Field(default=0.1, gt=0, description="peak learning rate")
+    lr: float = Field(default=0.1, gt=0, le=1e3, description="peak learning rate")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty (decoupled for adamw)")
     schedule: Literal["constant", "cosine", "one_cycle"] = Field(
         default="constant", description="cosine falls to 0; one_cycle warms up linearly first"

@@ -80,7 +80,7 @@ def load_parquet(directory: str, *, image_size: int | None = None) -> ImageData:
         decoder = _Decoder(table, str(folder / f"{side}.parquet"), image_size)
         sets[side] = ImageSet(labels[side], decoder.shape_of, decoder.decode)
     return ImageData(
-        source=f"parquet:{directory}",
+        source=f"parquet:{folder.absolute()}",
         classes=names,
         train=sets["train"],
         test=sets["test"],
@@ -143,7 +143,7 @@ class _Decoder:
     """Decodes rows of one table to uint8 RGB (n, 3, H, W)."""
 
     def __init__(self, table: pa.Table, path: str, image_size: int | None) -> None:
-        self._column = table.column("image").combine_chunks()
+        self._column = table.column("image")
         self._path = path
         self._image_size = image_size
 

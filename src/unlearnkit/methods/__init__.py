@@ -22,10 +22,12 @@ def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()
         ConfigError: the name, the preset or a setting is unknown, or a value is refused.
     """
     if name not in METHODS:
-        raise ConfigError(f"Expected one of the methods {', '.join(METHODS)}, but got {name!r}.")
+        raise ConfigError(f"Expected one of the methods {', '.join(METHODS)}, but got {name!r}; choose one of them.")
     presets = METHODS[name].presets()
     if preset not in presets:
-        raise ConfigError(f"Expected one of the presets {', '.join(presets)} of {name}, but got {preset!r}.")
+        raise ConfigError(
+            f"Expected one of the presets {', '.join(presets)} of {name}, but got {preset!r}; choose one of them."
+        )
     return presets[preset]().with_settings(settings)
 
 

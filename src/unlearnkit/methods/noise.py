@@ -25,7 +25,7 @@ class NoiseSettings(Config):
 
     batch_size: int = Field(default=256, gt=0, description="noise images for each class to forget")
     steps: int = Field(default=40, gt=0, description="steps of Adam on the noise (notebook: 40)")
-    lr: float = Field(default=0.1, gt=0, description="learning rate of those steps (notebook: 0.1)")
+    lr: float = Field(default=0.1, gt=0, le=1e3, description="learning rate of those steps (notebook: 0.1)")
     penalty: float = Field(default=0.1, ge=0, description="lambda, weight of the squared norm (notebook: 0.1)")
     repeats: int | None = Field(
         default=None,

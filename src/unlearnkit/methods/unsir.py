@@ -62,7 +62,10 @@ class ImpairSettings(Config):
     """The impair step."""
 
     lr: float | None = Field(
-        default=None, gt=0, description="learning rate (notebook: 0.02); none: 0.1 of the weights' root mean square"
+        default=None,
+        gt=0,
+        le=1e3,
+        description="learning rate (notebook: 0.02); none: 0.1 of the weights' root mean square",
     )
     epochs: int = Field(default=1, gt=0, description="epochs over noise and retained subset (paper: 1)")
     batch_size: int | None = Field(
@@ -76,7 +79,10 @@ class RepairSettings(Config):
     """The repair step."""
 
     lr: float | None = Field(
-        default=None, gt=0, description="learning rate (notebook: 0.01); none: 0.1 of the weights' root mean square"
+        default=None,
+        gt=0,
+        le=1e3,
+        description="learning rate (notebook: 0.01); none: 0.1 of the weights' root mean square",
     )
     epochs: int = Field(default=3, gt=0, description="epochs over the retained subset (paper: 1)")
     batch_size: int | None = Field(

@@ -178,7 +178,7 @@ def audit_pair(
                 "model": model or (before.card.model if before.card else None),
                 "weights": str(original.absolute()),
                 "unlearned": str(unlearned.absolute()),
-                "data": data,
+                "data": images.source,
                 "seed": seed,
                 "precision": runtime.precision,
                 "image_size": inputs.data.image_size,
@@ -223,7 +223,7 @@ def _open(
 ) -> AuditInputs:
     split = split_for(request, images)
     retained_shape(images, split)
-    references = open_retrained(name, retrained, images, original)
+    references = open_retrained(name, retrained, images, original, split.request)
     return AuditInputs(
         data=images,
         split=split,
@@ -255,4 +255,7 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
                 "read_by_method": before["read_by_method"],
                 "decoded": max(before["decoded"], counts["decoded"]),
             }
-    return merged
+    forgotten = [
+        c for part in merged["parts"] if not part.startswith("retain") for c in merged["parts"][part].values()
+    ]
+    return merged | {"forget_samples_decoded": sum(c["decoded"] for c in forgotten)}

@@ -12,7 +12,7 @@ from unlearnkit.data import ImageData, load_data
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.models import build_model, check_model, is_import_path
 from unlearnkit.models.checkpoint import Checkpoint, ModelCard, read_checkpoint
-from unlearnkit.request import ClassRef, ForgetRequest, resolve_classes
+from unlearnkit.request import ClassRef, ForgetRequest, ResolvedRequest, resolve_classes
 from unlearnkit.split import Part, Split
 
 
@@ -96,12 +96,23 @@ def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.
 
 
 def open_retrained(
-    name: str | None, paths: Sequence[Path], data: ImageData, fallback: Checkpoint
+    name: str | None, paths: Sequence[Path], data: ImageData, fallback: Checkpoint, request: ResolvedRequest
 ) -> list[tuple[Checkpoint, nn.Module]]:
-    """Open retrained models; one whose weights record no name is taken for the original's architecture."""
+    """Open retrained models; one whose weights record no name is taken for the original's architecture.
+
+    Raises:
+        ModelError: the weights record that the model was trained with a class that it must not know.
+        WeightsError: the weights cannot be read, or do not fit.
+    """
     opened = []
     for path in paths:
         checkpoint = read_checkpoint(path)
+        known = [name for name in request.forget_names if checkpoint.card and name not in checkpoint.card.forgotten]
+        if known:
+            raise ModelError(
+                f"Expected a model retrained without class {known[0]!r}, but {path} records that it was trained with "
+                f"it; train one with `unlearnkit train --exclude {known[0]}`."
+            )
         own = name if name or checkpoint.card else model_name(None, fallback)
         opened.append((checkpoint, open_model(own, checkpoint, data)))
     return opened

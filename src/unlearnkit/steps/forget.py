@@ -64,9 +64,10 @@ def forget_run(
     name = model_name(model, checkpoint)
     images = load_images(data, preprocessing, checkpoint)
     request = request_for(forget, already_forgotten, checkpoint, images.classes)
-    retained_shape(images, split_for(request, images))
+    split = split_for(request, images)
+    retained_shape(images, split)
     original = open_model(name, checkpoint, images)
-    references = open_retrained(model, retrained, images, checkpoint) if with_audit else []
+    references = open_retrained(model, retrained, images, checkpoint, split.request) if with_audit else []
     result = unlearn(
         original,
         method,
@@ -83,7 +84,7 @@ def forget_run(
         "kind": "forget",
         "model": name,
         "weights": str(weights.absolute()),
-        "data": data,
+        "data": images.source,
         "method": method_name,
         "preset": preset,
         "overrides": list(overrides),

@@ -101,7 +101,7 @@ def train_run(
             "config.json": {
                 "kind": "train",
                 "model": model,
-                "data": data,
+                "data": images.source,
                 "exclude": list(card.forgotten),
                 "init": str(init) if init else None,
                 "seed": seed,
