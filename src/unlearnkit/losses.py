@@ -52,8 +52,9 @@ def distillation(teacher: nn.Module, gone: Sequence[int]) -> Loss:
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
         with torch.no_grad():
             target = logits_of(teacher(images))
-            target[:, list(gone)] = -math.inf
-            wanted = target.softmax(dim=1)
+            removed = torch.zeros(target.shape[1], dtype=torch.bool, device=target.device)
+            removed[list(gone)] = True
+            wanted = target.masked_fill(removed, -math.inf).softmax(dim=1)
         return -(wanted * logits_of(model(images)).log_softmax(dim=1)).sum(dim=1).mean()
 
     return loss

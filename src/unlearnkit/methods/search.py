@@ -1,4 +1,4 @@
-"""Rate search: lower a method's learning rates until the retained validation accuracy holds."""
+"""Rate search: start again at lower learning rates until the retained validation accuracy holds."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from unlearnkit.config import Config
 from unlearnkit.data.view import PartSamples
+from unlearnkit.errors import NonFiniteLossError
 from unlearnkit.methods.base import Context
 from unlearnkit.split import Part
 from unlearnkit.training import predict
@@ -20,60 +21,85 @@ from unlearnkit.training import predict
 class SearchSettings(Config):
     """How the rates are lowered."""
 
-    attempts: int = Field(default=4, gt=0, description="runs at most")
-    factor: float = Field(default=0.5, gt=0, lt=1, description="the rates are multiplied by this after a failure")
+    attempts: int = Field(default=4, gt=0, description="rates tried at most, each from the original's weights")
+    factor: float = Field(
+        default=0.5, gt=0, lt=1, description="the rates are multiplied by this for the next attempt"
+    )
     tolerance: float = Field(default=0.015, ge=0, lt=1, description="accuracy that may be lost, as a fraction")
 
 
 def search_rates(
     attempt: Callable[[float], nn.Module], original: nn.Module, settings: SearchSettings, ctx: Context
 ) -> nn.Module:
-    """Return the first model whose retained validation accuracy is within the tolerance of the original's.
+    """Return the first model whose retained validation accuracy holds; the high rates come first: they forget more.
 
-    The original is measured with the forgotten outputs masked: its task is then as easy as a retrained model's.
-    The high rates come first, because they forget more. One standard error of the original's accuracy is granted on
-    top of the tolerance, since a small validation part is noisy. If no attempt holds, the most accurate one is
-    returned and the notes say so. Every attempt's cost is the method's cost.
+    It holds when it is below the original's by no more than the tolerance and one standard error of the difference,
+    sqrt(lost + won) / n for n samples of which some were lost and some won (McNemar). The original is measured with
+    the forgotten outputs masked: its task is then as easy as a retrained model's. An attempt that ends in a
+    non-finite loss does not hold. If none holds, the most accurate model is returned and the notes say so. Every
+    attempt's cost is the method's cost.
+
+    A model that was trained on the validation samples knows them by heart, and no honest attempt holds then: give
+    `search=none`, or a validation part that it has not seen.
 
     Args:
         attempt: factor on the rates -> unlearned model, made from the original.
         original: the model before.
         settings: how often, by how much.
         ctx: its view must allow `retain_val`; the notes get an entry `search`.
+
+    Raises:
+        NonFiniteLossError: every attempt ended in one.
     """
     validation = ctx.view.part(Part.RETAIN_VAL)
     if len(validation) == 0:
         ctx.log.notes["search"] = {"skipped": "no retained validation samples", "attempts": [], "accepted": True}
         return attempt(1.0)
-    before = _accuracy(original, validation, ctx, masked=True)
-    margin = settings.tolerance + math.sqrt(before * (1 - before) / len(validation))
+    known = _right(original, validation, ctx, masked=True)
     tried: list[dict[str, Any]] = []
-    best, best_accuracy, kept, accepted = original, -1.0, 0, False
+    best: nn.Module | None = None
+    failure: NonFiniteLossError | None = None
+    kept, accepted = 0, False
     for i in range(settings.attempts):
-        factor = settings.factor**i
-        candidate = attempt(factor)
-        accuracy = _accuracy(candidate, validation, ctx)
-        tried.append({"factor": factor, "accuracy": accuracy})
-        accepted = accuracy >= before - margin
-        if accepted or accuracy > best_accuracy:
-            best, best_accuracy, kept = candidate, accuracy, i
+        tried.append({"factor": settings.factor**i, "accuracy": None})
+        try:
+            model = attempt(settings.factor**i)
+        except NonFiniteLossError as error:
+            failure = error
+            ctx.log.progress.say("the loss became non-finite: lower the rates")
+            continue
+        right = _right(model, validation, ctx)
+        accuracy = tried[i]["accuracy"] = float(right.float().mean())
+        accepted = _missing(known, right) <= settings.tolerance
+        if best is None or accepted or accuracy > tried[kept]["accuracy"]:
+            best, kept = model, i
         if accepted:
             break
-        ctx.log.progress.say(f"retained validation accuracy {before:.1%} -> {accuracy:.1%}: too low, lower the rates")
+        ctx.log.progress.say(
+            f"retained validation accuracy {known.float().mean():.1%} -> {accuracy:.1%}: lower the rates"
+        )
     ctx.log.notes["search"] = {
-        "validation_accuracy_before": before,
-        "margin": margin,
+        "validation_accuracy_before": float(known.float().mean()),
         "attempts": tried,
         "kept": kept,
         "accepted": accepted,
     }
+    if best is None:
+        assert failure is not None
+        raise failure
     return best
 
 
-def _accuracy(model: nn.Module, samples: PartSamples, ctx: Context, *, masked: bool = False) -> float:
+def _missing(before: Tensor, after: Tensor) -> float:
+    """Accuracy lost, less one standard error of the difference between two models on the same samples."""
+    lost, won = int((before & ~after).sum()), int((after & ~before).sum())
+    return (lost - won - math.sqrt(lost + won)) / len(before)
+
+
+def _right(model: nn.Module, samples: PartSamples, ctx: Context, *, masked: bool = False) -> Tensor:
     with ctx.log.stage("search", 1) as stage:
         logits = predict(model, samples, ctx.runtime)
         if masked:
             logits[:, [*ctx.request.forget, *ctx.request.already_forgotten]] = -torch.inf
         stage.step(torch.zeros(()))
-    return float((logits.argmax(dim=1) == samples.labels).float().mean())
+    return logits.argmax(dim=1) == samples.labels

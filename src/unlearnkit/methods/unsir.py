@@ -15,11 +15,11 @@ Reads: the class ids and the retained training data (`retain_val` too, where the
 
 Cost per run: noise.steps x noise.batch_size x classes passes for the noise, then a few epochs of the subset.
 
-Deviations of the default from the paper: both rates are 0.1 of the root mean square of the
-model's weights, and `search` halves them, starting again from the original, while the retained validation accuracy
-falls by more than the tolerance; the repair takes three epochs of falling rate, distils the original and augments as
-the data source does; BatchNorm statistics are estimated anew at the end. `paper()` is the published notebook's
-numbers with its bugs fixed, `notebook()` is the notebook bug for bug.
+Deviations of the default from the paper: both rates are 0.1 of the root mean square of the model's weights, and
+`search` halves them, starting again from the original, while the retained validation accuracy falls by more than the
+tolerance; the repair takes three epochs of falling rate, distils the original and augments as the data source does;
+BatchNorm statistics are estimated anew at the end. `paper()` is the published notebook's numbers with its bugs fixed,
+`notebook()` is the notebook bug for bug.
 
 When it fails: rates near the notebook's (Adam 0.02) destroy a model that was trained with smaller ones; rates near
 1e-4 leave the class half known; a representation can keep the class though its accuracy is 0, which only an audit of
@@ -55,7 +55,7 @@ from unlearnkit.training import Recipe, recalibrate_batchnorm, train
 
 NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noise.repeats is not given
 IMPAIR_RATE, REPAIR_RATE = 0.1, 0.1  # of the weights' root mean square, where lr is not given
-STEPS_PER_EPOCH = 32  # over the retained subset, where batch_size is not given
+STEPS_PER_EPOCH = 64  # over the retained subset, where batch_size is not given
 
 
 class ImpairSettings(Config):
@@ -69,7 +69,7 @@ class ImpairSettings(Config):
     )
     epochs: int = Field(default=1, gt=0, description="epochs over noise and retained subset (paper: 1)")
     batch_size: int | None = Field(
-        default=None, gt=0, description="samples per step (notebook: 256); none: 1/32 of the subset, 16 to 256"
+        default=None, gt=0, description="samples per step (notebook: 256); none: 1/64 of the subset, 8 to 256"
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adam", description="notebook: adam")
     schedule: Literal["constant", "cosine"] = Field(default="constant", description="notebook: constant")
@@ -86,7 +86,7 @@ class RepairSettings(Config):
     )
     epochs: int = Field(default=3, gt=0, description="epochs over the retained subset (paper: 1)")
     batch_size: int | None = Field(
-        default=None, gt=0, description="samples per step (notebook: 256); none: 1/32 of the subset, 16 to 256"
+        default=None, gt=0, description="samples per step (notebook: 256); none: 1/64 of the subset, 8 to 256"
     )
     optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adam", description="notebook: adam")
     schedule: Literal["constant", "cosine"] = Field(default="cosine", description="notebook: constant")
@@ -189,15 +189,14 @@ class UNSIR(Config):
 
     def _plan(self, original: nn.Module, retained: int) -> Plan:
         """Fill in what the configuration leaves open: rates from the weights, batch sizes from the subset."""
-        scale = weight_scale(original)
-        batch_size = min(256, max(16, retained // STEPS_PER_EPOCH))
+        batch_size = min(256, max(8, retained // STEPS_PER_EPOCH))
 
         def recipe(step: ImpairSettings | RepairSettings, rate: float) -> Recipe:
             return Recipe(
                 epochs=step.epochs,
                 batch_size=step.batch_size or batch_size,
                 optimizer=step.optimizer,
-                lr=step.lr or rate * scale,
+                lr=step.lr or rate * weight_scale(original),
                 schedule=step.schedule,
             )
 
