@@ -37,7 +37,6 @@ VARIANTS = {
     "default": UNSIR(),
     "default, no noise": UNSIR(noise=None),
     "paper": UNSIR.paper(),
-    "paper, no noise": UNSIR.paper().model_copy(update={"noise": None}),
     "notebook": UNSIR.notebook(),
 }
 TEST_METRICS = {name: METRICS[name] for name in ("accuracy", "prediction_distribution")}

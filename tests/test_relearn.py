@@ -42,7 +42,7 @@ def goal(original: nn.Module) -> RelearnGoal:
 
 
 def run(model: nn.Module, target: RelearnGoal, seed: int = 0, log: RunLog | None = None) -> Relearning:
-    with isolated_randomness(seed, CPU.device) as generator:
+    with isolated_randomness(seed) as generator:
         return relearn(
             model, audit_view(), target, label="test", generator=generator, runtime=CPU, log=log or RunLog(CPU)
         )
@@ -192,7 +192,7 @@ def test_only_training_parts_are_trained_on_and_test_parts_are_only_the_goal(dig
     view = audit_view()
     model = opened(digits_run)
     target = unreachable(goal(model))
-    with isolated_randomness(0, CPU.device) as generator:
+    with isolated_randomness(0) as generator:
         relearn(model, view, target, label="test", generator=generator, runtime=CPU, log=RunLog(CPU))
     summary: Any = view.log.summary(view.split)
     read = {p: sum(c["read_by_audit"] for c in classes.values()) for p, classes in summary["parts"].items()}

@@ -217,7 +217,7 @@ def states() -> tuple[object, ...]:
 def test_random_states_are_restored_also_after_an_exception(fails: bool) -> None:
     before = states()
     try:
-        with isolated_randomness(4, CPU.device):
+        with isolated_randomness(4):
             torch.rand(3), np.random.rand(3), random.random()
             if fails:
                 raise ZeroDivisionError
@@ -235,13 +235,13 @@ def test_every_generator_is_seeded_and_nested_use_is_undone() -> None:
             torch.rand(2, generator=generator).tolist(),
         )
 
-    with isolated_randomness(4, CPU.device) as outer:
+    with isolated_randomness(4) as outer:
         first = draw(outer)
-        with isolated_randomness(5, CPU.device) as inner:
+        with isolated_randomness(5) as inner:
             other = draw(inner)
         after = draw(outer)
     torch.rand(7), np.random.rand(7), random.random()
-    with isolated_randomness(4, CPU.device) as outer:
+    with isolated_randomness(4) as outer:
         assert draw(outer) == first
         assert draw(outer) == after
     assert all(a != b for a, b in zip(first, other, strict=True))
@@ -249,14 +249,14 @@ def test_every_generator_is_seeded_and_nested_use_is_undone() -> None:
 
 def test_convolutions_are_deterministic_only_inside() -> None:
     before = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
-    with isolated_randomness(0, CPU.device):
+    with isolated_randomness(0):
         assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == before
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 2**40])
 def test_a_seed_out_of_range_is_refused(seed: int) -> None:
-    with pytest.raises(ConfigError, match=str(seed)), isolated_randomness(seed, CPU.device):
+    with pytest.raises(ConfigError, match=str(seed)), isolated_randomness(seed):
         pass
 
 

@@ -564,7 +564,7 @@ def test_requests_one_after_another_on_parquet_images(parquet_folder: Callable[.
     data = load_data(source)
     data.fix_shape(0)
     images = TensorSamples(data.normalise(data.train.images(torch.arange(160), CPU.device)), data.train.labels)
-    with isolated_randomness(0, CPU.device) as generator:
+    with isolated_randomness(0) as generator:
         model: nn.Module = SmallCNN(4, 3, width=8)
         recipe = Recipe(epochs=6, batch_size=32, optimizer="adam", lr=0.01)
         train(model, images, recipe, stage="train", generator=generator, runtime=CPU, log=RunLog(CPU))

@@ -12,7 +12,7 @@ from unlearnkit.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of all settings: immutable, no unknown names, no coercion between kinds of value.
+    """Base of all settings: immutable, no unknown names, no NaN; text is parsed.
 
     Raises:
         ConfigError: a value is out of range or of the wrong kind, or a name is unknown.

@@ -37,6 +37,8 @@ class Runtime:
     eval_batch_size: int = 500
 
     def __post_init__(self) -> None:
+        if self.precision not in ("fp32", "bf16"):
+            raise ConfigError(f"Expected precision fp32 or bf16, but got {self.precision!r}; fp32 is the default.")
         if self.eval_batch_size < 1:
             raise ConfigError(f"Expected a positive eval_batch_size, but got {self.eval_batch_size}.")
 
@@ -74,7 +76,7 @@ class Runtime:
 
 
 @contextmanager
-def isolated_randomness(seed: int, device: torch.device) -> Iterator[torch.Generator]:
+def isolated_randomness(seed: int) -> Iterator[torch.Generator]:
     """Seed every global generator, yield a CPU Generator of the same seed, and restore all states afterwards.
 
     Dropout and module constructors take no Generator, so the global ones must be seeded; nobody but the callers of
@@ -86,7 +88,7 @@ def isolated_randomness(seed: int, device: torch.device) -> Iterator[torch.Gener
     if not 0 <= seed < 2**31:
         raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}; 0 is the default.")
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = [device] if device.type == "cuda" else []
+    devices = list(range(torch.cuda.device_count()))  # manual_seed seeds every one of them
     with (
         torch.random.fork_rng(devices=devices),
         torch.backends.cudnn.flags(deterministic=True, benchmark=False),

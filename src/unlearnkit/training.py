@@ -19,6 +19,7 @@ from unlearnkit.data.samples import Augmented
 from unlearnkit.data.view import Samples
 from unlearnkit.errors import ModelError
 from unlearnkit.losses import Loss, cross_entropy, logits_of
+from unlearnkit.modes import evaluating
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import Runtime
 
@@ -128,13 +129,10 @@ def train(
 @torch.no_grad()
 def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
     """Logits (n, K) on the CPU, in eval mode and in the samples' own order; the mode is put back."""
-    was_training = model.training
-    model.eval()
     chunks = []
-    with runtime.autocast():
+    with evaluating(model), runtime.autocast():
         for positions in torch.arange(len(samples)).split(runtime.eval_batch_size):
             chunks.append(logits_of(model(samples.images(positions))).cpu())
-    model.train(was_training)
     return torch.cat(chunks) if chunks else torch.empty(0, 0)
 
 

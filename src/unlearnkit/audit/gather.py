@@ -74,7 +74,7 @@ def gather(
         label = name if name != "retrained" else f"{name} {replicate + 1}"
         relearning = None
         if goal is not None:
-            with isolated_randomness(seed, runtime.device) as fixed:
+            with isolated_randomness(seed) as fixed:
                 relearning = relearn(model, view, goal, label=label, generator=fixed, runtime=runtime, log=log)
         subjects.append(
             Subject(

@@ -91,8 +91,7 @@ def relearn(
         log: where the loss goes.
     """
     learner = copy.deepcopy(model).to(runtime.device).requires_grad_(True)
-    classes = len(view.data.classes)
-    reset_head(learner, find_head(learner, num_classes=classes, shape=view.data.shape))
+    reset_head(learner, find_head(learner, num_classes=len(view.split.request.classes), shape=view.shape))
     optimizer = make_optimizer(learner.parameters(), RECIPE)
     sides = [view.part(Part.FORGET_TRAIN), view.part(Part.RETAIN_TRAIN)]
     draws = [_Draws(len(side), generator) for side in sides]

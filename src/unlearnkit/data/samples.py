@@ -88,8 +88,12 @@ class Augmented:
 
 
 def crop_and_flip(images: Tensor, generator: torch.Generator, padding: int = 4) -> Tensor:
-    """Shift every image by up to `padding` pixels (reflected edges) and mirror half of them; same shape."""
+    """Shift every image by up to `padding` pixels (reflected edges) and mirror half of them; same shape.
+
+    Images of no more than `padding` pixels are shifted by one pixel less than they have.
+    """
     n, _, height, width = images.shape
+    padding = min(padding, height - 1, width - 1)
     padded = F.pad(images, (padding,) * 4, mode="reflect")
     shift_y, shift_x = torch.randint(0, 2 * padding + 1, (2, n), generator=generator)
     flip = torch.rand(n, generator=generator) < 0.5

@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch import Tensor
 
-from unlearnkit.data.images import ImageData
+from unlearnkit.data.images import ImageData, Shape
 from unlearnkit.errors import AccessError
 from unlearnkit.split import Part, Side, Split
 
@@ -94,7 +94,7 @@ class PartSamples:
     @property
     def labels(self) -> Tensor:
         """(n,) int64 on the CPU."""
-        return self._view.data.labels(self._part.side)[self._rows]
+        return self._view._data.labels(self._part.side)[self._rows]
 
     def subset(self, positions: Tensor) -> PartSamples:
         """Return the samples at `positions`."""
@@ -102,13 +102,13 @@ class PartSamples:
 
     def images(self, positions: Tensor) -> Tensor:
         """Normalised float32 images (m, C, H, W) on the run's device; the read is counted."""
-        return self._view.data.normalise(self.pixels(positions))
+        return self._view._data.normalise(self.pixels(positions))
 
     def pixels(self, positions: Tensor) -> Tensor:
         """Stored uint8 images (m, C, H, W) on the run's device; the read is counted."""
         rows = self._rows[positions.cpu()]
         self._view.log.mark(self._view.reader, self._part.side, rows)
-        return self._view.data.set(self._part.side).images(rows, self._view.device)
+        return self._view._data.set(self._part.side).images(rows, self._view.device)
 
 
 class DataView:
@@ -133,8 +133,18 @@ class DataView:
         log: AccessLog,
         device: torch.device,
     ) -> None:
-        self.data, self.split, self.parts = data, split, parts
+        self._data, self.split, self.parts = data, split, parts
         self.reader, self.log, self.device = reader, log, device
+
+    @property
+    def shape(self) -> Shape:
+        """(C, H, W) of the images."""
+        return self._data.shape
+
+    @property
+    def augment(self) -> str:
+        """What the data source says training may do to its images."""
+        return self._data.augment
 
     def part(self, part: Part) -> PartSamples:
         """Return the samples of a declared part.

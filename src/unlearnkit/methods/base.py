@@ -124,7 +124,7 @@ def unlearn(
         assert factory is not None
         return meter.attach(factory().to(runtime.device))
 
-    with isolated_randomness(seed, runtime.device) as generator:
+    with isolated_randomness(seed) as generator:
         working = meter.attach(copy.deepcopy(model).to(runtime.device))
         ctx = Context(
             view=view,
@@ -136,7 +136,8 @@ def unlearn(
             log=log,
         )
         result = method.run(working, ctx)
-    meter.detach(result)
+    for module in result.modules():
+        meter.detach(module)
     for name, value in result.state_dict().items():
         if value.is_floating_point() and not value.isfinite().all():
             raise NonFiniteLossError(
@@ -145,7 +146,8 @@ def unlearn(
             )
     trainable = {name: p.requires_grad for name, p in model.named_parameters()}
     for name, parameter in result.named_parameters():
-        parameter.requires_grad_(trainable.get(name, True))
+        if name in trainable:
+            parameter.requires_grad_(trainable[name])
         parameter.grad = None
     return Unlearned(
         model=result.cpu().eval(),

@@ -5,8 +5,7 @@ Shapes: M noise images of all classes together, C channels, H x W pixels, K clas
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from unlearnkit.config import Config
 from unlearnkit.losses import logits_of
+from unlearnkit.modes import frozen
 from unlearnkit.runlog import RunLog, Stage
 from unlearnkit.runtime import Runtime
 from unlearnkit.training import even_batches
@@ -35,21 +35,6 @@ class NoiseSettings(Config):
     )
 
 
-@contextmanager
-def frozen(model: nn.Module) -> Iterator[None]:
-    """Hold a model still: eval mode and no gradient of any weight; modes and flags are put back."""
-    modes = {module: module.training for module in model.modules()}
-    flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    model.eval().requires_grad_(False)
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
-        for parameter, flag in flags.items():
-            parameter.requires_grad_(flag)
-
-
 def learn_noise(
     model: nn.Module,
     class_ids: Sequence[int],
@@ -67,8 +52,8 @@ def learn_noise(
         sum over c of [ -CE(f(N_c), c) + lambda * mean over images of (sum over pixels of N_c^2) ]
 
     The weights are frozen and not differentiated, and BatchNorm uses its stored statistics, so every image's noise
-    depends on that image's start alone: the images are learned in batches that mix the classes, and a class's noise
-    is the same whether it is learned alone or with others.
+    depends on that image's start alone: the images are learned in batches that mix the classes, and a class's
+    noise is the same whether it is learned alone or with others, from the same start.
 
     Args:
         model: logits (M, K); on the run's device.

@@ -25,7 +25,7 @@ class SearchSettings(Config):
     factor: float = Field(
         default=0.5, gt=0, lt=1, description="the rates are multiplied by this for the next attempt"
     )
-    tolerance: float = Field(default=0.015, ge=0, lt=1, description="accuracy that may be lost, as a fraction")
+    tolerance: float = Field(default=0.02, ge=0, lt=1, description="accuracy that may be lost, as a fraction")
 
 
 def search_rates(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unlearnkit.errors import ModelError
 from unlearnkit.losses import logits_of
 from unlearnkit.models.builtin import AllCNN, SmallCNN
+from unlearnkit.modes import evaluating
 
 __all__ = ["BUILTIN", "AllCNN", "SmallCNN", "build_model", "check_model", "is_import_path"]
 
@@ -100,15 +101,20 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
         shape: (C, H, W) of the images.
 
     Raises:
-        ModelError: the forward pass fails, its output is no (n, K) logits, or K is not `classes`.
+        ModelError: the weights are not float32, the forward pass fails, its output is no (n, K) logits, or K is not
+            `classes`.
     """
     parameter = next(model.parameters(), None)
     if parameter is None:
         raise ModelError("Expected a model with parameters, but it has none; nothing can be unlearned.")
-    training = {module: module.training for module in model.modules()}
-    model.eval()
+    if parameter.dtype != torch.float32:
+        raise ModelError(
+            f"Expected weights in float32, but the model's are {parameter.dtype}; call model.float() first "
+            "(--precision bf16 computes in half precision on float32 weights)."
+        )
     try:
-        logits: Tensor = logits_of(model(torch.zeros((2, *shape), dtype=parameter.dtype, device=parameter.device)))
+        with evaluating(model):
+            logits: Tensor = logits_of(model(torch.zeros((2, *shape), device=parameter.device)))
     except ModelError:
         raise
     except Exception as error:
@@ -117,9 +123,6 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
             f"Expected a model that takes images of shape {shape}, but its forward pass fails ({reason}); "
             "give --image-size or another model."
         ) from error
-    finally:
-        for module, mode in training.items():
-            module.training = mode
     if logits.shape[1] != classes:
         raise ModelError(
             f"Expected {classes} outputs, one for each class, but the model has {logits.shape[1]}; "

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from unlearnkit.errors import ModelError
 from unlearnkit.losses import logits_of
+from unlearnkit.modes import evaluating
 
 
 def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int]) -> str:
@@ -30,16 +31,12 @@ def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int]
         for name, module in model.named_modules()
         if _outputs(module) == num_classes
     ]
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), evaluating(model):
             model(torch.zeros((2, *shape), dtype=parameter.dtype, device=parameter.device))
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
     if not called:
         raise ModelError(
             f"Expected a Linear or Conv2d layer with {num_classes} outputs as the classifier head, but none runs; "
@@ -76,14 +73,18 @@ def without_outputs(
     else:
         head.out_channels = len(keep)
     images = torch.randn((4, *shape), generator=torch.Generator().manual_seed(0)).to(head.weight)
-    with torch.no_grad():
-        before: Tensor = logits_of(model.eval()(images))[:, keep]
-        after: Tensor = logits_of(smaller(images))
+    changed = ModelError(
+        f"Expected the remaining logits to stay as they are without outputs {list(gone)}, but they change; "
+        f"layer {name!r} is not the only one that the outputs depend on, so keep the full width."
+    )
+    with torch.no_grad(), evaluating(model):
+        before: Tensor = logits_of(model(images))[:, keep]
+        try:
+            after: Tensor = logits_of(smaller(images))
+        except RuntimeError as error:
+            raise changed from error
     if before.shape != after.shape or not torch.allclose(before, after, rtol=1e-4, atol=1e-5):
-        raise ModelError(
-            f"Expected the remaining logits to stay as they are without outputs {list(gone)}, but they change; "
-            f"layer {name!r} is not the only one that the outputs depend on, so keep the full width."
-        )
+        raise changed
     return smaller
 
 

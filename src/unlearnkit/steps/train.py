@@ -66,7 +66,7 @@ def train_run(
         device=runtime.device,
     )
     log = RunLog(runtime, progress, decode_seconds=lambda: images.decode_seconds)
-    with isolated_randomness(seed, runtime.device) as generator:
+    with isolated_randomness(seed) as generator:
         network = build_model(model, num_classes=len(images.classes), in_channels=images.shape[0])
         check_model(network, classes=len(images.classes), shape=images.shape)
         if start:
