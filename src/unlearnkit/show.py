@@ -9,11 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 ROWS = (
-    ("accuracy", "forget_test", "accuracy on forgotten classes (test)", "{:.1%}"),
-    ("accuracy", "retain_test", "accuracy on retained classes (test)", "{:.1%}"),
-    ("prediction_max_share", "forget_test", "largest share of one class in forgotten data", "{:.1%}"),
+    ("accuracy", "forget_test", "forgotten test accuracy", "{:.1%}"),
+    ("accuracy", "retain_test", "retained test accuracy", "{:.1%}"),
+    ("prediction_max_share", "forget_test", "forgotten data: top class", "{:.1%}"),
     ("relearn_steps", None, "steps until relearned", "{:.0f}"),
-    ("weight_distance", None, "weight distance to the original", "{:.1f}"),
+    ("relearn_forget_steps", None, "  forgotten classes alone", "{:.0f}"),
+    ("weight_distance", None, "weight distance", "{:.1f}"),
     ("cost_seconds", None, "seconds of work", "{:.1f}"),
 )
 
@@ -23,30 +24,35 @@ def show_result(result: dict[str, Any]) -> None:
     console = Console(highlight=False)
     if "audit" in result:
         _show_audit(console, result["audit"])
+    for line in _lines(result):
+        console.print(Text(line), soft_wrap=True)  # neither a sentence nor a path is broken in a pipe
+
+
+def _lines(result: dict[str, Any]) -> list[str]:
+    lines = []
     if "access" in result:
         access = result["access"]
-        console.print(
+        lines.append(
             f"samples of forgotten classes read by the method: {access['forget_samples_read']}, "
             f"by the audit: {access['forget_samples_read_by_audit']}, decoded: {access['forget_samples_decoded']}"
         )
     if result.get("validation_accuracy") is not None:
-        console.print(
+        lines.append(
             f"validation accuracy {result['validation_accuracy']:.1%} "
             f"on {result['validation_samples']} samples held out"
         )
     search = result.get("notes", {}).get("search")
     if search and not search["accepted"]:
-        console.print(
+        lines.append(
             "warning: retained validation accuracy fell by more than the tolerance at every rate; "
             "raise repair.epochs or retain_per_class."
         )
     if "removed" in result:
-        console.print(
-            Text(f"removed the outputs of {', '.join(result['removed'])}; {len(result['classes'])} are left")
-        )
-    console.print(Text(f"written to {result['out']}"), soft_wrap=True)  # a path is never broken
+        lines.append(f"removed the outputs of {', '.join(result['removed'])}; {len(result['classes'])} are left")
+    lines.append(f"written to {result['out']}")
     if "audit" in result:
-        console.print(Text(f"report: {result['out']}/report.html"), soft_wrap=True)
+        lines.append(f"report: {result['out']}/report.html")
+    return lines
 
 
 def show_methods(described: list[dict[str, Any]]) -> None:
@@ -84,4 +90,4 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
         if any(cell != "-" for cell in cells):
             table.add_row(title, *cells)
     console.print(table)
-    console.print(Text(f"verdict: {audit['verdict']['status']} ({audit['verdict']['why']})"))
+    console.print(Text(f"verdict: {audit['verdict']['status']} ({audit['verdict']['why']})"), soft_wrap=True)

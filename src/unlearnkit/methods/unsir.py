@@ -15,11 +15,11 @@ Reads: the class ids and the retained training data (`retain_val` too, where the
 
 Cost per run: noise.steps x noise.batch_size x classes passes for the noise, then a few epochs of the subset.
 
-Deviations of the default from the paper: the rates are 0.05 (impair) and 0.075 (repair) of the root mean square
-of the model's weights, and `search` halves them, starting again from the original, while the retained validation accuracy falls by more than the
-tolerance; the repair takes three epochs of falling rate, distils the original and augments as the data source does;
-BatchNorm statistics are estimated anew at the end. `paper()` is the published notebook's numbers with its bugs fixed,
-`notebook()` is the notebook bug for bug.
+Deviations of the default from the paper: the rates are 0.05 (impair) and 0.075 (repair) of the root mean square of
+the model's weights, and `search` halves them, starting again from the original, while the retained validation
+accuracy falls by more than the tolerance; the repair takes three epochs of falling rate, distils the original and
+augments as the data source does; BatchNorm statistics are estimated anew at the end. `paper()` is the published
+notebook's numbers with its bugs fixed, `notebook()` is the notebook bug for bug.
 
 When it fails: rates near the notebook's (Adam 0.02) destroy a model that was trained with smaller ones; rates near
 1e-4 leave the class half known; a representation can keep the class though its accuracy is 0, which only an audit of

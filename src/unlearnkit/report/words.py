@@ -23,6 +23,10 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "training steps with a fresh output layer until forgotten and retained test accuracy are within five points "
         "of the original's; the interval is the last measurement not there yet and the first one there",
     ),
+    "relearn_forget_steps": (
+        "Steps until the forgotten classes alone are relearned",
+        "the same training, until forgotten test accuracy alone is within five points of the original's",
+    ),
     "cost_seconds": ("Seconds of work", "wall time without decoding and evaluation"),
     "cost_ratio": ("Cost of retraining over cost of forgetting", "above 1, forgetting was cheaper"),
 }
