@@ -98,9 +98,7 @@ def copied(audited: Path, tmp_path: Path) -> Path:
         pytest.param(["--forget", "3", "--set", "noise.penalty=-1"], ["'noise.penalty'", "'-1'"], id="penalty -1"),
         pytest.param(["--forget", "3", "--set", "repair.epochs=0"], ["'repair.epochs'", "'0'"], id="epochs 0"),
         pytest.param(["--forget", "3", "--set", "noise.batch_size=0"], ["'noise.batch_size'"], id="batch size 0"),
-        pytest.param(
-            ["--forget", "3", "--set", "noise.steps=two"], ["'noise.steps'", "'two'"], id="text for a number"
-        ),
+        pytest.param(["--forget", "3", "--set", "noise.steps=two"], ["'noise.steps'", "'two'"], id="text for a number"),
         pytest.param(["--forget", "3", "--set", "repair.lr=nan"], ["'repair.lr'", "finite"], id="lr nan"),
         pytest.param(["--forget", "3", "--set", "noise.stepz=1"], ["'noise.stepz'", "noise.steps"], id="misspelt"),
         pytest.param(["--forget", "3", "--set", "noise.steps"], ["NAME=VALUE", "'noise.steps'"], id="no value"),
@@ -172,9 +170,7 @@ def test_a_misspelt_class_name_is_answered_with_the_close_one(tmp_path: Path) ->
     for args in (["--forget", "airplan"], ["--forget", "bird", "--already-forgotten", "airplan"]):
         outcome = forget(*args, weights=path, data=f"parquet:{tmp_path}", out=tmp_path / "out")
         assert_refused(outcome, "'airplan'", "did you mean 'airplane'?")
-    outcome = forget(
-        "--forget", "bird", "--forget", "2", weights=path, data=f"parquet:{tmp_path}", out=tmp_path / "o"
-    )
+    outcome = forget("--forget", "bird", "--forget", "2", weights=path, data=f"parquet:{tmp_path}", out=tmp_path / "o")
     assert_refused(outcome, "'bird' (id 2) is named twice")
     assert {p.name for p in tmp_path.iterdir()} == {"train.parquet", "test.parquet", "w.safetensors"}
 
@@ -445,9 +441,7 @@ def test_a_class_whose_data_is_gone_can_be_forgotten(parquet_folder: Callable[..
     for side in ("train", "test"):
         rows = [row for row in pq.read_table(folder / f"{side}.parquet").to_pylist() if row["label"] != 1]
         labels = [{0: 2, 2: 0, 3: 1}[row["label"]] for row in rows]  # another order of the names, too
-        write_parquet(
-            folder / f"{side}.parquet", [r["image"]["bytes"] for r in rows], labels, ("blue", "grey", "red")
-        )
+        write_parquet(folder / f"{side}.parquet", [r["image"]["bytes"] for r in rows], labels, ("blue", "grey", "red"))
     done = forget("--forget", "green", "--quiet", weights=made, data=f"parquet:{folder}", out=tmp_path / "out")
     assert done.code == 0, done.err
     assert read(tmp_path / "out", "request.json") == {
@@ -814,9 +808,7 @@ def test_naming_a_recorded_class_again_as_already_forgotten_does_no_harm(without
     assert read(out, "request.json")["already_forgotten"] == ["3", "5"]
 
 
-def test_audit_of_two_files_leaves_out_what_the_original_forgot(
-    without_3: Path, audited: Path, tmp_path: Path
-) -> None:
+def test_audit_of_two_files_leaves_out_what_the_original_forgot(without_3: Path, audited: Path, tmp_path: Path) -> None:
     pair = ["--original", without_3, "--unlearned", audited / WEIGHTS, "--data", "digits", "--out", tmp_path / "out"]
     assert_refused(run_cli("audit", *pair, "--forget", 3), "'3' is already forgotten")
     done = run_cli("audit", *pair, "--forget", 7, "--quiet", "--device", "cpu")

@@ -41,9 +41,7 @@ def read(demo: tuple[Path, dict[str, Any]], name: str) -> Any:
 
 def value(demo: tuple[Path, dict[str, Any]], metric: str, model: str, part: str | None) -> float:
     found = [
-        r
-        for r in read(demo, "audit.json")["readings"]
-        if (r["metric"], r["model"], r["part"]) == (metric, model, part)
+        r for r in read(demo, "audit.json")["readings"] if (r["metric"], r["model"], r["part"]) == (metric, model, part)
     ]
     assert len(found) == 1
     return found[0]["value"]

@@ -87,9 +87,7 @@ def audit_json(classes: list[str], retrained: int = 1) -> dict[str, Any]:
             ),
         ]
         if model != "original":
-            readings.append(
-                reading("weight_distance", value=4.5, unit="L2", series={"stem": 0.0, "head": 2.5}, **who)
-            )
+            readings.append(reading("weight_distance", value=4.5, unit="L2", series={"stem": 0.0, "head": 2.5}, **who))
     if retrained:
         readings += [
             reading("cost_seconds", "retrained", 41.0, "seconds"),
@@ -445,9 +443,7 @@ def test_bars_are_proportional_to_their_values() -> None:
 
 
 def test_dots_and_curves_lie_where_their_values_are() -> None:
-    row = Dots(
-        label="cat", values={"original": [0.75], "unlearned": [0.25], "retrained": [0.5, 1.0]}, flag="forgotten"
-    )
+    row = Dots(label="cat", values={"original": [0.75], "unlearned": [0.25], "retrained": [0.5, 1.0]}, flag="forgotten")
     svg = ElementTree.fromstring(dot_rows([row], Scale(low=0, high=1), percent, title="t", description="d"))
     places = {p[0].text: parent.get("x") for parent in svg.iter("svg") for p in parent.findall("g[@class='point']")}
     assert {tip: float((x or "").removesuffix("%")) for tip, x in places.items()} == pytest.approx(

@@ -94,9 +94,7 @@ def test_held_out_rows_do_not_depend_on_what_is_forgotten(case: Case, data: st.D
     split = split_for(case.request, case.data)
     stay = split.request.retained
     other = data.draw(st.sampled_from([k for k in range(len(case.data.classes)) if k not in stay] or [stay[0]]))
-    everything = split_resolved(
-        ResolvedRequest(forget=(), already_forgotten=(), classes=case.data.classes), case.data
-    )
+    everything = split_resolved(ResolvedRequest(forget=(), already_forgotten=(), classes=case.data.classes), case.data)
     assume(set(case.data.train) - {other})
     second = split_for(ForgetRequest(classes=(other,)), case.data)
     labels = case.data.labels("train")

@@ -419,9 +419,7 @@ def test_the_best_attempt_is_kept_where_none_holds(monkeypatch: pytest.MonkeyPat
     assert len(result.notes["search"]["attempts"]) == 3
 
 
-def test_the_first_attempt_is_enough_where_accuracy_holds(
-    monkeypatch: pytest.MonkeyPatch, trained: list[Call]
-) -> None:
+def test_the_first_attempt_is_enough_where_accuracy_holds(monkeypatch: pytest.MonkeyPatch, trained: list[Call]) -> None:
     judged = scripted(monkeypatch, 0.9, 0.9)
     result = forget(searching(), 2, data=searched_data())
     assert len(trained) == 2

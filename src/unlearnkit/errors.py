@@ -45,4 +45,4 @@ class AccessError(UnlearnkitError):
 
 
 class NonFiniteLossError(UnlearnkitError):
-    """A loss or a weight became NaN or infinite; the run was stopped and nothing was written."""
+    """A loss or a weight became NaN or infinite; the stage was stopped."""

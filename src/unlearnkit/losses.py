@@ -26,7 +26,9 @@ def logits_of(output: object) -> Tensor:
     logits = output if isinstance(output, Tensor) else getattr(output, "logits", None)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         got = tuple(logits.shape) if isinstance(logits, Tensor) else type(output).__name__
-        raise ModelError(f"Expected the model to return logits of shape (n, classes), but got {got}.")
+        raise ModelError(
+            f"Expected the model to return logits of shape (n, classes), but got {got}; wrap it so that it does."
+        )
     return logits if logits.dtype == torch.float64 else logits.float()
 
 

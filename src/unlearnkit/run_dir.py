@@ -12,7 +12,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,12 +26,23 @@ RETIRED = "-old"  # ends the name of a folder that is being replaced
 Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
 
 
-def check_output(out: Path, *, overwrite: bool) -> None:
+def check_output(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
     """Refuse an output folder that cannot or must not be written, before any work is done.
 
+    Args:
+        out: the folder.
+        overwrite: whether an earlier run folder may be replaced.
+        inputs: files that the run reads, and that must therefore not be inside it.
+
     Raises:
-        OutputError: it exists (without `overwrite`), is no run folder (with it), or its parent is not writable.
+        OutputError: it exists (without `overwrite`), is no run folder or holds an input (with it), or its parent is
+            not writable.
     """
+    for path in inputs:
+        if path.resolve().is_relative_to(out.resolve()):
+            raise OutputError(
+                f"Expected an output folder apart from the inputs, but {path} is inside {out}; choose another folder."
+            )
     if os.path.lexists(out):
         if not overwrite:
             raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
@@ -72,7 +83,9 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
         out.parent.mkdir(parents=True, exist_ok=True)
         staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     except OSError as error:
-        raise OutputError(f"Expected to be able to write {out}, but got: {error.strerror or error}.") from error
+        raise OutputError(
+            f"Expected to be able to write {out}, but got: {error.strerror or error}; choose another place."
+        ) from error
     try:
         staging.chmod(0o755)
         hashes = {name: _write(staging / name, content) for name, content in artefacts.items()}
@@ -95,7 +108,9 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
         else:
             staging.rename(out)
     except OSError as error:
-        raise OutputError(f"Expected to be able to write {out}, but got: {error.strerror or error}.") from error
+        raise OutputError(
+            f"Expected to be able to write {out}, but got: {error.strerror or error}; choose another place."
+        ) from error
     finally:
         if staging.exists():
             shutil.rmtree(staging)
@@ -117,14 +132,16 @@ def add_to_run(folder: Path, artefacts: Artefacts, *, step: Mapping[str, Any] | 
             manifest.setdefault("later_steps", []).append(dict(step))
         _replace(folder / MANIFEST, manifest)
     except OSError as error:
-        raise OutputError(f"Expected to be able to write {folder}, but got: {error.strerror or error}.") from error
+        raise OutputError(
+            f"Expected to be able to write {folder}, but got: {error.strerror or error}; choose another place."
+        ) from error
 
 
-def read_json(folder: Path, name: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str, *keys: str) -> dict[str, Any]:
     """Read one JSON artefact of a run folder.
 
     Raises:
-        OutputError: the folder or the file is missing or damaged.
+        OutputError: the folder or the file is missing or damaged, or lacks one of `keys`.
     """
     path = folder / name
     if not os.path.isfile(path):
@@ -139,6 +156,11 @@ def read_json(folder: Path, name: str) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict):
         raise OutputError(f"Expected a JSON object in {path}, but got a {type(content).__name__}; make it again.")
+    missing = [key for key in keys if key not in content]
+    if missing:
+        raise OutputError(
+            f"Expected {missing[0]!r} in {path}, but it is not there; run the step that made the file again."
+        )
     return content
 
 

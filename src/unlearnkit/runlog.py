@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -72,6 +72,14 @@ class Cost:
         )
 
 
+class Mark(NamedTuple):
+    """A reading of the clock (less decoding) and of the meter."""
+
+    seconds: float
+    forward: int
+    backward: int
+
+
 class Meter:
     """Counts the samples that pass through the models it is attached to, forward and backward.
 
@@ -129,6 +137,10 @@ class Stage:
             self.check()
         self._progress.advance(f"loss {self.losses[-1]:.3f}" if self.losses else "")
 
+    def advance(self) -> None:
+        """Move the progress on by a step that has no loss."""
+        self._progress.advance()
+
     def check(self) -> None:
         """Look at the losses recorded since the last look."""
         recent = [float(x) for x in torch.stack(self._pending).tolist()] if self._pending else []
@@ -138,8 +150,8 @@ class Stage:
             if not _finite(value):
                 step = len(self.losses) - len(recent) + i + 1
                 raise NonFiniteLossError(
-                    f"The loss of stage '{self._name}' became {value} at step {step}; the run was stopped and "
-                    "nothing was written. Lower the learning rate of that stage."
+                    f"The loss of stage '{self._name}' became {value} at step {step}; it was stopped. "
+                    "Lower the learning rate of that stage."
                 )
 
 
@@ -169,25 +181,26 @@ class RunLog:
     def stage(self, name: str, steps: int) -> Iterator[Stage]:
         """Time a stage of `steps` steps; a name used again adds to the stage of that name."""
         self._reset_peak()
-        self.runtime.synchronize()
         stage = Stage(name, self.progress)
-        start, decoding = time.perf_counter(), self.decode_seconds()
-        forward, backward = self.meter.forward, self.meter.backward
+        began = self.mark()
         self.progress.start(name, steps)
         try:
             yield stage
             stage.check()
-        finally:
+        finally:  # a stage that failed has cost something too
             self.progress.finish()
+            self.stages[name] = self.stages.get(name, Cost()) + self.since(began)
+            self.history.setdefault(name, []).extend(stage.losses)
+
+    def mark(self) -> Mark:
+        """Read the clock and the meter, with the device synchronised."""
         self.runtime.synchronize()
-        cost = Cost(
-            time.perf_counter() - start - (self.decode_seconds() - decoding),
-            self.meter.forward - forward,
-            self.meter.backward - backward,
-            self._peak(),
-        )
-        self.stages[name] = self.stages.get(name, Cost()) + cost
-        self.history.setdefault(name, []).extend(stage.losses)
+        return Mark(time.perf_counter() - self.decode_seconds(), self.meter.forward, self.meter.backward)
+
+    def since(self, mark: Mark) -> Cost:
+        """Return the cost since `mark`; decoding does not count."""
+        now = self.mark()
+        return Cost(now.seconds - mark.seconds, now.forward - mark.forward, now.backward - mark.backward, self._peak())
 
     def cost(self) -> dict[str, Any]:
         """`cost.json`: each stage and the total."""

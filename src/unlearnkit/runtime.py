@@ -40,7 +40,9 @@ class Runtime:
         if self.precision not in ("fp32", "bf16"):
             raise ConfigError(f"Expected precision fp32 or bf16, but got {self.precision!r}; fp32 is the default.")
         if self.eval_batch_size < 1:
-            raise ConfigError(f"Expected a positive eval_batch_size, but got {self.eval_batch_size}.")
+            raise ConfigError(
+                f"Expected a positive eval_batch_size, but got {self.eval_batch_size}; 500 is the default."
+            )
 
     @classmethod
     def named(cls, device: str | None, precision: Literal["fp32", "bf16"] = "fp32") -> Runtime:
@@ -75,6 +77,16 @@ class Runtime:
             torch.mps.synchronize()
 
 
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the generators do not take.
+
+    Raises:
+        ConfigError: it is negative or beyond 2**31.
+    """
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}; 0 is the default.")
+
+
 @contextmanager
 def isolated_randomness(seed: int) -> Iterator[torch.Generator]:
     """Seed every global generator, yield a CPU Generator of the same seed, and restore all states afterwards.
@@ -85,8 +97,7 @@ def isolated_randomness(seed: int) -> Iterator[torch.Generator]:
     Raises:
         ConfigError: the seed is negative or beyond 2**31.
     """
-    if not 0 <= seed < 2**31:
-        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}; 0 is the default.")
+    check_seed(seed)
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count()))  # manual_seed seeds every one of them
     with (

@@ -44,8 +44,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
     search = result.get("notes", {}).get("search")
     if search and not search["accepted"]:
         lines.append(
-            "warning: retained validation accuracy fell by more than the tolerance at every rate; "
-            "raise repair.epochs or retain_per_class."
+            "warning: retained validation accuracy fell by more than the tolerance at every rate, and the most "
+            "accurate attempt was kept, which may have forgotten least; raise repair.epochs or retain_per_class, or, "
+            "if the model was trained on the validation samples too, give --set search=none."
         )
     if "removed" in result:
         lines.append(f"removed the outputs of {', '.join(result['removed'])}; {len(result['classes'])} are left")

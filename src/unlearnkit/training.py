@@ -17,7 +17,7 @@ from torch.optim.swa_utils import update_bn
 from unlearnkit.config import Config
 from unlearnkit.data.samples import Augmented
 from unlearnkit.data.view import Samples
-from unlearnkit.errors import ModelError
+from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.losses import Loss, cross_entropy, logits_of
 from unlearnkit.modes import evaluating
 from unlearnkit.runlog import RunLog
@@ -45,7 +45,7 @@ class Recipe(Config):
 def even_batches(order: Tensor, batch_size: int) -> Sequence[Tensor]:
     """Cut `order` into ceil(n / batch_size) batches whose sizes differ by one at most.
 
-    No sample is dropped and no batch is tiny, which batch statistics would not survive.
+    No sample is dropped, and there is no small last batch, which batch statistics would suffer from.
     """
     return torch.tensor_split(order, max(1, math.ceil(len(order) / batch_size)))
 
@@ -63,9 +63,7 @@ def rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
 def make_optimizer(parameters: Iterable[Tensor], recipe: Recipe) -> torch.optim.Optimizer:
     """Build the recipe's optimiser over `parameters`."""
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay
-        )
+        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
@@ -95,6 +93,7 @@ def train(
 
     Raises:
         ModelError: the model has no trainable parameter.
+        ConfigError: a batch would hold a single sample, and the model has BatchNorm.
         NonFiniteLossError: a loss became NaN or infinite.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
@@ -105,6 +104,11 @@ def train(
     if recipe.augment == "crop_flip":
         samples = Augmented(samples, generator)
     steps_per_epoch = len(even_batches(torch.empty(len(samples)), recipe.batch_size))
+    if has_batchnorm(model) and len(samples) < 2 * steps_per_epoch:
+        raise ConfigError(
+            f"Expected batches of two samples or more for a model with BatchNorm, but {len(samples)} samples in "
+            f"batches of {recipe.batch_size} leave a single one; choose another batch size or more samples."
+        )
     steps = recipe.epochs * steps_per_epoch
     model.train()
     with log.stage(stage, steps) as progress:
@@ -136,22 +140,35 @@ def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
     return torch.cat(chunks) if chunks else torch.empty(0, 0)
 
 
+def has_batchnorm(model: nn.Module) -> bool:
+    """Whether any layer keeps batch statistics."""
+    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
+
+
 def recalibrate_batchnorm(
-    model: nn.Module, samples: Samples, *, batch_size: int, runtime: Runtime, log: RunLog
+    model: nn.Module,
+    samples: Samples,
+    *,
+    batch_size: int,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
 ) -> None:
-    """Estimate BatchNorm's running statistics anew: the mean over one pass of `samples`; nothing else changes.
+    """Estimate BatchNorm's running statistics anew: the mean over one shuffled pass of `samples`, and nothing else.
+
+    Shuffled, because in batches of one class the differences between the classes would be missing from the variance.
 
     Source: P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization" (SWA), UAI 2018,
     section 3.2.
     """
-    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+    if not has_batchnorm(model):
         return
-    batches = even_batches(torch.arange(len(samples)), batch_size)
+    batches = even_batches(torch.randperm(len(samples), generator=generator), batch_size)
     with log.stage("recalibrate", len(batches)) as stage, runtime.autocast():
 
         def images() -> Iterable[Tensor]:
             for positions in batches:
                 yield samples.images(positions)
-                stage.step(torch.zeros(()))
+                stage.advance()
 
         update_bn(images(), model)

@@ -65,6 +65,7 @@ class Subject:
         outputs: logits per part; a part without samples is not in it.
         distances: L2 distance of every layer to the original.
         relearning: the relearning run, or None where the parts it needs are empty.
+        relearn_failure: why the relearning run failed, where it did.
         cost: total cost of making the model, as in `cost.json`, where known.
     """
 
@@ -73,6 +74,7 @@ class Subject:
     outputs: Mapping[Part, Outputs]
     distances: Mapping[str, float] | None
     relearning: Relearning | None
+    relearn_failure: str | None
     cost: Mapping[str, Any] | None
 
 

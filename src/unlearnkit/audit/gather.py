@@ -14,6 +14,7 @@ from unlearnkit.audit.relearn import RelearnGoal, relearn
 from unlearnkit.audit.weights import layer_distances
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
 from unlearnkit.data.samples import per_class
+from unlearnkit.errors import ConfigError, ModelError, NonFiniteLossError
 from unlearnkit.runlog import Progress, RunLog, Silent
 from unlearnkit.runtime import Runtime, isolated_randomness
 from unlearnkit.split import Part, Split
@@ -46,14 +47,15 @@ def gather(
         costs: cost of making a model, by (name, replicate).
         progress: where progress is shown.
         most_per_part: a larger part is cut to about this many samples, the same share of every class.
+
+    Raises:
+        ConfigError: there is no model named `original`.
     """
     runtime, chosen = runtime or Runtime(), list(metrics)
     wants = frozenset().union(*(m.wants for m in chosen))
     parts = sorted(frozenset().union(*(m.parts for m in chosen)))
     data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
-    view = DataView(
-        data, split, frozenset(Part), reader="audit", log=access or AccessLog(data), device=runtime.device
-    )
+    view = DataView(data, split, frozenset(Part), reader="audit", log=access or AccessLog(data), device=runtime.device)
     log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds)
     generator = torch.Generator().manual_seed(seed)
     samples: dict[Part, PartSamples] = {}
@@ -65,17 +67,22 @@ def gather(
     for name, given in models.items():
         group = [given] if isinstance(given, nn.Module) else list(given)
         flat += [(name, i, model) for i, model in enumerate(group)]
-    original = next(model for name, _, model in flat if name == "original")
+    original = next((model for name, _, model in flat if name == "original"), None)
+    if original is None:
+        raise ConfigError("Expected a model named 'original' among the models, but there is none; add it.")
     goal = None
     if "relearn" in wants and all(len(split[p]) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)):
         goal = RelearnGoal.of(original, view, generator=generator, runtime=runtime)
     subjects = []
     for name, replicate, model in flat:
         label = name if name != "retrained" else f"{name} {replicate + 1}"
-        relearning = None
+        relearning, failure = None, None
         if goal is not None:
-            with isolated_randomness(seed) as fixed:
-                relearning = relearn(model, view, goal, label=label, generator=fixed, runtime=runtime, log=log)
+            try:
+                with isolated_randomness(seed) as fixed:
+                    relearning = relearn(model, view, goal, label=label, generator=fixed, runtime=runtime, log=log)
+            except (NonFiniteLossError, ModelError) as error:
+                failure = str(error)  # one reading less, with its reason; the others stand
         subjects.append(
             Subject(
                 name=name,
@@ -83,6 +90,7 @@ def gather(
                 outputs=_outputs(model, samples, split, label, runtime, log),
                 distances=layer_distances(original, model) if "weights" in wants else None,
                 relearning=relearning,
+                relearn_failure=failure,
                 cost=(costs or {}).get((name, replicate)),
             )
         )
@@ -98,14 +106,16 @@ def _outputs(
     log: RunLog,
 ) -> dict[Part, Outputs]:
     home = next(model.parameters()).device
-    model.to(runtime.device)
     outputs = {}
-    with log.stage(f"audit {label}", len(samples)) as stage:
-        for part, chosen in samples.items():
-            logits = predict(model, chosen, runtime)
-            outputs[part] = Outputs(logits=logits, labels=chosen.labels, sampled_from=len(split[part]))
-            stage.step(torch.zeros(()))
-    model.to(home)
+    try:
+        model.to(runtime.device)
+        with log.stage(f"audit {label}", len(samples)) as stage:
+            for part, chosen in samples.items():
+                logits = predict(model, chosen, runtime)
+                outputs[part] = Outputs(logits=logits, labels=chosen.labels, sampled_from=len(split[part]))
+                stage.advance()
+    finally:
+        model.to(home)
     return outputs
 
 

@@ -22,7 +22,7 @@ class Reading:
         part: part of the data, or None.
         value: None where it could not be measured; `doubts` says why.
         unit: `fraction`, `L2`, `nats`, `steps`, `ratio` or `seconds`.
-        interval: (low, high), 95 % unless a doubt says otherwise.
+        interval: (low, high): 95 % for a proportion, the bracket of the measurement for steps.
         target: what good means; in unlearning it is mostly the retrained model's value.
         series: the value's parts, by class, layer or step.
         doubts: reasons not to trust it blindly.

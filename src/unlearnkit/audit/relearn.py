@@ -151,7 +151,9 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
             value=None,
             unit="steps",
             target="match_retrain",
-            doubts=("unknown: needs training and test samples of the forgotten classes",),
+            doubts=(
+                f"unknown: {subject.relearn_failure or 'needs training and test samples of the forgotten classes'}",
+            ),
         )
         if run is None:
             readings += [unknown, replace(unknown, metric="relearn_forget_steps")]

@@ -78,7 +78,12 @@ class ImageSet:
         rows = rows.cpu()
         missing = rows[~self.decoded[rows]].unique()
         if len(missing):
-            self._pixels[missing.to(device)] = self._decode(missing.tolist(), self.shape).to(device)
+            pixels = self._decode(missing.tolist(), self.shape)
+            if pixels.shape[1:] != self.shape:
+                raise DataError(
+                    f"Expected images of shape {self.shape}, but got {tuple(pixels.shape[1:])}; give all one size."
+                )
+            self._pixels[missing.to(device)] = pixels.to(device)
             self.decoded[missing] = True
             self.decode_seconds += time.perf_counter() - start
         return self._pixels[rows.to(device)]
@@ -106,6 +111,17 @@ class ImageData:
     augment: str = "none"
     image_size: int | None = None
 
+    def __post_init__(self) -> None:
+        if len(set(self.classes)) < len(self.classes):
+            raise DataError("Expected distinct class names, but one stands twice; rename one of them.")
+        for side in (self.train, self.test):
+            bad = side.labels[(side.labels < 0) | (side.labels >= len(self.classes))]
+            if len(bad):
+                raise DataError(
+                    f"Expected labels from 0 to {len(self.classes) - 1}, but got {int(bad[0])}; "
+                    "a label is an index into the class list."
+                )
+
     @property
     def shape(self) -> Shape:
         """(C, H, W) of every image; known after `fix_shape`."""
@@ -115,7 +131,13 @@ class ImageData:
     def fix_shape(self, row: int) -> None:
         """Take the image shape of a training row as the shape of all; the row must be one that may be read."""
         if self.train.shape is None:
-            self.train.shape = self.test.shape = self.train.shape_of(row)
+            shape = self.train.shape_of(row)
+            if len(self.mean) not in (1, shape[0]) or len(self.std) not in (1, shape[0]):
+                raise DataError(
+                    f"Expected one mean and std or {shape[0]} for images of {shape[0]} channels, but got "
+                    f"{len(self.mean)} and {len(self.std)}; give one value per channel."
+                )
+            self.train.shape = self.test.shape = shape
 
     @property
     def decode_seconds(self) -> float:

@@ -49,9 +49,9 @@ class AccessLog:
         self._read[reader, side][rows] = True
 
     def forget_samples_read(self, split: Split) -> int:
-        """Distinct samples of the classes to forget that the method read."""
-        parts = (Part.FORGET_TRAIN, Part.FORGET_TEST)
-        return sum(int(self._read["method", part.side][split[part]].sum()) for part in parts)
+        """Distinct samples that the method read of the classes forgotten now or earlier."""
+        gone = [(part.side, split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST)]
+        return sum(int(self._read["method", side][rows].sum()) for side, rows in (*gone, *split.excluded.items()))
 
     def summary(self, split: Split) -> dict[str, object]:
         """Counts for `access.json`: per part and class the samples present, read by method and audit, decoded.
@@ -76,7 +76,7 @@ class AccessLog:
         forgotten = [c for name in parts for c in parts[name].values() if not name.startswith("retain")]
         return {
             "parts": parts,
-            "forget_samples_read": sum(c["read_by_method"] for c in forgotten),
+            "forget_samples_read": self.forget_samples_read(split),
             "forget_samples_read_by_audit": sum(c["read_by_audit"] for c in forgotten),
             "forget_samples_decoded": sum(c["decoded"] for c in forgotten),
         }

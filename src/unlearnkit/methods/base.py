@@ -141,8 +141,7 @@ def unlearn(
     for name, value in result.state_dict().items():
         if value.is_floating_point() and not value.isfinite().all():
             raise NonFiniteLossError(
-                f"The weights of {name!r} became NaN or infinite; the run was stopped and nothing was written. "
-                "Lower the learning rates."
+                f"The weights of {name!r} became NaN or infinite; the run was stopped. Lower the learning rates."
             )
     trainable = {name: p.requires_grad for name, p in model.named_parameters()}
     for name, parameter in result.named_parameters():

@@ -31,7 +31,7 @@ class NoiseSettings(Config):
         default=None,
         gt=0,
         description="times each noise image stands in an impair epoch (notebook: 20); "
-        "none: so often that all noise is about 0.3 of the retained subset",
+        "none: once, or so often that all noise is about 0.3 of the retained subset",
     )
 
 

@@ -22,9 +22,7 @@ class SearchSettings(Config):
     """How the rates are lowered."""
 
     attempts: int = Field(default=4, gt=0, description="rates tried at most, each from the original's weights")
-    factor: float = Field(
-        default=0.5, gt=0, lt=1, description="the rates are multiplied by this for the next attempt"
-    )
+    factor: float = Field(default=0.5, gt=0, lt=1, description="the rates are multiplied by this for the next attempt")
     tolerance: float = Field(default=0.02, ge=0, lt=1, description="accuracy that may be lost, as a fraction")
 
 
@@ -39,8 +37,8 @@ def search_rates(
     non-finite loss does not hold. If none holds, the most accurate model is returned and the notes say so. Every
     attempt's cost is the method's cost.
 
-    A model that was trained on the validation samples knows them by heart, and no honest attempt holds then: give
-    `search=none`, or a validation part that it has not seen.
+    A model that was trained on the validation samples knows them by heart, and no honest attempt holds then: switch
+    the search off.
 
     Args:
         attempt: factor on the rates -> unlearned model, made from the original.
@@ -84,6 +82,8 @@ def search_rates(
         "kept": kept,
         "accepted": accepted,
     }
+    if not accepted:
+        ctx.log.progress.say("no rate holds the retained accuracy; the most accurate attempt is kept")
     if best is None:
         assert failure is not None
         raise failure
@@ -101,5 +101,6 @@ def _right(model: nn.Module, samples: PartSamples, ctx: Context, *, masked: bool
         logits = predict(model, samples, ctx.runtime)
         if masked:
             logits[:, [*ctx.request.forget, *ctx.request.already_forgotten]] = -torch.inf
-        stage.step(torch.zeros(()))
-    return logits.argmax(dim=1) == samples.labels
+        right = logits.argmax(dim=1) == samples.labels
+        stage.step(1 - right.float().mean())
+    return right

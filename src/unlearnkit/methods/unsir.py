@@ -220,7 +220,12 @@ class UNSIR(Config):
             fit(model, retained, plan.repair, stage="repair", loss=repair_loss)
         if self.recalibrate:
             recalibrate_batchnorm(
-                model, retained, batch_size=plan.repair.batch_size, runtime=ctx.runtime, log=ctx.log
+                model,
+                retained,
+                batch_size=plan.repair.batch_size,
+                generator=ctx.generator,
+                runtime=ctx.runtime,
+                log=ctx.log,
             )
         return model
 

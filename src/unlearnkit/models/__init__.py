@@ -40,9 +40,7 @@ def build_model(name: str, *, num_classes: int, in_channels: int) -> nn.Module:
     if not colon:
         if name not in BUILTIN:
             close = difflib.get_close_matches(name, BUILTIN, n=1)
-            hint = (
-                f"did you mean {close[0]!r}?" if close else "torchvision:NAME and package.module:factory also work."
-            )
+            hint = f"did you mean {close[0]!r}?" if close else "torchvision:NAME and package.module:factory also work."
             raise ModelError(f"Expected a built-in model ({', '.join(BUILTIN)}), but got {name!r}; {hint}")
         return BUILTIN[name](num_classes, in_channels)
     if prefix == "torchvision":
@@ -78,7 +76,7 @@ def _imported(module_name: str, factory_name: str, num_classes: int) -> nn.Modul
         ) from error
     try:
         model = factory(num_classes=num_classes)
-    except TypeError as error:
+    except Exception as error:
         raise ModelError(
             f"Expected {module_name}:{factory_name} to take num_classes=, but it failed ({error}); "
             "name a function or class that is called with num_classes=."

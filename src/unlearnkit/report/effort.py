@@ -59,7 +59,8 @@ def relearn_curves(run: Run) -> Panel:
 def training(run: Run) -> Panel:
     """One curve per stage of the method."""
     search = (run.config.get("notes") or {}).get("search") or {}
-    attempts = len(search.get("attempts") or ())
+    tried = search.get("attempts") or ()
+    attempts = 1 if any(attempt.get("accuracy") is None for attempt in tried) else len(tried)  # a failed one is short
     pictures = [
         _stage(stage, losses, attempts if stage in REPEATED else 1)
         for stage, losses in (run.history or {}).items()

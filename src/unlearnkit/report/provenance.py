@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,7 +120,7 @@ def access(run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]
         if not classes:
             continue
         rows = [(str(name), [_count(run, key, counts.get(key)) for key in keys]) for name, counts in classes.items()]
-        sums = [_count(run, key, sum(counts.get(key, 0) for counts in classes.values())) for key in keys]
+        sums = [_count(run, key, _sum([counts.get(key) for counts in classes.values()])) for key in keys]
         found.append((words.PARTS.get(part, part), sums, rows))
     return found
 
@@ -138,6 +138,11 @@ def stages(run: Run) -> list[list[str]]:
         ]
         for name, spent in rows
     ]
+
+
+def _sum(counts: Sequence[int | None]) -> int | None:
+    known = [count for count in counts if count is not None]
+    return sum(known) if len(known) == len(counts) else None
 
 
 def _count(run: Run, key: str, count: int | None) -> str:

@@ -72,9 +72,7 @@ READ_BY_METHOD_SOME = (
     "data must know this."
 )
 READ_BY_METHOD_UNKNOWN = "The weights were made outside this run, so what their method read was not counted."
-READ_BY_AUDIT = (
-    "The audit opened them to measure, after the forgetting was done; nothing it saw went into the weights."
-)
+READ_BY_AUDIT = "The audit opened them to measure, after the forgetting was done; nothing it saw went into the weights."
 READ_BY_AUDIT_NONE = "No audit has looked at them."
 DECODED_NONE = "None of these images was ever turned into pixels."
 DECODED = "The loader turned these images into pixels for any reader, method and audit together."
@@ -84,8 +82,9 @@ NO_RETRAINED = (
     "time are those of a model that never saw these classes, nor how much cheaper forgetting was than retraining."
 )
 SEARCH_FAILED = (
-    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; "
-    "the best attempt was kept. Raise repair.epochs or retain_per_class."
+    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
+    "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "
+    "trained on the validation samples too, set search=none."
 )
 
 FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)

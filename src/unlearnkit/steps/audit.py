@@ -15,13 +15,12 @@ from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.request import ClassRef, ForgetRequest
-from unlearnkit.run_dir import WEIGHTS, add_to_run, check_output, read_json, write_run
+from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, check_output, read_json, write_run
 from unlearnkit.runlog import Progress
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime import Runtime, check_seed
 from unlearnkit.split import Split, split_for
 from unlearnkit.steps.common import (
     Preprocessing,
-    check_seed,
     load_images,
     open_model,
     open_retrained,
@@ -89,24 +88,23 @@ def audit_folder(
         InputError: the folder is no such run, or its original weights are gone or have changed.
     """
     check_seed(seed)
-    config = read_json(folder, "config.json")
+    config = read_json(folder, "config.json", "kind")
     if config.get("kind") != "forget":
         raise OutputError(
             f"Expected a run folder made by `forget`, but {folder} was made by `{config.get('kind')}`; "
             "audit weights files with --original and --unlearned instead."
         )
-    request = read_json(folder, "request.json")
+    config = read_json(folder, "config.json", "weights", "model", "data", "image_size", "mean", "std")
+    request = read_json(folder, "request.json", "forget", "already_forgotten")
     original = read_checkpoint(config["weights"])
-    recorded = read_json(folder, "manifest.json")["inputs"].get(config["weights"])
+    recorded = read_json(folder, MANIFEST, "inputs")["inputs"].get(config["weights"])
     if recorded != original.sha256:
         raise OutputError(
             f"Expected the weights that {folder} was made from, but {config['weights']} has changed since; "
             "audit the two files with --original and --unlearned instead."
         )
     name = model or config["model"]
-    preprocessing = Preprocessing(
-        image_size=config["image_size"], mean=tuple(config["mean"]), std=tuple(config["std"])
-    )
+    preprocessing = Preprocessing(image_size=config["image_size"], mean=tuple(config["mean"]), std=tuple(config["std"]))
     inputs = _open(
         name,
         original,
@@ -115,10 +113,12 @@ def audit_folder(
         load_images(config["data"], preprocessing, original),
         ForgetRequest(classes=tuple(request["forget"]), already_forgotten=tuple(request["already_forgotten"])),
     )
-    inputs.costs["unlearned", 0] = read_json(folder, "cost.json")["total"]
+    inputs.costs["unlearned", 0] = read_json(folder, "cost.json", "total")["total"]
     runtime = runtime or Runtime()
     artefacts, result = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
-    artefacts["access.json"] = _merged(read_json(folder, "access.json"), artefacts["access.json"])
+    artefacts["access.json"] = _merged(
+        read_json(folder, "access.json", "parts", "forget_samples_read"), artefacts["access.json"]
+    )
     step = {
         "command": list(command),
         "seed": seed,
@@ -154,7 +154,7 @@ def audit_pair(
     Raises:
         InputError: something given cannot be used; nothing has been written.
     """
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, inputs=(original, unlearned, *retrained))
     check_seed(seed)
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
@@ -208,8 +208,9 @@ def cost_beside(
     places: list[tuple[ModelName, int, Path]] = [("original", 0, original)]
     places += [("retrained", i, checkpoint.path) for i, (checkpoint, _) in enumerate(retrained)]
     for name, replicate, path in places:
-        if (path.parent / "cost.json").is_file():
-            costs[name, replicate] = read_json(path.parent, "cost.json")["total"]
+        if not (path.parent / MANIFEST).is_file() or not (path.parent / "cost.json").is_file():
+            continue  # weights of another tool; a cost.json of theirs means something else
+        costs[name, replicate] = read_json(path.parent, "cost.json", "total")["total"]
     return costs
 
 
@@ -245,17 +246,20 @@ def _without_method(access: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Counts of the method's step with those of this audit: decoded is the most that either step decoded."""
-    merged = now | {"forget_samples_read": earlier["forget_samples_read"], "parts": {}}
-    for part, classes in now["parts"].items():
-        merged["parts"][part] = {}
-        for name, counts in classes.items():
-            before = earlier["parts"].get(part, {}).get(name, {"read_by_method": 0, "decoded": 0})
-            merged["parts"][part][name] = counts | {
-                "read_by_method": before["read_by_method"],
-                "decoded": max(before["decoded"], counts["decoded"]),
-            }
-    forgotten = [
-        c for part in merged["parts"] if not part.startswith("retain") for c in merged["parts"][part].values()
-    ]
-    return merged | {"forget_samples_decoded": sum(c["decoded"] for c in forgotten)}
+    """Join the counts of an earlier step with this audit's, for every part and class that either of them saw.
+
+    Of each count the larger one stands: what was read or decoded once has been, also where the data is gone by now.
+    """
+    parts: dict[str, dict[str, dict[str, int]]] = {}
+    for step in (earlier["parts"], now["parts"]):
+        for part, classes in step.items():
+            for name, counts in classes.items():
+                joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(counts, 0))
+                joined |= {key: max(joined.get(key, 0), count) for key, count in counts.items()}
+    forgotten = [counts for part in parts if not part.startswith("retain") for counts in parts[part].values()]
+    return {
+        "parts": parts,
+        "forget_samples_read": earlier["forget_samples_read"],
+        "forget_samples_read_by_audit": sum(counts["read_by_audit"] for counts in forgotten),
+        "forget_samples_decoded": sum(counts["decoded"] for counts in forgotten),
+    }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,44 +79,60 @@ def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.
     """Build the model of a checkpoint, load its weights, and check that it fits the class list.
 
     Raises:
-        ConfigError: the images have another shape than those the weights were made from.
+        ConfigError: the weights were made for other classes, shapes or normalisation than the data is given with.
         ModelError: no name is known, or the model does not fit the data.
         WeightsError: the weights do not fit the model.
     """
+    if checkpoint.card is not None:
+        _check_card(checkpoint.card, checkpoint.path, data)
     model = build_model(model_name(name, checkpoint), num_classes=len(data.classes), in_channels=len(data.mean))
     if data.train.shape is not None:
-        card = checkpoint.card
-        if card and data.shape != card.shape:
-            raise ConfigError(
-                f"Expected images of shape {card.shape}, as {checkpoint.path} was made from, but the data gives "
-                f"{data.shape}; resize them with --image-size {card.shape[-1]}."
-            )
         check_model(model, classes=len(data.classes), shape=data.shape)
     checkpoint.load_into(model)
     return model.eval()
 
 
 def open_retrained(
-    name: str | None, paths: Sequence[Path], data: ImageData, fallback: Checkpoint, request: ResolvedRequest
+    name: str | None, paths: Sequence[Path], data: ImageData, original: Checkpoint, request: ResolvedRequest
 ) -> list[tuple[Checkpoint, nn.Module]]:
-    """Open retrained models; one whose weights record no name is taken for the original's architecture.
+    """Open retrained models, which have the original's architecture and know neither more nor fewer classes.
 
     Raises:
-        ModelError: the weights record that the model was trained with a class that it must not know.
-        WeightsError: the weights cannot be read, or do not fit.
+        ModelError: the weights record that other classes were left out of the training than were to be.
+        ConfigError, WeightsError: the weights cannot be read, or do not fit.
     """
+    wanted = {data.classes[k] for k in (*request.forget, *request.already_forgotten)}
     opened = []
     for path in paths:
         checkpoint = read_checkpoint(path)
-        known = [name for name in request.forget_names if checkpoint.card and name not in checkpoint.card.forgotten]
-        if known:
+        if checkpoint.card is not None and set(checkpoint.card.forgotten) != wanted:
+            excluded = ", ".join(map(repr, checkpoint.card.forgotten)) or "none"
+            options = " ".join(f"--exclude {shlex.quote(each)}" for each in sorted(wanted))
             raise ModelError(
-                f"Expected a model retrained without class {known[0]!r}, but {path} records that it was trained with "
-                f"it; train one with `unlearnkit train --exclude {known[0]}`."
+                f"Expected a model retrained without {', '.join(map(repr, sorted(wanted)))}, but {path} records that "
+                f"the classes left out were: {excluded}; train one with `unlearnkit train {options}`."
             )
-        own = name if name or checkpoint.card else model_name(None, fallback)
-        opened.append((checkpoint, open_model(own, checkpoint, data)))
+        opened.append((checkpoint, open_model(model_name(name, original), checkpoint, data)))
     return opened
+
+
+def _check_card(card: ModelCard, path: Path, data: ImageData) -> None:
+    """Refuse weights whose card disagrees with the way that the data is about to be fed to them."""
+    if card.classes != data.classes:
+        raise ConfigError(
+            f"Expected weights for the classes {', '.join(data.classes[:5])}, ... in this order, but {path} was made "
+            f"for {', '.join(card.classes[:5])}, ...; give weights with the same class list."
+        )
+    if data.train.shape is not None and data.shape != card.shape:
+        raise ConfigError(
+            f"Expected images of shape {card.shape}, as {path} was made from, but the data gives {data.shape}; "
+            f"resize them with --image-size {card.shape[-1]}."
+        )
+    if (card.mean, card.std) != (data.mean, data.std):
+        raise ConfigError(
+            f"Expected images normalised with mean {card.mean} and std {card.std}, as {path} was made from, but got "
+            f"mean {data.mean} and std {data.std}; leave --mean and --std out."
+        )
 
 
 def retained_shape(data: ImageData, split: Split) -> None:
@@ -130,13 +147,3 @@ def request_for(
     recorded = checkpoint.card.forgotten if checkpoint.card else ()
     given = [classes[k] for k in resolve_classes(earlier, classes)]
     return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(dict.fromkeys((*given, *recorded))))
-
-
-def check_seed(seed: int) -> None:
-    """Refuse a seed that the generators do not take, before any work is done.
-
-    Raises:
-        ConfigError: it is negative or beyond 2**31.
-    """
-    if not 0 <= seed < 2**31:
-        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}; 0 is the default.")

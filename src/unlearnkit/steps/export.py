@@ -28,7 +28,7 @@ def export_run(
         WeightsError: the weights name no forgotten class.
         ModelError: the head is not found, or the remaining logits would change.
     """
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, inputs=(folder,))
     checkpoint = read_checkpoint(folder / WEIGHTS if folder.is_dir() else folder)
     card = checkpoint.card
     if card is None or not card.forgotten:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import UNSIR, Unlearned, unlearn
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
@@ -55,10 +56,11 @@ def forget_run(
     written before the audit begins, so a failing audit loses no work.
 
     Raises:
-        InputError: something given cannot be used; nothing has been written.
-        UnlearnkitError: the work failed.
+        InputError: something given cannot be used; nothing has been written, unless the audit found it, whose message
+            then says where the new weights are.
+        UnlearnkitError: the work failed; the same holds.
     """
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, inputs=(weights, *retrained))
     runtime = runtime or Runtime()
     checkpoint = read_checkpoint(weights)
     name = model_name(model, checkpoint)
@@ -132,10 +134,14 @@ def forget_run(
             access=result.access,
             costs=cost_beside(references, weights, unlearned=result.cost["total"]),
         )
-        artefacts, audit = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
-        add_to_run(out, artefacts)
+        try:
+            artefacts, audit = audit_artefacts(inputs, seed=seed, runtime=runtime, progress=progress)
+            add_to_run(out, artefacts)
+            report_run(out)
+        except UnlearnkitError as error:
+            where = f"The new weights are in {out}; mend this and run `unlearnkit audit {out}`."
+            raise type(error)(f"{error} {where}") from error
         summary |= {"audit": audit.as_dict(), "access": artefacts["access.json"]}
-        report_run(out)
     return summary
 
 

@@ -46,7 +46,7 @@ def train_run(
         InputError: something given cannot be used.
         NonFiniteLossError: the loss became NaN or infinite.
     """
-    check_output(out, overwrite=overwrite)
+    check_output(out, overwrite=overwrite, inputs=(init,) if init else ())
     runtime, progress = runtime or Runtime(), progress or Silent()
     start = read_checkpoint(init) if init else None
     images = load_images(data, preprocessing, start)
