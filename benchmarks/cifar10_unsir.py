@@ -58,9 +58,10 @@ def main() -> None:
         for variant, method in VARIANTS.items():
             for seed in range(arguments.seeds):
                 path = work / f"{_name('run', request)}-{variant.replace(', ', '-').replace(' ', '-')}-{seed}.json"
-                if not path.is_file():
-                    path.write_text(json.dumps(_run(work, data, request, variant, method, seed, runtime), indent=2))
-                rows.append(json.loads(path.read_text()))
+                rows.append(_cached(path, method, runtime) or _run(work, data, request, variant, method, seed, runtime))
+                temporary = path.with_suffix(".tmp")
+                temporary.write_text(json.dumps(rows[-1], indent=2))
+                temporary.replace(path)
     result = {
         "benchmark": "cifar10_unsir",
         "hardware": {
@@ -76,6 +77,15 @@ def main() -> None:
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1) + "\n")
     print(table(rows))
+
+
+def _cached(path: Path, method: UNSIR, runtime: Runtime) -> dict[str, Any] | None:
+    """Return the row of an earlier run with the same settings, precision and version, if there is one."""
+    if not path.is_file():
+        return None
+    row: dict[str, Any] = json.loads(path.read_text())
+    same = (json.loads(json.dumps(method.model_dump())), runtime.precision, versions()["unlearnkit"])
+    return row if (row["settings"], row.get("precision"), row.get("version")) == same else None
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
@@ -132,6 +142,8 @@ def _run(
         "stages": result.cost["stages"],
         "notes": result.notes,
         "settings": method.model_dump(),
+        "precision": runtime.precision,
+        "version": versions()["unlearnkit"],
     }
 
 

@@ -612,11 +612,12 @@ def test_overwrite_replaces_an_earlier_run_and_nothing_else(weights: Path, tmp_p
 
 def test_a_run_that_fails_leaves_nothing_and_exits_with_1(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = forget("--forget", 3, "--no-audit", "--quiet", "--set", "impair.lr=1e30", weights=weights, out=out)
+    settings = ["--set", "impair.lr=1000", "--set", "impair.optimizer=sgd", "--set", "impair.epochs=30"]
+    done = forget("--forget", 3, "--no-audit", "--quiet", *settings, weights=weights, out=out)
     assert done.code == 1
     assert done.out == ""
     assert done.err.startswith("unlearnkit: ")
-    assert "nothing was written" in done.err
+    assert "Lower the learning rate" in done.err
     assert tree(tmp_path) == {}
 
 
@@ -846,3 +847,67 @@ def test_the_process_says_what_is_wrong_and_exits_with_2(weights: Path, tmp_path
     assert done.stdout == ""
     assert done.stderr == "unlearnkit: Expected a class id from 0 to 9, but got 33; the model has 10 classes.\n"
     assert tree(tmp_path) == {}
+
+
+# --- found in review
+
+
+def test_an_audit_of_two_files_does_not_claim_what_the_method_read(
+    weights: Path, audited: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    pair = ("--original", weights, "--unlearned", audited / WEIGHTS)
+    done = run_cli("audit", *pair, "--data", "digits", "--forget", "3", "--out", out, "--device", "cpu", "--quiet")
+    assert done == Outcome(0, "", "")
+    access = read(out, "access.json")
+    assert access["forget_samples_read"] is None
+    assert access["parts"]["forget_test"]["3"]["read_by_method"] is None
+    assert access["parts"]["forget_test"]["3"]["read_by_audit"] == 36
+    assert (out / "report.html").is_file()
+
+
+def test_an_input_inside_the_output_folder_is_refused(digits_run: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(digits_run, tmp_path / "own"))
+    before = tree(tmp_path)
+    refused = forget("--forget", 3, "--overwrite", weights=own / WEIGHTS, out=own)
+    assert_refused(refused, "apart from the inputs", "choose another folder")
+    assert_refused(run_cli("export", own, "--out", own, "--overwrite"), "apart from the inputs")
+    assert tree(tmp_path) == before
+
+
+def test_retrained_weights_must_lack_just_the_forgotten_classes(
+    weights: Path, digits_retrained: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    for reference, words in ((weights, "none"), (digits_retrained / WEIGHTS, "'3'")):
+        refused = forget("--forget", 5, "--retrained", reference, weights=weights, out=out)
+        assert_refused(refused, "retrained without '5'", words, "--exclude 5")
+    assert tree(tmp_path) == {}
+
+
+def test_weights_made_for_another_normalisation_are_refused(weights: Path, tmp_path: Path) -> None:
+    refused = forget("--forget", 3, "--mean", "0.7", weights=weights, out=tmp_path / "out")
+    assert_refused(refused, "(0.7,)", "leave --mean and --std out")
+
+
+def test_a_later_audit_does_not_forget_what_an_earlier_one_read(copied: Path) -> None:
+    access = read(copied, "access.json")
+    access["parts"]["forget_train"]["3"]["read_by_audit"] = 999
+    access["parts"]["forget_train"]["gone since"] = {
+        "samples": 5, "read_by_method": 0, "read_by_audit": 5, "decoded": 5
+    }  # fmt: skip
+    (copied / "access.json").write_text(json.dumps(access), encoding="utf-8")
+    assert run_cli("audit", copied, "--device", "cpu", "--quiet").code == 0
+    joined = read(copied, "access.json")
+    assert joined["parts"]["forget_train"]["3"]["read_by_audit"] == 999
+    assert joined["parts"]["forget_train"]["gone since"]["decoded"] == 5
+    assert joined["forget_samples_read_by_audit"] == 999 + 36 + 5
+    assert joined["forget_samples_read"] == 0
+
+
+def test_a_cost_file_of_another_tool_is_left_alone(digits_run: Path, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    shutil.copy(digits_run / WEIGHTS, foreign / WEIGHTS)
+    (foreign / "cost.json").write_text('{"euros": 7}')
+    assert forget("--forget", 3, "--quiet", weights=foreign / WEIGHTS, out=tmp_path / "out").code == 0

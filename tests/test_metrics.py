@@ -42,7 +42,7 @@ def random_outputs(seed: int, n: int = 200, labels: tuple[int, ...] = (0, 1, 3),
 
 
 def subject(name: str = "unlearned", replicate: int = 0, **given: Any) -> Subject:
-    defaults = {"outputs": {}, "distances": None, "relearning": None, "cost": None}
+    defaults = {"outputs": {}, "distances": None, "relearning": None, "relearn_failure": None, "cost": None}
     return Subject(name=name, replicate=replicate, **{**defaults, **given})  # type: ignore[arg-type]
 
 

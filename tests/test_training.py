@@ -335,10 +335,18 @@ def test_recalibration_is_the_mean_of_the_batch_statistics_and_changes_nothing_e
     model = double_cnn().train(training)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     log = RunLog(CPU)
-    recalibrate_batchnorm(model, TensorSamples(images, labels), batch_size=8, runtime=CPU, log=log)
+    order = torch.randperm(22, generator=torch.Generator().manual_seed(3))
+    recalibrate_batchnorm(
+        model,
+        TensorSamples(images, labels),
+        batch_size=8,
+        generator=torch.Generator().manual_seed(3),
+        runtime=CPU,
+        log=log,
+    )
     first, norm = model.features[0], model.features[1]  # type: ignore[union-attr,index]
     with torch.no_grad():
-        seen = [first(images[rows]).transpose(0, 1).flatten(1) for rows in (slice(0, 8), slice(8, 15), slice(15, 22))]
+        seen = [first(images[rows]).transpose(0, 1).flatten(1) for rows in (order[:8], order[8:15], order[15:])]
     torch.testing.assert_close(norm.running_mean, sum(x.mean(dim=1) for x in seen) / 3)
     torch.testing.assert_close(norm.running_var, sum(x.var(dim=1) for x in seen) / 3)
     changed = {k for k, v in model.state_dict().items() if not torch.equal(v, before[k])}
@@ -352,7 +360,9 @@ def test_recalibration_is_the_mean_of_the_batch_statistics_and_changes_nothing_e
 def test_recalibration_leaves_a_model_without_batchnorm_alone() -> None:
     model, log = MODELS["vit-grey"].model(), RunLog(CPU)
     samples = TensorSamples(*images_and_labels(8, torch.float32))
-    recalibrate_batchnorm(model, samples, batch_size=4, runtime=CPU, log=log)
+    recalibrate_batchnorm(
+        model, samples, batch_size=4, generator=torch.Generator().manual_seed(0), runtime=CPU, log=log
+    )
     assert not log.stages
 
 
@@ -418,3 +428,29 @@ def test_rate_factors_are_positive_and_rise_once_then_fall(steps: int, warmup: f
 def test_a_bad_recipe_is_a_config_error_that_names_the_setting(bad: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=next(iter(bad))):
         Recipe(**bad)
+
+
+def test_recalibration_sees_classes_mixed_however_the_samples_are_sorted() -> None:
+    images, labels = images_and_labels(64)
+    order = labels.argsort()
+    model, seen = double_cnn(), []
+    model.register_forward_pre_hook(lambda _module, inputs: seen.append(inputs[0]))
+    recalibrate_batchnorm(
+        model,
+        TensorSamples(images[order], labels[order]),
+        batch_size=16,
+        generator=torch.Generator().manual_seed(0),
+        runtime=CPU,
+        log=RunLog(CPU),
+    )
+    for batch in seen:
+        of_batch = {int(labels[(images == image).flatten(1).all(dim=1)][0]) for image in batch}
+        assert len(of_batch) >= 3
+
+
+def test_a_batch_of_one_is_refused_for_a_model_with_batchnorm() -> None:
+    samples = TensorSamples(*images_and_labels(5, torch.float32))
+    options = {"stage": "s", "generator": torch.Generator(), "runtime": CPU, "log": RunLog(CPU)}
+    with pytest.raises(ConfigError, match="two samples or more"):
+        train(MODELS["cnn-grey"].model(), samples, Recipe(batch_size=2), **options)
+    train(MODELS["vit-grey"].model(), samples, Recipe(batch_size=2), **options)

@@ -7,15 +7,25 @@ from collections.abc import Sequence
 from typing import Any
 
 from unlearnkit.errors import ConfigError
-from unlearnkit.methods.base import Context, Method, Unlearned, unlearn
+from unlearnkit.methods.base import ConfiguredMethod, Context, Method, Unlearned, unlearn
 from unlearnkit.methods.unsir import UNSIR
 
-__all__ = ["METHODS", "UNSIR", "Context", "Method", "Unlearned", "describe_methods", "make_method", "unlearn"]
+__all__ = [
+    "METHODS",
+    "UNSIR",
+    "ConfiguredMethod",
+    "Context",
+    "Method",
+    "Unlearned",
+    "describe_methods",
+    "make_method",
+    "unlearn",
+]
 
-METHODS: dict[str, type[UNSIR]] = {"unsir": UNSIR}
+METHODS: dict[str, type[ConfiguredMethod]] = {"unsir": UNSIR}
 
 
-def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()) -> UNSIR:
+def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()) -> ConfiguredMethod:
     """Build a method from its name, a preset and `NAME=VALUE` settings.
 
     Raises:

@@ -7,13 +7,15 @@ timing and access counting; the caller's model is never changed.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import torch
 from torch import nn
 
+from unlearnkit.config import Config
 from unlearnkit.data.images import ImageData
 from unlearnkit.data.view import AccessLog, DataView
 from unlearnkit.errors import NonFiniteLossError
@@ -58,6 +60,24 @@ class Method(Protocol):
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Return the unlearned model; `model` is a private copy on the run's device and may be changed."""
         ...
+
+
+class ConfiguredMethod(Config, ABC):
+    """Base of the methods in the registry: a Method whose configuration has presets and can be written down."""
+
+    @classmethod
+    @abstractmethod
+    def presets(cls) -> dict[str, Callable[[], Self]]:
+        """The presets by name; `default` is one of them."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> frozenset[Part]:
+        """The parts that `run` reads."""
+
+    @abstractmethod
+    def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+        """Return the unlearned model; see `Method.run`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +155,9 @@ def unlearn(
             runtime=runtime,
             log=log,
         )
+        began = log.mark()
         result = method.run(working, ctx)
+        total = log.since(began)
     for module in result.modules():
         meter.detach(module)
     for name, value in result.state_dict().items():
@@ -152,7 +174,7 @@ def unlearn(
         model=result.cpu().eval(),
         split=split,
         access=access,
-        cost=log.cost(),
+        cost=log.cost(total),
         history=log.history,
         notes=log.notes,
     )

@@ -15,11 +15,11 @@ Reads: the class ids and the retained training data (`retain_val` too, where the
 
 Cost per run: noise.steps x noise.batch_size x classes passes for the noise, then a few epochs of the subset.
 
-Deviations of the default from the paper: the rates are 0.05 (impair) and 0.075 (repair) of the root mean square of
-the model's weights, and `search` halves them, starting again from the original, while the retained validation
-accuracy falls by more than the tolerance; the repair takes three epochs of falling rate, distils the original and
-augments as the data source does; BatchNorm statistics are estimated anew at the end. `paper()` is the published
-notebook's numbers with its bugs fixed, `notebook()` is the notebook bug for bug.
+Deviations of the default from the paper: both rates are 0.1 of the root mean square of the model's weights, and
+`search` halves them, starting again from the original, while the retained validation accuracy falls by more than the
+tolerance; the repair takes three epochs of falling rate, distils the original and augments as the data source does;
+BatchNorm statistics are estimated anew at the end. `paper()` is the published notebook's numbers with its bugs fixed,
+`notebook()` is the notebook bug for bug.
 
 When it fails: rates near the notebook's (Adam 0.02) destroy a model that was trained with smaller ones; rates near
 1e-4 leave the class half known; a representation can keep the class though its accuracy is 0, which only an audit of
@@ -47,14 +47,14 @@ from unlearnkit.data.samples import Augmented, Concat, TensorSamples, per_class
 from unlearnkit.data.view import PartSamples, Samples
 from unlearnkit.errors import ConfigError
 from unlearnkit.losses import cross_entropy, distillation
-from unlearnkit.methods.base import Context
+from unlearnkit.methods.base import ConfiguredMethod, Context
 from unlearnkit.methods.noise import NoiseSettings, learn_noise, notebook_noise
 from unlearnkit.methods.search import SearchSettings, search_rates
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe, recalibrate_batchnorm, train
 
 NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noise.repeats is not given
-IMPAIR_RATE, REPAIR_RATE = 0.05, 0.075  # of the weights' root mean square, where lr is not given
+IMPAIR_RATE, REPAIR_RATE = 0.1, 0.1  # of the weights' root mean square, where lr is not given
 STEPS_PER_EPOCH = 64  # over the retained subset, where batch_size is not given
 
 
@@ -65,7 +65,7 @@ class ImpairSettings(Config):
         default=None,
         gt=0,
         le=1e3,
-        description="learning rate (notebook: 0.02); none: 0.05 of the weights' root mean square",
+        description="learning rate (notebook: 0.02); none: 0.1 of the weights' root mean square",
     )
     epochs: int = Field(default=1, gt=0, description="epochs over noise and retained subset (paper: 1)")
     batch_size: int | None = Field(
@@ -82,7 +82,7 @@ class RepairSettings(Config):
         default=None,
         gt=0,
         le=1e3,
-        description="learning rate (notebook: 0.01); none: 0.075 of the weights' root mean square",
+        description="learning rate (notebook: 0.01); none: 0.1 of the weights' root mean square",
     )
     epochs: int = Field(default=3, gt=0, description="epochs over the retained subset (paper: 1)")
     batch_size: int | None = Field(
@@ -93,7 +93,7 @@ class RepairSettings(Config):
     distill: bool = Field(default=True, description="learn the original's outputs instead of the labels")
 
 
-class UNSIR(Config):
+class UNSIR(ConfiguredMethod):
     """UNSIR with our tuned default; see the module's text for the idea, the formulas and the sources."""
 
     retain_per_class: int | None = Field(

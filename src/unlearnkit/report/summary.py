@@ -175,6 +175,15 @@ def _retrain_commands(run: Run) -> list[str]:
     train = ["unlearnkit", "train", "--model", model, "--data", data]
     for name in [*run.earlier, *run.forgotten]:
         train += ["--exclude", name]
+    fed: list[str] = []
+    if run.config.get("image_size"):
+        fed += ["--image-size", str(run.config["image_size"])]
+    for key in ("mean", "std"):
+        if run.config.get(key):
+            fed += [f"--{key}", ",".join(str(value) for value in run.config[key])]
+    train += fed
+    if run.config.get("precision") == "bf16":
+        train += ["--precision", "bf16"]
     reference = ["--retrained", "retrained/model.safetensors"]
     if run.kind == "forget":
         audit = ["unlearnkit", "audit", str(run.folder), *reference]
@@ -183,6 +192,9 @@ def _retrain_commands(run: Run) -> list[str]:
         audit = ["unlearnkit", "audit", "--model", model, *weights, "--data", data]
         for name in run.forgotten:
             audit += ["--forget", name]
+        for name in run.earlier:
+            audit += ["--already-forgotten", name]
+        audit += fed
         audit += [*reference, "--out", f"{run.folder}-with-retrained"]
     return [shlex.join([*train, "--out", "retrained"]), shlex.join(audit)]
 

@@ -74,7 +74,7 @@ READ_BY_METHOD_SOME = (
 READ_BY_METHOD_UNKNOWN = "The weights were made outside this run, so what their method read was not counted."
 READ_BY_AUDIT = "The audit opened them to measure, after the forgetting was done; nothing it saw went into the weights."
 READ_BY_AUDIT_NONE = "No audit has looked at them."
-DECODED_NONE = "None of these images was ever turned into pixels."
+DECODED_NONE = "The loader handed out none of these images as pixels, to nobody."
 DECODED = "The loader turned these images into pixels for any reader, method and audit together."
 
 NO_RETRAINED = (

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.errors import UnlearnkitError
-from unlearnkit.methods import UNSIR, Unlearned, unlearn
+from unlearnkit.methods import ConfiguredMethod, Unlearned, unlearn
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.request import ClassRef
@@ -34,7 +34,7 @@ def forget_run(
     weights: Path,
     data: str,
     forget: Sequence[ClassRef],
-    method: UNSIR,
+    method: ConfiguredMethod,
     method_name: str,
     preset: str = "default",
     overrides: Sequence[str] = (),
