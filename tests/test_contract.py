@@ -212,8 +212,10 @@ def test_cost_is_positive_and_equals_the_hand_count(method: str, model: str, req
         assert cost["seconds"] > 0
         assert cost["samples_forward"] > 0
         assert cost["peak_memory_bytes"] > 0
-    for key in ("seconds", "samples_forward", "samples_backward"):
-        assert result.cost["total"][key] == pytest.approx(sum(cost[key] for cost in stages.values()))
+    total = result.cost["total"]
+    for key in ("samples_forward", "samples_backward"):
+        assert total[key] == sum(cost[key] for cost in stages.values())
+    assert total["seconds"] >= sum(cost["seconds"] for cost in stages.values())  # what lies between the stages counts
 
 
 # ---- bad configuration -------------------------------------------------------------------------------------------

@@ -128,7 +128,8 @@ def test_the_cost_file_has_its_documented_keys_and_adds_up(demo: tuple[Path, dic
     assert all(set(stage) == keys for stage in (*cost["stages"].values(), cost["total"]))
     for key in ("samples_forward", "samples_backward"):
         assert cost["total"][key] == sum(stage[key] for stage in cost["stages"].values()) > 0
-    assert cost["total"]["seconds"] == pytest.approx(sum(s["seconds"] for s in cost["stages"].values()))
+    stages = sum(s["seconds"] for s in cost["stages"].values())
+    assert stages <= cost["total"]["seconds"] < stages + 5
     assert 0 < cost["total"]["seconds"] < 60
     assert 10_000_000 < cost["total"]["peak_memory_bytes"] < 16 * GIB
     assert not any(name.startswith(("audit", "relearn")) for name in cost["stages"])

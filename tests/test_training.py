@@ -225,9 +225,9 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_step(bad_step: in
         calls.append(1)
         return cross_entropy(model, batch, labels) * (float("nan") if len(calls) == bad_step else 1.0)
 
-    images, labels = images_and_labels(20)
+    images, labels = images_and_labels(40)
     with pytest.raises(NonFiniteLossError, match=rf"'train' became nan at step {bad_step};"):
-        run(double_cnn(), TensorSamples(images, labels), Recipe(batch_size=1, lr=1e-9), loss=loss)
+        run(double_cnn(), TensorSamples(images, labels), Recipe(batch_size=2, lr=1e-9), loss=loss)
 
 
 # ---- models with other outputs -----------------------------------------------------------------------------------
