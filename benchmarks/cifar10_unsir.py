@@ -92,7 +92,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     """Markdown table: median (lowest to highest) over the seeds, one line per request and model."""
     lines = [
         "| forget | model | seeds | A_f % | A_r % | probe % | largest share | TV to retrained | seconds "
-        "| retraining / this |",
+        "| samples: retraining / this |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for request in REQUESTS:
@@ -112,7 +112,7 @@ def _line(request: tuple[int, ...], model: str, group: list[dict[str, Any]]) -> 
         return middle if len(values) == 1 else f"{middle} ({values[0]:.{digits}f} to {values[-1]:.{digits}f})"
 
     cells = [cell("forget_accuracy", 100, 1), cell("retain_accuracy", 100, 1), cell("probe", 100, 1)]
-    cells += [cell("max_share", 1, 2), cell("tv", 1, 2), cell("seconds", 1, 0), cell("cost_ratio", 1, 1)]
+    cells += [cell("max_share", 1, 2), cell("tv", 1, 2), cell("seconds", 1, 0), cell("samples_ratio", 1, 1)]
     return f"| {set(request)} | {model} | {len(group)} | " + " | ".join(cells) + " |"
 
 
@@ -136,7 +136,7 @@ def _run(
     return row | {
         "seconds": cost["seconds"],
         "cost_ratio": reference["seconds"] / cost["seconds"],
-        "samples_ratio": reference["samples_backward"] / cost["samples_backward"],
+        "samples_ratio": _passes(reference) / _passes(cost),
         "peak_memory_bytes": cost["peak_memory_bytes"],
         "forget_samples_read": result.access.forget_samples_read(result.split),
         "stages": result.cost["stages"],
@@ -147,12 +147,20 @@ def _run(
     }
 
 
+def _passes(cost: dict[str, Any]) -> int:
+    """Samples passed forward and backward: a measure of work that a busy machine does not change."""
+    return int(cost["samples_forward"]) + int(cost["samples_backward"])
+
+
 def _references(work: Path, data: ImageData, request: tuple[int, ...], runtime: Runtime) -> list[dict[str, Any]]:
     rows = []
     for name, folder in (("original", work / "original"), ("retrained", work / _name("retrained", request))):
         model = open_model(None, read_checkpoint(folder / WEIGHTS), data)
         seconds = read_json(folder, "cost.json")["total"]["seconds"]
-        rows.append(_measure(work, data, request, name, 0, model, runtime) | {"seconds": seconds, "cost_ratio": None})
+        rows.append(
+            _measure(work, data, request, name, 0, model, runtime)
+            | {"seconds": seconds, "cost_ratio": None, "samples_ratio": None}
+        )
     return rows
 
 
