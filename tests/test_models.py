@@ -204,7 +204,7 @@ def test_options_that_cannot_be_are_refused(kind: str, options: str, words: str)
     ["small-cnn,depth=3", "small-cnn,width=-1", "small-cnn,width=wide", "resnet18-cifar,width=3"],
 )
 def test_options_that_the_model_does_not_take_are_refused(name: str) -> None:
-    with pytest.raises(ModelError, match="to be built with these options, but it fails"):
+    with pytest.raises(ModelError, match=r"to be built with .*, but it fails"):
         build_model(name, num_classes=3, in_channels=3)
 
 

@@ -120,7 +120,7 @@ def test_averaged_heads_are_refused_by_name() -> None:
         ("timm:resnet10t.no_such_tag", r"Invalid pretrained tag .no_such_tag. for resnet10t"),
         ("timm:resnet10t,img_size=32", "fails .*img_size"),
         ("timm:resnet10t,model_name=resnet18", "fails .*model_name"),
-        ("timm:vit_tiny_patch16_224,depth=many", "to be built with these options, but it fails"),
+        ("timm:vit_tiny_patch16_224,depth=many", r"to be built with .*, but it fails"),
         ("timm:local-dir:/nowhere", "Config file not found"),
         ("torchvision:squeezenet1_1,depth=3", "fails .*depth"),
     ],

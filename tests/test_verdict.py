@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from unlearnkit.audit.reading import Reading
-from unlearnkit.audit.verdict import PRIMARY, PRIOR_MODELS, Judged, Primary, judge, judge_all, verdict
+from unlearnkit.audit.verdict import PRIMARY, PRIOR_MODELS, Judged, Primary, Scale, judge, judge_all, verdict
 
 TIME = next(p for p in PRIMARY if p.scale == "time")
 RETAINED = next(p for p in PRIMARY if p.key == "accuracy/retain_test")
@@ -190,3 +190,8 @@ def test_a_fresh_seed_passes_about_95_times_in_100() -> None:
             ok &= result.status == "pass"
         passed += ok
     assert 0.935 < passed / runs < 0.965, passed / runs
+
+
+def test_the_ends_of_the_range_come_back_exactly() -> None:
+    scale = Scale(kind="proportion", samples=857)
+    assert [scale.back(scale.to(value)) for value in (0.0, 1.0)] == [0.0, 1.0]

@@ -152,4 +152,4 @@ def _doubts(found: Attacks) -> tuple[str, ...]:
 
 
 def _copy(model: nn.Module, runtime: Runtime) -> nn.Module:
-    return copy.deepcopy(model).to(runtime.device).requires_grad_(True)
+    return runtime.weights(copy.deepcopy(model)).requires_grad_(True)

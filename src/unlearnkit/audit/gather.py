@@ -54,7 +54,8 @@ def gather(
         split: the parts.
         metrics: what will be computed; only what they want is gathered.
         seed: seed of the stratified draw and of the relearning runs.
-        runtime: device and precision; precision `auto` is fp32 here. The audit runs in one process.
+        runtime: device and precision; precision `auto` is fp32 for all outputs, and what `Runtime.fitted` finds for
+            relearning and the attacks, which train. The audit runs in one process.
         access: where reads are counted.
         costs: cost of making a model, by (name, replicate).
         progress: where progress is shown.
@@ -80,7 +81,10 @@ def gather(
         group = [given] if isinstance(given, nn.Module) else list(given)
         flat += [(name, i, model) for i, model in enumerate(group)]
     original = _checked(flat)
-    runtime = (runtime or Runtime()).alone().fitted(original, data.shape, exact=True)
+    wanted = (runtime or Runtime()).alone()
+    runtime = wanted.fitted(original, data.shape, exact=True)
+    # what trains need not be exact, but affordable: an accuracy after some steps is no measurement of an output
+    training = wanted.fitted(original, data.shape)
     log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds)
     view = DataView(data, split, frozenset(Part), reader="audit", log=access or AccessLog(data), device=runtime.device)
     if stand_ins is not None:
@@ -93,7 +97,7 @@ def gather(
     if wants & {"relearn", "attacks"} and all(
         len(view.part(p)) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)
     ):
-        goal = RelearnGoal.of(original, view, generator=generator, runtime=runtime)
+        goal = RelearnGoal.of(original, view, generator=generator, runtime=training)
     subjects = []
     for name, replicate, model in flat:
         label = name if name != "retrained" else f"{name} {replicate + 1}"
@@ -101,7 +105,7 @@ def gather(
         relearning: tuple[Relearning | None, str | None] = (None, None)
         attacks: tuple[Attacks | None, str | None] = (None, None)
         if goal is not None:
-            told: dict[str, Any] = {"label": label, "runtime": runtime, "log": log, "head": head}
+            told: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
             if "relearn" in wants:
                 relearning = _attempt(partial(relearn, model, view, goal, **told), seed)
             if "attacks" in wants:

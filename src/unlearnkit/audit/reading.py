@@ -80,7 +80,7 @@ class Audit:
 
     readings: tuple[Reading, ...]
     verdict: Verdict
-    tier: Literal["E3", "E2", "E1", "E0"] = "E3"
+    tier: Literal["E3", "E2", "E1", "E0"]
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""

@@ -101,7 +101,7 @@ def relearn(
         log: where the loss goes.
         head: name of the classifier head, where it is not to be found.
     """
-    learner = copy.deepcopy(model).to(runtime.device).requires_grad_(True)
+    learner = runtime.weights(copy.deepcopy(model)).requires_grad_(True)
     name = find_head(learner, num_classes=len(view.split.request.classes), shape=view.shape, name=head)
     reset_head(learner, name)
     _fit_retained(learner, name, view.part(Part.RETAIN_TRAIN), generator, runtime)

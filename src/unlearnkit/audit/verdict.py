@@ -248,7 +248,8 @@ class Scale:
         if self.kind != "proportion":
             return math.exp(point) if point > -math.inf else 0.0
         share = 1 / (1 + math.exp(-point)) if point > -700 else 0.0
-        return min(1.0, max(0.0, (share * (self.samples + 1) - 0.5) / self.samples))
+        value = min(1.0, max(0.0, (share * (self.samples + 1) - 0.5) / self.samples))
+        return round(value, 12)  # there and back, 0 is 0 and not 1e-18
 
     def margin(self, mean: float, delta: float) -> float:
         """`delta` away from the value at `mean`, on the scale; what would leave the range stops at its end."""

@@ -75,7 +75,7 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
         )
     if parsed.kind == "import":
         return build_imported(parsed.base, parsed.options, num_classes=num_classes)
-    with building(parsed.base):
+    with building(parsed.base, parsed.options):
         return BUILTIN[parsed.base](num_classes, in_channels, **parsed.options)
 
 

@@ -12,7 +12,7 @@ from unlearnkit.errors import ModelError, UnlearnkitError
 
 
 @contextmanager
-def building(name: str) -> Iterator[None]:
+def building(name: str, options: Mapping[str, object]) -> Iterator[None]:
     """Turn whatever a constructor raises into one sentence.
 
     Raises:
@@ -23,8 +23,9 @@ def building(name: str) -> Iterator[None]:
     except UnlearnkitError:
         raise
     except Exception as error:
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
         raise ModelError(
-            f"Expected {name} to be built with these options, but it fails ({reason(error)}); "
+            f"Expected {name} to be built with {given}, but it fails ({reason(error)}); "
             "check the options after the commas of its name."
         ) from error
 

@@ -48,7 +48,7 @@ def build_torchvision(
             f"Expected the options that the pretrained weights of torchvision:{name} belong to, but they are not in "
             f"the name; write torchvision:{name},{written}."
         )
-    with building(f"torchvision:{name}"):
+    with building(f"torchvision:{name}", options):
         model: nn.Module = zoo.get_model(name, weights=None, num_classes=num_classes, **options)
     if pretrained:
         _load_pretrained(model, name, options, num_classes)
@@ -61,7 +61,7 @@ def _load_pretrained(model: nn.Module, name: str, options: Mapping[str, object],
 
     what = f"the pretrained weights of torchvision:{name}"
     try:
-        with building(f"torchvision:{name}"):
+        with building(f"torchvision:{name}", options):
             source = zoo.get_model(name, weights="DEFAULT", progress=False, **options)
     except ModelError as error:
         cause = error.__cause__

@@ -83,9 +83,15 @@ def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
+        asked = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))  # torch's own text would advise to run it
+        if asked is None:
+            raise WeightsError(
+                f"Expected a complete file of tensors, but {path} is broken, cut short or of another kind "
+                f"({type(error).__name__}); copy it again."
+            ) from error
         raise WeightsError(
-            f"Expected tensors alone, but {path} holds more, or is broken ({_asked(error)}); a pickle is refused as "
-            "reading it can run any code, so where it was made, convert it with "
+            f"Expected tensors alone, but {path} holds more (it asks for {asked[1]}); a pickle is refused as reading "
+            "it can run any code, so where it was made, convert it with "
             'safetensors.torch.save_file(model.state_dict(), "model.safetensors").'
         ) from error
     if _is_state(content):
@@ -103,12 +109,6 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         f"Expected a state dict, or one under {', '.join(CONTAINERS)}, but {path} holds {keys}; "
         'convert it with safetensors.torch.save_file(model.state_dict(), "model.safetensors").'
     )
-
-
-def _asked(error: Exception) -> str:
-    """Name the code that a pickle asks for; torch's own text would advise to run it."""
-    found = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
-    return f"it asks for {found[1]}" if found else type(error).__name__
 
 
 def _is_state(content: object) -> bool:
