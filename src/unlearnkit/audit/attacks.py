@@ -30,7 +30,7 @@ SHOTS = (1, 5, 20)  # samples of every class, forgotten and retained
 FEW_SHOT = Recipe(batch_size=64, optimizer="adam", lr=1e-3)
 FEW_SHOT_STEPS = 30
 FINE_TUNE = Recipe(batch_size=64, optimizer="sgd", lr=0.01)
-FINE_TUNE_STEPS = 50
+FINE_TUNE_STEPS = 25
 
 
 def attack(
@@ -111,7 +111,7 @@ def fine_tune_recovery(evidence: Evidence) -> list[Reading]:
     """Accuracy on forgotten test data after fine-tuning on retained data only: does the class come back by itself?
 
     `fine_tune_recovery` in [0, 1] with Wilson's interval; its series is the accuracy before and after, by the samples
-    trained on. Training: the model's own head, SGD at 0.01 with momentum 0.9, one pass of at most 50 steps of 64
+    trained on. Training: the model's own head, SGD at 0.01 with momentum 0.9, one pass of at most 25 steps of 64
     retained samples. Target: the retrained model's, which has nothing that could come back.
     """
     readings = []

@@ -51,19 +51,25 @@ class Relearning:
 
     Args:
         forget_accuracy, retain_accuracy: test accuracy after so many steps, in [0, 1].
-        goal_forget, goal_retain: accuracies to reach, the original's less the margin.
-        steps: steps until both goals were met; the cap where they never were.
-        before: the last measured step at which they were not met.
-        censored: whether the cap came first.
+        goal_forget, goal_retain: accuracies to reach, the original's less the margin. The curves end where both are
+            met, or at the cap.
     """
 
     forget_accuracy: Mapping[int, float]
     retain_accuracy: Mapping[int, float]
     goal_forget: float
     goal_retain: float
-    steps: int
-    before: int
-    censored: bool
+
+    @property
+    def missing_forget(self) -> dict[int, float]:
+        """What is missing to the goal on forgotten data, by step; 0 or less where it is met."""
+        return {step: self.goal_forget - accuracy for step, accuracy in self.forget_accuracy.items()}
+
+    @property
+    def missing(self) -> dict[int, float]:
+        """What is missing to the goal that is farther away, by step; 0 or less where both are met."""
+        lacks = self.missing_forget
+        return {step: max(lacks[step], self.goal_retain - self.retain_accuracy[step]) for step in lacks}
 
 
 @dataclass(frozen=True, kw_only=True)

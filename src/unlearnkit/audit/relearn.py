@@ -31,23 +31,44 @@ from unlearnkit.runtime import Runtime
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe, make_optimizer, predict
 
-RECIPE = Recipe(batch_size=128, optimizer="sgd", lr=0.01)
+RECIPE = Recipe(batch_size=64, optimizer="sgd", lr=0.01)
 MARGIN = 0.05  # accuracy that may be missing to the original's
 CAP = 256  # steps after which the run is given up
-GROWTH = 1.25  # ratio of the steps at which accuracy is measured
-EVAL_SAMPLES = 500  # test samples on each side, at most
-FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 2000, 50, 1e-4  # of the fresh head's retained outputs
+GROWTH = math.sqrt(2)  # ratio of the steps at which accuracy is measured
+EVAL_SAMPLES = 300  # test samples on each side, at most
+FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head's retained outputs
 
 
 def measuring_steps() -> list[int]:
-    """Steps at which accuracy is measured: 1, 2, 3, ... in ratios of about 1.25, up to 256."""
-    steps: list[int] = []
-    x = 1.0
-    while x < CAP:
-        if not steps or int(x) > steps[-1]:
-            steps.append(int(x))
-        x = max(x * GROWTH, x + 1 if x < 4 else x)
-    return [*steps, CAP]
+    """Steps at which accuracy is measured: 1, 2, 3, 4, 5, 8, 11, 16, ... in ratios of about 1.4, up to 256."""
+    steps = [1]
+    while steps[-1] < CAP:
+        steps.append(min(CAP, max(steps[-1] + 1, round(steps[-1] * GROWTH))))
+    return steps
+
+
+def crossing(missing: Mapping[int, float]) -> float | None:
+    """Step at which nothing is missing any more: between two measurements, interpolated over the logarithm of the step.
+
+    With b the first measured step at which the goal is reached, a the last before it, and m what is missing there
+    (m_a > 0, m_b <= 0), it is a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the
+    difference that a verdict overlooks.
+
+    Args:
+        missing: goal less accuracy, by measured step, ascending.
+
+    Returns:
+        The step, at least 1; the first measured one where nothing is missing there; None where the goal is not reached.
+    """
+    earlier: tuple[int, float] | None = None
+    for step, lack in missing.items():
+        if lack <= 0:
+            if earlier is None:
+                return float(step)
+            last, lacked = earlier
+            return float(last * (step / last) ** (lacked / (lacked - lack)))
+        earlier = step, lack
+    return None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,8 +131,7 @@ def relearn(
     draws = [_Draws(len(side), generator) for side in sides]
     forget: dict[int, float] = {}
     retain: dict[int, float] = {}
-    done = before = 0
-    reached = False
+    done = 0
     with log.stage(f"relearn {label}", CAP) as stage:
         for measured in measuring_steps():
             learner.train()
@@ -128,33 +148,28 @@ def relearn(
                 done += 1
             forget[done] = _accuracy(learner, goal.forget, runtime)
             retain[done] = _accuracy(learner, goal.retain, runtime)
-            reached = forget[done] >= goal.forget_accuracy and retain[done] >= goal.retain_accuracy
-            if reached:
+            if forget[done] >= goal.forget_accuracy and retain[done] >= goal.retain_accuracy:
                 break
-            before = done
     return Relearning(
         forget_accuracy=forget,
         retain_accuracy=retain,
         goal_forget=goal.forget_accuracy,
         goal_retain=goal.retain_accuracy,
-        steps=done,
-        before=before,
-        censored=not reached,
     )
 
 
 def relearn_time(evidence: Evidence) -> list[Reading]:
     """Steps until the forgotten classes are known again, with the retained ones and alone.
 
-    `relearn_steps`: until forgotten *and* retained test accuracy are within 5 points of the original's; its series is
-    the accuracy on forgotten test data by step. `relearn_forget_steps`: the first step at which forgotten test
+    `relearn_steps`: until forgotten *and* retained test accuracy are within 5 points of the original's, as `crossing`
+    finds it; its series is the accuracy on forgotten test data by step. `relearn_forget_steps`: until forgotten test
     accuracy is; its series is the retained accuracy. `anamnesis_index` and `anamnesis_index_forget` are their ratios to
     the geometric mean of the retrained models' (of the others', for one of those): 1 where the model learns as fast as
     they do, below 1 where it remembers. Source of the ratio: Chundawat et al., "Zero-Shot Machine Unlearning", IEEE
     TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on forgotten and retained data to within a
     margin of the original's accuracy.
 
-    Unit: mini-batch steps of 128 samples, 1 to 256. Target: the retrained model's. The interval is (last measured
+    Unit: mini-batch steps of 64 samples, 1 to 256. Target: the retrained model's. The interval is (last measured
     step not there yet, first one there).
     """
     readings = []
@@ -174,13 +189,9 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
         if run is None:
             readings += [unknown, replace(unknown, metric="relearn_forget_steps")]
             continue
-        known = [step for step, accuracy in run.forget_accuracy.items() if accuracy >= run.goal_forget]
-        earlier = [step for step in run.forget_accuracy if known and step < known[0]]
-        both = None if run.censored else (run.before, run.steps)
-        alone = (max(earlier, default=0), known[0]) if known else None
         readings += [
-            _reading(unknown, both, run.forget_accuracy),
-            _reading(replace(unknown, metric="relearn_forget_steps"), alone, run.retain_accuracy),
+            _reading(unknown, run.missing, run.forget_accuracy),
+            _reading(replace(unknown, metric="relearn_forget_steps"), run.missing_forget, run.retain_accuracy),
         ]
     return [
         *readings,
@@ -248,13 +259,16 @@ def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Read
     return indices
 
 
-def _reading(base: Reading, reached: tuple[int, int] | None, series: Mapping[int, float]) -> Reading:
+def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, float]) -> Reading:
+    found = crossing(missing)
+    there = next((step for step, lack in missing.items() if lack <= 0), 0)
+    last = max((step for step in missing if step < there), default=0)
     return replace(
         base,
-        value=float(CAP if reached is None else reached[1]),
-        interval=None if reached is None else (float(reached[0]), float(reached[1])),
+        value=float(CAP) if found is None else found,
+        interval=None if found is None else (float(last), float(there)),
         series={str(step): accuracy for step, accuracy in series.items()},
-        doubts=(f"censored: not relearned within {CAP} steps",) if reached is None else (),
+        doubts=(f"censored: not relearned within {CAP} steps",) if found is None else (),
     )
 
 
