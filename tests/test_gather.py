@@ -271,7 +271,9 @@ def test_earlier_evidence_stands_and_gives_what_one_gathering_gives() -> None:
     assert readings(joined) == readings(at_once)
 
 
-@pytest.mark.parametrize("changed", [{"seed": 1}, {"images": 30}, {"metrics": [METRICS["weight_distance"]]}, {"forget": (1,)}])
+@pytest.mark.parametrize(
+    "changed", [{"seed": 1}, {"images": 30}, {"metrics": [METRICS["weight_distance"]]}, {"forget": (1,)}]
+)
 def test_earlier_evidence_of_other_samples_is_refused(changed: dict[str, Any]) -> None:
     models = {"original": MODELS["cnn-grey"].model(), "retrained": [other(2)]}
     first, then = prepared(per_class=40), prepared(per_class=40, forget=changed.pop("forget", (2,)))
