@@ -134,7 +134,7 @@ class Bench:
             factory=self._fresh,
         )
         evidence = self._gathered(result.model)
-        judged = audit(evidence, priors=self.bank.priors if self.bank else None)
+        judged = audit(evidence, METRICS, priors=self.bank.priors if self.bank else None)
         parts: Any = result.access.summary(result.split)["parts"]
         return {
             "read": {part: sum(c["read_by_method"] for c in classes.values()) for part, classes in parts.items()},

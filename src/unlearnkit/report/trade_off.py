@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from math import ceil, floor, log10
 
-from unlearnkit.report.svg import Scale, element, label, log_scale, text
+from unlearnkit.report.svg import Scale, element, label, text
 from unlearnkit.report.text import number
 
 WIDTH, HEIGHT = 880, 560
 LEFT, RIGHT, TOP, BOTTOM = 66, 24, 74, 56  # around the plot
 CELL, LINE = 6.4, 14  # pixels of a character and of a line of text, about
-LEAST = 1e-3  # what is 0 or less has no place on a logarithmic scale and is drawn here
+LEAST = 1e-3  # less than this is drawn at the edge: a logarithmic scale has no place for 0
+ROOM = 1.3  # between the outermost value and the edge, as a factor
 
 SHAPES = {
     "filled": '<circle class="filled" r="5"/>',
@@ -26,7 +28,8 @@ SHAPES = {
 STYLE = """
 svg{--paper:#fff;--ink:#1a1d21;--soft:#535a63;--grid:#e6e7e3;--near:#0072b2;--far:#c24e00;color-scheme:light dark}
 @media(prefers-color-scheme:dark){svg{--paper:#1b1f24;--ink:#e9eaec;--soft:#a9b0ba;--grid:#2b3138;--near:#56b4e9;--far:#f0a640}}
-text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif;fill:var(--ink)}
+text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif;fill:var(--ink);
+stroke:var(--paper);stroke-width:3;paint-order:stroke;stroke-linejoin:round}
 .paper{fill:var(--paper)}.grid{stroke:var(--grid)}.soft{fill:var(--soft)}.title{font-size:15px;font-weight:600}
 .limit{stroke:var(--soft);stroke-dasharray:5 4}.front{fill:none;stroke:var(--near);stroke-width:1.5;opacity:.55}
 .range{stroke:var(--soft);stroke-width:1.5;opacity:.6}.lead{stroke:var(--soft);stroke-width:.7}
@@ -85,12 +88,13 @@ def trade_off(
         shapes: what each shape that is used means.
         x_limit, y_limit: a value of special meaning, and its name.
     """
-    spans = [bound for p in points for bound in p.span or ()]
-    x = log_scale([*(max(LEAST, p.x) for p in points), x_limit[0]])
-    y = log_scale([*(max(LEAST, value) for value in (*(p.y for p in points), *spans)), y_limit[0]])
+    x = _scale([p.x for p in points], x_limit[0])
+    y = _scale([bound for p in points for bound in (p.y, *(p.span or ()))], y_limit[0])
     parts = [element("rect", class_="paper", width=WIDTH, height=HEIGHT, rx=6), _axes(x, y, x_name, y_name)]
     parts += [_limits(x, y, x_limit, y_limit), _front(front(points), x, y)]
     taken = [_around(_across(x, p.x), _down(y, p.y)) for p in points]
+    if any(p.x < x.low for p in points):
+        parts.append(label("≈ 0", class_="soft", x=LEFT, y=HEIGHT - BOTTOM + 18, text_anchor="middle"))
     for point in points:
         if point.span:
             ends = [_down(y, value) for value in point.span]
@@ -115,6 +119,19 @@ def trade_off(
     )
 
 
+def _scale(values: Sequence[float], limit: float) -> Scale:
+    """Logarithmic, around the values from `LEAST` on and the limit."""
+    shown = [limit, *(value for value in values if value >= LEAST)]
+    return Scale(low=min(shown) / ROOM, high=max(shown) * ROOM, log=True)
+
+
+def _ticks(scale: Scale) -> list[float]:
+    """1, 2 and 5 in every decade, or the decades alone where that is too many."""
+    exponents = range(floor(log10(scale.low)), ceil(log10(scale.high)) + 1)
+    values = [f * 10.0**e for e in exponents for f in (1, 2, 5) if scale.low <= f * 10.0**e <= scale.high]
+    return values if len(values) < 10 else scale.ticks()
+
+
 def _across(scale: Scale, value: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * scale.position(value) / 100
 
@@ -126,14 +143,14 @@ def _down(scale: Scale, value: float) -> float:
 def _axes(x: Scale, y: Scale, x_name: str, y_name: str) -> str:
     low, high = HEIGHT - BOTTOM, WIDTH - RIGHT
     parts = []
-    for value in x.ticks():
+    for value in _ticks(x):
         at = _across(x, value)
         parts.append(element("line", class_="grid", x1=at, x2=at, y1=TOP, y2=low))
-        parts.append(label(number(value), class_="soft", x=at, y=low + 18, text_anchor="middle"))
-    for value in y.ticks():
+        parts.append(label(f"{value:g}", class_="soft", x=at, y=low + 18, text_anchor="middle"))
+    for value in _ticks(y):
         at = _down(y, value)
         parts.append(element("line", class_="grid", x1=LEFT, x2=high, y1=at, y2=at))
-        parts.append(label(number(value), class_="soft", x=LEFT - 8, y=at + 4, text_anchor="end"))
+        parts.append(label(f"{value:g}", class_="soft", x=LEFT - 8, y=at + 4, text_anchor="end"))
     parts.append(label(x_name, class_="soft", x=high, y=low + 40, text_anchor="end"))
     middle = (TOP + low) / 2
     parts.append(
@@ -149,8 +166,8 @@ def _limits(x: Scale, y: Scale, x_limit: tuple[float, str], y_limit: tuple[float
         [
             element("line", class_="limit", x1=across, x2=across, y1=TOP, y2=low),
             element("line", class_="limit", x1=LEFT, x2=high, y1=down, y2=down),
-            label(x_limit[1], class_="soft", x=across - 5, y=low - 8, text_anchor="end"),
-            label(y_limit[1], class_="soft", x=LEFT + 6, y=down + 15),
+            label(x_limit[1], class_="soft", x=across - 5, y=TOP + 12, text_anchor="end"),
+            label(y_limit[1], class_="soft", x=LEFT + 6, y=down - 6),
         ]
     )
 
@@ -187,7 +204,7 @@ def _label(point: Point, across: float, down: float, taken: list[Box]) -> str:
         middle = down + dy * (13 + far)
         box = (left, middle - LINE / 2, left + wide, middle + LINE / 2)
         outside = box[0] < LEFT or box[2] > WIDTH - RIGHT + 12 or box[1] < TOP or box[3] > HEIGHT - BOTTOM
-        cost = sum(_overlap(box, other) for other in taken) + 2 * far + 5 * (dx < 0) + 1000 * outside
+        cost = 4 * sum(_overlap(box, other) for other in taken) + 2 * far + 5 * (dx < 0) + 1000 * outside
         if cost < least:
             best, least, distance = box, cost, far
     assert best is not None
