@@ -1,7 +1,7 @@
 """Every method beside retraining: tuned under one equal budget, audited in full, as a table and a picture.
 
     python benchmarks/compare_methods.py --data SOURCE --models DIR --work DIR --forget ID... [--seeds 3] [--trials 12]
-        [--variants default tuned paper] [--only METHOD...] [--retain-per-class N] [--out FILE]
+        [--variants default tuned paper] [--only METHOD...] [--retain-per-class N] [--primary] [--out FILE]
     python benchmarks/compare_methods.py --redraw [--out FILE]
 
 `--models` holds run folders `original` and `retrained-0` to `-2`, made by `make_bank.py` or by `unlearnkit train`.
@@ -9,7 +9,9 @@ Tuning is `unlearnkit.tuning.tune` with the same number of trials for every meth
 methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
 one JSON file in --work, so an interrupted comparison goes on where it stopped; a run is made anew when its settings,
 the models or the version change (after changes of the code, start with an empty folder). A method that cannot run is
-a row with the reason. Writes --out, a Markdown table and an SVG picture beside it, after every run.
+a row with the reason. `--primary` leaves out what of the audit does not vote: the same eight readings of the same
+samples, so the same verdict, in half the time. Writes --out, and a Markdown table and an SVG picture beside it, after
+every run.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ import torch
 
 from comparison_page import picture, table
 from comparison_runs import Bench, written
+from make_bank import PRIMARY_METRICS
 from unlearnkit import UNSIR
+from unlearnkit.audit import METRICS
 from unlearnkit.methods import METHODS, ConfiguredMethod, Retrain
 from unlearnkit.run_dir import read_json, versions
 from unlearnkit.split import Part
@@ -142,6 +146,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--variants", nargs="+", choices=("default", "tuned", "paper"), default=["default", "tuned"])
     parser.add_argument("--only", nargs="+", choices=list(candidates({"epochs": 1, "batch_size": 1, "lr": 1}, None)))
     parser.add_argument("--retain-per-class", type=int)
+    parser.add_argument("--primary", action="store_true", help="audit by the eight primary readings alone")
     parser.add_argument("--redraw", action="store_true", help="draw table and picture from --out; nothing is run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "compare_methods.json")
     arguments = parser.parse_args(argv)
@@ -152,7 +157,8 @@ def main(argv: list[str] | None = None) -> None:
         missing = [f"--{key}" for key in ("data", "models", "work", "forget") if getattr(arguments, key) is None]
         if missing:
             parser.error(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds.")
-        bench = Bench.opened(arguments.data, arguments.models, arguments.work, arguments.forget)
+        metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if arguments.primary else METRICS
+        bench = Bench.opened(arguments.data, arguments.models, arguments.work, arguments.forget, metrics)
         result = compare(bench, arguments)
     print(table(result))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from unlearnkit import ForgetRequest, Runtime, unlearn
-from unlearnkit.audit import METRICS, Audit, Evidence, audit, gather
+from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
 from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.data import ImageData
@@ -39,6 +39,7 @@ class Bench:
     Args:
         checkpoints: the original's and the three retrained models'.
         work: where finished runs are kept.
+        metrics: what the audit computes: all, or those of the eight primary readings.
     """
 
     source: str
@@ -51,9 +52,12 @@ class Bench:
     retrained: tuple[nn.Module, ...]
     work: Path
     runtime: Runtime
+    metrics: Mapping[str, Metric]
 
     @classmethod
-    def opened(cls, source: str, models: Path, work: Path, forget: list[str]) -> Bench:
+    def opened(
+        cls, source: str, models: Path, work: Path, forget: list[str], metrics: Mapping[str, Metric] = METRICS
+    ) -> Bench:
         """Open data and models; the architecture is the one that the original's file records."""
         original = read_checkpoint(models / FOLDERS[0] / WEIGHTS)
         data = load_images(source, None, original)
@@ -75,6 +79,7 @@ class Bench:
             retrained=tuple(model for _, model in references),
             work=work,
             runtime=Runtime(),
+            metrics=metrics,
         )
 
     @cached_property
@@ -134,7 +139,7 @@ class Bench:
             factory=self._fresh,
         )
         evidence = self._gathered(result.model)
-        judged = audit(evidence, METRICS, priors=self.bank.priors if self.bank else None)
+        judged = audit(evidence, self.metrics, priors=self.bank.priors if self.bank else None)
         parts: Any = result.access.summary(result.split)["parts"]
         return {
             "read": {part: sum(c["read_by_method"] for c in classes.values()) for part, classes in parts.items()},
@@ -171,7 +176,7 @@ class Bench:
             models if unlearned is None else models | {"unlearned": unlearned},
             self.data,
             self.split,
-            metrics=METRICS.values(),
+            metrics=self.metrics.values(),
             seed=AUDIT_SEED,
             runtime=self.runtime,
             earlier=None if unlearned is None else self.references,

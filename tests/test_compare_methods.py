@@ -12,11 +12,10 @@ import pytest
 
 import compare_methods
 import comparison_runs
+import unlearnkit.audit.attacks as attacks_module
 import unlearnkit.audit.relearn as relearn_module
 from canonical import CPU
 from comparison_page import grouped, picture, table
-from make_bank import PRIMARY_METRICS
-from unlearnkit.audit import METRICS
 from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.methods import METHODS, UNSIR
 from unlearnkit.report.trade_off import Point, front, trade_off
@@ -42,7 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
             runtime=CPU,
         )
     arguments = ["--data", "digits", "--models", str(folder / "models"), "--work", str(folder / "work")]
-    arguments += ["--forget", *FORGET, "--seeds", "1", "--trials", "2", "--retain-per-class", "20"]
+    arguments += ["--forget", *FORGET, "--seeds", "1", "--trials", "2", "--retain-per-class", "20", "--primary"]
     arguments += ["--variants", "default", "tuned", "paper", "--only", *ONLY, "--out", str(folder / "all.json")]
     with pytest.MonkeyPatch.context() as patch:
         light(patch)
@@ -51,8 +50,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 
 def light(patch: pytest.MonkeyPatch) -> None:
-    """Audit by the primary readings alone, with a short relearning: the audit has tests of its own."""
-    patch.setattr(comparison_runs, "METRICS", {name: METRICS[name] for name in PRIMARY_METRICS})
+    """Relearn shortly: the audit has tests of its own."""
     patch.setattr(relearn_module, "measuring_steps", lambda: [1, 3])
 
 
@@ -127,6 +125,18 @@ def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch
     assert load(made[0]) == before
     with pytest.raises(AssertionError, match="computed again"):
         compare_methods.main([{"20": "21"}.get(word, word) for word in (*made[1], "--only", "finetune")])
+
+
+def test_the_primary_readings_alone_are_those_of_the_whole_audit(
+    made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    light(monkeypatch)
+    monkeypatch.setattr(attacks_module, "SHOTS", (1,))
+    whole = [word for word in made[1] if word != "--primary"]
+    whole += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "all.json"), "--only", "original"]
+    compare_methods.main(whole)
+    (whole_row,), part_row = load(tmp_path / "all.json")["rows"], load(made[0])["rows"][0]
+    assert [whole_row[key] for key in ("primary", "verdict")] == [part_row[key] for key in ("primary", "verdict")]
 
 
 def test_all_methods_are_compared_unsir_also_without_noise_and_tuned_without_its_search() -> None:
