@@ -18,6 +18,7 @@ from unlearnkit.audit import METRICS, Evidence, audit, gather
 from unlearnkit.audit.accuracy import PARTS
 from unlearnkit.audit.evidence import Metric
 from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.errors import ConfigError
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
@@ -239,3 +240,43 @@ def test_costs_are_passed_on_by_name_and_replicate() -> None:
     spent = {"seconds": 2.0, "samples_forward": 3, "samples_backward": 4}
     evidence = look(metrics=OUTPUTS, costs={("retrained", 1): spent})
     assert [s.cost for s in evidence.subjects] == [None, None, None, spent]
+
+
+def count_passes(model: nn.Module) -> list[int]:
+    """Count what goes through a model and through the copies that are made of it."""
+    seen: list[int] = []
+    model.register_forward_hook(lambda *_: seen.append(1))
+    return seen
+
+
+def test_earlier_evidence_stands_and_gives_what_one_gathering_gives() -> None:
+    original, unlearned, retrained = MODELS["cnn-grey"].model(), other(1), [other(2), other(3)]
+    whole = {"original": original, "unlearned": unlearned, "retrained": retrained}
+    at_once = look(whole, images=40)
+    earlier = look({"original": original, "retrained": retrained}, images=40)
+    passes = [count_passes(model) for model in retrained]
+    joined = look(whole, images=40, earlier=earlier)
+    assert passes == [[], []]
+    assert [(s.name, s.replicate) for s in joined.subjects] == [(s.name, s.replicate) for s in at_once.subjects]
+    for mine, theirs in zip(joined.subjects, at_once.subjects, strict=True):
+        assert mine.outputs.keys() == theirs.outputs.keys()
+        for part, outputs in mine.outputs.items():
+            assert torch.equal(outputs.logits, theirs.outputs[part].logits)
+            assert torch.equal(outputs.labels, theirs.outputs[part].labels)
+            assert outputs.sampled_from == theirs.outputs[part].sampled_from
+            for layer, features in outputs.features.items():
+                assert torch.equal(features, theirs.outputs[part].features[layer])
+        assert replace(mine, outputs={}) == replace(theirs, outputs={})
+    assert joined.random is earlier.random
+    assert readings(joined) == readings(at_once)
+
+
+@pytest.mark.parametrize(
+    "changed", [{"seed": 1}, {"images": 30}, {"metrics": [METRICS["weight_distance"]]}, {"forget": (1,)}]
+)
+def test_earlier_evidence_of_other_samples_is_refused(changed: dict[str, Any]) -> None:
+    models = {"original": MODELS["cnn-grey"].model(), "retrained": [other(2)]}
+    first, then = prepared(per_class=40), prepared(per_class=40, forget=changed.pop("forget", (2,)))
+    earlier = look(models, given=first, images=103)
+    with pytest.raises(ConfigError, match="Expected earlier evidence of the same samples, but it is of others"):
+        look(models, given=then, earlier=earlier, **{"images": 103, **changed})

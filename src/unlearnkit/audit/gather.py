@@ -45,6 +45,7 @@ def gather(
     images: int | None = IMAGES,
     stand_ins: ImageData | None = None,
     head: str | None = None,
+    earlier: Evidence | None = None,
 ) -> Evidence:
     """Collect the evidence; every model is seen on the same samples, and none of them is changed.
 
@@ -64,10 +65,13 @@ def gather(
         stand_ins: data of another origin for the forgotten classes, where `data` has none of them; what was never
             trained on cannot be a member, so membership of samples is not measured on them.
         head: name of the classifier head; default: it is found.
+        earlier: evidence of some of these models, gathered with everything else the same. What it says of a model, by
+            name and replicate, stands, and that model is not run again: many unlearned models are held against the same
+            original and retrained ones.
 
     Raises:
-        ConfigError: there is not one model named `original`, another name is unknown, or stand-ins come beside the
-            forgotten classes themselves.
+        ConfigError: there is not one model named `original`, another name is unknown, stand-ins come beside the
+            forgotten classes themselves, or the earlier evidence is of other samples.
         ModelError: the models are not of one architecture, or `head` is none.
         DataError: the stand-ins lack a class or come in another shape.
     """
@@ -92,6 +96,7 @@ def gather(
         parts -= {Part.FORGET_TRAIN}
     generator = torch.Generator().manual_seed(seed)
     samples = chosen_samples(view, parts, images, generator)
+    known = _known(earlier, split, samples)
     layers = _Layers.of(original, data, head, featured) if featured else None
     goal = None
     if wants & {"relearn", "attacks"} and all(
@@ -100,8 +105,10 @@ def gather(
         goal = RelearnGoal.of(original, view, generator=generator, runtime=training)
     subjects = []
     for name, replicate, model in flat:
+        if (name, replicate) in known:
+            subjects.append(known[name, replicate])
+            continue
         label = name if name != "retrained" else f"{name} {replicate + 1}"
-
         relearning: tuple[Relearning | None, str | None] = (None, None)
         attacks: tuple[Attacks | None, str | None] = (None, None)
         if goal is not None:
@@ -123,9 +130,9 @@ def gather(
                 cost=(costs or {}).get((name, replicate)),
             )
         )
-    random = None
+    random = earlier.random if earlier else None
     asked = {part: chosen for part, chosen in samples.items() if part.forgotten}
-    if "random" in wants and asked:
+    if "random" in wants and asked and random is None:
         with isolated_randomness(seed):
             untrained, drawn = incompetent(original)
         random = Untrained(outputs=_outputs(untrained, asked, view, "untrained", runtime, log, None), drawn=drawn)
@@ -162,6 +169,21 @@ def _outputs(
     finally:
         model.to(home)
     return outputs
+
+
+def _known(
+    earlier: Evidence | None, split: Split, samples: Mapping[Part, PartSamples]
+) -> dict[tuple[ModelName, int], Subject]:
+    """Return what is known of each model already, once it is clear that it was seen on these very samples."""
+    known = {(s.name, s.replicate): s for s in earlier.subjects} if earlier else {}
+    for subject in known.values():
+        same = earlier is not None and earlier.request == split.request and subject.outputs.keys() == samples.keys()
+        if not same or any(not torch.equal(o.labels, samples[part].labels) for part, o in subject.outputs.items()):
+            raise ConfigError(
+                "Expected earlier evidence of the same samples, but it is of others; gather both for the same request, "
+                "from the same data, with the same metrics, seed and number of images."
+            )
+    return known
 
 
 def _checked(models: Sequence[tuple[ModelName, int, nn.Module]]) -> nn.Module:

@@ -1,0 +1,167 @@
+"""Every method beside retraining: tuned under one equal budget, audited in full, as a table and a picture.
+
+    python benchmarks/compare_methods.py --data SOURCE --models DIR --work DIR --forget ID... [--seeds 3] [--trials 12]
+        [--variants default tuned paper] [--only METHOD...] [--retain-per-class N] [--primary] [--out FILE]
+    python benchmarks/compare_methods.py --redraw [--out FILE]
+
+`--models` holds run folders `original` and `retrained-0` to `-2`, made by `make_bank.py` or by `unlearnkit train`.
+Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained validation data and, for
+methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
+one JSON file in --work, so an interrupted comparison goes on where it stopped; a run is made anew when its settings,
+the models or the version change (after changes of the code, start with an empty folder). A method that cannot run is
+a row with the reason. `--primary` leaves out what of the audit does not vote: the same eight readings of the same
+samples, so the same verdict, in half the time. Writes --out, and a Markdown table and an SVG picture beside it, after
+every run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from comparison_page import picture, table
+from comparison_runs import Bench, written
+from make_bank import PRIMARY_METRICS
+from unlearnkit import UNSIR
+from unlearnkit.audit import METRICS
+from unlearnkit.methods import METHODS, ConfiguredMethod, Retrain
+from unlearnkit.run_dir import read_json, versions
+from unlearnkit.split import Part
+
+NO_NOISE = "unsir-no-noise"
+
+
+def candidates(recipe: dict[str, Any], retain_per_class: int | None) -> dict[str, ConfiguredMethod]:
+    """Every method with its default settings; Retrain by the recipe of the retrained models.
+
+    Args:
+        recipe: of the retrained models.
+        retain_per_class: retained samples of each class, for the methods that have this setting; None: as they have it.
+    """
+    methods: dict[str, ConfiguredMethod] = {}
+    for name, kind in METHODS.items():
+        methods[name] = kind()
+        if name == "unsir":
+            methods[NO_NOISE] = UNSIR(noise=None)
+    methods["retrain"] = Retrain(**{key: recipe[key] for key in ("epochs", "batch_size", "lr")})
+    if retain_per_class is not None:
+        given = [f"retain_per_class={retain_per_class}"]
+        methods = {
+            name: method.with_settings(given) if "retain_per_class" in method.setting_names() else method
+            for name, method in methods.items()
+        }
+    return methods
+
+
+def searched(method: ConfiguredMethod) -> ConfiguredMethod:
+    """The method as its tuning starts: UNSIR's own search of the rates would read the judge's validation samples."""
+    return method.with_settings(["search=none"]) if isinstance(method, UNSIR) else method
+
+
+def draw(out: Path, result: dict[str, Any]) -> None:
+    """Write the table and the picture beside the results."""
+    written(out.with_suffix(".md"), table(result) + "\n")
+    written(out.with_suffix(".svg"), picture(result) + "\n")
+
+
+def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tune, run and audit every method; the results so far are written after every seed of a method."""
+    out: Path = arguments.out
+    trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
+    costs = [read_json(folder, "cost.json", "total")["total"] for folder in trained]
+    methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.retain_per_class)
+    result: dict[str, Any] = {
+        "benchmark": "compare_methods",
+        "data": bench.source.partition(":")[0],
+        "model": bench.model,
+        "bank": bench.bank.name if bench.bank else None,
+        "forget": list(bench.split.request.forget_names),
+        "forget_samples": len(bench.split[Part.FORGET_TRAIN]),
+        "seeds": arguments.seeds,
+        "trials": arguments.trials,
+        "retain_per_class": arguments.retain_per_class,
+        "hardware": {
+            "device": str(bench.runtime.device),
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
+        "versions": versions(),
+        "retraining": [
+            {key: cost[key] for key in ("seconds", "samples_forward", "samples_backward")} for cost in costs
+        ],
+        "tuning": {},
+        "rows": [],
+    }
+    for seed in range(arguments.seeds):
+        for name in arguments.only or methods:
+            for variant in arguments.variants:
+                made = one(bench, name, methods[name], variant, seed, arguments.trials, result["tuning"])
+                if made is not None:
+                    result["rows"].append(made)
+                    written(out, result)
+                    draw(out, result)
+    return result
+
+
+def one(
+    bench: Bench,
+    name: str,
+    method: ConfiguredMethod,
+    variant: str,
+    seed: int,
+    trials: int,
+    tuning: dict[str, Any],
+) -> dict[str, Any] | None:
+    """One row, or None where the method has no such variant."""
+    common = {"method": name, "variant": variant, "seed": seed, "control": method.control}
+    if variant == "paper":
+        paper = method.presets().get("paper")
+        if paper is None or name == NO_NOISE:
+            return None
+        method = paper()
+    if variant == "tuned":
+        if not method.space():
+            return None
+        method = searched(method)
+        found = tuning[name] = bench.tuned(name, method, trials)
+        if found["failure"]:
+            return common | {"needs": sorted(method.needs), "failure": found["failure"]}
+        method = method.with_settings(found["chosen"])
+    return common | {"needs": sorted(method.needs)} | bench.run(name, method, seed)
+
+
+def main(argv: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", help="data source, as of `unlearnkit train`")
+    parser.add_argument("--models", type=Path)
+    parser.add_argument("--work", type=Path)
+    parser.add_argument("--forget", nargs="+")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=12)
+    parser.add_argument("--variants", nargs="+", choices=("default", "tuned", "paper"), default=["default", "tuned"])
+    parser.add_argument("--only", nargs="+", choices=list(candidates({"epochs": 1, "batch_size": 1, "lr": 1}, None)))
+    parser.add_argument("--retain-per-class", type=int)
+    parser.add_argument("--primary", action="store_true", help="audit by the eight primary readings alone")
+    parser.add_argument("--redraw", action="store_true", help="draw table and picture from --out; nothing is run")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "compare_methods.json")
+    arguments = parser.parse_args(argv)
+    if arguments.redraw:
+        result = json.loads(arguments.out.read_text(encoding="utf-8"))
+        draw(arguments.out, result)
+    else:
+        missing = [f"--{key}" for key in ("data", "models", "work", "forget") if getattr(arguments, key) is None]
+        if missing:
+            parser.error(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds.")
+        metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if arguments.primary else METRICS
+        bench = Bench.opened(arguments.data, arguments.models, arguments.work, arguments.forget, metrics)
+        result = compare(bench, arguments)
+    print(table(result))
+
+
+if __name__ == "__main__":
+    main()

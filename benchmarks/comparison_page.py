@@ -1,0 +1,178 @@
+"""The comparison as a page: a Markdown table, what tuning chose, and the picture of gap against cost.
+
+Pure functions of the results that `compare_methods.py` writes.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from unlearnkit.report.trade_off import Point, trade_off
+
+SHORT = {  # the primary readings, as the table calls them
+    "accuracy/retain_test": "A_r",
+    "accuracy/forget_test": "A_f",
+    "prediction_tv/forget_test": "predictions",
+    "activation_distance/forget_test": "outputs",
+    "membership_auc_loss": "membership of samples",
+    "class_membership_auc": "membership of the class",
+    "probe_recovery/forget_test": "probe",
+    "relearn_steps": "relearning",
+}
+Rows = Sequence[dict[str, Any]]
+
+
+def table(result: dict[str, Any]) -> str:
+    """Markdown: a line for each method and variant, medians over the seeds; then what tuning chose; then failures."""
+    lines = [
+        "| method | settings | reads forgotten data | A_f % | A_r % | families passed | worst gap | where "
+        "| seconds / retraining's | samples / retraining's |",
+        "| --- " * 10 + "|",
+        *_reference_lines(result),
+    ]
+    groups = grouped(result["rows"])
+    for (method, variant), group in groups.items():
+        done = [row for row in group if not row["failure"]]
+        if done:
+            lines.append(_line(result, method, variant, done))
+    failed = [row for row in result["rows"] if row["failure"]]
+    if failed:
+        lines += ["", "Not run:", ""]
+        reasons = dict.fromkeys(f"- `{row['method']}`, {row['variant']}: {row['failure']}" for row in failed)
+        lines += list(reasons)
+    if result["tuning"]:
+        lines += ["", *_tuning(result)]
+    return "\n".join(lines)
+
+
+def grouped(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Rows of one method and variant together, in the order of their first."""
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["method"], row["variant"]), []).append(row)
+    return groups
+
+
+def picture(result: dict[str, Any]) -> str:
+    """SVG: worst gap against cost; of each method the tuned variant where there is one, else the default."""
+    groups = {
+        key: done for key, group in grouped(result["rows"]).items() if (done := [r for r in group if not r["failure"]])
+    }
+    points = []
+    for (method, variant), group in groups.items():
+        if variant == "paper" or (variant == "default" and (method, "tuned") in groups):
+            continue
+        gaps = [row["verdict"]["worst_gap"] for row in group if row["verdict"]["worst_gap"] is not None]
+        if not gaps:
+            continue
+        shape = "cross" if group[0]["control"] else "hollow" if reads_forgotten(group[0]) else "filled"
+        points.append(
+            Point(
+                name=method,
+                x=statistics.median(shares(result, group, "samples")),
+                y=statistics.median(gaps),
+                shape=shape,
+                span=(min(gaps), max(gaps)) if len(gaps) > 1 else None,
+                contender=shape != "cross",
+            )
+        )
+    forgotten = ", ".join(result["forget"])
+    return trade_off(
+        points,
+        title=f"{result['model']} on {result['data']}, forgetting {forgotten}: distance from retraining against cost",
+        description="Each mark is a method: to the left cheaper, lower down nearer to retrained models. "
+        "The stairs join the methods that no other beats in both.",
+        x_name="samples passed forward and backward, as a share of one retraining",
+        y_name="worst of the eight readings, in bands of the retrained models",
+        shapes={
+            "filled": "reads no forgotten sample",
+            "hollow": "reads forgotten samples",
+            "cross": "control, forgets nothing",
+        },
+        x_limit=(1.0, "one retraining"),
+        y_limit=(1.0, "end of the band: below, nothing tells the model from a retrained one"),
+    )
+
+
+def reads_forgotten(row: dict[str, Any]) -> bool:
+    """Whether the method reads samples of the classes to forget, by its declaration."""
+    return any(part.startswith("forget") for part in row["needs"])
+
+
+def shares(result: dict[str, Any], group: Rows, unit: str) -> list[float]:
+    """Cost of every run as a share of the mean cost of the retrained models, in seconds or samples."""
+    whole = statistics.mean(_cost(cost, unit) for cost in result["retraining"])
+    return [_cost(row["cost"], unit) / whole for row in group]
+
+
+def _cost(cost: dict[str, Any], unit: str) -> float:
+    return float(cost["seconds"] if unit == "seconds" else cost["samples_forward"] + cost["samples_backward"])
+
+
+def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str:
+    accuracies = [
+        [100 * value for row in group if (value := row["primary"][f"accuracy/{part}"]["value"]) is not None]
+        for part in ("forget_test", "retain_test")
+    ]
+    families = [(len(row["verdict"]["families_passed"]), _resolved(row)) for row in group]
+    passed = _range([a for a, _ in families], 0) + f" of {max(n for _, n in families)}"
+    gaps = [row["verdict"]["worst_gap"] for row in group if row["verdict"]["worst_gap"] is not None]
+    where = dict.fromkeys(SHORT[row["verdict"]["worst"]] for row in group if row["verdict"]["worst"])
+    read = [row["forget_samples_read"] for row in group]
+    cells = [
+        f"`{method}`" + (" (control)" if group[0]["control"] else ""),
+        variant,
+        f"{max(read):,}" if reads_forgotten(group[0]) or max(read) else "no",
+        *(_range(values, 1) for values in accuracies),
+        passed,
+        _range(gaps, 1),
+        ", ".join(where),
+        *(_range(shares(result, group, unit), 2) for unit in ("seconds", "samples")),
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _reference_lines(result: dict[str, Any]) -> list[str]:
+    row = next((row for row in result["rows"] if not row["failure"]), None)
+    if row is None:
+        return []
+    found = [row["primary"][f"accuracy/{part}"]["retrained"] for part in ("forget_test", "retain_test")]
+    accuracies = " | ".join(_range([100 * value for value in values], 1) for values in found)
+    return [f"| {len(found[0])} retrained models | | | {accuracies} | | | | 1 | 1 |"]
+
+
+def _resolved(row: dict[str, Any]) -> int:
+    return len({each["family"] for each in row["primary"].values() if each["status"] != "unknown"})
+
+
+def _range(values: Sequence[float], digits: int) -> str:
+    """Median, and lowest to highest where they differ."""
+    if not values:
+        return "-"
+    middle, low, high = (f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
+    return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _tuning(result: dict[str, Any]) -> list[str]:
+    lines = [
+        f"What {result['trials']} trials chose (score: retained validation accuracy won or lost, less what is left):",
+        "",
+        "| method | judged by | score as it was | best | settings | samples / retraining's, all trials |",
+        "| --- " * 6 + "|",
+    ]
+    for name, found in result["tuning"].items():
+        if found["failure"]:
+            continue
+        first, best = found["scores"][0], found["scores"][found["best"]]
+        cells = [
+            f"`{name}`",
+            found["signal"],
+            "failed" if first is None else f"{first:.3f}",
+            f"{best:.3f}",
+            ", ".join(found["chosen"]) or "as they were",
+            f"{shares(result, [found], 'samples')[0]:.1f}",
+        ]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines

@@ -1,0 +1,223 @@
+"""The runs behind a comparison: each search and each run with its audit is made once and kept as a JSON file."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unlearnkit import ForgetRequest, Runtime, unlearn
+from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
+from unlearnkit.audit.bank import Bank, bank_for
+from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.data import ImageData
+from unlearnkit.errors import UnlearnkitError
+from unlearnkit.methods import ConfiguredMethod
+from unlearnkit.models import build_model
+from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.run_dir import WEIGHTS, versions
+from unlearnkit.split import Split, split_for
+from unlearnkit.steps.common import load_images, open_model, open_retrained, retained_shape
+from unlearnkit.tuning import tune
+
+FOLDERS = ("original", "retrained-0", "retrained-1", "retrained-2")
+TUNING_SEED = 1000  # apart from the seeds of the runs
+AUDIT_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The models and the data that every method is run on.
+
+    Args:
+        checkpoints: the original's and the three retrained models'.
+        work: where finished runs are kept.
+        metrics: what the audit computes: all, or those of the eight primary readings.
+    """
+
+    source: str
+    model: str
+    data: ImageData
+    split: Split
+    request: ForgetRequest
+    checkpoints: tuple[Checkpoint, ...]
+    original: nn.Module
+    retrained: tuple[nn.Module, ...]
+    work: Path
+    runtime: Runtime
+    metrics: Mapping[str, Metric]
+
+    @classmethod
+    def opened(
+        cls, source: str, models: Path, work: Path, forget: list[str], metrics: Mapping[str, Metric] = METRICS
+    ) -> Bench:
+        """Open data and models; the architecture is the one that the original's file records."""
+        original = read_checkpoint(models / FOLDERS[0] / WEIGHTS)
+        data = load_images(source, None, original)
+        request = ForgetRequest(classes=tuple(forget))
+        split = split_for(request, data)
+        retained_shape(data, split)
+        files = [models / folder / WEIGHTS for folder in FOLDERS[1:]]
+        references = open_retrained(None, files, data, original, split.request)
+        assert original.card is not None, f"{original.path} does not record its architecture"
+        work.mkdir(parents=True, exist_ok=True)
+        return cls(
+            source=source,
+            model=original.card.model,
+            data=data,
+            split=split,
+            request=request,
+            checkpoints=(original, *(checkpoint for checkpoint, _ in references)),
+            original=open_model(None, original, data),
+            retrained=tuple(model for _, model in references),
+            work=work,
+            runtime=Runtime(),
+            metrics=metrics,
+        )
+
+    @cached_property
+    def bank(self) -> Bank | None:
+        """The spread of retrained models of this setting, where one is committed."""
+        return bank_for(self.source, self.data.classes, self.model, self.split.request.forget_names)
+
+    @cached_property
+    def references(self) -> Evidence:
+        """What is observed of the original and the retrained models: the same for every method, so it is done once."""
+        began = time.perf_counter()
+        evidence = self._gathered()
+        print(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)", flush=True)
+        return evidence
+
+    def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
+        """Make the model forget and audit it, or say why not; what was done before is read."""
+        return self._once(name, method, {"seed": seed}, lambda: self._run(method, seed))
+
+    def tuned(self, name: str, method: ConfiguredMethod, trials: int) -> dict[str, Any]:
+        """Search the method's settings, or say why not; what was done before is read."""
+        return self._once(f"tune-{name}", method, {"trials": trials}, lambda: self._tune(method, trials))
+
+    def _once(
+        self, name: str, method: ConfiguredMethod, what: dict[str, int], make: Callable[[], dict[str, Any]]
+    ) -> dict[str, Any]:
+        key = {
+            **what,
+            "settings": method.model_dump(mode="json"),
+            "forget": list(self.split.request.forget_names),
+            "weights": [checkpoint.sha256 for checkpoint in self.checkpoints],
+            "version": versions()["unlearnkit"],
+        }
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+        path = self.work / f"{name}-{digest}.json"
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return found
+        began = time.perf_counter()
+        try:
+            made = {"key": key, "failure": None, **make()}
+        except UnlearnkitError as error:
+            made = {"key": key, "failure": str(error)}
+        written(path, made)
+        told = ", ".join(f"{label} {value}" for label, value in what.items())
+        print(f"{name}, {told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
+        return made
+
+    def _run(self, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
+        result = unlearn(
+            self.original,
+            method,
+            self.data,
+            self.request,
+            seed=seed,
+            runtime=self.runtime,
+            factory=self._fresh,
+        )
+        evidence = self._gathered(result.model)
+        judged = audit(evidence, self.metrics, priors=self.bank.priors if self.bank else None)
+        parts: Any = result.access.summary(result.split)["parts"]
+        return {
+            "read": {part: sum(c["read_by_method"] for c in classes.values()) for part, classes in parts.items()},
+            "forget_samples_read": result.access.forget_samples_read(result.split),
+            "cost": result.cost["total"],
+            **summary(judged),
+        }
+
+    def _tune(self, method: ConfiguredMethod, trials: int) -> dict[str, Any]:
+        found = tune(
+            self.original,
+            method,
+            self.data,
+            self.request,
+            seed=TUNING_SEED,
+            trials=trials,
+            runtime=self.runtime,
+            factory=self._fresh,
+        )
+        return {
+            "signal": found.signal.value,
+            "space": {key: asdict(bounds) for key, bounds in method.space().items()},
+            "best": found.best,
+            "chosen": list(found.trials[found.best].settings),
+            "scores": [trial.score for trial in found.trials],
+            "tried": [list(trial.settings) for trial in found.trials],
+            "forget_samples_read": found.access.forget_samples_read(found.split),
+            "cost": found.cost["total"],
+        }
+
+    def _gathered(self, unlearned: nn.Module | None = None) -> Evidence:
+        models: dict[Any, Any] = {"original": self.original, "retrained": self.retrained}
+        return gather(
+            models if unlearned is None else models | {"unlearned": unlearned},
+            self.data,
+            self.split,
+            metrics=self.metrics.values(),
+            seed=AUDIT_SEED,
+            runtime=self.runtime,
+            earlier=None if unlearned is None else self.references,
+        )
+
+    def _fresh(self) -> nn.Module:
+        return build_model(self.model, num_classes=len(self.data.classes), in_channels=self.data.shape[0])
+
+
+def summary(judged: Audit) -> dict[str, Any]:
+    """The eight primary readings with what became of them, and the verdict."""
+    primary: dict[str, Any] = {}
+    for each in PRIMARY:
+        group = [r for r in judged.readings if (r.metric, r.part) == (each.metric, each.part)]
+        (mine,) = [r for r in group if r.model == "unlearned"]
+        primary[each.key] = {
+            "family": each.family,
+            "value": mine.value,
+            "status": mine.verdict,
+            "gap": mine.gap,
+            "band": None if mine.band is None else list(mine.band),
+            "original": next(r.value for r in group if r.model == "original"),
+            "retrained": [r.value for r in group if r.model == "retrained"],
+        }
+    return {"primary": primary, "verdict": asdict(judged.verdict)}
+
+
+def outcome(made: dict[str, Any]) -> str:
+    """One line about a finished search or run."""
+    if made["failure"]:
+        return f"not possible: {made['failure']}"
+    if "scores" in made:
+        return f"best score {made['scores'][made['best']]:.3f} in trial {made['best']} {' '.join(made['chosen'])}"
+    verdict = made["verdict"]
+    gap = "none" if verdict["worst_gap"] is None else f"{verdict['worst_gap']:.2f} ({verdict['worst']})"
+    return f"{verdict['status']}, worst gap {gap}"
+
+
+def written(path: Path, content: dict[str, Any] | str) -> None:
+    """Write a file in one rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    text = content if isinstance(content, str) else json.dumps(content, indent=1, allow_nan=False) + "\n"
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)

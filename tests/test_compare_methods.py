@@ -1,0 +1,270 @@
+"""The comparison of all methods, on digits: rows, table, picture, what is kept from run to run, and failures."""
+
+from __future__ import annotations
+
+import json
+import random
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import compare_methods
+import comparison_runs
+import unlearnkit.audit.attacks as attacks_module
+import unlearnkit.audit.relearn as relearn_module
+from canonical import CPU
+from comparison_page import grouped, picture, table
+from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.methods import METHODS, UNSIR
+from unlearnkit.report.trade_off import Point, front, trade_off
+from unlearnkit.steps.train import train_run
+
+FORGET = ("3", "8")
+ONLY = ("original", "finetune", "ssd")
+RECIPE = ("epochs=2", "batch_size=64")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """Results of a small comparison, and the arguments that made them."""
+    folder = tmp_path_factory.mktemp("compare")
+    for seed, name in enumerate(comparison_runs.FOLDERS):
+        train_run(
+            model="small-cnn",
+            data="digits",
+            out=folder / "models" / name,
+            exclude=FORGET if seed else (),
+            seed=seed,
+            settings=RECIPE,
+            runtime=CPU,
+        )
+    arguments = ["--data", "digits", "--models", str(folder / "models"), "--work", str(folder / "work")]
+    arguments += ["--forget", *FORGET, "--seeds", "1", "--trials", "2", "--retain-per-class", "20", "--primary"]
+    arguments += ["--variants", "default", "tuned", "paper", "--only", *ONLY, "--out", str(folder / "all.json")]
+    with pytest.MonkeyPatch.context() as patch:
+        light(patch)
+        compare_methods.main(arguments)
+    return folder / "all.json", arguments
+
+
+def light(patch: pytest.MonkeyPatch) -> None:
+    """Relearn shortly: the audit has tests of its own."""
+    patch.setattr(relearn_module, "measuring_steps", lambda: [1, 3])
+
+
+def load(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(path.read_text())
+    return content
+
+
+def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None:
+    result = load(made[0])
+    found = [(row["method"], row["variant"], row["seed"]) for row in result["rows"]]
+    all_three = ("default", "tuned", "paper")
+    assert found == [("original", "default", 0), *((name, kind, 0) for name in ONLY[1:] for kind in all_three)]
+    assert set(result["tuning"]) == {"finetune", "ssd"}
+    assert all(len(search["scores"]) == 2 for search in result["tuning"].values())
+    assert [result["tuning"][name]["forget_samples_read"] > 0 for name in ("finetune", "ssd")] == [False, True]
+
+
+def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[str]]) -> None:
+    result = load(made[0])
+    done = [row for row in result["rows"] if not row["failure"]]
+    for row in done:
+        assert set(row["primary"]) == {primary.key for primary in PRIMARY}
+        gaps = [each["gap"] for each in row["primary"].values() if each["status"] != "unknown"]
+        assert row["verdict"]["worst_gap"] == max(gaps)
+        assert all(len(each["retrained"]) == 3 for each in row["primary"].values())
+        assert not any(count for part, count in row["read"].items() if part.endswith("test"))
+        assert row["forget_samples_read"] == (result["forget_samples"] if row["method"] == "ssd" else 0)
+    by_name = {(row["method"], row["variant"]): row for row in done}
+    original = by_name["original", "default"]
+    assert original["control"]
+    assert original["cost"]["samples_forward"] == 0
+    accuracy = original["primary"]["accuracy/retain_test"]
+    assert accuracy["value"] == accuracy["original"]
+    tuned = by_name["finetune", "default"]
+    assert tuned["read"]["retain_train"] == 8 * 20
+    assert tuned["cost"]["samples_backward"] == METHODS["finetune"]().model_dump()["recipe"]["epochs"] * 8 * 20
+
+
+def test_a_method_that_cannot_run_is_a_row_with_its_reason(made: tuple[Path, list[str]]) -> None:
+    failed = [row for row in load(made[0])["rows"] if row["failure"]]
+    assert {(row["method"], row["variant"]) for row in failed} == {("ssd", "paper")}
+    assert failed[0]["failure"].startswith("Expected alpha below")
+    page = made[0].with_suffix(".md").read_text()
+    assert f"- `ssd`, paper: {failed[0]['failure']}" in page
+    assert page.count("Expected alpha below") == 1
+
+
+def test_table_and_picture_are_written_and_redrawn(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    page, drawn = (made[0].with_suffix(suffix).read_text() for suffix in (".md", ".svg"))
+    assert page.splitlines()[2].startswith("| 3 retrained models |")
+    assert "| `original` (control) | default | no |" in page
+    assert f"| `ssd` | default | {load(made[0])['forget_samples']} |" in page
+    assert "| `finetune` | tuned | no |" in page
+    labels = [each.text for each in ElementTree.fromstring(drawn).iter("{http://www.w3.org/2000/svg}text")]
+    assert all(name in labels for name in ONLY)
+    copy = tmp_path / "copy.json"
+    copy.write_text(made[0].read_text())
+    compare_methods.main(["--redraw", "--out", str(copy)])
+    assert copy.with_suffix(".md").read_text() == page
+    assert copy.with_suffix(".svg").read_text() == drawn
+
+
+def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("computed again")
+
+    before = load(made[0])
+    for name in ("unlearn", "tune", "gather", "audit"):
+        monkeypatch.setattr(comparison_runs, name, never)
+    compare_methods.main(made[1])
+    assert load(made[0]) == before
+    with pytest.raises(AssertionError, match="computed again"):
+        compare_methods.main([{"20": "21"}.get(word, word) for word in (*made[1], "--only", "finetune")])
+
+
+def test_the_primary_readings_alone_are_those_of_the_whole_audit(
+    made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    light(monkeypatch)
+    monkeypatch.setattr(attacks_module, "SHOTS", (1,))
+    whole = [word for word in made[1] if word != "--primary"]
+    whole += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "all.json"), "--only", "original"]
+    compare_methods.main(whole)
+    (whole_row,), part_row = load(tmp_path / "all.json")["rows"], load(made[0])["rows"][0]
+    assert [whole_row[key] for key in ("primary", "verdict")] == [part_row[key] for key in ("primary", "verdict")]
+
+
+def test_all_methods_are_compared_unsir_also_without_noise_and_tuned_without_its_search() -> None:
+    recipe = {"epochs": 7, "batch_size": 50, "lr": 0.3}
+    methods = compare_methods.candidates(recipe, None)
+    assert set(methods) == {*METHODS, "unsir-no-noise"}
+    assert methods["unsir-no-noise"] == UNSIR(noise=None)
+    assert {key: methods["retrain"].model_dump()[key] for key in recipe} == recipe
+    assert compare_methods.searched(methods["unsir"]) == UNSIR(search=None)
+    assert compare_methods.searched(methods["ssd"]) == methods["ssd"]
+    fewer = compare_methods.candidates(recipe, 20)
+    given = {name for name, method in fewer.items() if method.model_dump().get("retain_per_class") == 20}
+    assert given == {name for name, method in methods.items() if "retain_per_class" in method.setting_names()}
+
+
+def test_missing_arguments_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        compare_methods.main(["--data", "digits", "--work", "somewhere"])
+    assert stop.value.code == 2
+    assert "Expected --models, --forget" in capsys.readouterr().err
+
+
+def row(method: str, seed: int, gap: float, samples: int, variant: str = "default", **more: Any) -> dict[str, Any]:
+    primary = {
+        each.key: {"family": each.family, "value": 0.5, "status": "pass", "gap": gap, "retrained": [0.4, 0.5, 0.6]}
+        for each in PRIMARY
+    }
+    verdict = {"worst_gap": gap, "worst": "probe_recovery/forget_test", "families_passed": ["accuracy"] * (seed + 1)}
+    cost = {"seconds": samples / 100, "samples_forward": samples / 2, "samples_backward": samples / 2}
+    common = {"method": method, "variant": variant, "seed": seed, "control": False, "failure": None, "verdict": verdict}
+    return common | {"primary": primary, "cost": cost, "needs": [], "forget_samples_read": 0} | more
+
+
+def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    retraining = [{"seconds": 10.0 * k, "samples_forward": 500 * k, "samples_backward": 500 * k} for k in (1, 2, 3)]
+    named = {"model": "small-cnn", "data": "digits", "forget": ["3"], "tuning": {}, "trials": 2}
+    return named | {"rows": rows, "retraining": retraining}
+
+
+def test_the_table_gives_medians_and_ranges_over_the_seeds() -> None:
+    lines = table(results([row("ssd", 0, 1.0, 200), row("ssd", 1, 4.0, 400), row("ssd", 2, 2.0, 200)])).splitlines()
+    cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
+    assert cells == [
+        "`ssd`",
+        "default",
+        "no",
+        "50.0",
+        "50.0",
+        "2 (1 to 3) of 5",
+        "2.0 (1.0 to 4.0)",
+        "probe",
+        "0.10 (0.10 to 0.20)",
+        "0.10 (0.10 to 0.20)",
+    ]
+    assert lines[2].count("50.0 (40.0 to 60.0)") == 2
+
+
+def test_the_picture_shows_the_tuned_variant_where_there_is_one() -> None:
+    rows = [row("ssd", 0, 5.0, 200), row("ssd", 0, 3.0, 100, "tuned"), row("fisher", 0, 2.0, 4000)]
+    rows.append(row("scrub", 0, 1.0, 10, "paper"))
+    rows.append({"method": "delete", "variant": "default", "seed": 0, "control": False, "failure": "no", "needs": []})
+    tips = [
+        each.text or "" for each in ElementTree.fromstring(picture(results(rows))).iter() if each.tag.endswith("title")
+    ]
+    assert [tip.partition(":")[0] for tip in tips[1:]] == ["ssd", "fisher"]
+    assert tips[1].endswith("bands of the retrained models 3.00")
+    assert list(grouped(rows))[:2] == [("ssd", "default"), ("ssd", "tuned")]
+
+
+def test_the_front_is_what_no_contender_beats_in_both() -> None:
+    draw = random.Random(0)
+    for _ in range(50):
+        points = [
+            Point(name=str(i), x=draw.randint(1, 6), y=draw.randint(1, 6), contender=draw.random() < 0.8)
+            for i in range(8)
+        ]
+        contenders = [p for p in points if p.contender]
+        best = {
+            (p.x, p.y)
+            for p in contenders
+            if not any(q.x <= p.x and q.y <= p.y and (q.x, q.y) != (p.x, p.y) for q in contenders)
+        }
+        found = front(points)
+        assert {(p.x, p.y) for p in found} == best
+        assert [p.x for p in found] == sorted(p.x for p in found)
+
+
+def drawn(points: list[Point]) -> ElementTree.Element:
+    return ElementTree.fromstring(
+        trade_off(
+            points,
+            title="a < b",
+            description="&",
+            x_name="x",
+            y_name="y",
+            shapes={"filled": "one", "cross": "two"},
+            x_limit=(1.0, "whole"),
+            y_limit=(1.0, "end"),
+        )
+    )
+
+
+def test_the_picture_is_well_formed_whatever_a_name_says() -> None:
+    names = ['<script>"&', "\x00", "名前", "plain"]
+    root = drawn([Point(name=name, x=2.0**-i, y=2.0**i) for i, name in enumerate(names)])
+    texts = [each.text for each in root.iter() if each.tag.endswith("}text")]
+    assert [name for name in ('<script>"&', "�", "名前", "plain") if name not in texts] == []
+    assert texts.count("plain") == 1
+    assert not [each for each in root.iter() if each.tag.endswith("script")]
+
+
+def test_cheaper_is_left_nearer_is_lower_and_labels_keep_apart() -> None:
+    points = [Point(name=f"method-{i}", x=0.5 + 0.01 * i, y=3 + 0.02 * i) for i in range(12)]
+    points.append(Point(name="free", x=0.0, y=8.0, shape="cross", contender=False))
+    root = drawn(points)
+    places = {}
+    for group in root.iter("{http://www.w3.org/2000/svg}g"):
+        across, down = group.get("transform", "").removeprefix("translate(").rstrip(")").split()
+        tip = next((each.text or "" for each in group if each.tag.endswith("title")), "")
+        if tip:
+            places[tip.partition(":")[0]] = float(across), float(down)
+    assert places["method-0"][0] < places["method-11"][0]
+    assert places["method-0"][1] > places["method-11"][1]
+    assert places["free"][0] < places["method-0"][0]
+    assert places["free"][1] < places["method-11"][1]
+    labels = [each for each in root.iter("{http://www.w3.org/2000/svg}text") if (each.text or "").startswith("method")]
+    corners = [(float(each.get("x", 0)), float(each.get("y", 0))) for each in labels]
+    assert len(corners) == 12
+    for i, (a, b) in enumerate(corners):
+        for c, d in corners[i + 1 :]:
+            assert abs(b - d) > 10 or abs(a - c) > 45, (a, b, c, d)
