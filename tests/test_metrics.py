@@ -350,16 +350,18 @@ def relearning(**changes: Any) -> Relearning:
 
 def test_relearn_steps_are_read_off() -> None:
     reading = one(relearn_time(evidence(subject(relearning=relearning()))), "relearn_steps")
-    # 0.75 missing at step 1, nothing at step 2 with 0.05 to spare: on the logarithm, 15/16 of the way
-    assert (reading.value, reading.interval, reading.unit) == (pytest.approx(2 ** (15 / 16)), (1.0, 2.0), "steps")
+    # of the mean, (0.75 + 0.4) / 2 is missing at step 1, and (0.05 + 0.05) / 2 is to spare at step 2
+    assert reading.value == pytest.approx(2 ** (0.575 / 0.625))
+    assert (reading.interval, reading.unit) == ((1.0, 2.0), "steps")
     assert dict(reading.series or {}) == {"1": 0.1, "2": 0.9}
     assert (reading.target, reading.doubts) == ("match_retrain", ())
 
 
 def test_a_censored_relearning_has_a_doubt_and_no_interval() -> None:
-    shown = evidence(subject(relearning=relearning(forget_accuracy={1: 0.1, 256: 0.8}, retain_accuracy={1: 1, 256: 1})))
+    curves = {"forget_accuracy": {1: 0.1, 128: 0.7}, "retain_accuracy": {1: 1.0, 128: 1.0}}
+    shown = evidence(subject(relearning=relearning(**curves)))
     reading = one(relearn_time(shown), "relearn_steps")
-    assert reading.value == 256
+    assert reading.value == 128
     assert reading.interval is None
     assert reading.doubts[0].startswith("censored")
 

@@ -47,12 +47,12 @@ class Outputs:
 
 @dataclass(frozen=True, kw_only=True)
 class Relearning:
-    """How fast a model with a fresh head learned the forgotten classes back.
+    """How fast a model with a head fitted anew learned the forgotten classes back.
 
     Args:
         forget_accuracy, retain_accuracy: test accuracy after so many steps, in [0, 1].
-        goal_forget, goal_retain: accuracies to reach, the original's less the margin. The curves end where both are
-            met, or at the cap.
+        goal_forget, goal_retain: accuracies to reach, the original's less the margin. The curves end where their mean
+            is reached, or at the cap.
     """
 
     forget_accuracy: Mapping[int, float]
@@ -67,9 +67,9 @@ class Relearning:
 
     @property
     def missing(self) -> dict[int, float]:
-        """What is missing to the goal that is farther away, by step; 0 or less where both are met."""
+        """What the mean of the two accuracies is missing to the mean of the goals, by step."""
         lacks = self.missing_forget
-        return {step: max(lacks[step], self.goal_retain - self.retain_accuracy[step]) for step in lacks}
+        return {step: (lack + self.goal_retain - self.retain_accuracy[step]) / 2 for step, lack in lacks.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,15 @@
-"""Relearn time: steps until a model with a fresh head knows the forgotten classes again, by one fixed recipe.
+"""Relearn time: training steps until a model knows the forgotten classes again, by one fixed recipe.
 
-Every model is trained by the same recipe, whatever made it, on balanced batches (half forgotten, half retained
-training samples). On forgotten data alone a shift of one bias would do, hence the balance; with the old head kept, a
-mask of outputs would look like forgetting, hence the fresh head. Its retained outputs are fitted to the frozen features
-before the first step: drawn at random they would take most of the steps, and the number would say how fast a head is
-learned, which is the same for every model (docs/adr/0003). The number means something only beside the retrained model's
-(Chundawat et al., "Zero-Shot Machine Unlearning", arXiv 2201.05629).
+Every model is trained by the same recipe, whatever made it: its head is fitted anew to its frozen features, on training
+samples of all classes; then the whole model is trained on balanced batches, half forgotten and half retained training
+samples, with the share that a class has in them taken out of the loss (logit adjustment). With the old head kept, a
+mask of outputs would look like forgetting; on forgotten data alone, or with the share left in, a shift of one bias
+would do; and a head drawn at random distorts the features in the first steps (docs/adr/0003). The number means
+something only beside the retrained model's (Chundawat et al., "Zero-Shot Machine Unlearning", arXiv 2201.05629).
+
+Sources of the recipe: Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"
+(ICLR 2022, arXiv 2202.10054), for the head fitted first; Menon et al., "Long-tail learning via logit adjustment" (ICLR
+2021, arXiv 2007.07314), equation 10.
 """
 
 from __future__ import annotations
@@ -23,25 +27,25 @@ from torch import Tensor, nn
 from unlearnkit.audit.evidence import Evidence, Recovered, Relearning
 from unlearnkit.audit.reading import Reading
 from unlearnkit.data import DataView, PartSamples
-from unlearnkit.data.samples import per_class
-from unlearnkit.losses import cross_entropy
+from unlearnkit.data.samples import Concat, per_class
+from unlearnkit.losses import logits_of
 from unlearnkit.models.head import find_head, head_features, reset_head
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe, make_optimizer, predict
 
-RECIPE = Recipe(batch_size=64, optimizer="sgd", lr=0.01)
+RECIPE = Recipe(batch_size=64, optimizer="sgd", lr=0.003)
 MARGIN = 0.05  # accuracy that may be missing to the original's
-CAP = 256  # steps after which the run is given up
+CAP = 128  # steps after which the run is given up
 GROWTH = math.sqrt(2)  # ratio of the steps at which accuracy is measured
 EVAL_SAMPLES = 300  # test samples on each side, at most
-FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head's retained outputs
+FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head
 
 
 def measuring_steps() -> list[int]:
-    """Steps at which accuracy is measured: 1, 2, 3, 4, 5, 8, 11, 16, ... in ratios of about 1.4, up to 256."""
-    steps = [1]
+    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ... in ratios of about 1.4, up to 128."""
+    steps = [0]
     while steps[-1] < CAP:
         steps.append(min(CAP, max(steps[-1] + 1, round(steps[-1] * GROWTH))))
     return steps
@@ -58,13 +62,13 @@ def crossing(missing: Mapping[int, float]) -> float | None:
         missing: goal less accuracy, by measured step, ascending.
 
     Returns:
-        The step, at least 1; the first measured one where nothing is missing there; None where the goal is not reached.
+        The step, and 1 where it is the first or none at all was needed; None where the goal is not reached.
     """
     earlier: tuple[int, float] | None = None
     for step, lack in missing.items():
         if lack <= 0:
-            if earlier is None:
-                return float(step)
+            if earlier is None or earlier[0] == 0:
+                return float(max(1, step))
             last, lacked = earlier
             return float(last * (step / last) ** (lacked / (lacked - lack)))
         earlier = step, lack
@@ -110,14 +114,15 @@ def relearn(
     log: RunLog,
     head: str | None = None,
 ) -> Relearning:
-    """Train a copy of `model` with a fresh head until it meets the goal; nothing of the model itself is changed.
+    """Train a copy of `model` with a head fitted anew until it meets the goal; nothing of the model itself is changed.
 
     Args:
         model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.
         view: the audit's view.
         goal: where to stop.
         label: name for the progress.
-        generator: CPU generator of the samples; the head is drawn from the global one, seeded by the caller.
+        generator: CPU generator of the samples; outputs of classes without samples are drawn from the global one,
+            seeded by the caller.
         runtime: device and precision.
         log: where the loss goes.
         head: name of the classifier head, where it is not to be found.
@@ -125,9 +130,10 @@ def relearn(
     learner = runtime.weights(copy.deepcopy(model)).requires_grad_(True)
     name = find_head(learner, num_classes=len(view.split.request.classes), shape=view.shape, name=head)
     reset_head(learner, name)
-    _fit_retained(learner, name, view.part(Part.RETAIN_TRAIN), generator, runtime)
-    optimizer = make_optimizer(learner, RECIPE)
     sides = [view.part(Part.FORGET_TRAIN), view.part(Part.RETAIN_TRAIN)]
+    _fit_head(learner, name, sides, generator, runtime)
+    optimizer = make_optimizer(learner, RECIPE)
+    shares = log_shares([side.labels for side in sides], len(view.split.request.classes)).to(runtime.device)
     draws = [_Draws(len(side), generator) for side in sides]
     forget: dict[int, float] = {}
     retain: dict[int, float] = {}
@@ -140,7 +146,8 @@ def relearn(
                 images = torch.cat([side.images(i) for side, i in zip(sides, chosen, strict=True)])
                 labels = torch.cat([side.labels[i] for side, i in zip(sides, chosen, strict=True)])
                 with runtime.autocast():
-                    loss = cross_entropy(learner, runtime.inputs(images), labels.to(runtime.device))
+                    logits = logits_of(learner(runtime.inputs(images)))
+                    loss = F.cross_entropy(logits + shares, labels.to(runtime.device))
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
@@ -148,29 +155,30 @@ def relearn(
                 done += 1
             forget[done] = _accuracy(learner, goal.forget, runtime)
             retain[done] = _accuracy(learner, goal.retain, runtime)
-            if forget[done] >= goal.forget_accuracy and retain[done] >= goal.retain_accuracy:
+            result = Relearning(
+                forget_accuracy=forget,
+                retain_accuracy=retain,
+                goal_forget=goal.forget_accuracy,
+                goal_retain=goal.retain_accuracy,
+            )
+            if result.missing[done] <= 0:
                 break
-    return Relearning(
-        forget_accuracy=forget,
-        retain_accuracy=retain,
-        goal_forget=goal.forget_accuracy,
-        goal_retain=goal.retain_accuracy,
-    )
+    return result
 
 
 def relearn_time(evidence: Evidence) -> list[Reading]:
     """Steps until the forgotten classes are known again, with the retained ones and alone.
 
-    `relearn_steps`: until forgotten *and* retained test accuracy are within 5 points of the original's, as `crossing`
-    finds it; its series is the accuracy on forgotten test data by step. `relearn_forget_steps`: until forgotten test
-    accuracy is; its series is the retained accuracy. `anamnesis_index` and `anamnesis_index_forget` are their ratios to
-    the geometric mean of the retrained models' (of the others', for one of those): 1 where the model learns as fast as
-    they do, below 1 where it remembers. Source of the ratio: Chundawat et al., "Zero-Shot Machine Unlearning", IEEE
-    TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on forgotten and retained data to within a
-    margin of the original's accuracy.
+    `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, as
+    `crossing` finds it; its series is the accuracy on forgotten test data by step. `relearn_forget_steps`: until
+    forgotten test accuracy is; its series is the retained accuracy. `anamnesis_index` and `anamnesis_index_forget` are
+    their ratios to the geometric mean of the retrained models' (of the others', for one of those): 1 where the model
+    learns as fast as they do, below 1 where it remembers. Source of the ratio: Chundawat et al., "Zero-Shot Machine
+    Unlearning", IEEE TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on forgotten and retained data
+    to within a margin of the original's accuracy.
 
-    Unit: mini-batch steps of 64 samples, 1 to 256. Target: the retrained model's. The interval is (last measured
-    step not there yet, first one there).
+    Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough. Target: the retrained
+    model's. The interval is (last measured step not there yet, first one there).
     """
     readings = []
     for subject in evidence.subjects:
@@ -200,16 +208,22 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
     ]
 
 
-def _fit_retained(
-    model: nn.Module, head: str, retained: PartSamples, generator: torch.Generator, runtime: Runtime
-) -> None:
-    """Fit the head's retained outputs to the features of retained samples; the forgotten ones stay as drawn.
+def log_shares(labels: Sequence[Tensor], classes: int) -> Tensor:
+    """Logarithm of every class's share in batches drawn from each of the sides alike, (K,); -inf where it has none."""
+    counts = [torch.bincount(side, minlength=classes) / len(side) for side in labels]
+    return torch.stack(counts).mean(dim=0).log()
 
-    Logistic regression with a little weight decay, by L-BFGS, in float64 on the CPU.
+
+def _fit_head(
+    model: nn.Module, head: str, sides: Sequence[PartSamples], generator: torch.Generator, runtime: Runtime
+) -> None:
+    """Fit the head to the frozen features of training samples, the same number of every class, if there are as many.
+
+    Logistic regression with a little weight decay, by L-BFGS, in float64 on the CPU. Outputs of classes without samples
+    stay as they are.
     """
-    chosen = retained.subset(
-        per_class(retained.labels, max(1, FIT_SAMPLES // len(retained.labels.unique())), generator)
-    )
+    count = max(1, FIT_SAMPLES // sum(len(side.labels.unique()) for side in sides))
+    chosen = Concat([side.subset(per_class(side.labels, count, generator)) for side in sides])
     with head_features(model, head) as passes:
         predict(model, chosen, runtime)
     features = torch.cat([p.detach() for p in passes]).cpu().double()
@@ -219,6 +233,8 @@ def _fit_retained(
     scale = features.square().mean().sqrt().clamp_min(1e-12)  # L-BFGS wants a problem of ordinary size
     fitted = nn.Linear(features.shape[1], len(classes), bias=layer.bias is not None, dtype=torch.float64)
     nn.init.zeros_(fitted.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(fitted.bias)
     optimizer = torch.optim.LBFGS(fitted.parameters(), max_iter=FIT_STEPS, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
