@@ -1,7 +1,7 @@
 """Every method beside retraining: tuned under one equal budget, audited in full, as a table and a picture.
 
     python benchmarks/compare_methods.py --data SOURCE --models DIR --work DIR --forget ID... [--seeds 3] [--trials 12]
-        [--variants default tuned paper] [--only METHOD...] [--retain-per-class N] [--primary] [--out FILE]
+        [--variants default tuned paper] [--only METHOD...] [--set NAME=VALUE] [--primary] [--out FILE]
     python benchmarks/compare_methods.py --redraw [--out FILE]
 
 `--models` holds run folders `original` and `retrained-0` to `-2`, made by `make_bank.py` or by `unlearnkit train`.
@@ -9,9 +9,11 @@ Tuning is `unlearnkit.tuning.tune` with the same number of trials for every meth
 methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
 one JSON file in --work, so an interrupted comparison goes on where it stopped; a run is made anew when its settings,
 the models or the version change (after changes of the code, start with an empty folder). A method that cannot run is
-a row with the reason. `--primary` leaves out what of the audit does not vote: the same eight readings of the same
-samples, so the same verdict, in half the time. Writes --out, and a Markdown table and an SVG picture beside it, after
-every run.
+a row with the reason. Writes --out, and a Markdown table and an SVG picture beside it, after every run.
+
+`--set` is for every method that has the setting: `retain_per_class=1000` and `fisher.samples=5000` make large data
+affordable; `--variants paper` stays as published. `--primary` leaves out what of the audit does not vote: the same
+eight readings of the same samples, so the same verdict, in about half the time.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +32,7 @@ from comparison_runs import Bench, written
 from make_bank import PRIMARY_METRICS
 from unlearnkit import UNSIR
 from unlearnkit.audit import METRICS
+from unlearnkit.errors import ConfigError
 from unlearnkit.methods import METHODS, ConfiguredMethod, Retrain
 from unlearnkit.run_dir import read_json, versions
 from unlearnkit.split import Part
@@ -36,12 +40,15 @@ from unlearnkit.split import Part
 NO_NOISE = "unsir-no-noise"
 
 
-def candidates(recipe: dict[str, Any], retain_per_class: int | None) -> dict[str, ConfiguredMethod]:
+def candidates(recipe: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, ConfiguredMethod]:
     """Every method with its default settings; Retrain by the recipe of the retrained models.
 
     Args:
         recipe: of the retrained models.
-        retain_per_class: retained samples of each class, for the methods that have this setting; None: as they have it.
+        settings: `NAME=VALUE`, for the methods that have a setting of this name.
+
+    Raises:
+        ConfigError: no method has the setting, or a value is refused.
     """
     methods: dict[str, ConfiguredMethod] = {}
     for name, kind in METHODS.items():
@@ -49,12 +56,14 @@ def candidates(recipe: dict[str, Any], retain_per_class: int | None) -> dict[str
         if name == "unsir":
             methods[NO_NOISE] = UNSIR(noise=None)
     methods["retrain"] = Retrain(**{key: recipe[key] for key in ("epochs", "batch_size", "lr")})
-    if retain_per_class is not None:
-        given = [f"retain_per_class={retain_per_class}"]
-        methods = {
-            name: method.with_settings(given) if "retain_per_class" in method.setting_names() else method
-            for name, method in methods.items()
-        }
+    for setting in settings:
+        key = setting.partition("=")[0]
+        having = {name for name, method in methods.items() if name != "retrain" and key in method.setting_names()}
+        if not having:
+            raise ConfigError(
+                f"Expected the name of a setting of some method, but none has {key!r}; see docs/methods.md."
+            )
+        methods |= {name: methods[name].with_settings([setting]) for name in having}
     return methods
 
 
@@ -74,7 +83,7 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
     out: Path = arguments.out
     trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
     costs = [read_json(folder, "cost.json", "total")["total"] for folder in trained]
-    methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.retain_per_class)
+    methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.settings)
     result: dict[str, Any] = {
         "benchmark": "compare_methods",
         "data": bench.source.partition(":")[0],
@@ -84,7 +93,7 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
         "forget_samples": len(bench.split[Part.FORGET_TRAIN]),
         "seeds": arguments.seeds,
         "trials": arguments.trials,
-        "retain_per_class": arguments.retain_per_class,
+        "settings": arguments.settings,
         "hardware": {
             "device": str(bench.runtime.device),
             "machine": platform.machine(),
@@ -144,8 +153,8 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--variants", nargs="+", choices=("default", "tuned", "paper"), default=["default", "tuned"])
-    parser.add_argument("--only", nargs="+", choices=list(candidates({"epochs": 1, "batch_size": 1, "lr": 1}, None)))
-    parser.add_argument("--retain-per-class", type=int)
+    parser.add_argument("--only", nargs="+", choices=[*METHODS, NO_NOISE])
+    parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--primary", action="store_true", help="audit by the eight primary readings alone")
     parser.add_argument("--redraw", action="store_true", help="draw table and picture from --out; nothing is run")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "compare_methods.json")

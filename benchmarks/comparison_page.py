@@ -25,18 +25,19 @@ Rows = Sequence[dict[str, Any]]
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: a line for each method and variant, medians over the seeds; then what tuning chose; then failures."""
+    """Markdown: a line for each method and variant, the nearest to retraining first and the controls last.
+
+    Medians over the seeds, with lowest and highest; then what could not be run, and what tuning chose.
+    """
     lines = [
         "| method | settings | reads forgotten data | A_f % | A_r % | families passed | worst gap | where "
         "| seconds / retraining's | samples / retraining's |",
         "| --- " * 10 + "|",
         *_reference_lines(result),
     ]
-    groups = grouped(result["rows"])
-    for (method, variant), group in groups.items():
-        done = [row for row in group if not row["failure"]]
-        if done:
-            lines.append(_line(result, method, variant, done))
+    done = finished(result["rows"])
+    for method, variant in sorted(done, key=lambda key: (done[key][0]["control"], worst(done[key]))):
+        lines.append(_line(result, method, variant, done[method, variant]))
     failed = [row for row in result["rows"] if row["failure"]]
     if failed:
         lines += ["", "Not run:", ""]
@@ -47,32 +48,34 @@ def table(result: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def grouped(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Rows of one method and variant together, in the order of their first."""
+def finished(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """Rows that did not fail, those of one method and variant together."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
-        groups.setdefault((row["method"], row["variant"]), []).append(row)
+        if not row["failure"]:
+            groups.setdefault((row["method"], row["variant"]), []).append(row)
     return groups
+
+
+def worst(group: Rows) -> float:
+    """Median over the seeds of the worst gap; the retained accuracy always has one."""
+    return float(statistics.median(row["verdict"]["worst_gap"] for row in group))
 
 
 def picture(result: dict[str, Any]) -> str:
     """SVG: worst gap against cost; of each method the tuned variant where there is one, else the default."""
-    groups = {
-        key: done for key, group in grouped(result["rows"]).items() if (done := [r for r in group if not r["failure"]])
-    }
+    groups = finished(result["rows"])
     points = []
     for (method, variant), group in groups.items():
         if variant == "paper" or (variant == "default" and (method, "tuned") in groups):
             continue
-        gaps = [row["verdict"]["worst_gap"] for row in group if row["verdict"]["worst_gap"] is not None]
-        if not gaps:
-            continue
+        gaps = [row["verdict"]["worst_gap"] for row in group]
         shape = "cross" if group[0]["control"] else "hollow" if reads_forgotten(group[0]) else "filled"
         points.append(
             Point(
                 name=method,
                 x=statistics.median(shares(result, group, "samples")),
-                y=statistics.median(gaps),
+                y=worst(group),
                 shape=shape,
                 span=(min(gaps), max(gaps)) if len(gaps) > 1 else None,
                 contender=shape != "cross",
@@ -118,8 +121,8 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
     ]
     families = [(len(row["verdict"]["families_passed"]), _resolved(row)) for row in group]
     passed = _range([a for a, _ in families], 0) + f" of {max(n for _, n in families)}"
-    gaps = [row["verdict"]["worst_gap"] for row in group if row["verdict"]["worst_gap"] is not None]
-    where = dict.fromkeys(SHORT[row["verdict"]["worst"]] for row in group if row["verdict"]["worst"])
+    gaps = [row["verdict"]["worst_gap"] for row in group]
+    where = dict.fromkeys(SHORT[row["verdict"]["worst"]] for row in group)
     read = [row["forget_samples_read"] for row in group]
     cells = [
         f"`{method}`" + (" (control)" if group[0]["control"] else ""),

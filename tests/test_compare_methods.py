@@ -15,8 +15,9 @@ import comparison_runs
 import unlearnkit.audit.attacks as attacks_module
 import unlearnkit.audit.relearn as relearn_module
 from canonical import CPU
-from comparison_page import grouped, picture, table
+from comparison_page import picture, table
 from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.errors import ConfigError
 from unlearnkit.methods import METHODS, UNSIR
 from unlearnkit.report.trade_off import Point, front, trade_off
 from unlearnkit.steps.train import train_run
@@ -41,7 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
             runtime=CPU,
         )
     arguments = ["--data", "digits", "--models", str(folder / "models"), "--work", str(folder / "work")]
-    arguments += ["--forget", *FORGET, "--seeds", "1", "--trials", "2", "--retain-per-class", "20", "--primary"]
+    arguments += ["--forget", *FORGET, "--seeds", "1", "--trials", "2", "--set", "retain_per_class=20", "--primary"]
     arguments += ["--variants", "default", "tuned", "paper", "--only", *ONLY, "--out", str(folder / "all.json")]
     with pytest.MonkeyPatch.context() as patch:
         light(patch)
@@ -124,7 +125,7 @@ def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch
     compare_methods.main(made[1])
     assert load(made[0]) == before
     with pytest.raises(AssertionError, match="computed again"):
-        compare_methods.main([{"20": "21"}.get(word, word) for word in (*made[1], "--only", "finetune")])
+        compare_methods.main([word.replace("=20", "=21") for word in (*made[1], "--only", "finetune")])
 
 
 def test_the_primary_readings_alone_are_those_of_the_whole_audit(
@@ -141,15 +142,23 @@ def test_the_primary_readings_alone_are_those_of_the_whole_audit(
 
 def test_all_methods_are_compared_unsir_also_without_noise_and_tuned_without_its_search() -> None:
     recipe = {"epochs": 7, "batch_size": 50, "lr": 0.3}
-    methods = compare_methods.candidates(recipe, None)
+    methods = compare_methods.candidates(recipe)
     assert set(methods) == {*METHODS, "unsir-no-noise"}
     assert methods["unsir-no-noise"] == UNSIR(noise=None)
     assert {key: methods["retrain"].model_dump()[key] for key in recipe} == recipe
     assert compare_methods.searched(methods["unsir"]) == UNSIR(search=None)
     assert compare_methods.searched(methods["ssd"]) == methods["ssd"]
-    fewer = compare_methods.candidates(recipe, 20)
+
+
+def test_a_setting_reaches_the_methods_that_have_it() -> None:
+    recipe = {"epochs": 7, "batch_size": 50, "lr": 0.3}
+    methods = compare_methods.candidates(recipe)
+    fewer = compare_methods.candidates(recipe, ["retain_per_class=20"])
     given = {name for name, method in fewer.items() if method.model_dump().get("retain_per_class") == 20}
     assert given == {name for name, method in methods.items() if "retain_per_class" in method.setting_names()}
+    assert {name for name in methods if fewer[name] != methods[name]} == given
+    with pytest.raises(ConfigError, match="but none has 'epochs'"):
+        compare_methods.candidates(recipe, ["epochs=2"])
 
 
 def test_missing_arguments_are_named(capsys: pytest.CaptureFixture[str]) -> None:
@@ -203,7 +212,17 @@ def test_the_picture_shows_the_tuned_variant_where_there_is_one() -> None:
     ]
     assert [tip.partition(":")[0] for tip in tips[1:]] == ["ssd", "fisher"]
     assert tips[1].endswith("bands of the retrained models 3.00")
-    assert list(grouped(rows))[:2] == [("ssd", "default"), ("ssd", "tuned")]
+
+
+def test_the_nearest_to_retraining_comes_first_and_controls_come_last() -> None:
+    rows = [row("original", 0, 0.1, 0, control=True), row("ssd", 0, 5.0, 200), row("fisher", 0, 2.0, 4000)]
+    lines = table(results([*rows, row("ssd", 0, 1.0, 200, "tuned")])).splitlines()
+    assert [" ".join(line.split("|")[1:3]).split() for line in lines[3:]] == [
+        ["`ssd`", "tuned"],
+        ["`fisher`", "default"],
+        ["`ssd`", "default"],
+        ["`original`", "(control)", "default"],
+    ]
 
 
 def test_the_front_is_what_no_contender_beats_in_both() -> None:

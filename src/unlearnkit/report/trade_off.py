@@ -48,7 +48,7 @@ class Point:
         x, y: where it lies; less of both is better.
         shape: one of `SHAPES`.
         span: lowest and highest y, of several runs.
-        contender: whether it may be on the front.
+        contender: whether it may be on the front; what is not, and cheaper than all that are, is drawn at the edge.
     """
 
     name: str
@@ -88,7 +88,7 @@ def trade_off(
         shapes: what each shape that is used means.
         x_limit, y_limit: a value of special meaning, and its name.
     """
-    x = _scale([p.x for p in points], x_limit[0])
+    x = _scale([p.x for p in points if p.contender], x_limit[0])
     y = _scale([bound for p in points for bound in (p.y, *(p.span or ()))], y_limit[0])
     parts = [element("rect", class_="paper", width=WIDTH, height=HEIGHT, rx=6), _axes(x, y, x_name, y_name)]
     parts += [_limits(x, y, x_limit, y_limit), _front(front(points), x, y)]
@@ -210,7 +210,7 @@ def _label(point: Point, across: float, down: float, taken: list[Box]) -> str:
     assert best is not None
     taken.append(best)
     lead = ""
-    if distance > 14:
+    if distance:
         near = (min(max(across, best[0]), best[2]), min(max(down, best[1]), best[3]))
         lead = element("line", class_="lead", x1=across, y1=down, x2=near[0], y2=near[1])
     return lead + label(point.name, x=best[0], y=best[3] - 3)
