@@ -5,10 +5,13 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import os
+import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
+from playwright.sync_api import Browser, sync_playwright
 
 from unlearnkit.cli import main
 from unlearnkit.runtime import Runtime
@@ -80,6 +84,37 @@ def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
         return folder
 
     return make
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium as the system has it. Its driver keeps an event loop in this thread, so it ends with the module."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        said = "Expected Chromium on the PATH to open the report in, but there is none; do `apt-get install chromium`."
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(said)
+    with sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=found, timeout=120_000)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The report's pages that the browser opens, by name."""
+    from visit import write_pages  # it borrows the runs of test_report
+
+    return write_pages(tmp_path_factory.mktemp("pages"))
+
+
+@pytest.fixture
+def go(browser: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Any]]:
+    """Visit a page by its name or path; what was opened is closed after the test."""
+    from visit import visit
+
+    yield lambda page, **more: visit(browser, pages.get(page, page), **more)
+    for context in browser.contexts:
+        context.close()
 
 
 @dataclass(frozen=True)

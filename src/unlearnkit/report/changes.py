@@ -8,7 +8,7 @@ from unlearnkit.report.figures import Dots
 from unlearnkit.report.panel import Panel, missing
 from unlearnkit.report.rows import dots, first, names_of, panel_of, series_of
 from unlearnkit.report.svg import Scale, log_scale
-from unlearnkit.report.text import listed, percent, points
+from unlearnkit.report.text import isolated, listed, percent, points
 
 LEAST_SHARE = 0.005  # share of the predictions below which a class joins the others
 
@@ -26,7 +26,7 @@ def accuracy(run: Run) -> Panel:
     worst = next((row for row in rows if row.label in lost and not row.flag), None)
     if worst is not None and lost[worst.label] > 0:
         found = (
-            f"The retained class that lost most: {worst.label}, from {percent(first(worst, 'original'))} to "
+            f"The retained class that lost most: {isolated(worst.label)}, from {percent(first(worst, 'original'))} to "
             f"{percent(first(worst, 'unlearned'))} ({points(-lost[worst.label])})."
         )
     elif worst is not None:
@@ -72,7 +72,7 @@ def weights(run: Run) -> Panel:
     if not layers:
         return missing(run, "weights", "weight_distance")
     rows = [dots(run, layer, series, flags=False) for layer in layers]
-    still = [row.label for row in rows if 0 in row.values.get("unlearned", ())]
+    still = [isolated(row.label) for row in rows if 0 in row.values.get("unlearned", ())]
     found = ""
     if still:
         shown = still if len(still) < 5 else [*still[:3], f"{len(still) - 3} more"]

@@ -1,29 +1,27 @@
-// The table of readings: sorting inside each metric, and a filter. Without this script it is a plain table.
-(() => {
-  const table = document.querySelector("table.readings");
-  if (!table) return;
-  const groups = [...table.tBodies].map((body) => ({ body, head: body.rows[0], rows: [...body.rows].slice(1) }));
+// Tables of class "sortable": sorting inside each body, and a filter. Without this script they are plain tables.
+document.querySelectorAll(".sortable").forEach((part) => {
+  const table = part.querySelector("table");
   const heads = [...table.tHead.rows[0].cells];
+  const groups = [...table.tBodies].map((body) => {
+    const rows = [...body.rows];
+    return { body, head: rows[0]?.classList.contains("group") ? rows.shift() : null, rows };
+  });
 
   const value = (row, column) => {
-    const cell = row.cells[column];
-    return cell.dataset.v === undefined ? cell.textContent.trim() : cell.dataset.v === "" ? NaN : Number(cell.dataset.v);
+    const { dataset, textContent } = row.cells[column];
+    return dataset.v === undefined ? textContent.trim() : dataset.v === "" ? NaN : Number(dataset.v);
   };
-  const compare = (a, b) => {
-    if (typeof a === "string") return a.localeCompare(b);
-    return Number.isNaN(a) - Number.isNaN(b) || a - b; // what is unknown comes last, in either direction
+  const words = new Intl.Collator(document.documentElement.lang, { numeric: true }); // retrained 2 before retrained 10
+  const compare = (a, b, sign) => {
+    if (typeof a === "string" || typeof b === "string") return sign * words.compare(a, b);
+    return Number.isNaN(a) - Number.isNaN(b) || sign * (a - b) || 0; // what is unknown comes last, in either direction
   };
   const sort = (column, way) => {
-    for (const { body, head, rows } of groups) {
-      const sorted = [...rows];
-      if (way !== "none") {
-        const sign = way === "ascending" ? 1 : -1;
-        sorted.sort((a, b) => {
-          const [x, y] = [value(a, column), value(b, column)];
-          return Number.isNaN(x) || Number.isNaN(y) ? compare(x, y) : sign * compare(x, y);
-        });
-      }
-      body.append(head, ...sorted);
+    const sign = way === "ascending" ? 1 : -1;
+    for (const { body, rows } of groups) {
+      const sorted = [...rows]; // the order of the page, which decides where values are equal
+      if (way !== "none") sorted.sort((a, b) => compare(value(a, column), value(b, column), sign));
+      body.append(...sorted);
     }
     heads.forEach((each, i) => each.setAttribute("aria-sort", i === column ? way : "none"));
   };
@@ -36,25 +34,22 @@
     head.append(button);
   });
 
-  const tools = document.getElementById("tools");
-  const [box, said] = [tools.querySelector("input"), tools.querySelector("output")];
-  const all = groups.reduce((sum, group) => sum + group.rows.length, 0);
+  const [tools, box, said] = [".tools", "input", "output"].map((each) => part.querySelector(each));
+  const all = groups.reduce((sum, { rows }) => sum + rows.length, 0);
   const filter = () => {
     const wanted = box.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const { body, head, rows } of groups) {
-      let some = false;
       for (const row of rows) {
-        const text = `${head.textContent} ${row.textContent}`.toLowerCase();
+        const text = `${head?.textContent ?? ""} ${row.textContent}`.toLowerCase();
         row.hidden = !wanted.every((word) => text.includes(word));
-        some = some || !row.hidden;
         shown += row.hidden ? 0 : 1;
       }
-      body.hidden = !some;
+      body.hidden = rows.every((row) => row.hidden);
     }
     said.textContent = said.dataset.said.replace("{}", shown).replace("{}", all);
   };
   box.addEventListener("input", filter);
   tools.hidden = false;
   filter();
-})();
+});

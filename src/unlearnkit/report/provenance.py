@@ -9,7 +9,7 @@ from typing import Any
 
 from unlearnkit.report import words
 from unlearnkit.report.facts import Run, label_of
-from unlearnkit.report.text import listed, memory, quantity, span
+from unlearnkit.report.text import isolated, listed, memory, quantity, span
 
 ABSENT = "not recorded"
 REPORT = "report.html"  # its own hash cannot stand in it
@@ -65,9 +65,9 @@ def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     """Titled lists of name and value."""
     config, manifest = run.config, run.manifest
     request = [
-        ("classes to forget", listed(run.forgotten) or ABSENT),
+        ("classes to forget", listed([*map(isolated, run.forgotten)]) or ABSENT),
         ("their ids", _said(run.request.get("forget_ids"))),
-        ("forgotten earlier", listed(run.earlier) or "none"),
+        ("forgotten earlier", listed([*map(isolated, run.earlier)]) or "none"),
         ("classes of the model", _said(len(run.request.get("classes") or ()) or None)),
     ]
     model = [

@@ -10,7 +10,7 @@ from typing import Any
 from unlearnkit.report import words
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
-from unlearnkit.report.text import UNKNOWN, listed, made_at, number, percent, points, quantity, seconds, span
+from unlearnkit.report.text import UNKNOWN, isolated, listed, made_at, number, percent, points, quantity, seconds, span
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +202,7 @@ def _retrain_commands(run: Run) -> list[str]:
 
 def headline(run: Run) -> str:
     """One line for the title of the page: the request, not a claim."""
-    names = [f"“{name}”" for name in run.forgotten]
+    names = [f"“{isolated(name)}”" for name in run.forgotten]
     if not names:
         return "Request to forget"
     if len(names) > 4:

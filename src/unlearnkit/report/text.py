@@ -13,11 +13,23 @@ MONTHS = (  # not strftime's, which follow the machine's locale
     *("July", "August", "September", "October", "November", "December"),
 )
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_ISOLATES = re.compile("[\u2066-\u2069]")
+_KEEPS = frozenset({"L", "EN", "ES", "ET", "CS", "NSM", "BN", "B", "S", "WS", "ON", ""})  # bidirectional classes
 
 
 def clean(text: str) -> str:
     """Replace characters that neither XML nor UTF-8 can carry (controls, lone surrogates) by U+FFFD."""
     return _FORBIDDEN.sub("\ufffd", text)
+
+
+def isolated(name: str) -> str:
+    """Keep a name that is written from right to left, or that turns the direction, from turning the sentence around it.
+
+    Unicode Bidirectional Algorithm (UAX #9), first strong isolate; a name cannot end it early.
+    """
+    if all(unicodedata.bidirectional(character) in _KEEPS for character in name):
+        return name
+    return "\u2068" + _ISOLATES.sub("\ufffd", name) + "\u2069"
 
 
 def shorten(text: str, columns: int) -> str:
