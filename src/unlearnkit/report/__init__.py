@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.report import bands, changes, effort, provenance, recovery, summary, words
+from unlearnkit.report import bands, changes, effort, histograms, provenance, recovery, summary, words
 from unlearnkit.report.facts import Run, load
 from unlearnkit.report.panel import Panel
 from unlearnkit.report.svg import swatch
@@ -66,6 +66,7 @@ def panels(run: Run) -> list[Panel]:
     found = []
     if run.audit is not None:
         found += [bands.bands(run), changes.accuracy(run), changes.collateral(run), changes.predictions(run)]
+        found.append(histograms.histograms(run))
         found += [recovery.probe(run), recovery.few_shot(run), recovery.fine_tune(run), recovery.membership(run)]
         found.append(changes.weights(run))
         found += [effort.relearn(run), effort.relearn_curves(run)]

@@ -17,6 +17,11 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "Difference of predictions to retrained",
         "total variation distance: 0% the same distribution, 100% nothing in common",
     ),
+    "loss": ("Loss", "mean cross-entropy: 0 when a sample's own class gets all of the probability"),
+    "output_entropy": (
+        "Entropy of the outputs",
+        "mean over the samples: 0 when the model is sure of one class, highest when all classes get the same",
+    ),
     "activation_distance": (
         "Distance of outputs to retrained",
         "mean distance between the probabilities for the same image, 0 the same, 1.41 opposite",
@@ -276,6 +281,15 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "A dot that stays high in a row marked ✕; or nearly everything on one other class while the "
         "diamonds spread, which betrays what was done.",
     ),
+    "histograms": (
+        "How wrong and how sure, sample by sample",
+        "Loss and entropy of the outputs on forgotten test data: each line is the share of samples in each bin, with "
+        "the model's mark on the largest. A loss near 0 means that the sample is recognised; an entropy near 0 means "
+        "that the model is sure of some class, right or wrong. The means are in the table.",
+        "A line of the unlearned model with a part at the original's: some samples are still known. Losses far to the "
+        "right of the retrained ones', or all samples at the highest entropy, tell the model apart too: nobody who "
+        "never saw the classes answers so.",
+    ),
     "weights": (
         "How far each layer moved",
         "L2 distance of every layer's weights to the original's, on a logarithmic scale, from the input at the top "
@@ -328,6 +342,11 @@ RETAINED_SAMPLES = "retained samples trained on"
 FALSE_POSITIVES = "share of others called members"
 AGAINST = "After forgetting {}, retrained {}."
 AREA = "Area under the curve: after forgetting {}, retrained {}; guessing gives 50%."
+HISTOGRAMS = {"loss": "loss in nats", "output_entropy": "entropy of the outputs in nats"}  # reading -> axis
+HISTOGRAM_COLUMNS = ("data", "reading", "model", "replicate", "from", "to", "share")
+MEAN_OF = "{}, mean"
+AND_MORE = "{} and more"
+BIN = "{} to {}"
 FILTER = "Show rows with"
 SHOWN = "{} of {} shown; a heading sorts inside each measure"
 DOWNLOAD = "The numbers as CSV"
