@@ -377,7 +377,7 @@ def test_the_only_script_is_ours_and_the_policy_lets_no_other_run(make: Make, cl
     assert page.lower().count("<script") == page.lower().count("</script") == 1
     digest = base64.b64encode(hashlib.sha256(ours.encode()).digest()).decode()
     policy = next(a["content"] for _, a in reader.elements if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     assert not {"innerHTML", "eval", "fetch", "http"} & set(re.findall(r"\w+", ours))
 
 

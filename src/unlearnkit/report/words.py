@@ -286,9 +286,8 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "Loss and entropy of the outputs on forgotten test data: each line is the share of samples in each bin, with "
         "the model's mark on the largest. A loss near 0 means that the sample is recognised; an entropy near 0 means "
         "that the model is sure of some class, right or wrong. The means are in the table.",
-        "A line of the unlearned model with a part at the original's: some samples are still known. Losses far to the "
-        "right of the retrained ones', or all samples at the highest entropy, tell the model apart too: nobody who "
-        "never saw the classes answers so.",
+        "A line of the unlearned model with a part at the original's: some samples are still known. Losses far from "
+        "the retrained ones', to either side, or all samples at the highest entropy, tell the model apart too.",
     ),
     "weights": (
         "How far each layer moved",
@@ -316,6 +315,29 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "What the method did",
         "The loss of every training step, stage by stage.",
         "A line that climbs, or that is still falling steeply where it ends.",
+    ),
+    "embedding": (
+        "Where the samples lie among the features",
+        "Each mark is a test sample, placed by the two directions along which the features before the output layer "
+        "vary most. Each model has directions of its own: compare how the groups lie, not where.",
+        "Crosses in clusters of their own where the retrained model mixes them with the rings: the model still tells "
+        "them apart. Crosses pushed away from everything tell it apart too.",
+    ),
+    "attention": (
+        "Where the models look",
+        "Grad-CAM maps, laid in orange over the image: the more orange, the more that place speaks for the class. Each "
+        "map is scaled to its own largest value; where nothing speaks for the class the image stays grey. The samples "
+        "are the first of their class in the test data.",
+        "For a forgotten class the map of the unlearned model is that of the original, and not like that of the "
+        "retrained one. A map alone proves nothing: also a model that never saw a class has one for it.",
+    ),
+    "noise": (
+        "The noise that stood for the forgotten classes",
+        "A few of the images that the method computed from the original model alone and then trained it on under the "
+        "name of each class; they are those on which the model was farthest from seeing the class. Single pixels are "
+        "shown, of large images the middle.",
+        "Something that can be recognised: weights can hold on to what they were trained on, and the noise is computed "
+        "from them.",
     ),
     "cost": (
         "Where the time went",
@@ -347,6 +369,30 @@ HISTOGRAM_COLUMNS = ("data", "reading", "model", "replicate", "from", "to", "sha
 MEAN_OF = "{}, mean"
 AND_MORE = "{} and more"
 BIN = "{} to {}"
+LEFT_OUT = {  # reason/figure -> sentence
+    "personal/embedding": "Left out: the data may show people, and each point is one sample. "
+    "`unlearnkit audit --include-images` puts it in.",
+    "personal/attention": "Left out: the data may show people, and these are pictures of samples. "
+    "`unlearnkit audit --include-images` puts them in.",
+    "quick/attention": "Left out by --quick; an audit without it draws them.",
+    "personal/noise": "Left out: the data may show people, and the noise was computed from a model of them. "
+    "`unlearnkit forget --include-images` puts it in.",
+}
+NOT_AVAILABLE = "Not available: {}."
+GROUPS = {"forgotten": "sample of a forgotten class", "retained": "sample of a retained class"}
+PLANE_OF = "{}: {} samples of forgotten classes as crosses and {} of retained ones as rings, in a plane"
+EXPLAINED = "The axes hold {} of the variance."
+IMAGE = "image"
+SAMPLE_OF = {True: "Test sample of “{}” (forgotten)", False: "Test sample of “{}” (retained)"}  # forgotten? -> title
+SPEAKS_FOR = "First row: what speaks for “{}”."
+BELOW = "Second row: for the likeliest retained class, {}."
+RIVAL = "{} “{}”"
+ATTENTION_LAYER = "The maps are of the layer “{}”."
+NOISE_OF = "Noise for the class “{}”"
+NOISE_SCALE = "Mid-grey is 0; black and white are −{0} and +{0} or beyond, in units of the normalised input."
+MORE_CLASSES = " {} more classes are not shown."
+PERSONAL = "may show people"
+INCLUDED = "pictures of samples asked for"
 FILTER = "Show rows with"
 SHOWN = "{} of {} shown; a heading sorts inside each measure"
 DOWNLOAD = "The numbers as CSV"
