@@ -26,8 +26,7 @@ from unlearnkit.methods.unsir import weight_scale
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runlog import KEPT
-from unlearnkit.runlog import RunLog
+from unlearnkit.runlog import KEPT, RunLog
 from unlearnkit.runtime import isolated_randomness
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe, train

@@ -76,7 +76,7 @@ def attention(run: Run, said: Mapping[str, Any]) -> Panel:
         note = words.SPEAKS_FOR.format(one.get("label"))
         if rivals:
             below = listed([words.RIVAL.format(model, label) for model, label in rivals.items()])
-            note = f"{note} {words.BELOW.format(below)}"
+            note = words.TWO_ROWS.format(one.get("label"), below)
         pictures.append(Picture(image=_image(run, one, f"{name}. {note}"), name=name, note=note, heads=heads))
     return Panel(key="attention", pictures=pictures, found=words.ATTENTION_LAYER.format(said.get("layer")))
 
