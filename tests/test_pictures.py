@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from conftest import png, run_cli
-from test_report import HOSTILE, Make, Reader, make  # noqa: F401 - make is a fixture
+from test_report import HOSTILE, Make, Reader, audit_json, make  # noqa: F401 - make is a fixture
 from unlearnkit import drawing
 from unlearnkit.data import AccessLog, load_data
 from unlearnkit.data.torchvision_sets import KINDS
@@ -401,6 +401,15 @@ def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:  # 
     (one,) = images(page)
     assert one["alt"] == f"Noise for the class “{label}”".replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
     assert "2 more classes are not shown" in page.text
+
+
+def test_stand_ins_are_called_so(make: Make) -> None:  # noqa: F811
+    drawn = {"forgotten": 1, "retained": 1, "pictures": [{"file": "embedding-original.png", "model": "original"}]}
+    listed = {"personal": False, "include_images": False, "figures": {"embedding": drawn}}
+    for source, said_so in ((None, False), ("imagefolder:/elsewhere", True)):
+        folder = make(pictures=listed, audit=audit_json(["cat", "dog"]) | {"stand_ins": source})
+        (folder / "embedding-original.png").write_bytes(drawing.plane(torch.zeros(1, 2), torch.ones(1).bool()))
+        assert ("are stand-ins of another origin" in Reader(render(folder)).text) == said_so
 
 
 def test_a_reason_is_said(make: Make) -> None:  # noqa: F811

@@ -63,7 +63,7 @@ def embedding(run: Run, said: Mapping[str, Any]) -> Panel:
             )
         )
     marks = tuple((point(kind), name) for kind, name in words.GROUPS.items())
-    return Panel(key="embedding", pictures=pictures, marks=marks)
+    return Panel(key="embedding", pictures=pictures, marks=marks, found=_stand_ins(run))
 
 
 def attention(run: Run, said: Mapping[str, Any]) -> Panel:
@@ -78,10 +78,15 @@ def attention(run: Run, said: Mapping[str, Any]) -> Panel:
             below = listed([words.RIVAL.format(model, label) for model, label in rivals.items()])
             note = words.TWO_ROWS.format(one.get("label"), below)
         pictures.append(Picture(image=_image(run, one, f"{name}. {note}"), name=name, note=note, heads=heads))
-    return Panel(key="attention", pictures=pictures, found=words.ATTENTION_LAYER.format(said.get("layer")))
+    found = f"{words.ATTENTION_LAYER.format(said.get('layer'))} {_stand_ins(run)}".rstrip()
+    return Panel(key="attention", pictures=pictures, found=found)
 
 
 MAKERS = {"embedding": embedding, "attention": attention, "noise": noise}
+
+
+def _stand_ins(run: Run) -> str:
+    return words.STAND_INS if (run.audit or {}).get("stand_ins") else ""
 
 
 def _image(run: Run, one: Mapping[str, Any], said: str) -> Image:

@@ -382,6 +382,7 @@ NOT_AVAILABLE = "Not available: {}."
 GROUPS = {"forgotten": "sample of a forgotten class", "retained": "sample of a retained class"}
 PLANE_OF = "{}: {} samples of forgotten classes as crosses and {} of retained ones as rings, in a plane"
 EXPLAINED = "The axes hold {} of the variance."
+STAND_INS = "The samples of the forgotten classes are stand-ins of another origin."
 IMAGE = "image"
 SAMPLE_OF = {True: "Test sample of “{}” (forgotten)", False: "Test sample of “{}” (retained)"}  # forgotten? -> title
 SPEAKS_FOR = "What speaks for “{}”, which every model finds the likeliest of the retained classes."

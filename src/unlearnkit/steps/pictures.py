@@ -91,13 +91,13 @@ class Pictures:
         kept: dict[str, Any] = {}
         if (folder / PICTURES).is_file():
             earlier = read_json(folder, PICTURES, "figures")["figures"]
-            kept = {name: said for name, said in earlier.items() if name == NOISE}
-            if not self.allowed:
-                kept = {name: {"missing": PERSONAL} for name in kept}
+            if NOISE in earlier:
+                kept[NOISE] = earlier[NOISE] if self.allowed else {"missing": PERSONAL}
         files = self.artefacts(kept)
-        staying = {*files, *(each["file"] for figure in kept.values() for each in figure.get("pictures", ()))}
+        # by their names, whatever the list says of them
         there = read_json(folder, MANIFEST, "artefacts")["artefacts"]
-        return files, [name for name in there if name.endswith(SUFFIX) and name not in staying]
+        drawn = [name for name in there if name.endswith(SUFFIX) and name not in files]
+        return files, [name for name in drawn if not (self.allowed and name.startswith(f"{NOISE}-"))]
 
 
 def plane(found: Mapping[str, Plane] | str) -> Drawn:
