@@ -120,6 +120,8 @@ def recovered(kept: list[str], forget: float, who: dict[str, Any]) -> list[dict[
         reading("probe_recovery", value=0.75, series={"stem": 0.25, "<body>": 0.5, "head": 0.75}, **test, **who),
         reading("few_shot_recovery", value=0.8, series={"1": 0.3, "5": 0.6, "20": 0.8}, **test, **who),
         reading("fine_tune_recovery", value=forget, series={"0": 0.0, "680": forget}, **test, **who),
+        reading("loss", value=4.5, unit="nats", series={"0": forget, "1": 1 - forget}, **test, **who),
+        reading("output_entropy", value=0.4, unit="nats", series={"0": 0.5, "0.25": 0.5}, **test, **who),
         reading("membership_auc_loss", value=0.6, series={"two_sided": 0.1}, **who),
         reading("membership_tpr_loss", value=0.05, series={"0.01": 0.05, "0.5": 0.7, "1": 1.0}, **who),
     ]
@@ -379,7 +381,7 @@ def test_the_only_script_is_ours_and_the_policy_lets_no_other_run(make: Make, cl
     assert page.lower().count("<script") == page.lower().count("</script") == 1
     digest = base64.b64encode(hashlib.sha256(ours.encode()).digest()).decode()
     policy = next(a["content"] for _, a in reader.elements if a.get("http-equiv") == "Content-Security-Policy")
-    assert policy == f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    assert policy == f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     assert not {"innerHTML", "eval", "fetch", "http"} & set(re.findall(r"\w+", ours))
 
 

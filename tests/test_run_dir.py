@@ -258,3 +258,24 @@ def test_a_copied_run_reads_the_same(tmp_path: Path) -> None:
     write(tmp_path / "run")
     shutil.copytree(tmp_path / "run", tmp_path / "copy")
     assert_manifest_is_true(tmp_path / "copy")
+
+
+def test_files_that_are_dropped_are_gone_from_folder_and_manifest(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    write(out)
+    add_to_run(out, {"a.png": b"\x01", "b.png": b"\x02"})
+    add_to_run(out, {"c.png": b"\x03"}, drop=["a.png", "c.png", "never-there.png"])
+    assert_manifest_is_true(out)
+    assert not (out / "a.png").exists()
+    assert read_json(out, MANIFEST)["artefacts"].keys() >= {"b.png", "c.png"}
+    assert "a.png" not in read_json(out, MANIFEST)["artefacts"]
+
+
+def test_what_is_dropped_is_gone_even_where_the_rest_fails(tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    write(out)
+    add_to_run(out, {"a.png": b"\x01"})
+    (out / "taken").mkdir()
+    with pytest.raises(OutputError):
+        add_to_run(out, {"taken": b"\x02"}, drop=["a.png"])
+    assert not (out / "a.png").exists()

@@ -26,7 +26,7 @@ from unlearnkit.methods.unsir import weight_scale
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runlog import RunLog
+from unlearnkit.runlog import KEPT, RunLog
 from unlearnkit.runtime import isolated_randomness
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe, train
@@ -134,6 +134,16 @@ def test_noise_is_labelled_with_its_own_class(trained: list[Call], learned: list
     own = {key(image): (1 if i < 6 else 3) for i, image in enumerate(learned[0])}
     labels = {key(i): int(k) for i, k in zip(trained[0].images, trained[0].labels, strict=True) if key(i) in own}
     assert labels == own
+
+
+def test_a_few_images_of_the_noise_can_be_looked_at(learned: list[Tensor]) -> None:
+    result = forget(plain(), 1, 3)
+    assert list(result.images) == ["noise"]
+    assert list(result.images["noise"]) == [1, 3]
+    for k, first in ((1, 0), (3, 6)):
+        assert torch.equal(result.images["noise"][k], learned[0][first : first + KEPT])
+        assert result.images["noise"][k].dtype == torch.float32
+    assert forget(plain(noise=None), 2).images == {}
 
 
 def test_without_noise_both_steps_see_the_subset_alone(trained: list[Call], learned: list[Tensor]) -> None:

@@ -77,5 +77,12 @@ AuditData = Annotated[
         help="stand-ins for forgotten classes that --data no longer has: a data source whose classes have those names",
     ),
 ]
+IncludeImages = Annotated[
+    bool,
+    typer.Option(
+        "--include-images",
+        help="write pictures of samples into the run folder and the report although the data may show people",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors (and --json)")]

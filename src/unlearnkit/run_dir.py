@@ -117,16 +117,22 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
             shutil.rmtree(staging)
 
 
-def add_to_run(folder: Path, artefacts: Artefacts, *, step: Mapping[str, Any] | None = None) -> None:
+def add_to_run(
+    folder: Path, artefacts: Artefacts, *, step: Mapping[str, Any] | None = None, drop: Sequence[str] = ()
+) -> None:
     """Add or replace files of a run folder, each in one rename, and bring its manifest up to date.
 
-    A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`.
+    A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`. The files that `drop`
+    names are deleted first: what must not be there any more is gone, also where the rest should fail.
 
     Raises:
         OutputError: the folder is no run folder or cannot be written.
     """
-    manifest = read_json(folder, MANIFEST)
+    manifest = read_json(folder, MANIFEST, "artefacts")
     try:
+        for name in drop:
+            (folder / name).unlink(missing_ok=True)
+            manifest["artefacts"].pop(name, None)
         for name, content in artefacts.items():
             manifest["artefacts"][name] = _replace(folder / name, content)
         if step is not None:

@@ -1,4 +1,7 @@
-"""RunLog: named stages of a run with their cost, loss history and progress; a non-finite loss stops the run."""
+"""RunLog: named stages of a run with their cost, loss history and progress; a non-finite loss stops the run.
+
+Shapes: n images, C channels, H x W pixels.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from unlearnkit.errors import NonFiniteLossError
 from unlearnkit.runtime import Runtime
 
 CHECK_EVERY = 16  # steps between two looks at the losses: a look waits for the device
+KEPT = 4  # images of each class that are kept of what a method made
 
 
 Track = Callable[[dict[str, float], int], None]
@@ -178,7 +182,7 @@ def _finite(value: float) -> bool:
 
 @dataclass
 class RunLog:
-    """Record of one run: cost and losses per stage, notes, progress.
+    """Record of one run: cost and losses per stage, notes, progress, and what the method made to be looked at.
 
     Args:
         runtime: its device is synchronised around every stage.
@@ -195,6 +199,21 @@ class RunLog:
     stages: dict[str, Cost] = field(default_factory=dict)
     history: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+
+    def keep_images(self, name: str, images: Tensor, labels: Tensor) -> None:
+        """Keep the first few images of each class that the method made itself; never samples of the data.
+
+        Nothing is written here: whoever called the method decides whether anybody may see them.
+
+        Args:
+            name: what they are, for example `noise`.
+            images: (n, C, H, W) floating, as the model takes them.
+            labels: (n,) int64, the class that each was made for.
+        """
+        self.images[name] = {
+            k: images[(labels == k).to(images.device)][:KEPT].detach().float().cpu() for k in labels.unique().tolist()
+        }
 
     @contextmanager
     def stage(self, name: str, steps: int) -> Iterator[Stage]:

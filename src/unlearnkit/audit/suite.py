@@ -16,6 +16,8 @@ from unlearnkit.audit.collateral import PARTS as COLLATERAL_PARTS
 from unlearnkit.audit.collateral import collateral
 from unlearnkit.audit.cost import cost
 from unlearnkit.audit.evidence import Evidence, Metric, Want
+from unlearnkit.audit.histograms import PARTS as HISTOGRAM_PARTS
+from unlearnkit.audit.histograms import histograms
 from unlearnkit.audit.lira import rmia_membership
 from unlearnkit.audit.membership import PARTS as MEMBERSHIP_PARTS
 from unlearnkit.audit.membership import SVC_PARTS, sample_membership, svc_membership
@@ -43,6 +45,7 @@ METRICS: dict[str, Metric] = {
     "prediction_distribution": Metric(
         fn=prediction_distribution, wants=frozenset({"outputs"}), parts=frozenset(OUTPUT_PARTS)
     ),
+    "histograms": Metric(fn=histograms, wants=frozenset({"outputs"}), parts=frozenset(HISTOGRAM_PARTS)),
     "output_agreement": Metric(fn=output_agreement, wants=frozenset({"outputs"}), parts=frozenset(AGREEMENT_PARTS)),
     "zrf": Metric(fn=zrf, wants=frozenset({"outputs", "random"}), parts=frozenset(ZRF_PARTS)),
     "sample_membership": Metric(fn=sample_membership, wants=frozenset({"outputs"}), parts=frozenset(MEMBERSHIP_PARTS)),

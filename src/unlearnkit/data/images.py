@@ -199,6 +199,8 @@ class ImageData:
         image_size: height and width that images are resized to, or None where they are taken as they are.
         crop_pct: share of the resized image's shorter side that the centre crop keeps, in (0, 1].
         interpolation: how images are resized: bilinear, bicubic, nearest or lanczos.
+        personal: whether the images may show people; what a source does not know is taken for personal. Of personal
+            data no picture of a sample is written unless somebody asks for it.
     """
 
     source: str
@@ -211,6 +213,7 @@ class ImageData:
     image_size: int | None = None
     crop_pct: float = 1.0
     interpolation: str = "bilinear"
+    personal: bool = True
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) < len(self.classes):

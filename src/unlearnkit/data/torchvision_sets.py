@@ -23,11 +23,13 @@ class Kind(NamedTuple):
     Args:
         train, test: arguments that select the side.
         mirror: whether a mirrored image is still of its class; digits and signs are not.
+        people: whether it is of people in part: a class of theirs, or people who hold what the class is about.
     """
 
     train: dict[str, Any]
     test: dict[str, Any]
     mirror: bool = True
+    people: bool = False
 
 
 _BY_TRAIN = ({"train": True}, {"train": False})
@@ -35,7 +37,7 @@ _BY_SPLIT = ({"split": "train"}, {"split": "test"})
 _TRAINVAL = ({"split": "trainval"}, {"split": "test"})
 KINDS: dict[str, Kind] = {
     "CIFAR10": Kind(*_BY_TRAIN),
-    "CIFAR100": Kind(*_BY_TRAIN),
+    "CIFAR100": Kind(*_BY_TRAIN, people=True),  # baby, boy, girl, man, woman
     "MNIST": Kind(*_BY_TRAIN, mirror=False),
     "FashionMNIST": Kind(*_BY_TRAIN),
     "KMNIST": Kind(*_BY_TRAIN, mirror=False),
@@ -45,12 +47,12 @@ KINDS: dict[str, Kind] = {
     "STL10": Kind(*_BY_SPLIT),
     "GTSRB": Kind(*_BY_SPLIT, mirror=False),
     "Flowers102": Kind(*_BY_SPLIT),
-    "DTD": Kind(*_BY_SPLIT),
+    "DTD": Kind(*_BY_SPLIT, people=True),  # freckled, wrinkled
     "Food101": Kind(*_BY_SPLIT),
     "StanfordCars": Kind(*_BY_SPLIT),
     "OxfordIIITPet": Kind(*_TRAINVAL),
     "FGVCAircraft": Kind(*_TRAINVAL),
-    "Imagenette": Kind({"split": "train"}, {"split": "val"}),
+    "Imagenette": Kind({"split": "train"}, {"split": "val"}, people=True),  # anglers with their tench
 }
 
 
@@ -83,6 +85,7 @@ def load_torchvision(rest: str, options: ImageOptions) -> ImageData:
         train=image_set(0, train, "train"),
         test=image_set(1, test, "test"),
         augment="crop_flip" if kind.mirror else "none",
+        personal=kind.people,
         **options.preprocessing(),
     )
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from unlearnkit.config import Config
 from unlearnkit.data.images import ImageData
@@ -105,6 +105,7 @@ class Unlearned:
         cost: `cost.json`.
         history: losses per stage.
         notes: what the method has to say about its run, for the report.
+        images: a few images that the method made, by name and class id: (n, C, H, W) float32, as the model takes them.
     """
 
     model: nn.Module
@@ -113,6 +114,7 @@ class Unlearned:
     cost: dict[str, Any]
     history: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
 
 
 def unlearn(
@@ -202,4 +204,5 @@ def unlearn(
         cost=log.cost(total),
         history=log.history,
         notes=log.notes,
+        images=log.images,
     )

@@ -183,6 +183,7 @@ class UNSIR(ConfiguredMethod):
             log=ctx.log,
             criterion=ctx.criterion,
         )
+        ctx.log.keep_images("noise", images, labels)
         repeats = self.noise.repeats or max(1, round(room / len(images)))
         ctx.log.notes["noise"] = {
             "images": len(images),

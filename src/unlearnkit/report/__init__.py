@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.report import bands, changes, effort, provenance, recovery, summary, words
+from unlearnkit.report import bands, changes, effort, histograms, pictures, provenance, recovery, summary, words
 from unlearnkit.report.facts import Run, load
 from unlearnkit.report.panel import Panel
 from unlearnkit.report.svg import swatch
@@ -21,7 +21,7 @@ __all__ = ["render"]
 
 
 def render(folder: Path) -> str:
-    """Return the page; nothing but the run folder's JSON files is read.
+    """Return the page; nothing but the run folder's files is read.
 
     Raises:
         OutputError: the folder is no run of `forget` or `audit`, or a file in it is missing or damaged.
@@ -66,11 +66,13 @@ def panels(run: Run) -> list[Panel]:
     found = []
     if run.audit is not None:
         found += [bands.bands(run), changes.accuracy(run), changes.collateral(run), changes.predictions(run)]
+        found.append(histograms.histograms(run))
         found += [recovery.probe(run), recovery.few_shot(run), recovery.fine_tune(run), recovery.membership(run)]
         found.append(changes.weights(run))
         found += [effort.relearn(run), effort.relearn_curves(run)]
-    if run.history:
+    if any((run.history or {}).values()):  # a stage that trains nothing has no losses
         found.append(effort.training(run))
+    found += pictures.figures(run)
     if run.cost:
         found.append(effort.cost(run))
     return found

@@ -11,7 +11,7 @@ from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import read_json
 
 KINDS = ("forget", "audit")
-OPTIONAL = ("cost.json", "audit.json", "history.json")
+OPTIONAL = ("cost.json", "audit.json", "history.json", "pictures.json")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run folder's content. `audit`, `cost` and `history` are None where the run has none."""
+    """A run folder's content. `audit`, `cost`, `history` and `pictures` are None where the run has none."""
 
     folder: Path
     kind: str
@@ -52,6 +52,7 @@ class Run:
     cost: Mapping[str, Any] | None
     history: Mapping[str, Sequence[float]] | None
     rows: tuple[Row, ...]
+    pictures: Mapping[str, Any] | None = None
 
     @property
     def forgotten(self) -> list[str]:
@@ -104,6 +105,7 @@ def load(folder: Path) -> Run:
         audit=audit,
         cost=found["cost.json"],
         history=found["history.json"],
+        pictures=found["pictures.json"],
         rows=tuple(_row(raw, folder) for raw in audit.get("readings") or ()) if audit is not None else (),
     )
 

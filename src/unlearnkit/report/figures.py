@@ -139,46 +139,56 @@ def curves(
     height: int = 190,
 ) -> str:
     """Lines over a grid; `dividers` are dashed verticals at these x, `diagonal` a dashed line from low to high."""
-
-    def down(value: float) -> float:
-        return height * (1 - y.position(value) / 100)
-
-    parts = [_grid(x, height)]
-    for tick in y.ticks():
-        parts.append(element("line", class_="grid", x1="0%", x2="100%", y1=down(tick), y2=down(tick)))
-        parts.append(label(write_y(tick), class_="tick", x=-8, y=down(tick), dy="0.35em", text_anchor="end"))
-    for tick in x.ticks():
-        parts.append(at(x.position(tick), height, label(write_x(tick), class_="tick", y=17, text_anchor="middle")))
+    parts = [axes(x, y, write_x, write_y, x_name, height)]
     for place in dividers:
         at_x = f"{x.position(place):.3f}%"
         parts.append(element("line", class_="divider", x1=at_x, x2=at_x, y1=0, y2=height))
     if diagonal:
         parts.append(element("line", class_="divider", x1="0%", x2="100%", y1=height, y2=0))
+    parts += [trace(line.model, line.points, x, y, height) for line in lines]
     for line in lines:
-        drawn = " ".join(f"{x.position(a):.3f},{down(b):.3f}" for a, b in line.points)
-        stroke = element("polyline", class_=f"curve {line.model}", points=drawn)
-        parts.append(
-            element(
-                "svg",
-                stroke,
-                width="100%",
-                height=height,
-                viewBox=f"0 0 100 {height}",
-                preserveAspectRatio="none",
-                overflow="visible",
-            )
-        )
-    for line in lines:
-        parts += [_hit(line, a, b, x.position(a), down(b), write_x, write_y, x_name) for a, b in line.points]
+        for a, b in line.points:
+            parts.append(hit(f"{line.name}, {x_name} {write_x(a)}: {write_y(b)}", x.position(a), down(b, y, height)))
         a, b = line.points[-1]
-        parts.append(mark(line.model, x.position(a), down(b), f"{line.name}, end: {write_y(b)}"))
-    parts.append(label(x_name, class_="tick", x="100%", y=height + 34, text_anchor="end"))
+        parts.append(mark(line.model, x.position(a), down(b, y, height), f"{line.name}, end: {write_y(b)}"))
     return picture(title, description, height + 40, "".join(parts), style="curves")
 
 
-def _hit(line: Curve, a: float, b: float, x: float, y: float, write_x: Write, write_y: Write, x_name: str) -> str:
-    tip = f"{line.name}, {x_name} {write_x(a)}: {write_y(b)}"
-    return element("circle", element("title", text(tip)), class_="hit", cx=f"{x:.3f}%", cy=y, r=4)
+def axes(x: Scale, y: Scale, write_x: Write, write_y: Write, x_name: str, height: float) -> str:
+    """Grid, ticks and the name of the x axis, `height` pixels high and as wide as the page."""
+    parts = [_grid(x, height)]
+    for tick in y.ticks():
+        at_y = down(tick, y, height)
+        parts.append(element("line", class_="grid", x1="0%", x2="100%", y1=at_y, y2=at_y))
+        parts.append(label(write_y(tick), class_="tick", x=-8, y=at_y, dy="0.35em", text_anchor="end"))
+    for tick in x.ticks():
+        parts.append(at(x.position(tick), height, label(write_x(tick), class_="tick", y=17, text_anchor="middle")))
+    parts.append(label(x_name, class_="tick", x="100%", y=height + 34, text_anchor="end"))
+    return "".join(parts)
+
+
+def trace(model: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale, height: float) -> str:
+    """A line through (x, y) points in the style of a model."""
+    drawn = " ".join(f"{x.position(a):.3f},{down(b, y, height):.3f}" for a, b in points)
+    return element(
+        "svg",
+        element("polyline", class_=f"curve {model}", points=drawn),
+        width="100%",
+        height=height,
+        viewBox=f"0 0 100 {height:g}",
+        preserveAspectRatio="none",
+        overflow="visible",
+    )
+
+
+def down(value: float, y: Scale, height: float) -> float:
+    """Pixels from the top at which a value lies."""
+    return height * (1 - y.position(value) / 100)
+
+
+def hit(tip: str, at_x: float, at_y: float) -> str:
+    """A place, in percent and pixels, that says something when it is pointed at."""
+    return element("circle", element("title", text(tip)), class_="hit", cx=f"{at_x:.3f}%", cy=at_y, r=4)
 
 
 _HEADS = {"original": "before", "unlearned": "after", "retrained": "retrained"}

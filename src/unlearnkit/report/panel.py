@@ -12,12 +12,37 @@ MODELS = ("original", "unlearned", "retrained")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """One SVG, and the name and the note above it where a figure has several."""
+class Image:
+    """A picture of pixels, inside the page.
 
-    svg: str
+    Args:
+        source: data: address.
+        said: what it shows, for those who cannot see it.
+        width, height: in pixels.
+    """
+
+    source: str
+    said: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """One SVG or one image, and the name and the note above it where a figure has several.
+
+    Args:
+        svg: our own markup.
+        image: in its place.
+        name, note: above it.
+        heads: of the image's columns.
+    """
+
+    svg: str = ""
+    image: Image | None = None
     name: str = ""
     note: str = ""
+    heads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +58,7 @@ class Panel:
         tall: whether it scrolls.
         numbers: the same as a table, a row's name and a value for each of `models` and each of `more`.
         models: the models whose marks the key explains.
+        marks: further marks that it explains, as SVG, with their names.
         more: heads of further columns of that table.
         data: what the figure shows, to be kept as a file.
     """
@@ -44,6 +70,7 @@ class Panel:
     missing: str = ""
     tall: bool = False
     models: tuple[str, ...] = ()
+    marks: tuple[tuple[str, str], ...] = ()
     numbers: list[tuple[str, list[str]]] = field(default_factory=list)
     more: tuple[str, ...] = ()
     data: Table | None = None

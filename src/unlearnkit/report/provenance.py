@@ -75,6 +75,7 @@ def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
         ("weights before", _said(config.get("weights"))),
         *([("weights after", _said(config["unlearned"]))] if "unlearned" in config else []),
         ("data", _said(config.get("data"))),
+        *_personal(run),
         ("input shape", _said(config.get("shape"))),
         ("mean, std", f"{_said(config.get('mean'))}, {_said(config.get('std'))}"),
     ]
@@ -142,6 +143,13 @@ def stages(run: Run) -> list[list[str]]:
         ]
         for name, spent in rows
     ]
+
+
+def _personal(run: Run) -> list[tuple[str, str]]:
+    said = run.pictures
+    if said is None:
+        return []
+    return [(words.PERSONAL, _said(said.get("personal"))), (words.INCLUDED, _said(said.get("include_images")))]
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

@@ -19,6 +19,11 @@ MARKS = {  # concentric when values coincide: each stays visible inside the othe
     "unlearned": '<circle class="mark unlearned" r="2.9"/>',
 }
 
+POINTS = {  # as in the drawings of samples, whose colours these are
+    "forgotten": '<path d="M-4-4 4 4M-4 4 4-4" fill="none" stroke="#9654d6" stroke-width="1.8"/>',
+    "retained": '<circle r="4" fill="none" stroke="#7c848e" stroke-width="1.8"/>',
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
@@ -87,6 +92,12 @@ def label(content: str, *, tip: str = "", **attributes: str | float) -> str:
 def mark(model: str, x: float, y: float, tip: str) -> str:
     """Draw the mark of a model at x percent and y pixels."""
     return at(x, y, element("g", element("title", text(tip)) + MARKS[model], class_="point"))
+
+
+def point(kind: str) -> str:
+    """Draw the mark of a group of samples, `forgotten` or `retained`, for a line of text."""
+    inner = element("g", POINTS[kind], transform="translate(8 8)")
+    return element("svg", inner, class_="swatch", width=16, height=16, aria_hidden="true")
 
 
 def at(x: float, y: float, content: str) -> str:

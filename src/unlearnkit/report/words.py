@@ -17,6 +17,11 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "Difference of predictions to retrained",
         "total variation distance: 0% the same distribution, 100% nothing in common",
     ),
+    "loss": ("Loss", "mean cross-entropy: 0 when a sample's own class gets all of the probability"),
+    "output_entropy": (
+        "Entropy of the outputs",
+        "mean over the samples: 0 when the model is sure of one class, highest when all classes get the same",
+    ),
     "activation_distance": (
         "Distance of outputs to retrained",
         "mean distance between the probabilities for the same image, 0 the same, 1.41 opposite",
@@ -276,6 +281,14 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "A dot that stays high in a row marked ✕; or nearly everything on one other class while the "
         "diamonds spread, which betrays what was done.",
     ),
+    "histograms": (
+        "How wrong and how sure, sample by sample",
+        "Loss and entropy of the outputs on forgotten test data: each line is the share of samples in each bin, with "
+        "the model's mark on the largest. A loss near 0 means that the sample is recognised; an entropy near 0 means "
+        "that the model is sure of some class, right or wrong. The means are in the table.",
+        "A line of the unlearned model with a part at the original's: some samples are still known. Losses far from "
+        "the retrained ones', to either side, or all samples at the highest entropy, tell the model apart too.",
+    ),
     "weights": (
         "How far each layer moved",
         "L2 distance of every layer's weights to the original's, on a logarithmic scale, from the input at the top "
@@ -303,6 +316,29 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "The loss of every training step, stage by stage.",
         "A line that climbs, or that is still falling steeply where it ends.",
     ),
+    "embedding": (
+        "Where the samples lie among the features",
+        "Each mark is a test sample, placed by the two directions along which the features before the output layer "
+        "vary most. Each model has directions of its own: compare how the groups lie, not where.",
+        "Crosses in clusters of their own where the retrained model mixes them with the rings: the model still tells "
+        "them apart. Crosses pushed away from everything tell it apart too.",
+    ),
+    "attention": (
+        "Where the models look",
+        "Grad-CAM maps, laid in orange over the image: the more orange, the more that place speaks for the class. Each "
+        "map is scaled to its own largest value; where nothing speaks for the class the image stays grey. The samples "
+        "are the first of their class in the test data.",
+        "For a forgotten class the map of the unlearned model is that of the original, and not like that of the "
+        "retrained one. A map alone proves nothing: also a model that never saw a class has one for it.",
+    ),
+    "noise": (
+        "The noise that stood for the forgotten classes",
+        "A few of the images that the method computed from the original model alone and then trained it on under the "
+        "name of each class; they are those on which the model was farthest from seeing the class. Single pixels are "
+        "shown, of large images the middle.",
+        "Something that can be recognised: weights can hold on to what they were trained on, and the noise is computed "
+        "from them.",
+    ),
     "cost": (
         "Where the time went",
         "Seconds of work per stage, without decoding and evaluation; below them the total, and the cost of "
@@ -328,6 +364,36 @@ RETAINED_SAMPLES = "retained samples trained on"
 FALSE_POSITIVES = "share of others called members"
 AGAINST = "After forgetting {}, retrained {}."
 AREA = "Area under the curve: after forgetting {}, retrained {}; guessing gives 50%."
+HISTOGRAMS = {"loss": "loss in nats", "output_entropy": "entropy of the outputs in nats"}  # reading -> axis
+HISTOGRAM_COLUMNS = ("data", "reading", "model", "replicate", "from", "to", "share")
+MEAN_OF = "{}, mean"
+AND_MORE = "{} and more"
+BIN = "{} to {}"
+LEFT_OUT = {  # reason/figure -> sentence
+    "personal/embedding": "Left out: the data may show people, and each point is one sample. "
+    "`unlearnkit audit --include-images` puts it in.",
+    "personal/attention": "Left out: the data may show people, and these are pictures of samples. "
+    "`unlearnkit audit --include-images` puts them in.",
+    "quick/attention": "Left out by --quick; an audit without it draws them.",
+    "personal/noise": "Left out: the data may show people, and the noise was computed from a model of them. "
+    "`unlearnkit forget --include-images` puts it in.",
+}
+NOT_AVAILABLE = "Not available: {}."
+GROUPS = {"forgotten": "sample of a forgotten class", "retained": "sample of a retained class"}
+PLANE_OF = "{}: {} samples of forgotten classes as crosses and {} of retained ones as rings, in a plane"
+EXPLAINED = "The axes hold {} of the variance."
+STAND_INS = "The samples of the forgotten classes are stand-ins of another origin."
+IMAGE = "image"
+SAMPLE_OF = {True: "Test sample of “{}” (forgotten)", False: "Test sample of “{}” (retained)"}  # forgotten? -> title
+SPEAKS_FOR = "What speaks for “{}”, which every model finds the likeliest of the retained classes."
+TWO_ROWS = "First row: what speaks for “{}”. Second row: for the likeliest retained class, {}."
+RIVAL = "{} “{}”"
+ATTENTION_LAYER = "The maps are of the layer “{}”."
+NOISE_OF = "Noise for the class “{}”"
+NOISE_SCALE = "Mid-grey is 0; black and white are −{0} and +{0} or beyond, in units of the normalised input."
+MORE_CLASSES = " {} more classes are not shown."
+PERSONAL = "may show people"
+INCLUDED = "pictures of samples asked for"
 FILTER = "Show rows with"
 SHOWN = "{} of {} shown; a heading sorts inside each measure"
 DOWNLOAD = "The numbers as CSV"

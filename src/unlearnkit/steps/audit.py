@@ -12,16 +12,18 @@ from torch import nn
 
 from unlearnkit.audit import METRICS, QUICK, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
+from unlearnkit.audit.embedding import embedding
 from unlearnkit.audit.gather import IMAGES
 from unlearnkit.audit.reading import ModelName
-from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.audit.sampling import StandIns
+from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.errors import ConfigError, OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.request import ClassRef, ForgetRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, check_output, read_json, write_run
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime, check_seed
-from unlearnkit.split import Split, split_for
+from unlearnkit.split import Part, Split, split_for
 from unlearnkit.steps.common import (
     Preprocessing,
     load_images,
@@ -31,7 +33,8 @@ from unlearnkit.steps.common import (
     retained_shape,
     stand_ins_for,
 )
-from unlearnkit.steps.report import report_run
+from unlearnkit.steps.pictures import ATTENTION, EMBEDDING, Pictures, attention, plane
+from unlearnkit.steps.report import REPORT, report_run
 
 Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
 QUICK_IMAGES = 2_000
@@ -75,8 +78,13 @@ def audit_artefacts(
     head: str | None = None,
     depth: Depth = Depth.DEFAULT,
     audit_data: str | None = None,
-) -> tuple[dict[str, dict[str, Any]], Audit]:
-    """Gather the evidence and apply every metric; returns the artefacts (audit.json, access.json) and the audit."""
+    include_images: bool = False,
+) -> tuple[dict[str, dict[str, Any]], Pictures, Audit]:
+    """Gather the evidence, apply every metric, and draw what may be drawn.
+
+    Returns:
+        the artefacts (audit.json, access.json), the pictures, and the audit.
+    """
     stand_ins = stand_ins_for(inputs.data, audit_data) if audit_data else None
     metrics = QUICK if depth is Depth.QUICK else METRICS
     evidence = gather(
@@ -106,7 +114,27 @@ def audit_artefacts(
         "depth": depth.value,
         "stand_ins": stand_ins.source if stand_ins else None,
     }
-    return {"audit.json": content, "access.json": inputs.access.summary(inputs.split)}, result
+    shown = {"original": inputs.original, "unlearned": inputs.unlearned}
+    if inputs.retrained:
+        shown["retrained"] = inputs.retrained[0][1]
+    pictures = Pictures.drawn(
+        personal=inputs.data.personal or (stand_ins is not None and stand_ins.personal),
+        include_images=include_images,
+        figures={
+            EMBEDDING: lambda: plane(embedding(evidence)),
+            ATTENTION: lambda: attention(
+                shown, _view(inputs, stand_ins, runtime), runtime=runtime, quick=depth is Depth.QUICK
+            ),
+        },
+    )
+    return {"audit.json": content, "access.json": inputs.access.summary(inputs.split)}, pictures, result
+
+
+def _view(inputs: AuditInputs, stand_ins: ImageData | None, runtime: Runtime) -> DataView:
+    view = DataView(
+        inputs.data, inputs.split, frozenset(Part), reader="audit", log=inputs.access, device=runtime.device
+    )
+    return view if stand_ins is None else StandIns(view, stand_ins)
 
 
 def audit_folder(
@@ -117,12 +145,15 @@ def audit_folder(
     head: str | None = None,
     depth: Depth = Depth.DEFAULT,
     audit_data: str | None = None,
+    include_images: bool = False,
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit a run folder made by `forget`, and write its audit.json and report.html; returns the audit.
+
+    Pictures of samples that the folder has, and that may not be in it without `include_images`, are deleted.
 
     Raises:
         InputError: the folder is no such run, or its original weights are gone or have changed.
@@ -163,8 +194,15 @@ def audit_folder(
     )
     inputs.costs["unlearned", 0] = read_json(folder, "cost.json", "total")["total"]
     runtime = runtime or Runtime()
-    artefacts, result = audit_artefacts(
-        inputs, seed=seed, runtime=runtime, progress=progress, head=head, depth=depth, audit_data=audit_data
+    artefacts, pictures, result = audit_artefacts(
+        inputs,
+        seed=seed,
+        runtime=runtime,
+        progress=progress,
+        head=head,
+        depth=depth,
+        audit_data=audit_data,
+        include_images=include_images,
     )
     artefacts["access.json"] = _merged(
         read_json(folder, "access.json", "parts", "forget_samples_read"), artefacts["access.json"]
@@ -175,9 +213,20 @@ def audit_folder(
         "device": str(runtime.device),
         "inputs": {str(c.path.absolute()): c.sha256 for c in (original, *(c for c, _ in inputs.retrained))},
     }
-    add_to_run(folder, artefacts, step=step)
-    report_run(folder)
+    add_audit(folder, artefacts, pictures, step=step)
     return result.as_dict()
+
+
+def add_audit(
+    folder: Path, artefacts: Mapping[str, Any], pictures: Pictures, *, step: Mapping[str, Any] | None = None
+) -> None:
+    """Write an audit and its pictures to a run folder, and the report anew.
+
+    Drawings that must go take the report with them that shows them, before anything else is done.
+    """
+    files, drop = pictures.replacing(folder)
+    add_to_run(folder, {**artefacts, **files}, step=step, drop=[*drop, REPORT] if drop else ())
+    report_run(folder)
 
 
 def audit_pair(
@@ -193,6 +242,7 @@ def audit_pair(
     head: str | None = None,
     depth: Depth = Depth.DEFAULT,
     audit_data: str | None = None,
+    include_images: bool = False,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
@@ -214,8 +264,15 @@ def audit_pair(
     images = load_images(data, preprocessing, before, model=model or (before.card.model if before.card else None))
     request = request_for(forget, already_forgotten, before, images.classes)
     inputs = _open(model, before, after, retrained, images, request)
-    artefacts, result = audit_artefacts(
-        inputs, seed=seed, runtime=runtime, progress=progress, head=head, depth=depth, audit_data=audit_data
+    artefacts, pictures, result = audit_artefacts(
+        inputs,
+        seed=seed,
+        runtime=runtime,
+        progress=progress,
+        head=head,
+        depth=depth,
+        audit_data=audit_data,
+        include_images=include_images,
     )
     artefacts["access.json"] = _without_method(artefacts["access.json"])
     resolved, classes = inputs.split.request, inputs.data.classes
@@ -244,6 +301,7 @@ def audit_pair(
                 "interpolation": inputs.data.interpolation,
             },
             **artefacts,
+            **pictures.artefacts(),
         },
         overwrite=overwrite,
         manifest={

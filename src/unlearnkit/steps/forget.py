@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from unlearnkit.models.card import readme
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.request import ClassRef
-from unlearnkit.run_dir import README, WEIGHTS, add_to_run, check_output, write_run
+from unlearnkit.run_dir import README, WEIGHTS, check_output, write_run
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import split_for
-from unlearnkit.steps.audit import AuditInputs, Depth, audit_artefacts, cost_beside
+from unlearnkit.steps.audit import AuditInputs, Depth, add_audit, audit_artefacts, cost_beside
 from unlearnkit.steps.common import (
     Preprocessing,
     card_for,
@@ -31,7 +32,7 @@ from unlearnkit.steps.common import (
     retained_shape,
     tracking_folder,
 )
-from unlearnkit.steps.report import report_run
+from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.tracking import tracking
 
 
@@ -58,13 +59,15 @@ def forget_run(
     with_audit: bool = True,
     depth: Depth = Depth.DEFAULT,
     audit_data: str | None = None,
+    include_images: bool = False,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Forget classes, write the run folder, and go on to the audit and the report; returns a summary.
 
     `weights` is a safetensors or state_dict file, or `hf-hub:ORG/NAME`. Classes that the weights record as forgotten
     are added to `already_forgotten`. The folder with the new weights is written before the audit begins, so a failing
-    audit loses no work.
+    audit loses no work. Pictures of samples, and of noise, are drawn where the data shows no people, or
+    `include_images` asks for them.
 
     Raises:
         InputError: something given cannot be used; nothing has been written, unless the audit found it, whose message
@@ -123,6 +126,8 @@ def forget_run(
         "interpolation": images.interpolation,
         "notes": result.notes,
     }
+    made = {NOISE: partial(noise, result.images[NOISE], images.classes)} if NOISE in result.images else {}
+    pictures = Pictures.drawn(personal=images.personal, include_images=include_images, figures=made)
     write_run(
         out,
         {
@@ -138,6 +143,7 @@ def forget_run(
             "access.json": result.access.summary(result.split),
             "cost.json": result.cost,
             "history.json": dict(result.history),
+            **pictures.artefacts(),
         },
         overwrite=overwrite,
         manifest={
@@ -161,11 +167,17 @@ def forget_run(
         try:
             # fp64 is for comparing weights; the audit then runs in the precision of the weights that were written
             auditing = replace(runtime, precision="auto") if runtime.precision == "fp64" else runtime
-            artefacts, audit = audit_artefacts(
-                inputs, seed=seed, runtime=auditing, progress=progress, head=head, depth=depth, audit_data=audit_data
+            artefacts, drawn, audit = audit_artefacts(
+                inputs,
+                seed=seed,
+                runtime=auditing,
+                progress=progress,
+                head=head,
+                depth=depth,
+                audit_data=audit_data,
+                include_images=include_images,
             )
-            add_to_run(out, artefacts)
-            report_run(out)
+            add_audit(out, artefacts, drawn)
         except UnlearnkitError as error:
             where = f"The new weights are in {out}; mend this and run `unlearnkit audit {out}`."
             raise type(error)(f"{error} {where}") from error

@@ -1,0 +1,106 @@
+"""Drawings of samples that lie in the run folder, or the reason why they do not: noise, points, Grad-CAM maps."""
+
+from __future__ import annotations
+
+import base64
+import struct
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.errors import OutputError
+from unlearnkit.report import words
+from unlearnkit.report.facts import Run
+from unlearnkit.report.panel import Image, Panel, Picture
+from unlearnkit.report.svg import point
+from unlearnkit.report.text import listed, number, percent
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+def figures(run: Run) -> list[Panel]:
+    """Return the figures of `pictures.json`, in our order; none where the folder was made before there were any.
+
+    Raises:
+        OutputError: a picture is missing, is no PNG, or is not in the folder.
+    """
+    said = (run.pictures or {}).get("figures") or {}
+    return [_panel(run, key, said[key], make) for key, make in MAKERS.items() if key in said]
+
+
+def _panel(run: Run, key: str, said: Mapping[str, Any], make: Callable[[Run, Mapping[str, Any]], Panel]) -> Panel:
+    if "missing" in said:
+        reason = str(said["missing"])
+        return Panel(
+            key=key, missing=words.LEFT_OUT.get(f"{reason}/{key}") or words.NOT_AVAILABLE.format(reason.rstrip("."))
+        )
+    return make(run, said)
+
+
+def noise(run: Run, said: Mapping[str, Any]) -> Panel:
+    """One strip for each class."""
+    pictures = [
+        Picture(name=name, image=_image(run, one, name))
+        for one in said.get("pictures") or ()
+        for name in [words.NOISE_OF.format(one.get("label"))]
+    ]
+    found = words.NOISE_SCALE.format(number(float(said.get("limit") or 0)))
+    more = int(said.get("classes") or 0) - len(pictures)
+    return Panel(key="noise", pictures=pictures, found=found + (words.MORE_CLASSES.format(more) if more > 0 else ""))
+
+
+def embedding(run: Run, said: Mapping[str, Any]) -> Panel:
+    """One plane of points for each model."""
+    counts = int(said.get("forgotten") or 0), int(said.get("retained") or 0)
+    pictures = []
+    for one in said.get("pictures") or ():
+        model = words.MODELS.get(str(one.get("model")), str(one.get("model")))
+        along = [percent(float(share)) for share in one.get("explained") or ()]
+        told = words.PLANE_OF.format(model, *counts)
+        pictures.append(
+            Picture(
+                image=_image(run, one, told), name=model, note=words.EXPLAINED.format(listed(along)) if along else ""
+            )
+        )
+    marks = tuple((point(kind), name) for kind, name in words.GROUPS.items())
+    return Panel(key="embedding", pictures=pictures, marks=marks, found=_stand_ins(run))
+
+
+def attention(run: Run, said: Mapping[str, Any]) -> Panel:
+    """One sample after another: the image, and a map of each model for two classes."""
+    heads = (words.IMAGE, *map(str, said.get("models") or ()))
+    pictures = []
+    for one in said.get("pictures") or ():
+        rivals: Mapping[str, Any] = one.get("rivals") or {}
+        name = words.SAMPLE_OF[bool(one.get("forgotten"))].format(one.get("label"))
+        note = words.SPEAKS_FOR.format(one.get("label"))
+        if rivals:
+            below = listed([words.RIVAL.format(model, label) for model, label in rivals.items()])
+            note = words.TWO_ROWS.format(one.get("label"), below)
+        pictures.append(Picture(image=_image(run, one, f"{name}. {note}"), name=name, note=note, heads=heads))
+    found = f"{words.ATTENTION_LAYER.format(said.get('layer'))} {_stand_ins(run)}".rstrip()
+    return Panel(key="attention", pictures=pictures, found=found)
+
+
+MAKERS = {"embedding": embedding, "attention": attention, "noise": noise}
+
+
+def _stand_ins(run: Run) -> str:
+    return words.STAND_INS if (run.audit or {}).get("stand_ins") else ""
+
+
+def _image(run: Run, one: Mapping[str, Any], said: str) -> Image:
+    """Read a PNG of the folder; `said` is what it shows."""
+    name = str(one.get("file"))
+    path = run.folder / name
+    try:
+        content = path.read_bytes() if Path(name).name == name else b""
+    except OSError as error:
+        raise OutputError(
+            f"Expected the picture {path}, but it cannot be read ({error.strerror or error}); run the audit again."
+        ) from error
+    if not content.startswith(SIGNATURE) or len(content) < 24:
+        raise OutputError(f"Expected a PNG of the run folder {run.folder}, but {name!r} is none; run the audit again.")
+    width, height = struct.unpack(">II", content[16:24])
+    source = f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+    return Image(source=source, said=said, width=width, height=height)
