@@ -1,6 +1,173 @@
-"""The English of the page beside its template: names, explanations and captions, together for translation."""
+"""English: every string of the report's page. A translation is another such file (see `words/__init__.py`)."""
 
 from __future__ import annotations
+
+LANG = "en"  # of the page, as HTML names languages
+
+# ---- numbers, dates, lists -----------------------------------------------------------------------------------------
+
+UNKNOWN = "unknown"
+NOT_RECORDED = "not recorded"
+NONE = "none"
+YES, NO = "yes", "no"
+COMMA, SEMICOLON, COLON = ", ", "; ", ": "
+LISTED = ", "  # between several
+BRACKETS = ("(", ")")
+LAST = " and "  # before the last of them
+QUOTED = "“{}”"
+MILLISECONDS, SECONDS, MINUTES, HOURS = "{} ms", "{} s", "{} min {} s", "{} h {} min"
+STEPS = ("{} step", "{} steps")  # of one, of several
+STEP_SPAN = "{}–{} steps"
+TIMES = "{}×"
+POINTS = "{} points"
+UNITS = {"nats": "{} nats", "distance": "{} distance", "L2": "{} L2"}
+MONTHS = (  # not strftime's, which follow the machine's locale
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+DATE = "{day} {month} {year}, {time} UTC"
+NO_DATE = "date not recorded"
+
+# ---- the first screen ----------------------------------------------------------------------------------------------
+
+REPORT = "unlearnkit report"
+SKIP = "Skip to the summary"
+HEADLINE = "Request to forget"
+HEADLINE_ONE = "Request to forget class {}"
+HEADLINE_SOME = "Request to forget classes {}"
+HEADLINE_MANY = "Request to forget {} classes"
+FORGET = "Forget"
+CLASS_ID = "id {}"
+OF_CLASSES = "of {} classes"
+EARLIER = "Forgotten earlier"
+METHOD = "Method"
+PRESET = "preset"
+CHANGED_SETTINGS = ", changed: {}"
+SETTINGS = "settings"
+NO_METHOD = "not known: this run compared two weights files made elsewhere"
+MODEL = "Model"
+NO_ARCHITECTURE = "architecture not recorded"
+NO_NAME = "weights of unknown name"
+COMPARED = "Compared with"
+DATA = "Data"
+SUMMARY = "Summary"
+VERDICT = "Verdict"
+STATUSES = {"pass": "pass", "fail": "fail", "unknown": "unknown", "none": "not audited"}
+WHY = "Why: {}."
+EVIDENCE = "Evidence {}"
+CARDS = {
+    "forget_test": "Accuracy on forgotten test data",
+    "retain_test": "Accuracy on retained test data",
+    "cost": "Cost of forgetting",
+}
+THEN = "then"
+NO_AUDIT = "not measured: no audit has been made"
+CHANGE = "change"
+INTERVAL_AFTER = "after, 95% interval"
+RETRAINED = "retrained"
+RETRAINED_MEAN = "retrained, mean of {}"
+NO_MODEL = "no model given"
+MEAN_SPAN = "{} ({})"
+AGAINST_RETRAINING = "against retraining"
+CHEAPER = "{}× cheaper"
+DEARER = "{}× as expensive"
+COST_MORE = "forgetting cost more than retraining"
+COST_UNKNOWN = "unknown: the cost of a retrained model is not recorded"
+RETRAINING_TOOK = "retraining took"
+PASSED_BACKWARD = "samples passed backward"
+READS = "Samples of the forgotten classes"
+RUN_AUDIT = "To find out how well it forgot, run:"
+RUN_RETRAINED = "{} To find out, run:"
+COMMANDS = "Commands to run"
+
+# ---- headings, columns, and what stands around figures and tables --------------------------------------------------
+
+CONTENTS = "Contents"
+CHANGED = "What changed"
+NOTHING_MEASURED = "Nothing has been measured yet."
+MEAN_BESIDE = " ({} models; a number beside a row is their mean)"
+HOW_TO_READ = "How to read it."
+BAD_RESULT = "A bad result."
+AS_TABLE = "The same as a table"
+TABLE_OF = "{}, as a table"
+READINGS = "All readings"
+READINGS_LEAD = (
+    "Every value of the audit, with the reasons to doubt it beside it. For most of them the right value is that of a "
+    "model retrained without the forgotten classes, not zero."
+)
+READING_COLUMNS = ("Data", "Model", "Value", "Interval", "Wanted", "Doubts")
+ORIGIN = "Where it comes from"
+COMMAND = "The command"
+WHO_READ = "Who read what"
+READ_PER_PART = "Samples read, per part and class"
+PART = "Part of the data"
+READ_COLUMNS = ("samples", "read by the method", "read by the audit", "decoded")
+PER_CLASS = "The same per class"
+READ_PER_CLASS = "Samples read, per class"
+CLASS_COLUMN = "Class"
+COSTS = "What it cost"
+COST_PER_STAGE = "Cost per stage"
+COST_COLUMNS = ("Stage", "time", "samples forward", "samples backward", "peak memory")
+HASHES = "Files and their sha256"
+FOOTER = (
+    "Made by unlearnkit from the JSON files of this run's folder alone. It loads nothing from elsewhere. Its only "
+    "script sorts and filters the table of readings; everything is there without it."
+)
+SECTIONS = {
+    "request": "Request",
+    "method": "Method and settings",
+    "model": "Model and data",
+    "machine": "Machine and versions",
+    "notes": "Notes of the method",
+}
+FACTS = {
+    "forget": "classes to forget",
+    "ids": "their ids",
+    "earlier": "forgotten earlier",
+    "classes": "classes of the model",
+    "architecture": "architecture",
+    "before": "weights before",
+    "after": "weights after",
+    "data": "data",
+    "shape": "input shape",
+    "normalisation": "mean, std",
+    "made": "made at",
+    "device": "device",
+    "precision": "precision",
+    "seed": "seed",
+    "audit_seed": "seed of the audit",
+    "method": "method",
+    "needs": "data it may read",
+}
+FILES = {"input": "input", "retrained": "retrained", "artefact": "artefact"}
+
+# ---- inside figures ------------------------------------------------------------------------------------------------
+
+NAMES = {"original": "original", "unlearned": "unlearned", "retrained": "retrained"}
+HEADS = {"original": "before", "unlearned": "after", "retrained": "retrained"}  # of columns of numbers
+NUMBERED = "{} {}"  # a model's name and its number
+AXIS = "Axis of the picture below"
+SCALE_OF = "{}: scale"
+COLUMNS_OF = "{}: columns"
+RANGE = "{}: {} to {}"
+AT_END = "{}, end: {}"
+AT = "{}, {} {}: {}"  # the curve's name, what x is, x, y
+CURVE_AT = "{}: {} at {} ({})"  # the curve's name, y, x, what x is
+STEPS_FROM_TO = "{} steps, from {} to {}"
+TITLE_PART = "{}, {}"  # a metric, a part of the data
+LOST_MOST = "The retained class that lost most: {}, from {} to {} ({})."
+LOST_NONE = "No retained class lost accuracy."
+OTHER_CLASSES = ("{} other class", "{} other classes")
+DIFFERENCE = "Difference between the dots and the diamonds, in total variation: {}{}."
+DOUBTED = " ({})"  # reasons to doubt the number before it
+STILL = "Not moved at all, drawn at the left edge: {}."
+MORE = "{} more"
+COUNT_OF = "{} {}"  # how many, of which status
+NOT_AVAILABLE = "Not available: {}."
+UNMEASURED = "it was not measured"
+FOUND = ("{}.", "{}. {}")
+
+# ---- names, explanations and captions ------------------------------------------------------------------------------
 
 METRICS = {  # name in audit.json -> (title, what it says)
     "accuracy": ("Accuracy", "share of samples that are recognised"),
@@ -206,7 +373,6 @@ NO_BANDS = "Not available: no primary reading was measured."
 NO_CURVE = (
     "Not available: this audit wrote no curve, which takes 20 samples on each side; an earlier one never wrote it."
 )
-REASONS = ("unknown: ", "not resolved: ")  # doubts that say why a reading has no verdict
 NOT_MEASURED = "it was not measured in this audit"
 NOT_JUDGED = "it was measured and not judged"
 ALL_PRIMARY = "All {} readings that are voted on"
@@ -321,8 +487,6 @@ STAGES = {  # what a stage's line shows
 FORGOTTEN = "forgotten"
 FORGOTTEN_EARLIER = "forgotten earlier"
 STEP = "step"
-CLASS = "class"
-LAYER = "layer"
 SHOTS = "samples of every class"
 RETAINED_SAMPLES = "retained samples trained on"
 FALSE_POSITIVES = "share of others called members"
@@ -335,3 +499,5 @@ TOTAL = "total"
 TRAINING = "{}: step by step"
 ATTEMPTS = "{} attempts, each from the start at lower rates."
 MEANS = "Each point is the mean of about {} steps."
+
+SENTENCES: dict[str, str] = {}  # of the audit, which writes English: a translation has them all
