@@ -25,6 +25,7 @@ from unlearnkit.options import (
     Head,
     ImageSize,
     Json,
+    Language,
     MaybeModel,
     Mean,
     MethodName,
@@ -59,6 +60,7 @@ app = typer.Typer(
 def demo(
     out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("unlearnkit-demo"),
     seed: Seed = 0,
+    language: Language = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -66,7 +68,9 @@ def demo(
     """Train on bundled digits, retrain without the odd ones, forget them, audit, report; under a minute."""
     from unlearnkit.steps.demo import demo_run
 
-    result = demo_run(out=out, seed=seed, overwrite=overwrite, progress=_progress(quiet), command=_command())
+    result = demo_run(
+        out=out, seed=seed, overwrite=overwrite, progress=_progress(quiet), language=language, command=_command()
+    )
     _print(result, as_json, quiet)
 
 
@@ -155,6 +159,7 @@ def forget(
     micro_batch: MicroBatch = None,
     compile: Compile = False,
     track: Tracker = None,
+    language: Language = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -188,6 +193,7 @@ def forget(
         with_audit=not no_audit,
         depth=Depth.chosen(quick=quick, full=full),
         audit_data=audit_data,
+        language=language,
         command=_command(),
     )
     if runtime.processes.is_main:
@@ -296,6 +302,7 @@ def audit(
     workers: Workers = None,
     device: Device = None,
     precision: Precision = "auto",
+    language: Language = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -335,6 +342,7 @@ def audit(
             seed=seed,
             runtime=runtime,
             progress=progress,
+            language=language,
             command=_command(),
         )
     elif original is None or unlearned is None or data is None or out is None:
@@ -359,6 +367,7 @@ def audit(
             preprocessing=_preprocessing(image_size, mean, std, channels, classes, storage, workers),
             runtime=runtime,
             progress=progress,
+            language=language,
             overwrite=overwrite,
             command=_command(),
         )
@@ -368,11 +377,13 @@ def audit(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="run folder")], quiet: Quiet = False) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="run folder")], language: Language = None, quiet: Quiet = False
+) -> None:
     """Write the report of a run folder anew."""
     from unlearnkit.steps.report import report_run
 
-    path = report_run(folder)
+    path = report_run(folder, language=language)
     if not quiet:
         print(path)
 

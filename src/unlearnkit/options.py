@@ -77,5 +77,9 @@ AuditData = Annotated[
         help="stand-ins for forgotten classes that --data no longer has: a data source whose classes have those names",
     ),
 ]
+Language = Annotated[
+    Literal["en", "zh"] | None,
+    typer.Option("--language", help="of the report; default: the one it had before, else en"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors (and --json)")]

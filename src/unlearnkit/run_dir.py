@@ -117,10 +117,17 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
             shutil.rmtree(staging)
 
 
-def add_to_run(folder: Path, artefacts: Artefacts, *, step: Mapping[str, Any] | None = None) -> None:
+def add_to_run(
+    folder: Path,
+    artefacts: Artefacts,
+    *,
+    step: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+) -> None:
     """Add or replace files of a run folder, each in one rename, and bring its manifest up to date.
 
-    A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`.
+    A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`; `facts` replace
+    what the manifest says under their names.
 
     Raises:
         OutputError: the folder is no run folder or cannot be written.
@@ -129,6 +136,7 @@ def add_to_run(folder: Path, artefacts: Artefacts, *, step: Mapping[str, Any] | 
     try:
         for name, content in artefacts.items():
             manifest["artefacts"][name] = _replace(folder / name, content)
+        manifest |= facts or {}
         if step is not None:
             manifest.setdefault("later_steps", []).append(dict(step))
         _replace(folder / MANIFEST, manifest)

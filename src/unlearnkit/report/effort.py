@@ -117,11 +117,11 @@ def _lines(stage: str, losses: Sequence[float], attempts: int) -> list[Curve]:
 
 def _stage(stage: str, losses: Sequence[float], lines: Sequence[Curve], words: Words) -> Picture:
     length = len(losses) // len(lines)
-    notes = [words.STAGES.get(stage, "")]
+    note = words.STAGES.get(stage, "")
     if len(lines) > 1:
-        notes.append(words.ATTEMPTS.format(len(lines)))
+        note = words.NOTES.format(note, words.ATTEMPTS.format(len(lines))).strip()
     if _each(losses) > 1:
-        notes.append(words.MEANS.format(_each(losses)))
+        note = words.NOTES.format(note, words.MEANS.format(_each(losses))).strip()
     values = [value for line in lines for _, value in line.points]
     svg = curves(
         lines,
@@ -136,7 +136,7 @@ def _stage(stage: str, losses: Sequence[float], lines: Sequence[Curve], words: W
         dividers=[start + 0.5 for start in range(length, len(losses), length)],
         height=130,
     )
-    return Picture(svg=svg, name=stage, note=" ".join(filter(None, notes)))
+    return Picture(svg=svg, name=stage, note=note)
 
 
 def _each(losses: Sequence[float]) -> int:

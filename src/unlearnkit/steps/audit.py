@@ -31,7 +31,7 @@ from unlearnkit.steps.common import (
     retained_shape,
     stand_ins_for,
 )
-from unlearnkit.steps.report import report_run
+from unlearnkit.steps.report import check_language, report_run
 
 Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
 QUICK_IMAGES = 2_000
@@ -120,14 +120,18 @@ def audit_folder(
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
+    language: str | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit a run folder made by `forget`, and write its audit.json and report.html; returns the audit.
+
+    `language` is that of the report; None: the one it had before, else English.
 
     Raises:
         InputError: the folder is no such run, or its original weights are gone or have changed.
     """
     check_seed(seed)
+    check_language(language)
     config = read_json(folder, "config.json", "kind")
     if config.get("kind") != "forget":
         raise OutputError(
@@ -176,7 +180,7 @@ def audit_folder(
         "inputs": {str(c.path.absolute()): c.sha256 for c in (original, *(c for c, _ in inputs.retrained))},
     }
     add_to_run(folder, artefacts, step=step)
-    report_run(folder)
+    report_run(folder, language=language)
     return result.as_dict()
 
 
@@ -198,6 +202,7 @@ def audit_pair(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    language: str | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit any two checkpoints, whatever tool made them, and write a run folder; returns the audit.
@@ -209,6 +214,7 @@ def audit_pair(
     """
     check_output(out, overwrite=overwrite, inputs=(original, unlearned, *retrained))
     check_seed(seed)
+    check_language(language)
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
     images = load_images(data, preprocessing, before, model=model or (before.card.model if before.card else None))
@@ -253,7 +259,7 @@ def audit_pair(
             "command": list(command),
         },
     )
-    report_run(out)
+    report_run(out, language=language)
     return result.as_dict()
 
 

@@ -31,7 +31,7 @@ from unlearnkit.steps.common import (
     retained_shape,
     tracking_folder,
 )
-from unlearnkit.steps.report import report_run
+from unlearnkit.steps.report import check_language, report_run
 from unlearnkit.tracking import tracking
 
 
@@ -58,13 +58,14 @@ def forget_run(
     with_audit: bool = True,
     depth: Depth = Depth.DEFAULT,
     audit_data: str | None = None,
+    language: str | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Forget classes, write the run folder, and go on to the audit and the report; returns a summary.
 
     `weights` is a safetensors or state_dict file, or `hf-hub:ORG/NAME`. Classes that the weights record as forgotten
     are added to `already_forgotten`. The folder with the new weights is written before the audit begins, so a failing
-    audit loses no work.
+    audit loses no work. `language` is that of the report, now and when it is written anew.
 
     Raises:
         InputError: something given cannot be used; nothing has been written, unless the audit found it, whose message
@@ -73,6 +74,7 @@ def forget_run(
     """
     found = resolve_weights(str(weights))
     check_output(out, overwrite=overwrite, inputs=(found.path, *retrained))
+    check_language(language)
     runtime = runtime or Runtime()
     checkpoint = read_checkpoint(found.path)
     name = model_name(model or found.model, checkpoint)
@@ -145,6 +147,7 @@ def forget_run(
             "seed": seed,
             "device": str(runtime.device),
             "command": list(command),
+            **({"language": language} if language else {}),
         },
     )
     if with_audit:

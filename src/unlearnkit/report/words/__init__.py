@@ -140,6 +140,7 @@ class Words(Protocol):
     STILL: str
     MORE: str
     COUNT_OF: str
+    NOTES: str
     NOT_AVAILABLE: str
     UNMEASURED: str
     FOUND: tuple[str, str]

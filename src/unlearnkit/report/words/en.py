@@ -163,6 +163,7 @@ DOUBTED = " ({})"  # reasons to doubt the number before it
 STILL = "Not moved at all, drawn at the left edge: {}."
 MORE = "{} more"
 COUNT_OF = "{} {}"  # how many, of which status
+NOTES = "{} {}"  # one sentence after another
 NOT_AVAILABLE = "Not available: {}."
 UNMEASURED = "it was not measured"
 FOUND = ("{}.", "{}. {}")

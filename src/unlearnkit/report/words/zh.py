@@ -159,6 +159,7 @@ DOUBTED = "（{}）"
 STILL = "完全没有移动、画在左边缘的层：{}。"
 MORE = "另外 {} 层"
 COUNT_OF = "{} 项{}"
+NOTES = "{}{}"
 NOT_AVAILABLE = "无法给出：{}。"
 UNMEASURED = "没有测量"
 FOUND = ("{}。", "{}。{}")
@@ -448,8 +449,9 @@ SENTENCES = {
     "features are constant or not finite, or of fewer than 4 samples": "特征为常数、含有非有限值，或样本不足 4 个",
     "outputs on {key} are not finite": "在 {key} 上的输出含有非有限值",
     "needs two held-out samples of a forgotten class and of a retained one": "需要遗忘类和保留类各有两个留出样本",
-    "needs features of the original model": "需要原模型的特征",
-    "needs features of another, retrained model": "需要另一个重新训练模型的特征",
+    "needs features of {reason}": "需要{reason}的特征",
+    "the original model": "原模型",
+    "another, retrained model": "另一个重新训练的模型",
     "the original tells {n} nats more than the retrained models, too little to measure by": (
         "原模型比重新训练的模型只多 {n} 奈特的信息，差距太小，无法以此衡量"
     ),
