@@ -79,7 +79,7 @@ AuditData = Annotated[
 ]
 Language = Annotated[
     Literal["en", "zh"] | None,
-    typer.Option("--language", help="of the report; default: the one it had before, else en"),
+    typer.Option("--language", help="of the report (zh: Chinese); default: the one it had before, else en"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors (and --json)")]
