@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +19,11 @@ import torch
 from safetensors.torch import save_file
 
 from conftest import Outcome, png, run_cli, write_parquet
+from unlearnkit.errors import ConfigError
 from unlearnkit.methods import METHODS
 from unlearnkit.models import SmallCNN, build_model
 from unlearnkit.models.checkpoint import METADATA_KEY, ModelCard, checkpoint_bytes, read_checkpoint
+from unlearnkit.steps.demo import demo_run
 
 SMALL = ("noise.steps=2", "noise.batch_size=8", "retain_per_class=4", "search=none")
 FAST = ("--device", "cpu", *(arg for setting in SMALL for arg in ("--set", setting)))
@@ -479,6 +482,7 @@ def test_a_class_whose_data_is_gone_can_be_forgotten(parquet_folder: Callable[..
         (["forget", "--precision", "fp8"], "--precision"),
         (["forget", "--image-size", "0"], "--image-size"),
         (["report"], "argument"),
+        (["report", "x", "--language", "fr"], "'en', 'zh'"),
         (["export", "x"], "--out"),
         (["forgive"], "forgive"),
         (["forget", "--frget", "3"], "--frget"),
@@ -721,6 +725,43 @@ def test_report_writes_the_page_and_prints_its_path(copied: Path) -> None:
     page = (copied / "report.html").read_bytes()
     assert read(copied, "manifest.json")["artefacts"]["report.html"] == hashlib.sha256(page).hexdigest()
     assert run_cli("report", copied, "--quiet") == Outcome(0, "", "")
+
+
+def language_of(folder: Path) -> str:
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    found = re.search('<html lang="(.*?)">', page)
+    assert found is not None
+    return found[1]
+
+
+def test_the_language_of_a_report_stays_until_another_is_chosen(copied: Path) -> None:
+    assert language_of(copied) == "en"
+    for args, language in (
+        (["report", "--language", "zh"], "zh-Hans"),
+        (["report"], "zh-Hans"),
+        (["audit", "--quick", "--device", "cpu"], "zh-Hans"),
+        (["report", "--language", "en"], "en"),
+        (["report"], "en"),
+        (["audit", "--quick", "--device", "cpu", "--language", "zh"], "zh-Hans"),
+    ):
+        done = run_cli(args[0], copied, *args[1:], "--quiet")
+        assert done == Outcome(0, "", "")
+        assert language_of(copied) == language
+    manifest = read(copied, "manifest.json") | {"language": "fr"}
+    (copied / "manifest.json").write_text(json.dumps(manifest))
+    before = tree(copied)
+    assert_refused(run_cli("report", copied), "languages (en, zh)", "'fr'", "--language")
+    assert tree(copied) == before
+
+
+def test_forget_remembers_the_language_for_the_audit(weights: Path, tmp_path: Path) -> None:
+    done = forget("--forget", "3", "--no-audit", "--language", "zh", "--quiet", weights=weights, out=tmp_path / "out")
+    assert done == Outcome(0, "", "")
+    assert run_cli("report", tmp_path / "out", "--quiet").code == 0
+    assert language_of(tmp_path / "out") == "zh-Hans"
+    with pytest.raises(ConfigError, match="en, zh"):
+        demo_run(out=tmp_path / "demo", language="fr")
+    assert not (tmp_path / "demo").exists()
 
 
 def test_export_keeps_the_remaining_logits(audited: Path, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from safetensors.torch import load_file
 from unlearnkit.data import load_data
 from unlearnkit.errors import OutputError
 from unlearnkit.models import SmallCNN
+from unlearnkit.report import render
+from unlearnkit.report.words import ENGLISH
 from unlearnkit.steps.demo import FORGOTTEN, demo_run
 
 ARTEFACTS = (
@@ -173,6 +175,14 @@ def test_the_report_stands_alone_and_names_the_class(demo: tuple[Path, dict[str,
     assert page.lower().startswith("<!doctype html")
     assert "3" in page
     assert not any(link in page for link in ('src="http', "src='http", "@import", '<link rel="stylesheet"'))
+
+
+def test_the_report_is_wholly_chinese_where_it_is_asked_for(demo: tuple[Path, dict[str, Any]]) -> None:
+    page = render(demo[0] / "unlearned", "zh")
+    assert '<html lang="zh-Hans">' in page
+    assert 'lang="en"' not in page  # every doubt of a real audit is translated
+    metrics = {reading["metric"] for reading in read(demo, "audit.json")["readings"]}
+    assert metrics <= set(ENGLISH.METRICS)
 
 
 def test_the_summary_is_what_was_written(demo: tuple[Path, dict[str, Any]]) -> None:

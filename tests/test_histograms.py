@@ -22,6 +22,7 @@ from unlearnkit.audit.histograms import LOSS_EDGES, PARTS, entropy_edges, histog
 from unlearnkit.report import render
 from unlearnkit.report.figures import Curve
 from unlearnkit.report.histograms import steps
+from unlearnkit.report.words import ENGLISH
 from unlearnkit.split import Part
 
 TEST = Part.FORGET_TEST
@@ -165,6 +166,7 @@ def test_outlines_lie_where_the_bins_are() -> None:
             write_x=str,
             write_bin=str,
             x_name="loss",
+            words=ENGLISH,
             height=100,
         )
     )

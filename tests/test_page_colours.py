@@ -7,8 +7,8 @@ from importlib import resources
 
 import pytest
 
-from unlearnkit.report import words
 from unlearnkit.report.svg import MARKS
+from unlearnkit.report.words import LANGUAGES
 
 CSS = resources.files("unlearnkit.report").joinpath("page.css").read_text(encoding="utf-8")
 Colour = tuple[float, float, float]
@@ -116,4 +116,5 @@ def test_nothing_is_said_by_colour_alone() -> None:
     assert filled == {"unlearned"}
     lines = {model: re.search(rf"\.curve\.{model} \{{[^}}]*?(dasharray: [^;}}]*|\}})", CSS) for model in MARKS}
     assert len({found[1] for found in lines.values() if found}) == len(MARKS)
-    assert len({glyph for glyph, _ in words.VERDICTS.values()}) == len(words.VERDICTS)
+    for words in LANGUAGES.values():
+        assert len({glyph for glyph, _ in words.VERDICTS.values()}) == len(words.VERDICTS)

@@ -25,6 +25,7 @@ from unlearnkit.data.torchvision_sets import KINDS
 from unlearnkit.errors import OutputError
 from unlearnkit.models import SmallCNN
 from unlearnkit.report import render
+from unlearnkit.report.text import isolated
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import split_for
@@ -399,7 +400,7 @@ def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:  # 
     page = Reader(render(folder))
     assert page.open == []
     (one,) = images(page)
-    assert one["alt"] == f"Noise for the class “{label}”".replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
+    assert one["alt"] == f"Noise for the class “{isolated(label)}”".replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
     assert "2 more classes are not shown" in page.text
 
 

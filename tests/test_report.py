@@ -20,11 +20,12 @@ from markupsafe import escape
 from unlearnkit import report
 from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.errors import OutputError
-from unlearnkit.report import render, words
+from unlearnkit.report import render
 from unlearnkit.report.figures import Bar, Curve, Dots, bars, curves, dot_rows
 from unlearnkit.report.svg import Scale, linear_scale, log_scale
 from unlearnkit.report.table import Table
 from unlearnkit.report.text import clean, percent, points, quantity, seconds, shorten, span
+from unlearnkit.report.words import ENGLISH as EN
 from unlearnkit.run_dir import write_run
 
 CSV = "data:text/csv;charset=utf-8;base64,"
@@ -550,8 +551,8 @@ def test_one_reason_for_all_is_said_once_and_none_is_said_too(make: Make) -> Non
 
 
 def test_the_report_knows_the_primary_readings() -> None:
-    assert list(words.PRIMARY) == [primary.key for primary in PRIMARY]
-    assert all(len(name) <= 13 for name in words.PRIMARY.values())
+    assert list(EN.PRIMARY) == [primary.key for primary in PRIMARY]
+    assert all(len(name) <= 13 for name in EN.PRIMARY.values())
 
 
 def test_series_become_pictures(make: Make) -> None:
@@ -642,7 +643,7 @@ def test_linear_scales_are_round() -> None:
 def test_bars_are_proportional_to_their_values() -> None:
     rows = [Bar(label=str(v), value=v, shown=f"{v} s") for v in (1.0, 2.0, 4.0)]
     rows.append(Bar(label="none", value=None, shown="unknown"))
-    svg = ElementTree.fromstring(bars(rows, Scale(low=0, high=5), title="t", description="d"))
+    svg = ElementTree.fromstring(bars(rows, Scale(low=0, high=5), title="t", description="d", words=EN))
     widths = [float(e.get("width", "").removesuffix("%")) for e in of_class(svg, "bar")]
     assert widths == pytest.approx([20, 40, 80])
     assert "unknown" in "".join(svg.itertext())
@@ -650,7 +651,7 @@ def test_bars_are_proportional_to_their_values() -> None:
 
 def test_dots_and_curves_lie_where_their_values_are() -> None:
     row = Dots(label="cat", values={"original": [0.75], "unlearned": [0.25], "retrained": [0.5, 1.0]}, flag="forgotten")
-    svg = ElementTree.fromstring(dot_rows([row], Scale(low=0, high=1), percent, title="t", description="d"))
+    svg = ElementTree.fromstring(dot_rows([row], Scale(low=0, high=1), percent, title="t", description="d", words=EN))
     places = {p[0].text: parent.get("x") for parent in svg.iter("svg") for p in parent.findall("g[@class='point']")}
     assert {tip: float((x or "").removesuffix("%")) for tip, x in places.items()} == pytest.approx(
         {
@@ -669,10 +670,34 @@ def test_dots_and_curves_lie_where_their_values_are() -> None:
         write_x=str,
         write_y=str,
         x_name="step",
+        words=EN,
         height=200,
     )
     line = of_class(ElementTree.fromstring(drawn), "curve")[0]
     assert line.get("points") == "0.000,200.000 50.000,100.000 100.000,0.000"
+
+
+def test_a_logarithmic_axis_has_a_place_for_0_only_where_it_says_so() -> None:
+    with_zero = Scale(low=0.5, high=128, log=True, zero=True)
+    assert with_zero.ticks() == [0, 1, 10, 100]
+    assert [with_zero.position(v) for v in (0, 1, 8, 128)] == pytest.approx([0, 12.5, 50, 100])
+    assert Scale(low=1, high=128, log=True).ticks() == [1, 10, 100]
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_relearning_from_step_0_is_drawn_left_of_step_1(make: Make, first: int) -> None:
+    audit = audit_json(CLASSES)
+    for each in audit["readings"]:
+        if each["metric"] == "relearn_steps":
+            each["series"] = {str(step): 0.5 for step in range(first, 5)}
+    (svg,) = [svg for svg in svgs(render(make(audit=audit))) if svg[0].text == EN.FIGURES["relearn_curves"][0]]
+    points = (of_class(svg, "curve")[0].get("points") or "").split()
+    places = [float(point.split(",")[0]) for point in points]
+    assert places[0] == 0
+    assert places == sorted(set(places))
+    ticks = [each.text for each in of_class(svg, "tick")]
+    assert ("0" in ticks) == (first == 0)
+    assert "1" in ticks
 
 
 def test_quantities() -> None:
@@ -684,18 +709,18 @@ def test_quantities() -> None:
         "100.0%",
         "0.0%",
     ]
-    assert quantity(None, "fraction") == "unknown"
-    assert quantity(1.0, "steps") == "1 step"
-    assert quantity(-0.0, "nats") == "0 nats"
-    assert quantity(0.5, "bits") == "0.500 bits"
-    assert [seconds(v) for v in (0.0099, 3.396, 59.94, 125, 7500)] == [
+    assert quantity(None, "fraction", EN) == "unknown"
+    assert quantity(1.0, "steps", EN) == "1 step"
+    assert quantity(-0.0, "nats", EN) == "0 nats"
+    assert quantity(0.5, "bits", EN) == "0.500 bits"
+    assert [seconds(v, EN) for v in (0.0099, 3.396, 59.94, 125, 7500)] == [
         "9.9 ms",
         "3.40 s",
         "59.9 s",
         "2 min 5 s",
         "2 h 5 min",
     ]
-    assert span((0.0, 0.0964), "fraction") == "0.0–9.6%"
-    assert points(0.0001) == "±0.0 points"
+    assert span((0.0, 0.0964), "fraction", EN) == "0.0–9.6%"
+    assert points(0.0001, EN) == "±0.0 points"
     assert shorten("日本語日本語", 6) == "日本…"
     assert shorten("x" * 200, 10) == "x" * 9 + "…"

@@ -26,6 +26,7 @@ from unlearnkit.options import (
     ImageSize,
     IncludeImages,
     Json,
+    Language,
     MaybeModel,
     Mean,
     MethodName,
@@ -60,6 +61,7 @@ app = typer.Typer(
 def demo(
     out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("unlearnkit-demo"),
     seed: Seed = 0,
+    language: Language = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -67,7 +69,9 @@ def demo(
     """Train on bundled digits, retrain without the odd ones, forget them, audit, report; under a minute."""
     from unlearnkit.steps.demo import demo_run
 
-    result = demo_run(out=out, seed=seed, overwrite=overwrite, progress=_progress(quiet), command=_command())
+    result = demo_run(
+        out=out, seed=seed, overwrite=overwrite, progress=_progress(quiet), language=language, command=_command()
+    )
     _print(result, as_json, quiet)
 
 
@@ -157,6 +161,7 @@ def forget(
     micro_batch: MicroBatch = None,
     compile: Compile = False,
     track: Tracker = None,
+    language: Language = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -191,6 +196,7 @@ def forget(
         depth=Depth.chosen(quick=quick, full=full),
         audit_data=audit_data,
         include_images=include_images,
+        language=language,
         command=_command(),
     )
     if runtime.processes.is_main:
@@ -300,6 +306,7 @@ def audit(
     workers: Workers = None,
     device: Device = None,
     precision: Precision = "auto",
+    language: Language = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -340,6 +347,7 @@ def audit(
             seed=seed,
             runtime=runtime,
             progress=progress,
+            language=language,
             command=_command(),
         )
     elif original is None or unlearned is None or data is None or out is None:
@@ -365,6 +373,7 @@ def audit(
             preprocessing=_preprocessing(image_size, mean, std, channels, classes, storage, workers),
             runtime=runtime,
             progress=progress,
+            language=language,
             overwrite=overwrite,
             command=_command(),
         )
@@ -374,11 +383,13 @@ def audit(
 
 
 @app.command()
-def report(folder: Annotated[Path, typer.Argument(help="run folder")], quiet: Quiet = False) -> None:
+def report(
+    folder: Annotated[Path, typer.Argument(help="run folder")], language: Language = None, quiet: Quiet = False
+) -> None:
     """Write the report of a run folder anew."""
     from unlearnkit.steps.report import report_run
 
-    path = report_run(folder)
+    path = report_run(folder, language=language)
     if not quiet:
         print(path)
 

@@ -84,5 +84,9 @@ IncludeImages = Annotated[
         help="write pictures of samples into the run folder and the report although the data may show people",
     ),
 ]
+Language = Annotated[
+    Literal["en", "zh"] | None,
+    typer.Option("--language", help="of the report (zh: Chinese); default: the one it had before, else en"),
+]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors (and --json)")]

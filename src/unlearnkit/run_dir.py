@@ -118,12 +118,18 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
 
 
 def add_to_run(
-    folder: Path, artefacts: Artefacts, *, step: Mapping[str, Any] | None = None, drop: Sequence[str] = ()
+    folder: Path,
+    artefacts: Artefacts,
+    *,
+    step: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    drop: Sequence[str] = (),
 ) -> None:
     """Add or replace files of a run folder, each in one rename, and bring its manifest up to date.
 
-    A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`. The files that `drop`
-    names are deleted first: what must not be there any more is gone, also where the rest should fail.
+    A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`; `facts` replace
+    what the manifest says under their names. The files that `drop` names are deleted first: what must not be there any
+    more is gone, also where the rest should fail.
 
     Raises:
         OutputError: the folder is no run folder or cannot be written.
@@ -135,6 +141,7 @@ def add_to_run(
             manifest["artefacts"].pop(name, None)
         for name, content in artefacts.items():
             manifest["artefacts"][name] = _replace(folder / name, content)
+        manifest |= facts or {}
         if step is not None:
             manifest.setdefault("later_steps", []).append(dict(step))
         _replace(folder / MANIFEST, manifest)

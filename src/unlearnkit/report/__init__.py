@@ -11,22 +11,30 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.report import bands, changes, effort, histograms, pictures, provenance, recovery, summary, words
+from unlearnkit.report import bands, changes, effort, histograms, pictures, provenance, recovery, summary
 from unlearnkit.report.facts import Run, load
 from unlearnkit.report.panel import Panel
+from unlearnkit.report.sentences import filled
 from unlearnkit.report.svg import swatch
 from unlearnkit.report.text import clean, short_hash
+from unlearnkit.report.words import speaking
 
 __all__ = ["render"]
 
 
-def render(folder: Path) -> str:
+def render(folder: Path, language: str = "en") -> str:
     """Return the page; nothing but the run folder's files is read.
 
+    Args:
+        folder: the run folder.
+        language: one of `words.LANGUAGES`.
+
     Raises:
+        ConfigError: there is no such language.
         OutputError: the folder is no run of `forget` or `audit`, or a file in it is missing or damaged.
     """
-    run = load(folder)
+    words = speaking(language)
+    run = load(folder, words)
     page = Environment(
         loader=PackageLoader("unlearnkit.report", "."),
         autoescape=True,
@@ -35,7 +43,7 @@ def render(folder: Path) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page.filters |= {"svg": Markup, "short_hash": short_hash}
+    page.filters |= {"svg": Markup, "short_hash": short_hash, "filled": filled}
     script = resources.files(__package__).joinpath("page.js").read_text(encoding="utf-8")
     return page.get_template("page.html.j2").render(
         run=run,

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from unlearnkit.report import words
+from markupsafe import Markup, escape
+
 from unlearnkit.report.facts import Row, Run
 from unlearnkit.report.figures import Dots, Write, dot_axis, dot_rows
 from unlearnkit.report.panel import MODELS, Panel, Picture
-from unlearnkit.report.rows import written
+from unlearnkit.report.sentences import marked
 from unlearnkit.report.svg import Scale, linear_scale
 from unlearnkit.report.table import Table
 from unlearnkit.report.text import listed, number, percent, span
+from unlearnkit.report.words import Words
+
+REASONS = ("unknown: ", "not resolved: ")  # doubts of audit.json that say why a reading has no verdict
+STATUSES = ("pass", "fail", "unknown")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +28,7 @@ class Primary:
     name: str
     title: str
     rows: dict[str, list[Row]]
+    words: Words
 
     @property
     def judged(self) -> Row | None:
@@ -32,16 +38,16 @@ class Primary:
     @property
     def status(self) -> str:
         """Pass, fail or unknown."""
-        return self.judged.verdict if self.judged and self.judged.verdict in words.STATUS else "unknown"
+        return self.judged.verdict if self.judged and self.judged.verdict in STATUSES else "unknown"
 
     @property
-    def reason(self) -> str:
+    def reason(self) -> Markup:
         """Why it is unknown."""
         if self.judged is None:
-            return words.NOT_MEASURED
-        told = [doubt for doubt in self.judged.doubts if doubt.startswith(words.REASONS)]
+            return escape(self.words.NOT_MEASURED)
+        told = [doubt for doubt in self.judged.doubts if doubt.startswith(REASONS)]
         reasons = [doubt.partition(": ")[2] for doubt in sorted(told, key=lambda doubt: doubt.startswith("not"))]
-        return reasons[0] if reasons else words.NOT_JUDGED
+        return marked(reasons[0], self.words) if reasons else escape(self.words.NOT_JUDGED)
 
     def values(self, model: str) -> list[float]:
         """What was measured of a model."""
@@ -50,48 +56,56 @@ class Primary:
 
 def primaries(run: Run) -> list[Primary]:
     """Every primary reading, measured or not."""
-    found = []
+    found, words = [], run.words
     for key, name in words.PRIMARY.items():
         metric, _, part = key.partition("/")
         rows = {model: run.find(metric, model, part or None) for model in MODELS}
-        title = words.METRICS[metric][0] + (f", {words.PARTS[part]}" if part else "")
-        found.append(Primary(key=key, name=name, title=title, rows=rows))
+        title = words.METRICS[metric][0]
+        if part:
+            title = words.TITLE_PART.format(title, words.PARTS[part])
+        found.append(Primary(key=key, name=name, title=title, rows=rows, words=words))
     return found
 
 
-def unresolved(run: Run) -> list[tuple[str, str]]:
+def unresolved(run: Run) -> list[tuple[str, Markup]]:
     """(readings, reason) of what the audit could not establish, the readings of one reason joined."""
     if run.audit is None:
         return []
-    by_reason: dict[str, list[str]] = {}
+    words = run.words
+    by_reason: dict[Markup, list[str]] = {}
     everything = primaries(run)
     for each in everything:
         if each.status == "unknown":
             by_reason.setdefault(each.reason, []).append(each.title)
     return [
-        (words.ALL_PRIMARY.format(len(titles)) if len(titles) == len(everything) else "; ".join(titles), reason)
+        (
+            words.ALL_PRIMARY.format(len(titles)) if len(titles) == len(everything) else words.SEMICOLON.join(titles),
+            reason,
+        )
         for reason, titles in by_reason.items()
     ]
 
 
 def bands(run: Run) -> Panel:
     """The primary readings as rows of marks, each on its own scale, over the band in which it passes."""
+    words = run.words
     shown = [each for each in primaries(run) if any(each.values(model) for model in MODELS)]
     if not shown:
         return Panel(key="bands", missing=words.NO_BANDS)
     rows = [_row(each) for each in shown]
     models = tuple(model for model in MODELS if any(each.values(model) for each in shown))
     title = words.FIGURES["bands"][0]
-    said = "; ".join(f"{each.title}: {words.STATUS[each.status]}{_gap(each)}" for each in shown)
+    said = words.SEMICOLON.join(map(_told, shown))
     return Panel(
         key="bands",
-        pictures=[Picture(svg=dot_rows(rows, None, number, title=title, description=said))],
-        axis=dot_axis(None, number, title=f"{title}: columns", models=models),
-        found=_found(shown),
+        pictures=[Picture(svg=dot_rows(rows, None, number, title=title, description=said, words=words))],
+        axis=dot_axis(None, number, title=words.COLUMNS_OF.format(title), models=models, words=words),
+        found=_found(shown, words),
         models=models,
         more=words.BAND_COLUMNS,
         numbers=[
-            (each.title, [*(_written(each.rows[model]) for model in models), *_judgement(each)]) for each in shown
+            (each.title, [*(_written(each.rows[model], words) for model in models), *_judgement(each)])
+            for each in shown
         ],
         data=Table(
             columns=("reading", "unit", "model", "replicate", "value", "band from", "band to", "gap", "verdict"),
@@ -111,8 +125,8 @@ def _row(each: Primary) -> Dots:
     return Dots(
         label=each.name,
         values=values,
-        sign=words.VERDICTS[each.status][0],
-        tip=f"{each.title}: {words.STATUS[each.status]}{_gap(each)}",
+        sign=each.words.VERDICTS[each.status][0],
+        tip=_told(each),
         band=band,
         scale=_scale(unit, [value for found in values.values() for value in found] + list(band or ())),
         write=_write(unit),
@@ -142,29 +156,33 @@ def _write(unit: str) -> Write:
     return percent if unit == "fraction" else number
 
 
-def _written(rows: Sequence[Row]) -> str:
+def _written(rows: Sequence[Row], words: Words) -> str:
     known = [row for row in rows if row.value is not None]
     texts = [("> " if row.censored else "") + _write(row.unit)(row.value) for row in known if row.value is not None]
-    return " / ".join(texts) if texts else written([], number)
+    return " / ".join(texts) if texts else words.UNKNOWN
 
 
 def _judgement(each: Primary) -> list[str]:
     judged = each.judged
-    band = span(_band(each), judged.unit) if judged else ""
+    band = span(_band(each), judged.unit, each.words) if judged else ""
     gap = number(judged.gap) if judged and judged.gap is not None else ""
-    return [band, gap, words.STATUS[each.status]]
+    return [band, gap, each.words.STATUS[each.status]]
 
 
-def _gap(each: Primary) -> str:
-    gap = each.judged.gap if each.judged else None
-    return "" if gap is None else f", {words.GAP.format(number(gap))}"
+def _told(each: Primary) -> str:
+    words, gap = each.words, each.judged.gap if each.judged else None
+    far = "" if gap is None else words.COMMA + words.GAP.format(number(gap))
+    return each.title + words.COLON + words.STATUS[each.status] + far
 
 
-def _found(shown: Sequence[Primary]) -> str:
-    counts = [f"{sum(each.status == status for each in shown)} {words.STATUS[status]}" for status in words.STATUS]
+def _found(shown: Sequence[Primary], words: Words) -> str:
+    counts = [
+        words.COUNT_OF.format(sum(each.status == status for each in shown), words.STATUS[status]) for status in STATUSES
+    ]
+    counted = listed(counts, words)
     resolved = [(each.judged.gap, each) for each in shown if each.judged and each.judged.gap is not None
                 and each.status != "unknown"]  # fmt: skip
     if not resolved or not max(gap for gap, _ in resolved):
-        return f"{listed(counts)}."
+        return words.FOUND[0].format(counted)
     gap, worst = max(resolved, key=lambda pair: pair[0])
-    return f"{listed(counts)}. {words.FARTHEST.format(worst.title, number(gap))}"
+    return words.FOUND[1].format(counted, words.FARTHEST.format(worst.title, number(gap)))

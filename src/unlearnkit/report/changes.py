@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from unlearnkit.report import words
 from unlearnkit.report.facts import Run
 from unlearnkit.report.figures import Dots
 from unlearnkit.report.panel import Panel, missing
 from unlearnkit.report.rows import dots, first, names_of, panel_of, series_of
+from unlearnkit.report.sentences import filled, joined, marked
 from unlearnkit.report.svg import Scale, log_scale
-from unlearnkit.report.text import isolated, listed, percent, points
+from unlearnkit.report.text import isolated, listed, percent, points, several
 
 LEAST_SHARE = 0.005  # share of the predictions below which a class joins the others
 
@@ -25,13 +25,11 @@ def accuracy(run: Run) -> Panel:
     found = ""
     worst = next((row for row in rows if row.label in lost and not row.flag), None)
     if worst is not None and lost[worst.label] > 0:
-        found = (
-            f"The retained class that lost most: {isolated(worst.label)}, from {percent(first(worst, 'original'))} to "
-            f"{percent(first(worst, 'unlearned'))} ({points(-lost[worst.label])})."
-        )
+        ends = percent(first(worst, "original")), percent(first(worst, "unlearned"))
+        found = run.words.LOST_MOST.format(isolated(worst.label), *ends, points(-lost[worst.label], run.words))
     elif worst is not None:
-        found = "No retained class lost accuracy."
-    return panel_of("accuracy", rows, Scale(low=0, high=1), found, of=words.CLASS)
+        found = run.words.LOST_NONE
+    return panel_of(run, "accuracy", rows, Scale(low=0, high=1), found, of="class")
 
 
 def collateral(run: Run) -> Panel:
@@ -41,7 +39,7 @@ def collateral(run: Run) -> Panel:
     if not names:
         return missing(run, "collateral", "collateral_accuracy")
     rows = [dots(run, name, series) for name in names]
-    return panel_of("collateral", rows, Scale(low=0, high=1), of=words.CLASS)
+    return panel_of(run, "collateral", rows, Scale(low=0, high=1), of="class")
 
 
 def predictions(run: Run) -> Panel:
@@ -56,13 +54,14 @@ def predictions(run: Run) -> Panel:
     rows.sort(key=lambda row: (not row.flag, -first(row, "unlearned"), -first(row, "retrained")))
     if rest:
         summed = {model: [sum(one.get(n, 0.0) for n in rest) for one in found] for model, found in series.items()}
-        rows.append(Dots(label=f"{len(rest)} other class{'es' if len(rest) > 1 else ''}", values=summed))
+        rows.append(Dots(label=several(run.words.OTHER_CLASSES, len(rest)), values=summed))
     found = ""
     for row in run.find("prediction_tv", "unlearned", "forget_test"):
         if row.value is not None:
-            doubts = f" ({'; '.join(row.doubts)})" if row.doubts else ""
-            found = f"Difference between the dots and the diamonds, in total variation: {percent(row.value)}{doubts}."
-    return panel_of("predictions", rows, Scale(low=0, high=1), found, of=words.CLASS)
+            reasons = joined([marked(doubt, run.words) for doubt in row.doubts], run.words)
+            doubts = filled(run.words.DOUBTED, reasons) if reasons else ""
+            found = filled(run.words.DIFFERENCE, percent(row.value), doubts)
+    return panel_of(run, "predictions", rows, Scale(low=0, high=1), found, of="class")
 
 
 def weights(run: Run) -> Panel:
@@ -75,10 +74,10 @@ def weights(run: Run) -> Panel:
     still = [isolated(row.label) for row in rows if 0 in row.values.get("unlearned", ())]
     found = ""
     if still:
-        shown = still if len(still) < 5 else [*still[:3], f"{len(still) - 3} more"]
-        found = f"Not moved at all, drawn at the left edge: {listed(shown)}."
+        shown = still if len(still) < 5 else [*still[:3], run.words.MORE.format(len(still) - 3)]
+        found = run.words.STILL.format(listed(shown, run.words))
     values = (v for row in rows for several in row.values.values() for v in several)
-    return panel_of("weights", rows, log_scale(values), found, of=words.LAYER)
+    return panel_of(run, "weights", rows, log_scale(values), found, of="layer")
 
 
 def _both(row: Dots) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from unlearnkit.report import words
 from unlearnkit.report.facts import Run, label_of
 from unlearnkit.report.figures import Curve, Write, curves
 from unlearnkit.report.panel import MODELS, Panel, Picture, missing
@@ -18,6 +17,7 @@ def curve_panel(
     part: str | None,
     *,
     x_name: str,
+    column: str,
     log: bool = True,
     square: bool = False,
     found: str = "",
@@ -30,7 +30,8 @@ def curve_panel(
         key: the figure's words.
         metric, part: which readings.
         x_name: what the numbers are.
-        log: whether they lie on a logarithmic scale, from 1 up; else from 0 up.
+        column: what a program calls them.
+        log: whether they lie on a logarithmic scale, from 1 up, with 0 at its edge where there is one; else from 0 up.
         square: whether they are shares too, drawn up to 100 % with the diagonal.
         found: what the figure comes down to.
         write_x: how a number is written.
@@ -39,21 +40,26 @@ def curve_panel(
     for row in (row for model in MODELS for row in run.find(metric, model, part)):
         measured = sorted((float(x), value) for x, value in row.series.items())
         if measured:
-            lines.append(Curve(name=label_of(row, run.replicates), points=measured, model=row.model))
+            lines.append(Curve(name=label_of(row, run), points=measured, model=row.model))
             cells += [(row.model, row.replicate + 1, x, value) for x, value in measured]
     if not lines:
         return missing(run, key, metric)
     told = [(line.name, *line.points[0 if square else -1]) for line in lines]  # all squares end in the same corner
     last = 1.0 if square else max(2.0, *(line.points[-1][0] for line in lines))
+    words = run.words
+    zero = log and any(line.points[0][0] == 0 for line in lines)
     svg = curves(
         lines,
-        Scale(low=1, high=last, log=True) if log else Scale(low=0, high=last),
+        Scale(low=0.5 if zero else 1, high=last, log=True, zero=zero) if log else Scale(low=0, high=last),
         Scale(low=0, high=1),
         title=words.FIGURES[key][0],
-        description="; ".join(f"{name}: {percent(value)} at {write_x(x)} ({x_name})" for name, x, value in told),
+        description=words.SEMICOLON.join(
+            words.CURVE_AT.format(name, percent(value), write_x(x), x_name) for name, x, value in told
+        ),
         write_x=write_x,
         write_y=lambda v: f"{v * 100:.0f}%",
         x_name=x_name,
+        words=words,
         diagonal=square,
     )
     return Panel(
@@ -61,5 +67,5 @@ def curve_panel(
         pictures=[Picture(svg=svg)],
         found=found,
         models=tuple(model for model in MODELS if any(line.model == model for line in lines)),
-        data=Table(columns=("model", "replicate", x_name, "value"), rows=cells),
+        data=Table(columns=("model", "replicate", column, "value"), rows=cells),
     )

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from unlearnkit.report import words
 from unlearnkit.report.curves import curve_panel
 from unlearnkit.report.facts import Row, Run, label_of
 from unlearnkit.report.figures import Bar, Curve, bars, curves
 from unlearnkit.report.panel import MODELS, Panel, Picture, missing
+from unlearnkit.report.sentences import plain
 from unlearnkit.report.svg import Scale, linear_scale
 from unlearnkit.report.table import Table
 from unlearnkit.report.text import number, quantity
+from unlearnkit.report.words import Words
 
 MOST_POINTS = 120  # of a training curve; longer ones are averaged
 REPEATED = ("impair", "repair")  # stages that the search for rates runs again
@@ -24,12 +25,14 @@ def relearn(run: Run) -> Panel:
     values = [row.value for row in rows if row.value is not None]
     if not values:
         return missing(run, "relearn", "relearn_steps")
+    words = run.words
     drawn = [_steps(row, run) for row in rows]
     svg = bars(
         drawn,
         linear_scale(values, from_zero=True),
         title=words.FIGURES["relearn"][0],
-        description="; ".join(f"{bar.label}: {bar.shown}" for bar in drawn),
+        description=words.SEMICOLON.join(bar.label + words.COLON + bar.shown for bar in drawn),
+        words=words,
     )
     cells = [
         (row.model, row.replicate + 1, row.value, *(row.interval or (None, None)), "; ".join(row.doubts))
@@ -41,7 +44,7 @@ def relearn(run: Run) -> Panel:
 
 def relearn_curves(run: Run) -> Panel:
     """Accuracy on forgotten test data by relearning step."""
-    return curve_panel(run, "relearn_curves", "relearn_steps", None, x_name=words.STEP)
+    return curve_panel(run, "relearn_curves", "relearn_steps", None, x_name=run.words.STEP, column="step")
 
 
 def training(run: Run) -> Panel:
@@ -53,42 +56,47 @@ def training(run: Run) -> Panel:
     for stage, losses in (run.history or {}).items():
         if losses:
             lines = _lines(stage, losses, attempts if stage in REPEATED else 1)
-            pictures.append(_stage(stage, losses, lines))
+            pictures.append(_stage(stage, losses, lines, run.words))
             cells += [(stage, step, loss) for line in lines for step, loss in line.points]
-    return Panel(key="training", pictures=pictures, data=Table(columns=("stage", words.STEP, "loss"), rows=cells))
+    return Panel(key="training", pictures=pictures, data=Table(columns=("stage", "step", "loss"), rows=cells))
 
 
 def cost(run: Run) -> Panel:
     """Seconds per stage, in total, and of retraining."""
     spent = run.cost or {}
-    rows = [_seconds(name, stage.get("seconds")) for name, stage in (spent.get("stages") or {}).items()]
-    rows.append(_seconds(words.TOTAL, (spent.get("total") or {}).get("seconds"), strong=True))
-    rows += [
-        _seconds(label_of(row, run.replicates), row.value, model="retrained")
-        for row in run.find("cost_seconds", "retrained")
-    ]
+    words = run.words
+    stages = {name: stage.get("seconds") for name, stage in (spent.get("stages") or {}).items()}
+    total = (spent.get("total") or {}).get("seconds")
+    retrained = run.find("cost_seconds", "retrained")
+    rows = [_seconds(name, value, words) for name, value in stages.items()]
+    rows.append(_seconds(words.TOTAL, total, words, strong=True))
+    rows += [_seconds(label_of(row, run), row.value, words, model="retrained") for row in retrained]
     svg = bars(
         rows,
         linear_scale((row.value for row in rows if row.value is not None), from_zero=True),
         title=words.FIGURES["cost"][0],
-        description="; ".join(f"{row.label}: {row.shown}" for row in rows),
+        description=words.SEMICOLON.join(row.label + words.COLON + row.shown for row in rows),
+        words=words,
     )
-    cells = [(row.label, row.value) for row in rows]
+    cells = [*stages.items(), ("total", total)]
+    cells += [
+        (f"retrained {row.replicate + 1}" if len(run.replicates) > 1 else "retrained", row.value) for row in retrained
+    ]
     return Panel(key="cost", pictures=[Picture(svg=svg)], data=Table(columns=("stage", "seconds"), rows=cells))
 
 
-def _seconds(name: str, value: float | None, *, model: str = "", strong: bool = False) -> Bar:
-    return Bar(label=name, value=value, shown=quantity(value, "seconds"), model=model, strong=strong)
+def _seconds(name: str, value: float | None, words: Words, *, model: str = "", strong: bool = False) -> Bar:
+    return Bar(label=name, value=value, shown=quantity(value, "seconds", words), model=model, strong=strong)
 
 
 def _steps(row: Row, run: Run) -> Bar:
-    shown = quantity(row.value, "steps")
+    shown = quantity(row.value, "steps", run.words)
     if row.value is None and row.doubts:
-        shown = "; ".join(row.doubts)
+        shown = run.words.SEMICOLON.join(plain(doubt, run.words) for doubt in row.doubts)
     elif row.censored:
         shown = f"> {shown}"
     return Bar(
-        label=label_of(row, run.replicates),
+        label=label_of(row, run),
         value=row.value,
         shown=shown,
         model=row.model,
@@ -107,27 +115,28 @@ def _lines(stage: str, losses: Sequence[float], attempts: int) -> list[Curve]:
     ]
 
 
-def _stage(stage: str, losses: Sequence[float], lines: Sequence[Curve]) -> Picture:
+def _stage(stage: str, losses: Sequence[float], lines: Sequence[Curve], words: Words) -> Picture:
     length = len(losses) // len(lines)
-    notes = [words.STAGES.get(stage, "")]
+    note = words.STAGES.get(stage, "")
     if len(lines) > 1:
-        notes.append(words.ATTEMPTS.format(len(lines)))
+        note = words.NOTES.format(note, words.ATTEMPTS.format(len(lines))).strip()
     if _each(losses) > 1:
-        notes.append(words.MEANS.format(_each(losses)))
+        note = words.NOTES.format(note, words.MEANS.format(_each(losses))).strip()
     values = [value for line in lines for _, value in line.points]
     svg = curves(
         lines,
         Scale(low=1, high=max(2.0, float(len(losses)))),
         linear_scale(values, from_zero=min(values) >= 0),
         title=words.TRAINING.format(stage),
-        description=f"{len(losses)} steps, from {number(losses[0])} to {number(losses[-1])}",
+        description=words.STEPS_FROM_TO.format(len(losses), number(losses[0]), number(losses[-1])),
         write_x=lambda v: f"{v:,.0f}" if v == int(v) else "",
         write_y=lambda v: f"{v:g}".replace("-", "−"),
         x_name=words.STEP,
+        words=words,
         dividers=[start + 0.5 for start in range(length, len(losses), length)],
         height=130,
     )
-    return Picture(svg=svg, name=stage, note=" ".join(filter(None, notes)))
+    return Picture(svg=svg, name=stage, note=note)
 
 
 def _each(losses: Sequence[float]) -> int:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.errors import OutputError
+from unlearnkit.report.words import Words
 from unlearnkit.run_dir import read_json
 
 KINDS = ("forget", "audit")
@@ -40,7 +41,10 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run folder's content. `audit`, `cost`, `history` and `pictures` are None where the run has none."""
+    """A run folder's content, and the words it is told in.
+
+    `audit`, `cost`, `history` and `pictures` are None where it has none.
+    """
 
     folder: Path
     kind: str
@@ -52,6 +56,7 @@ class Run:
     cost: Mapping[str, Any] | None
     history: Mapping[str, Sequence[float]] | None
     rows: tuple[Row, ...]
+    words: Words
     pictures: Mapping[str, Any] | None = None
 
     @property
@@ -79,8 +84,8 @@ class Run:
         return found[0].value if found else None
 
 
-def load(folder: Path) -> Run:
-    """Read the folder.
+def load(folder: Path, words: Words) -> Run:
+    """Read the folder, to be told in these words.
 
     Raises:
         OutputError: it is no run of `forget` or `audit`, or a file in it is missing or damaged.
@@ -107,6 +112,7 @@ def load(folder: Path) -> Run:
         history=found["history.json"],
         pictures=found["pictures.json"],
         rows=tuple(_row(raw, folder) for raw in audit.get("readings") or ()) if audit is not None else (),
+        words=words,
     )
 
 
@@ -114,12 +120,14 @@ def weights_file(run: Run, key: str = "weights") -> tuple[str, str | None]:
     """File name and sha256 of the weights that the run began with, or of those under another key."""
     path = str(run.config.get(key) or "")
     inputs: Mapping[str, str] = run.manifest.get("inputs") or {}
-    return Path(path).name or "weights of unknown name", inputs.get(path)
+    return Path(path).name or run.words.NO_NAME, inputs.get(path)
 
 
-def label_of(row: Row, replicates: Sequence[int]) -> str:
+def label_of(row: Row, run: Run) -> str:
     """Return a model's name, numbered where several retrained models were given."""
-    return f"{row.model} {row.replicate + 1}" if row.model == "retrained" and len(replicates) > 1 else row.model
+    name = run.words.NAMES.get(row.model, row.model)
+    several = row.model == "retrained" and len(run.replicates) > 1
+    return run.words.NUMBERED.format(name, row.replicate + 1) if several else name
 
 
 def _row(raw: Any, folder: Path) -> Row:

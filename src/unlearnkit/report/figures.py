@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from unlearnkit.report.svg import MARKS, Scale, at, element, label, mark, picture, text
 from unlearnkit.report.text import shorten
+from unlearnkit.report.words import Words
 
 LABEL = 15  # character cells of a label in the left margin
 COLUMN = 62  # pixels of a column of numbers in the right margin
@@ -63,7 +64,14 @@ class Curve:
 
 
 def dot_rows(
-    rows: Sequence[Dots], scale: Scale | None, write: Write, *, title: str, description: str, dense: bool = False
+    rows: Sequence[Dots],
+    scale: Scale | None,
+    write: Write,
+    *,
+    title: str,
+    description: str,
+    words: Words,
+    dense: bool = False,
 ) -> str:
     """Rows of marks, with the numbers beside them; flagged rows lie on a band, with a cross before their label.
 
@@ -71,11 +79,11 @@ def dot_rows(
     """
     height = 18 if dense else 25 if scale else 32
     grid = _grid(scale, len(rows) * height) if scale else ""
-    body = "".join(_dot_row(row, i * height, height, scale, write) for i, row in enumerate(rows))
+    body = "".join(_dot_row(row, i * height, height, scale, write, words) for i, row in enumerate(rows))
     return picture(title, description, len(rows) * height, grid + body)
 
 
-def dot_axis(scale: Scale | None, write: Write, *, title: str, models: Sequence[str]) -> str:
+def dot_axis(scale: Scale | None, write: Write, *, title: str, models: Sequence[str], words: Words) -> str:
     """Draw the axis that belongs above `dot_rows`: the ticks of its scale, and the heads of the columns of numbers."""
     ticks = ""
     if scale:
@@ -83,20 +91,21 @@ def dot_axis(scale: Scale | None, write: Write, *, title: str, models: Sequence[
             ticks += at(scale.position(value), 0, label(write(value), class_="tick", y=30, text_anchor="middle"))
     heads = "".join(
         element("g", MARKS[model], transform=f"translate({_column(model) - 9} 10)")
-        + label(_HEADS[model], class_="tick", x=_column(model), y=30, text_anchor="end")
+        + label(words.HEADS[model], class_="tick", x=_column(model), y=30, text_anchor="end")
         for model in models
     )
-    return picture(title, "Axis of the picture below", 36, ticks + _columns(heads))
+    return picture(title, words.AXIS, 36, ticks + _columns(heads))
 
 
-def strip(values: Mapping[str, Sequence[float]], write: Write, *, title: str) -> str:
+def strip(values: Mapping[str, Sequence[float]], write: Write, *, title: str, words: Words) -> str:
     """Draw one small row from 0 to 100 % for a headline figure."""
     scale = Scale(low=0, high=1)
-    said = "; ".join(f"{model} {', '.join(map(write, found))}" for model, found in values.items() if found)
-    return picture(title, said or "unknown", 22, _marks(values, 11, scale, write, ""), style="strip")
+    said = [f"{words.NAMES[model]} {words.COMMA.join(map(write, found))}" for model, found in values.items() if found]
+    told = words.SEMICOLON.join(said) or words.UNKNOWN
+    return picture(title, told, 22, _marks(values, 11, scale, write, "", words), style="strip")
 
 
-def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str) -> str:
+def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str, words: Words) -> str:
     """Horizontal bars with their value written at the end."""
     height = 30
     parts = []
@@ -107,7 +116,8 @@ def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str) -> 
             parts.append(label(row.shown, class_="value muted", x=4, y=y, dy="0.35em"))
             continue
         end = scale.position(row.value)
-        tip = element("title", text(f"{row.label}: {row.shown}"))
+        said = row.label + words.COLON + row.shown
+        tip = element("title", text(said))
         kind = f"bar {row.model or ('total' if row.strong else 'stage')}{' open' if row.open_end else ''}"
         thick = 4 if row.model else 13
         parts.append(element("rect", tip, class_=kind, x=0, y=y - thick / 2, width=f"{end:.3f}%", height=thick))
@@ -119,7 +129,7 @@ def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str) -> 
         if row.open_end:
             parts.append(at(end, y, element("path", class_=f"arrow {row.model}", d="M0-6 9 0 0 6Z")))
         elif row.model:
-            parts.append(mark(row.model, end, y, f"{row.label}: {row.shown}"))
+            parts.append(mark(row.model, end, y, said))
         parts.append(at(end, y, label(row.shown, class_="value", x=14, dy="0.35em")))
     return picture(title, description, len(rows) * height, "".join(parts), style="bars")
 
@@ -134,6 +144,7 @@ def curves(
     write_x: Write,
     write_y: Write,
     x_name: str,
+    words: Words,
     dividers: Sequence[float] = (),
     diagonal: bool = False,
     height: int = 190,
@@ -148,9 +159,11 @@ def curves(
     parts += [trace(line.model, line.points, x, y, height) for line in lines]
     for line in lines:
         for a, b in line.points:
-            parts.append(hit(f"{line.name}, {x_name} {write_x(a)}: {write_y(b)}", x.position(a), down(b, y, height)))
+            tip = words.AT.format(line.name, x_name, write_x(a), write_y(b))
+            parts.append(hit(tip, x.position(a), down(b, y, height)))
         a, b = line.points[-1]
-        parts.append(mark(line.model, x.position(a), down(b, y, height), f"{line.name}, end: {write_y(b)}"))
+        end = words.AT_END.format(line.name, write_y(b))
+        parts.append(mark(line.model, x.position(a), down(b, y, height), end))
     return picture(title, description, height + 40, "".join(parts), style="curves")
 
 
@@ -191,7 +204,6 @@ def hit(tip: str, at_x: float, at_y: float) -> str:
     return element("circle", element("title", text(tip)), class_="hit", cx=f"{at_x:.3f}%", cy=at_y, r=4)
 
 
-_HEADS = {"original": "before", "unlearned": "after", "retrained": "retrained"}
 _ORDER = ("original", "unlearned", "retrained")
 
 
@@ -215,26 +227,26 @@ def _row_label(name: str, y: float, *, strong: bool = False, sign: str = "", tip
     return label(shown, tip=tip or name, class_=kind, x=-14, y=y, dy="0.35em", text_anchor="end")
 
 
-def _dot_row(row: Dots, top: float, height: float, shared: Scale | None, shared_write: Write) -> str:
+def _dot_row(row: Dots, top: float, height: float, shared: Scale | None, shared_write: Write, words: Words) -> str:
     y, write, scale = top + height / 2, row.write or shared_write, row.scale or shared
     if scale is None:
         raise ValueError(f"Expected a scale for the row {row.label!r}, but neither it nor the picture has one.")
     behind = element("rect", class_="flag", x=0, y=top + 1, width="100%", height=height - 2) if row.flag else ""
     if row.band:
         low, high = (scale.position(value) for value in row.band)
-        tip = element("title", text(f"{row.label}: {write(row.band[0])} to {write(row.band[1])}"))
+        tip = element("title", text(words.RANGE.format(row.label, *map(write, row.band))))
         width = f"{high - low:.3f}%"
         behind += element("rect", tip, class_="range", x=f"{low:.3f}%", y=top + 5, width=width, height=height - 10)
     numbers = ""
     for model, values in row.values.items():
-        shown = write(sum(values) / len(values)) if values else "unknown"
+        shown = write(sum(values) / len(values)) if values else words.UNKNOWN
         numbers += label(shown, class_=f"value {model}", x=_column(model), y=y, dy="0.35em", text_anchor="end")
-    sign, tip = ("✕", f"{row.label}, {row.flag}") if row.flag else (row.sign, row.tip)
+    sign, tip = ("✕", row.label + words.COMMA + row.flag) if row.flag else (row.sign, row.tip)
     name = _row_label(row.label, y, strong=bool(row.flag), sign=sign, tip=tip)
-    return behind + name + _marks(row.values, y, scale, write, row.label) + _columns(numbers)
+    return behind + name + _marks(row.values, y, scale, write, row.label, words) + _columns(numbers)
 
 
-def _marks(values: Mapping[str, Sequence[float]], y: float, scale: Scale, write: Write, name: str) -> str:
+def _marks(values: Mapping[str, Sequence[float]], y: float, scale: Scale, write: Write, name: str, words: Words) -> str:
     drawn = element("line", class_="track", x1="0%", x2="100%", y1=y, y2=y)
     before, after = values.get("original", ()), values.get("unlearned", ())
     if before and after:
@@ -243,7 +255,8 @@ def _marks(values: Mapping[str, Sequence[float]], y: float, scale: Scale, write:
     for model in ("original", "retrained", "unlearned"):
         found = values.get(model, ())
         for i, value in enumerate(found):
-            who = _HEADS[model] + (f" {i + 1}" if len(found) > 1 else "")
-            tip = f"{name}, {who}: {write(value)}" if name else f"{who}: {write(value)}"
+            head = words.HEADS[model]
+            who = words.NUMBERED.format(head, i + 1) if len(found) > 1 else head
+            tip = (name + words.COMMA if name else "") + who + words.COLON + write(value)
             drawn += mark(model, scale.position(value), y, tip)
     return drawn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from unlearnkit.report import words
 from unlearnkit.report.facts import Row, Run, label_of
 from unlearnkit.report.figures import Curve, Write, axes, down, hit, trace
 from unlearnkit.report.panel import MODELS, Panel, Picture, missing
@@ -12,13 +11,16 @@ from unlearnkit.report.rows import written
 from unlearnkit.report.svg import Scale, linear_scale, mark, picture
 from unlearnkit.report.table import Table
 from unlearnkit.report.text import number, percent
+from unlearnkit.report.words import Words
 
 SHOWN = "forget_test"
 OPEN = "loss"  # the reading whose last bin has no upper end
+COLUMNS = ("data", "reading", "model", "replicate", "from", "to", "share")  # of the file
 
 
 def histograms(run: Run) -> Panel:
     """Return the panel with one picture for each reading; its file holds the other parts of the data too."""
+    words = run.words
     found = {name: _rows(run, name, SHOWN) for name in words.HISTOGRAMS}
     pictures = [_picture(run, name, rows) for name, rows in found.items() if rows]
     if not pictures:
@@ -28,8 +30,8 @@ def histograms(run: Run) -> Panel:
         key="histograms",
         pictures=pictures,
         models=models,
-        numbers=[(words.MEAN_OF.format(words.METRICS[name][0]), _means(found[name], models)) for name in found],
-        data=Table(columns=words.HISTOGRAM_COLUMNS, rows=[cell for name in found for cell in _cells(run, name)]),
+        numbers=[(words.MEAN_OF.format(words.METRICS[name][0]), _means(found[name], models, words)) for name in found],
+        data=Table(columns=COLUMNS, rows=[cell for name in found for cell in _cells(run, name)]),
     )
 
 
@@ -42,6 +44,7 @@ def steps(
     write_x: Write,
     write_bin: Callable[[int], str],
     x_name: str,
+    words: Words,
     height: int = 190,
 ) -> str:
     """Draw outlines of histograms; a line's points are the shares of all bins, its mark stands on the largest.
@@ -52,6 +55,7 @@ def steps(
         title, description: of the picture.
         write_x, x_name: how a place on the axis is written, and what it is.
         write_bin: how a bin is written, by its number.
+        words: the language.
         height: of the plot, in pixels.
     """
     x = Scale(low=edges[0], high=edges[-1])
@@ -65,7 +69,7 @@ def steps(
         top = max(range(len(line.points)), key=lambda i: line.points[i][1])
         for i, (_, share) in enumerate(line.points):
             place = x.position((edges[i] + edges[i + 1]) / 2), down(share, y, height)
-            tip = f"{line.name}, {x_name} {write_bin(i)}: {percent(share)}"
+            tip = words.AT.format(line.name, x_name, write_bin(i), percent(share))
             if i == top:
                 marks.append(mark(line.model, *place, tip))
             elif share > 0:
@@ -84,7 +88,7 @@ def _bins(row: Row) -> dict[float, float]:
 
 def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
     edges = _edges(rows[0])
-    last = len(edges) - 2
+    last, words = len(edges) - 2, run.words
 
     def write_bin(i: int) -> str:
         if i == last and name == OPEN:
@@ -92,19 +96,21 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
         return words.BIN.format(number(edges[i]), number(edges[i + 1]))
 
     lines = [
-        Curve(name=label_of(row, run.replicates), points=list(enumerate(_bins(row).values())), model=row.model)
-        for row in rows
+        Curve(name=label_of(row, run), points=list(enumerate(_bins(row).values())), model=row.model) for row in rows
     ]
     title = words.METRICS[name][0]
     told = [(line.name, max(line.points, key=lambda point: point[1])) for line in lines]
     svg = steps(
         lines,
         edges,
-        title=f"{words.FIGURES['histograms'][0]}: {title}",
-        description="; ".join(f"{who}: {percent(share)}, {write_bin(int(i))}" for who, (i, share) in told),
+        title=words.FIGURES["histograms"][0] + words.COLON + title,
+        description=words.SEMICOLON.join(
+            who + words.COLON + percent(share) + words.COMMA + write_bin(int(i)) for who, (i, share) in told
+        ),
         write_x=lambda v: f"{v:g}",
         write_bin=write_bin,
         x_name=words.HISTOGRAMS[name],
+        words=words,
     )
     return Picture(svg=svg, name=title)
 
@@ -115,8 +121,9 @@ def _edges(row: Row) -> list[float]:
     return [*begins, 2 * begins[-1] - begins[-2]]
 
 
-def _means(rows: Sequence[Row], models: Sequence[str]) -> list[str]:
-    return [written([r.value for r in rows if r.model == model and r.value is not None], number) for model in models]
+def _means(rows: Sequence[Row], models: Sequence[str], words: Words) -> list[str]:
+    values = [[row.value for row in rows if row.model == model and row.value is not None] for model in models]
+    return [written(each, number, words) for each in values]
 
 
 def _cells(run: Run, name: str) -> list[tuple[str | float | None, ...]]:

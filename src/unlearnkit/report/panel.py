@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from unlearnkit.report import words
 from unlearnkit.report.facts import Run
+from unlearnkit.report.sentences import filled, joined, marked
 from unlearnkit.report.table import Table
 
 MODELS = ("original", "unlearned", "retrained")
@@ -50,7 +50,7 @@ class Panel:
     """One figure of the page.
 
     Args:
-        key: its words in `words.FIGURES`.
+        key: its words in `FIGURES` of the language.
         pictures: what is shown, one after another; none where there is nothing to show.
         axis: the scale that stays in sight above a tall picture.
         found: what the figure comes down to, in a sentence.
@@ -75,23 +75,9 @@ class Panel:
     more: tuple[str, ...] = ()
     data: Table | None = None
 
-    @property
-    def heading(self) -> str:
-        """Its title."""
-        return words.FIGURES[self.key][0]
-
-    @property
-    def read(self) -> str:
-        """How to read it."""
-        return words.FIGURES[self.key][1]
-
-    @property
-    def bad(self) -> str:
-        """What a bad result looks like."""
-        return words.FIGURES[self.key][2]
-
 
 def missing(run: Run, key: str, metric: str) -> Panel:
     """A panel that says why there is no picture: the doubts of the metric's readings."""
     reasons = list(dict.fromkeys(doubt for row in run.rows if row.metric == metric for doubt in row.doubts))
-    return Panel(key=key, missing=f"Not available: {'; '.join(reasons) if reasons else 'it was not measured'}.")
+    why = joined([marked(reason, run.words) for reason in reasons], run.words) or run.words.UNMEASURED
+    return Panel(key=key, missing=filled(run.words.NOT_AVAILABLE, why))

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.errors import OutputError
-from unlearnkit.report import words
 from unlearnkit.report.facts import Run
 from unlearnkit.report.panel import Image, Panel, Picture
+from unlearnkit.report.sentences import filled, marked
 from unlearnkit.report.svg import point
-from unlearnkit.report.text import listed, number, percent
+from unlearnkit.report.text import isolated, listed, number, percent
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -31,54 +31,60 @@ def figures(run: Run) -> list[Panel]:
 def _panel(run: Run, key: str, said: Mapping[str, Any], make: Callable[[Run, Mapping[str, Any]], Panel]) -> Panel:
     if "missing" in said:
         reason = str(said["missing"])
-        return Panel(
-            key=key, missing=words.LEFT_OUT.get(f"{reason}/{key}") or words.NOT_AVAILABLE.format(reason.rstrip("."))
-        )
+        known = run.words.LEFT_OUT.get(f"{reason}/{key}")
+        why = marked(reason.rstrip("."), run.words)
+        return Panel(key=key, missing=known or filled(run.words.NOT_AVAILABLE, why))
     return make(run, said)
 
 
 def noise(run: Run, said: Mapping[str, Any]) -> Panel:
     """One strip for each class."""
+    words = run.words
     pictures = [
         Picture(name=name, image=_image(run, one, name))
         for one in said.get("pictures") or ()
-        for name in [words.NOISE_OF.format(one.get("label"))]
+        for name in [words.NOISE_OF.format(_label(one))]
     ]
     found = words.NOISE_SCALE.format(number(float(said.get("limit") or 0)))
     more = int(said.get("classes") or 0) - len(pictures)
-    return Panel(key="noise", pictures=pictures, found=found + (words.MORE_CLASSES.format(more) if more > 0 else ""))
+    if more > 0:
+        found = words.NOTES.format(found, words.MORE_CLASSES.format(more))
+    return Panel(key="noise", pictures=pictures, found=found)
 
 
 def embedding(run: Run, said: Mapping[str, Any]) -> Panel:
     """One plane of points for each model."""
+    words = run.words
     counts = int(said.get("forgotten") or 0), int(said.get("retained") or 0)
     pictures = []
     for one in said.get("pictures") or ():
         model = words.MODELS.get(str(one.get("model")), str(one.get("model")))
         along = [percent(float(share)) for share in one.get("explained") or ()]
-        told = words.PLANE_OF.format(model, *counts)
-        pictures.append(
-            Picture(
-                image=_image(run, one, told), name=model, note=words.EXPLAINED.format(listed(along)) if along else ""
-            )
-        )
+        note = words.EXPLAINED.format(listed(along, words)) if along else ""
+        pictures.append(Picture(image=_image(run, one, words.PLANE_OF.format(model, *counts)), name=model, note=note))
     marks = tuple((point(kind), name) for kind, name in words.GROUPS.items())
     return Panel(key="embedding", pictures=pictures, marks=marks, found=_stand_ins(run))
 
 
 def attention(run: Run, said: Mapping[str, Any]) -> Panel:
     """One sample after another: the image, and a map of each model for two classes."""
-    heads = (words.IMAGE, *map(str, said.get("models") or ()))
+    words = run.words
+
+    def called(model: Any) -> str:
+        return words.NAMES.get(str(model), str(model))
+
+    heads = (words.IMAGE, *map(called, said.get("models") or ()))
     pictures = []
     for one in said.get("pictures") or ():
         rivals: Mapping[str, Any] = one.get("rivals") or {}
-        name = words.SAMPLE_OF[bool(one.get("forgotten"))].format(one.get("label"))
-        note = words.SPEAKS_FOR.format(one.get("label"))
+        name = words.SAMPLE_OF["forgotten" if one.get("forgotten") else "retained"].format(_label(one))
+        note = words.SPEAKS_FOR.format(_label(one))
         if rivals:
-            below = listed([words.RIVAL.format(model, label) for model, label in rivals.items()])
-            note = words.TWO_ROWS.format(one.get("label"), below)
-        pictures.append(Picture(image=_image(run, one, f"{name}. {note}"), name=name, note=note, heads=heads))
-    found = f"{words.ATTENTION_LAYER.format(said.get('layer'))} {_stand_ins(run)}".rstrip()
+            below = [words.RIVAL.format(called(model), isolated(str(label))) for model, label in rivals.items()]
+            note = words.TWO_ROWS.format(_label(one), listed(below, words))
+        image = _image(run, one, words.FOUND[1].format(name, note))
+        pictures.append(Picture(image=image, name=name, note=note, heads=heads))
+    found = words.NOTES.format(words.ATTENTION_LAYER.format(said.get("layer")), _stand_ins(run)).rstrip()
     return Panel(key="attention", pictures=pictures, found=found)
 
 
@@ -86,7 +92,11 @@ MAKERS = {"embedding": embedding, "attention": attention, "noise": noise}
 
 
 def _stand_ins(run: Run) -> str:
-    return words.STAND_INS if (run.audit or {}).get("stand_ins") else ""
+    return run.words.STAND_INS if (run.audit or {}).get("stand_ins") else ""
+
+
+def _label(one: Mapping[str, Any]) -> str:
+    return isolated(str(one.get("label")))
 
 
 def _image(run: Run, one: Mapping[str, Any], said: str) -> Image:

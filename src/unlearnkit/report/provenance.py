@@ -7,12 +7,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlearnkit.report import words
-from unlearnkit.report.facts import Run, label_of
-from unlearnkit.report.text import isolated, listed, memory, quantity, span
+from markupsafe import Markup
 
-ABSENT = "not recorded"
+from unlearnkit.report.facts import Run, label_of
+from unlearnkit.report.sentences import marked, plain
+from unlearnkit.report.text import isolated, listed, memory, quantity, span
+from unlearnkit.report.words import Words
+
 REPORT = "report.html"  # its own hash cannot stand in it
+PICTURES = ("personal", "include_images")  # what pictures.json says of the data
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class Line:
     value: str
     interval: str
     target: str
-    doubts: tuple[str, ...]
+    doubts: list[Markup]
     number: str
     width: str
 
@@ -41,19 +44,20 @@ class Group:
 
 def readings(run: Run) -> list[Group]:
     """The readings by metric, in the order of audit.json."""
+    words = run.words
     groups: dict[str, Group] = {}
     for row in run.rows:
         title, gloss = words.METRICS.get(row.metric, (row.metric.replace("_", " ").capitalize(), ""))
-        shown = quantity(row.value, row.unit)
+        shown = quantity(row.value, row.unit, words)
         groups.setdefault(row.metric, Group(title=title, gloss=gloss, lines=[])).lines.append(
             Line(
                 part=words.PARTS.get(row.part, row.part) if row.part else "",
-                model=label_of(row, run.replicates),
+                model=label_of(row, run),
                 kind=row.model,
                 value=f"> {shown}" if row.censored else shown,
-                interval=span(row.interval, row.unit),
+                interval=span(row.interval, row.unit, words),
                 target=words.TARGETS.get(row.target, row.target),
-                doubts=row.doubts,
+                doubts=[marked(doubt, words) for doubt in row.doubts],
                 number="" if row.value is None else repr(row.value),
                 width="" if row.interval is None else repr(row.interval[1] - row.interval[0]),
             )
@@ -62,59 +66,64 @@ def readings(run: Run) -> list[Group]:
 
 
 def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Titled lists of name and value."""
-    config, manifest = run.config, run.manifest
+    """Lists of name and value, each with the key of its title in `SECTIONS`."""
+    config, manifest, words = run.config, run.manifest, run.words
+
+    def said(value: Any) -> str:
+        return _said(value, words)
+
     request = [
-        ("classes to forget", listed([*map(isolated, run.forgotten)]) or ABSENT),
-        ("their ids", _said(run.request.get("forget_ids"))),
-        ("forgotten earlier", listed([*map(isolated, run.earlier)]) or "none"),
-        ("classes of the model", _said(len(run.request.get("classes") or ()) or None)),
+        ("forget", listed([*map(isolated, run.forgotten)], words) or words.NOT_RECORDED),
+        ("ids", said(run.request.get("forget_ids"))),
+        ("earlier", listed([*map(isolated, run.earlier)], words) or words.NONE),
+        ("classes", said(len(run.request.get("classes") or ()) or None)),
     ]
     model = [
-        ("architecture", _said(config.get("model"))),
-        ("weights before", _said(config.get("weights"))),
-        *([("weights after", _said(config["unlearned"]))] if "unlearned" in config else []),
-        ("data", _said(config.get("data"))),
-        *_personal(run),
-        ("input shape", _said(config.get("shape"))),
-        ("mean, std", f"{_said(config.get('mean'))}, {_said(config.get('std'))}"),
+        ("architecture", said(config.get("model"))),
+        ("before", said(config.get("weights"))),
+        *([("after", said(config["unlearned"]))] if "unlearned" in config else []),
+        ("data", said(config.get("data"))),
+        *([(key, said(run.pictures.get(key))) for key in PICTURES] if run.pictures is not None else []),
+        ("shape", said(config.get("shape"))),
+        ("normalisation", said(config.get("mean")) + words.COMMA + said(config.get("std"))),
     ]
-    versions = manifest.get("versions") or {}
     machine = [
-        ("made at", _said(manifest.get("created"))),
-        ("device", _said(manifest.get("device"))),
-        ("precision", _said(config.get("precision"))),
-        ("seed", _said(manifest.get("seed", config.get("seed")))),
-        *([("seed of the audit", _said(run.audit.get("seed")))] if run.audit is not None else []),
-        *((name, str(version)) for name, version in versions.items()),
+        ("made", said(manifest.get("created"))),
+        ("device", said(manifest.get("device"))),
+        ("precision", said(config.get("precision"))),
+        ("seed", said(manifest.get("seed", config.get("seed")))),
+        *([("audit_seed", said(run.audit.get("seed")))] if run.audit is not None else []),
     ]
-    found = [("Request", request), ("Model and data", model), ("Machine and versions", machine)]
+    versions = [(str(name), str(version)) for name, version in (manifest.get("versions") or {}).items()]
+    found = [
+        ("request", _named(request, words)),
+        ("model", _named(model, words)),
+        ("machine", [*_named(machine, words), *versions]),
+    ]
     if run.kind == "forget":
-        method = [
-            ("method", _said(config.get("method"))),
-            ("data it may read", listed([words.PARTS.get(p, p) for p in config.get("needs") or ()]) or "none"),
-            *_flat(config.get("settings") or {}),
-        ]
-        found.insert(1, ("Method and settings", method))
+        needs = listed([words.PARTS.get(p, p) for p in config.get("needs") or ()], words) or words.NONE
+        method = [("method", said(config.get("method"))), ("needs", needs)]
+        found.insert(1, ("method", [*_named(method, words), *_flat(config.get("settings") or {}, words)]))
     if config.get("notes"):
-        found.append(("Notes of the method", _flat(config["notes"])))
+        found.append(("notes", _flat(config["notes"], words)))
     return found
 
 
 def hashes(run: Run) -> list[tuple[str, str, str]]:
     """(what, file, sha256) of the input weights, the retrained models and the artefacts."""
-    inputs = [("input", str(path), str(digest)) for path, digest in (run.manifest.get("inputs") or {}).items()]
+    absent, kinds = run.words.NOT_RECORDED, run.words.FILES
+    inputs = [(kinds["input"], str(path), str(digest)) for path, digest in (run.manifest.get("inputs") or {}).items()]
     references = (run.audit or {}).get("retrained") or ()
-    compared = [("retrained", str(r.get("path", ABSENT)), str(r.get("sha256", ABSENT))) for r in references]
+    compared = [(kinds["retrained"], str(r.get("path", absent)), str(r.get("sha256", absent))) for r in references]
     artefacts = run.manifest.get("artefacts") or {}
-    made = [("artefact", str(name), str(digest)) for name, digest in artefacts.items() if name != REPORT]
+    made = [(kinds["artefact"], str(name), str(digest)) for name, digest in artefacts.items() if name != REPORT]
     return inputs + compared + made
 
 
 def command(run: Run) -> str:
     """Return the command that made the folder, quoted for a shell."""
     given = run.manifest.get("command") or ()
-    return shlex.join(str(word) for word in given) if given else ABSENT
+    return shlex.join(str(word) for word in given) if given else run.words.NOT_RECORDED
 
 
 def access(run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
@@ -126,30 +135,26 @@ def access(run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]
             continue
         rows = [(str(name), [_count(run, key, counts.get(key)) for key in keys]) for name, counts in classes.items()]
         sums = [_count(run, key, _sum([counts.get(key) for counts in classes.values()])) for key in keys]
-        found.append((words.PARTS.get(part, part), sums, rows))
+        found.append((run.words.PARTS.get(part, part), sums, rows))
     return found
 
 
 def stages(run: Run) -> list[list[str]]:
     """Rows of the cost: stage, seconds, samples forward, samples backward, peak memory."""
-    cost = run.cost or {}
+    cost, words = run.cost or {}, run.words
     rows = [*(cost.get("stages") or {}).items(), *([(words.TOTAL, cost["total"])] if "total" in cost else [])]
     return [
         [
             str(name),
-            quantity(spent.get("seconds"), "seconds"),
-            *(f"{spent[key]:,}" if key in spent else ABSENT for key in ("samples_forward", "samples_backward")),
-            memory(spent["peak_memory_bytes"]) if spent.get("peak_memory_bytes") else ABSENT,
+            quantity(spent.get("seconds"), "seconds", words),
+            *(
+                f"{spent[key]:,}" if key in spent else words.NOT_RECORDED
+                for key in ("samples_forward", "samples_backward")
+            ),
+            memory(spent["peak_memory_bytes"]) if spent.get("peak_memory_bytes") else words.NOT_RECORDED,
         ]
         for name, spent in rows
     ]
-
-
-def _personal(run: Run) -> list[tuple[str, str]]:
-    said = run.pictures
-    if said is None:
-        return []
-    return [(words.PERSONAL, _said(said.get("personal"))), (words.INCLUDED, _said(said.get("include_images")))]
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:
@@ -159,33 +164,37 @@ def _sum(counts: Sequence[int | None]) -> int | None:
 
 def _count(run: Run, key: str, count: int | None) -> str:
     if count is None or (key == "read_by_method" and run.kind != "forget"):
-        return "unknown"
+        return run.words.UNKNOWN
     return f"{count:,}"
 
 
-def _said(value: Any) -> str:
+def _named(facts: Sequence[tuple[str, str]], words: Words) -> list[tuple[str, str]]:
+    return [(words.FACTS[key], value) for key, value in facts]
+
+
+def _said(value: Any, words: Words) -> str:
     match value:
         case None:
-            return ABSENT
+            return words.NOT_RECORDED
         case bool():
-            return "yes" if value else "no"
+            return words.YES if value else words.NO
         case float():
             return f"{value:.6g}"
         case Mapping():
-            return ", ".join(f"{key} {_said(item)}" for key, item in value.items())
+            return words.COMMA.join(f"{key} {_said(item, words)}" for key, item in value.items())
         case list():
-            return ", ".join(_said(item) for item in value) or "none"
+            return words.COMMA.join(_said(item, words) for item in value) or words.NONE
         case _:
-            return str(value)
+            return plain(str(value), words)
 
 
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def _flat(settings: Mapping[str, Any], words: Words, prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            rows += _flat(value, f"{prefix}{name}.")
+            rows += _flat(value, words, f"{prefix}{name}.")
         elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            rows += [(f"{prefix}{name} {i + 1}", _said(item)) for i, item in enumerate(value)]
+            rows += [(f"{prefix}{name} {i + 1}", _said(item, words)) for i, item in enumerate(value)]
         else:
-            rows.append((f"{prefix}{name}", "none" if value is None else _said(value)))
+            rows.append((f"{prefix}{name}", words.NONE if value is None else _said(value, words)))
     return rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from unlearnkit.report import words
 from unlearnkit.report.curves import curve_panel
 from unlearnkit.report.facts import Run
 from unlearnkit.report.panel import Panel, missing
@@ -18,20 +17,35 @@ def probe(run: Run) -> Panel:
     if not layers:
         return missing(run, "probe", "probe_recovery")
     rows = [dots(run, layer, series, flags=False) for layer in layers]
-    return panel_of("probe", rows, Scale(low=0, high=1), _against(run, "probe_recovery"), of=words.LAYER)
+    return panel_of(run, "probe", rows, Scale(low=0, high=1), _against(run, "probe_recovery"), of="layer")
 
 
 def few_shot(run: Run) -> Panel:
     """Recovery by a few samples of every class."""
     found = _against(run, "few_shot_recovery")
-    return curve_panel(run, "few_shot", "few_shot_recovery", "forget_test", x_name=words.SHOTS, found=found)
+    return curve_panel(
+        run,
+        "few_shot",
+        "few_shot_recovery",
+        "forget_test",
+        x_name=run.words.SHOTS,
+        column="samples of every class",
+        found=found,
+    )
 
 
 def fine_tune(run: Run) -> Panel:
     """Recovery by training on retained data alone, before and after."""
     found = _against(run, "fine_tune_recovery")
     return curve_panel(
-        run, "fine_tune", "fine_tune_recovery", "forget_test", x_name=words.RETAINED_SAMPLES, log=False, found=found
+        run,
+        "fine_tune",
+        "fine_tune_recovery",
+        "forget_test",
+        x_name=run.words.RETAINED_SAMPLES,
+        column="retained samples trained on",
+        log=False,
+        found=found,
     )
 
 
@@ -39,14 +53,15 @@ def membership(run: Run) -> Panel:
     """True against false positives of the attack by loss."""
     readings = run.find("membership_tpr_loss", "unlearned")
     if readings and readings[0].value is not None and not readings[0].series:
-        return Panel(key="membership", missing=words.NO_CURVE)
-    found = _against(run, "membership_auc_loss", None, words.AREA)
+        return Panel(key="membership", missing=run.words.NO_CURVE)
+    found = _against(run, "membership_auc_loss", None, run.words.AREA)
     return curve_panel(
         run,
         "membership",
         "membership_tpr_loss",
         None,
-        x_name=words.FALSE_POSITIVES,
+        x_name=run.words.FALSE_POSITIVES,
+        column="share of others called members",
         log=False,
         square=True,
         found=found,
@@ -54,11 +69,12 @@ def membership(run: Run) -> Panel:
     )
 
 
-def _against(run: Run, metric: str, part: str | None = "forget_test", said: str = words.AGAINST) -> str:
+def _against(run: Run, metric: str, part: str | None = "forget_test", said: str = "") -> str:
     """One sentence: the unlearned model's value beside the retrained models'."""
     after = run.value(metric, "unlearned", part)
     retrained = [row.value for row in run.find(metric, "retrained", part) if row.value is not None]
     if after is None or not retrained:
         return ""
     ends = (min(retrained), max(retrained))
-    return said.format(percent(after), span(ends, "fraction") if ends[0] != ends[1] else percent(ends[0]))
+    beside = span(ends, "fraction", run.words) if ends[0] != ends[1] else percent(ends[0])
+    return (said or run.words.AGAINST).format(percent(after), beside)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unlearnkit.report import words
 from unlearnkit.report.facts import Run
 from unlearnkit.report.figures import Dots, Write, dot_axis, dot_rows
 from unlearnkit.report.panel import MODELS, Panel, Picture
 from unlearnkit.report.svg import Scale
 from unlearnkit.report.table import Table
-from unlearnkit.report.text import UNKNOWN, number, percent
+from unlearnkit.report.text import number, percent
+from unlearnkit.report.words import Words
 
 MOST_ROWS = 30  # rows that are shown without scrolling
 CHUNK = 25  # rows of one picture where there are more, so that paper can break between them
@@ -38,9 +38,9 @@ def dots(run: Run, name: str, series: Series, *, flags: bool = True) -> Dots:
     """One row; with `flags`, a forgotten class is marked."""
     flag = ""
     if flags and name in run.forgotten:
-        flag = words.FORGOTTEN
+        flag = run.words.FORGOTTEN
     elif flags and name in run.earlier:
-        flag = words.FORGOTTEN_EARLIER
+        flag = run.words.FORGOTTEN_EARLIER
     values = {model: [one[name] for one in found if name in one] for model, found in series.items()}
     return Dots(label=name, values=values, flag=flag)
 
@@ -50,8 +50,9 @@ def first(row: Dots, model: str) -> float:
     return next(iter(row.values.get(model, ())), 0.0)
 
 
-def panel_of(key: str, rows: Sequence[Dots], scale: Scale, found: str = "", *, of: str) -> Panel:
-    """Return the panel with these rows; `of` names what a row is about (class, layer)."""
+def panel_of(run: Run, key: str, rows: Sequence[Dots], scale: Scale, found: str = "", *, of: str) -> Panel:
+    """Return the panel with these rows; `of` is what a program calls a row (class, layer)."""
+    words = run.words
     title = words.FIGURES[key][0]
     write: Write = number if scale.log else percent
     tick: Write = _power if scale.log else (lambda v: f"{v * 100:.0f}%")
@@ -59,17 +60,21 @@ def panel_of(key: str, rows: Sequence[Dots], scale: Scale, found: str = "", *, o
     tall = len(rows) > MOST_ROWS
     chunks = [rows[i : i + CHUNK] for i in range(0, len(rows), CHUNK)] if tall else [rows]
     pictures = [
-        Picture(svg=dot_rows(chunk, scale, write, title=title, description=_said(chunk, write), dense=tall))
+        Picture(
+            svg=dot_rows(
+                chunk, scale, write, title=title, description=_said(chunk, write, words), words=words, dense=tall
+            )
+        )
         for chunk in chunks
     ]
     return Panel(
         key=key,
         pictures=pictures,
-        axis=dot_axis(scale, tick, title=f"{title}: scale", models=models),
+        axis=dot_axis(scale, tick, title=words.SCALE_OF.format(title), models=models, words=words),
         found=found,
         tall=tall,
         models=models,
-        numbers=[(row.label, [written(row.values.get(model, ()), write) for model in models]) for row in rows],
+        numbers=[(row.label, [written(row.values.get(model, ()), write, words) for model in models]) for row in rows],
         data=Table(
             columns=(of, "model", "replicate", "value"),
             rows=[
@@ -82,16 +87,16 @@ def panel_of(key: str, rows: Sequence[Dots], scale: Scale, found: str = "", *, o
     )
 
 
-def written(values: Sequence[float], write: Write) -> str:
+def written(values: Sequence[float], write: Write, words: Words) -> str:
     """All values of a cell."""
-    return " / ".join(map(write, values)) if values else UNKNOWN
+    return " / ".join(map(write, values)) if values else words.UNKNOWN
 
 
-def _said(rows: Sequence[Dots], write: Write) -> str:
-    return "; ".join(
-        f"{row.label}: " + ", ".join(f"{model} {written(values, write)}" for model, values in row.values.items())
-        for row in rows
-    )
+def _said(rows: Sequence[Dots], write: Write, words: Words) -> str:
+    def said(row: Dots) -> str:
+        return words.COMMA.join(f"{words.NAMES[m]} {written(values, write, words)}" for m, values in row.values.items())
+
+    return words.SEMICOLON.join(row.label + words.COLON + said(row) for row in rows)
 
 
 def _power(value: float) -> str:

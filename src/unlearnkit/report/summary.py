@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearnkit.report import words
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
-from unlearnkit.report.text import UNKNOWN, isolated, listed, made_at, number, percent, points, quantity, seconds, span
+from unlearnkit.report.sentences import marked
+from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, span
+from unlearnkit.report.words import Words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,45 +33,53 @@ class Count:
     who: str
     count: str
     meaning: str
-    none: bool
 
 
 def asked(run: Run) -> dict[str, Any]:
     """The request, the method and the model, as the header shows them."""
+    words = run.words
     name, digest = weights_file(run)
     ids: Sequence[int] = run.request.get("forget_ids") or ()
     method, overrides = str(run.config.get("method") or ""), run.config.get("overrides") or ()
     preset = str(run.config.get("preset") or "default")
     return {
-        "classes": [(name, str(ids[i]) if i < len(ids) else UNKNOWN) for i, name in enumerate(run.forgotten)],
+        "classes": [(name, str(ids[i]) if i < len(ids) else words.UNKNOWN) for i, name in enumerate(run.forgotten)],
         "earlier": run.earlier,
         "of": len(run.request.get("classes") or ()),
         "method": method.upper() if method else None,
-        "preset": preset + (f", changed: {', '.join(map(str, overrides))}" if overrides else ""),
-        "model": run.config.get("model") or "architecture not recorded",
+        "preset": preset + (words.CHANGED_SETTINGS.format(words.COMMA.join(map(str, overrides))) if overrides else ""),
+        "model": run.config.get("model") or words.NO_ARCHITECTURE,
         "weights": name,
         "hash": digest,
-        "data": run.config.get("data") or "not recorded",
+        "data": run.config.get("data") or words.NOT_RECORDED,
         "against": weights_file(run, "unlearned") if run.kind == "audit" else None,
-        "made": made_at(run.manifest.get("created")),
+        "made": made_at(run.manifest.get("created"), words),
     }
 
 
 def verdict(run: Run) -> dict[str, str]:
     """Status, glyph, sentence and reason."""
+    words = run.words
     if run.audit is None:
         glyph, sentence = words.VERDICTS["none"]
-        return {"status": "not audited", "kind": "none", "glyph": glyph, "sentence": sentence, "why": "", "tier": ""}
+        return {
+            "status": words.STATUSES["none"],
+            "kind": "none",
+            "glyph": glyph,
+            "sentence": sentence,
+            "why": "",
+            "tier": "",
+        }
     given = run.audit.get("verdict") or {}
     status = str(given.get("status") or "unknown")
     glyph, sentence = words.VERDICTS.get(status, words.VERDICTS["unknown"])
     kind = status if status in words.VERDICTS else "unknown"
     return {
-        "status": status,
+        "status": words.STATUSES.get(status, status),
         "kind": kind,
         "glyph": glyph,
         "sentence": sentence,
-        "why": str(given.get("why") or "not recorded"),
+        "why": marked(str(given["why"]), words) if given.get("why") else words.NOT_RECORDED,
         "tier": words.TIERS.get(str(run.audit.get("tier")), ""),
     }
 
@@ -78,25 +87,29 @@ def verdict(run: Run) -> dict[str, str]:
 def cards(run: Run) -> list[Card]:
     """Accuracy on forgotten and on retained test data, and cost."""
     return [
-        _accuracy(run, "Accuracy on forgotten test data", "forget_test"),
-        _accuracy(run, "Accuracy on retained test data", "retain_test"),
+        _accuracy(run, "forget_test"),
+        _accuracy(run, "retain_test"),
         _cost(run),
     ]
 
 
 def counts(run: Run) -> list[Count]:
     """Samples of the forgotten classes read by the method, read by the audit, decoded."""
-    access = run.access
+    access, words = run.access, run.words
     method = access.get("forget_samples_read") if run.kind == "forget" else None
     if method is None:
         meaning = words.READ_BY_METHOD_UNKNOWN
     else:
         meaning = words.READ_BY_METHOD_SOME if method else words.READ_BY_METHOD_NONE
     audited, decoded = access.get("forget_samples_read_by_audit"), access.get("forget_samples_decoded")
+    found = (
+        (method, meaning),
+        (audited, words.READ_BY_AUDIT_NONE if audited == 0 else words.READ_BY_AUDIT),
+        (decoded, words.DECODED_NONE if decoded == 0 else words.DECODED),
+    )
     return [
-        _count("read by the method", method, meaning),
-        _count("read by the audit", audited, words.READ_BY_AUDIT_NONE if audited == 0 else words.READ_BY_AUDIT),
-        _count("decoded", decoded, words.DECODED_NONE if decoded == 0 else words.DECODED),
+        Count(who=who, count=words.UNKNOWN if count is None else f"{count:,}", meaning=said)
+        for who, (count, said) in zip(words.READ_COLUMNS[1:], found, strict=True)
     ]
 
 
@@ -105,70 +118,70 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
     search = (run.config.get("notes") or {}).get("search") or {}
     if search.get("accepted") is False:
-        found.append((words.SEARCH_FAILED, []))
+        found.append((run.words.SEARCH_FAILED, []))
     if run.audit is None:
-        found.append(("To find out how well it forgot, run:", [shlex.join(["unlearnkit", "audit", str(run.folder)])]))
+        found.append((run.words.RUN_AUDIT, [shlex.join(["unlearnkit", "audit", str(run.folder)])]))
     elif not run.replicates:
-        found.append((words.NO_RETRAINED + " To find out, run:", _retrain_commands(run)))
+        found.append((run.words.RUN_RETRAINED.format(run.words.NO_RETRAINED), _retrain_commands(run)))
     return found
 
 
-def _accuracy(run: Run, title: str, part: str) -> Card:
-    rows = {model: run.find("accuracy", model, part) for model in words.MODELS}
+def _accuracy(run: Run, part: str) -> Card:
+    words = run.words
+    title = words.CARDS[part]
+    rows = {model: run.find("accuracy", model, part) for model in words.NAMES}
     if not rows["unlearned"]:
-        return Card(title=title, after=UNKNOWN, lines=[("", "not measured: no audit has been made")])
+        return Card(title=title, after=words.UNKNOWN, lines=[("", words.NO_AUDIT)])
     after = rows["unlearned"][0]
     before = rows["original"][0] if rows["original"] else None
     values = {model: [r.value for r in found if r.value is not None] for model, found in rows.items()}
     lines = []
     if before is not None and before.value is not None and after.value is not None:
-        lines.append(("change", points(after.value - before.value)))
-    lines.append(_retrained(rows["retrained"], values["retrained"]))
+        lines.append((words.CHANGE, points(after.value - before.value, words)))
+    lines.append(_retrained(rows["retrained"], values["retrained"], words))
     if after.interval:
-        lines.append(("after, 95% interval", span(after.interval, "fraction")))
+        lines.append((words.INTERVAL_AFTER, span(after.interval, "fraction", words)))
     return Card(
         title=title,
-        before=quantity(before.value if before else None, "fraction"),
-        after=quantity(after.value, "fraction"),
+        before=quantity(before.value if before else None, "fraction", words),
+        after=quantity(after.value, "fraction", words),
         lines=lines,
-        doubts=list(after.doubts),
-        picture=strip(values, percent, title=title),
+        doubts=[marked(doubt, words) for doubt in after.doubts],
+        picture=strip(values, percent, title=title, words=words),
     )
 
 
-def _retrained(rows: Sequence[Row], values: Sequence[float]) -> tuple[str, str]:
+def _retrained(rows: Sequence[Row], values: Sequence[float], words: Words) -> tuple[str, str]:
     if not rows:
-        return "retrained", "no model given"
+        return words.RETRAINED, words.NO_MODEL
     if len(values) < 2:
-        return "retrained", quantity(values[0] if values else None, "fraction")
+        return words.RETRAINED, quantity(values[0] if values else None, "fraction", words)
     mean = percent(sum(values) / len(values))
-    return f"retrained, mean of {len(values)}", f"{mean} ({span((min(values), max(values)), 'fraction')})"
+    ends = span((min(values), max(values)), "fraction", words)
+    return words.RETRAINED_MEAN.format(len(values)), words.MEAN_SPAN.format(mean, ends)
 
 
 def _cost(run: Run) -> Card:
+    words = run.words
     total = (run.cost or {}).get("total") or {}
     spent = total.get("seconds", run.value("cost_seconds", "unlearned"))
     retrained = [r.value for r in run.find("cost_seconds", "retrained") if r.value is not None]
     ratio = run.value("cost_ratio", "unlearned")
+    against = words.AGAINST_RETRAINING
     lines, doubts = [], []
     if ratio is not None and ratio >= 1:
-        lines.append(("against retraining", f"{number(ratio)}× cheaper"))
+        lines.append((against, words.CHEAPER.format(number(ratio))))
     elif ratio is not None and ratio > 0:
-        lines.append(("against retraining", f"{number(1 / ratio)}× as expensive"))
-        doubts.append("forgetting cost more than retraining")
+        lines.append((against, words.DEARER.format(number(1 / ratio))))
+        doubts.append(words.COST_MORE)
     else:
-        lines.append(("against retraining", "unknown: the cost of a retrained model is not recorded"))
+        lines.append((against, words.COST_UNKNOWN))
     if retrained:
-        lines.append(("retraining took", seconds(sum(retrained) / len(retrained))))
+        lines.append((words.RETRAINING_TOOK, seconds(sum(retrained) / len(retrained), words)))
     if "samples_backward" in total:
-        lines.append(("samples passed backward", f"{total['samples_backward']:,}"))
-    return Card(
-        title="Cost of forgetting", after=UNKNOWN if spent is None else seconds(spent), lines=lines, doubts=doubts
-    )
-
-
-def _count(who: str, count: int | None, meaning: str) -> Count:
-    return Count(who=who, count=UNKNOWN if count is None else f"{count:,}", meaning=meaning, none=count == 0)
+        lines.append((words.PASSED_BACKWARD, f"{total['samples_backward']:,}"))
+    after = words.UNKNOWN if spent is None else seconds(spent, words)
+    return Card(title=words.CARDS["cost"], after=after, lines=lines, doubts=doubts)
 
 
 def _retrain_commands(run: Run) -> list[str]:
@@ -202,9 +215,10 @@ def _retrain_commands(run: Run) -> list[str]:
 
 def headline(run: Run) -> str:
     """One line for the title of the page: the request, not a claim."""
-    names = [f"“{isolated(name)}”" for name in run.forgotten]
+    words = run.words
+    names = [words.QUOTED.format(isolated(name)) for name in run.forgotten]
     if not names:
-        return "Request to forget"
+        return words.HEADLINE
     if len(names) > 4:
-        return f"Request to forget {len(names)} classes"
-    return f"Request to forget {'class' if len(names) == 1 else 'classes'} {listed(names)}"
+        return words.HEADLINE_MANY.format(len(names))
+    return (words.HEADLINE_ONE if len(names) == 1 else words.HEADLINE_SOME).format(listed(names, words))

@@ -27,11 +27,15 @@ POINTS = {  # as in the drawings of samples, whose colours these are
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Values from `low` to `high` on 0 to 100 %, linear or logarithmic; what lies outside is drawn at the edge."""
+    """Values from `low` to `high` on 0 to 100 %, linear or logarithmic; what lies outside is drawn at the edge.
+
+    With `zero`, the left edge of a logarithmic scale stands for 0, and says so.
+    """
 
     low: float
     high: float
     log: bool = False
+    zero: bool = False
 
     def position(self, value: float) -> float:
         """Return the place of a value in percent; on a logarithmic scale 0 and less lie at the left edge."""
@@ -51,7 +55,8 @@ class Scale:
         factors = (1, 2, 5) if last - first <= 2 else (1,)
         every = max(1, math.ceil((last - first) / 6))
         values = [f * 10.0**e for e in range(first, last + 1, every) for f in factors]
-        return [v for v in values if self.low * 0.999 <= v <= self.high * 1.001]
+        shown = [v for v in values if self.low * 0.999 <= v <= self.high * 1.001]
+        return [0.0, *(v for v in shown if v > self.low * 1.001)] if self.zero else shown
 
 
 def log_scale(values: Iterable[float]) -> Scale:

@@ -7,11 +7,8 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-UNKNOWN = "unknown"
-MONTHS = (  # not strftime's, which follow the machine's locale
-    *("January", "February", "March", "April", "May", "June"),
-    *("July", "August", "September", "October", "November", "December"),
-)
+from unlearnkit.report.words import Words
+
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _ISOLATES = re.compile("[\u2066-\u2069]")
 _KEEPS = frozenset({"L", "EN", "ES", "ET", "CS", "NSM", "BN", "B", "S", "WS", "ON", ""})  # bidirectional classes
@@ -70,16 +67,16 @@ def number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def seconds(value: float) -> str:
+def seconds(value: float, words: Words) -> str:
     """Wall time: 9.9 ms, 3.40 s, 2 min 5 s, 1 h 3 min."""
     if 0 < value < 0.1:
-        return f"{value * 1000:.1f} ms"
+        return words.MILLISECONDS.format(f"{value * 1000:.1f}")
     if value < 120:
-        return f"{value:.2f} s" if value < 10 else f"{value:.1f} s"
+        return words.SECONDS.format(f"{value:.2f}" if value < 10 else f"{value:.1f}")
     minutes, rest = divmod(round(value), 60)
     if minutes < 120:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return words.MINUTES.format(minutes, rest)
+    return words.HOURS.format(minutes // 60, minutes % 60)
 
 
 def memory(count: float) -> str:
@@ -87,24 +84,25 @@ def memory(count: float) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def quantity(value: float | None, unit: str) -> str:
+def quantity(value: float | None, unit: str, words: Words) -> str:
     """Write a value with its unit; None is unknown."""
     if value is None:
-        return UNKNOWN
+        return words.UNKNOWN
     match unit:
         case "fraction":
             return percent(value)
         case "seconds":
-            return seconds(value)
+            return seconds(value, words)
         case "ratio":
-            return f"{number(value)}×"
+            return words.TIMES.format(number(value))
         case "steps":
-            return f"{value:,.0f} step" if value == 1 else f"{value:,.0f} steps"
+            return several(words.STEPS, value)
         case _:
-            return f"{number(value)} {unit}".rstrip()
+            known = words.UNITS.get(unit)
+            return known.format(number(value)) if known else f"{number(value)} {unit}".rstrip()
 
 
-def span(interval: Sequence[float] | None, unit: str) -> str:
+def span(interval: Sequence[float] | None, unit: str, words: Words) -> str:
     """Write an interval with one unit; empty where there is none."""
     if interval is None or len(interval) != 2:
         return ""
@@ -112,31 +110,37 @@ def span(interval: Sequence[float] | None, unit: str) -> str:
     if unit == "fraction":
         return f"{percent(low).removesuffix('%')}–{percent(high)}"
     if unit == "steps":
-        return f"{low:,.0f}–{high:,.0f} steps"
-    return f"{number(low)}–{quantity(high, unit)}"
+        return words.STEP_SPAN.format(f"{low:,.0f}", f"{high:,.0f}")
+    return f"{number(low)}–{quantity(high, unit, words)}"
 
 
-def points(change: float) -> str:
+def points(change: float, words: Words) -> str:
     """A difference of two fractions in percentage points, with its sign."""
     rounded = round(change * 100, 1)
     if rounded == 0:
-        return "±0.0 points"
-    return f"{'+' if rounded > 0 else '−'}{abs(rounded):.1f} points"
+        return words.POINTS.format("±0.0")
+    return words.POINTS.format(f"{'+' if rounded > 0 else '−'}{abs(rounded):.1f}")
 
 
-def made_at(stamp: str | None) -> str:
+def made_at(stamp: str | None, words: Words) -> str:
     """2026-11-20T18:02:18+00:00 -> 20 November 2026, 18:02 UTC; what is no such stamp is returned as it is."""
     if stamp is None:
-        return "date not recorded"
+        return words.NO_DATE
     try:
         when = datetime.fromisoformat(stamp).astimezone(UTC)
     except ValueError:
         return stamp
-    return f"{when.day} {MONTHS[when.month - 1]} {when.year}, {when:%H:%M} UTC"
+    month = words.MONTHS[when.month - 1]
+    return words.DATE.format(day=when.day, month=month, year=when.year, time=f"{when:%H:%M}")
 
 
-def listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str], words: Words) -> str:
     """a; a and b; a, b and c."""
     if len(names) < 2:
         return "".join(names)
-    return f"{', '.join(names[:-1])} and {names[-1]}"
+    return words.LISTED.join(names[:-1]) + words.LAST + names[-1]
+
+
+def several(forms: tuple[str, str], count: float) -> str:
+    """Write a count with the word for one of them, or for several."""
+    return forms[count != 1].format(f"{count:,.0f}")

@@ -34,7 +34,7 @@ from unlearnkit.steps.common import (
     stand_ins_for,
 )
 from unlearnkit.steps.pictures import ATTENTION, EMBEDDING, Pictures, attention, plane
-from unlearnkit.steps.report import REPORT, report_run
+from unlearnkit.steps.report import REPORT, check_language, report_run
 
 Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
 QUICK_IMAGES = 2_000
@@ -149,16 +149,19 @@ def audit_folder(
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
+    language: str | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit a run folder made by `forget`, and write its audit.json and report.html; returns the audit.
 
-    Pictures of samples that the folder has, and that may not be in it without `include_images`, are deleted.
+    Pictures of samples that the folder has, and that may not be in it without `include_images`, are deleted. `language`
+    is that of the report; None: the one it had before, else English.
 
     Raises:
         InputError: the folder is no such run, or its original weights are gone or have changed.
     """
     check_seed(seed)
+    check_language(language)
     config = read_json(folder, "config.json", "kind")
     if config.get("kind") != "forget":
         raise OutputError(
@@ -213,20 +216,25 @@ def audit_folder(
         "device": str(runtime.device),
         "inputs": {str(c.path.absolute()): c.sha256 for c in (original, *(c for c, _ in inputs.retrained))},
     }
-    add_audit(folder, artefacts, pictures, step=step)
+    add_audit(folder, artefacts, pictures, step=step, language=language)
     return result.as_dict()
 
 
 def add_audit(
-    folder: Path, artefacts: Mapping[str, Any], pictures: Pictures, *, step: Mapping[str, Any] | None = None
+    folder: Path,
+    artefacts: Mapping[str, Any],
+    pictures: Pictures,
+    *,
+    step: Mapping[str, Any] | None = None,
+    language: str | None = None,
 ) -> None:
-    """Write an audit and its pictures to a run folder, and the report anew.
+    """Write an audit and its pictures to a run folder, and the report anew, in a language or the one it had before.
 
     Drawings that must go take the report with them that shows them, before anything else is done.
     """
     files, drop = pictures.replacing(folder)
     add_to_run(folder, {**artefacts, **files}, step=step, drop=[*drop, REPORT] if drop else ())
-    report_run(folder)
+    report_run(folder, language=language)
 
 
 def audit_pair(
@@ -248,6 +256,7 @@ def audit_pair(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     overwrite: bool = False,
+    language: str | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit any two checkpoints, whatever tool made them, and write a run folder; returns the audit.
@@ -259,6 +268,7 @@ def audit_pair(
     """
     check_output(out, overwrite=overwrite, inputs=(original, unlearned, *retrained))
     check_seed(seed)
+    check_language(language)
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
     images = load_images(data, preprocessing, before, model=model or (before.card.model if before.card else None))
@@ -311,7 +321,7 @@ def audit_pair(
             "command": list(command),
         },
     )
-    report_run(out)
+    report_run(out, language=language)
     return result.as_dict()
 
 

@@ -12,6 +12,7 @@ from unlearnkit.run_dir import WEIGHTS, check_output
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime
 from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.report import check_language
 from unlearnkit.steps.train import train_run
 
 FORGOTTEN = ("1", "3", "5", "7", "9")  # of one digit alone, the features of the others tell too much
@@ -25,15 +26,20 @@ def demo_run(
     seed: int = 0,
     overwrite: bool = False,
     progress: Progress | None = None,
+    language: str | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run the whole flow into `out`/original, `out`/retrained-1 to -3 and `out`/unlearned; returns the forget summary.
 
+    `language` is that of the report.
+
     Raises:
+        ConfigError: there is no report in that language.
         OutputError: `out` exists, or cannot be written.
     """
     if out.exists() and not overwrite:
         raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
+    check_language(language)
     retrained = [f"retrained-{i + 1}" for i in range(RETRAINED)]
     folders = {name: out / name for name in ("original", *retrained, "unlearned")}
     for folder in folders.values():
@@ -68,5 +74,6 @@ def demo_run(
         runtime=runtime,
         progress=progress,
         overwrite=overwrite,
+        language=language,
         command=command,
     )

@@ -33,6 +33,7 @@ from unlearnkit.steps.common import (
     tracking_folder,
 )
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
+from unlearnkit.steps.report import check_language
 from unlearnkit.tracking import tracking
 
 
@@ -60,6 +61,7 @@ def forget_run(
     depth: Depth = Depth.DEFAULT,
     audit_data: str | None = None,
     include_images: bool = False,
+    language: str | None = None,
     command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Forget classes, write the run folder, and go on to the audit and the report; returns a summary.
@@ -67,7 +69,7 @@ def forget_run(
     `weights` is a safetensors or state_dict file, or `hf-hub:ORG/NAME`. Classes that the weights record as forgotten
     are added to `already_forgotten`. The folder with the new weights is written before the audit begins, so a failing
     audit loses no work. Pictures of samples, and of noise, are drawn where the data shows no people, or
-    `include_images` asks for them.
+    `include_images` asks for them. `language` is that of the report, now and when it is written anew.
 
     Raises:
         InputError: something given cannot be used; nothing has been written, unless the audit found it, whose message
@@ -76,6 +78,7 @@ def forget_run(
     """
     found = resolve_weights(str(weights))
     check_output(out, overwrite=overwrite, inputs=(found.path, *retrained))
+    check_language(language)
     runtime = runtime or Runtime()
     checkpoint = read_checkpoint(found.path)
     name = model_name(model or found.model, checkpoint)
@@ -151,6 +154,7 @@ def forget_run(
             "seed": seed,
             "device": str(runtime.device),
             "command": list(command),
+            **({"language": language} if language else {}),
         },
     )
     if with_audit:

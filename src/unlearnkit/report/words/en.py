@@ -1,6 +1,176 @@
-"""The English of the page beside its template: names, explanations and captions, together for translation."""
+"""English: every string of the report's page. A translation is another such file (see `words/__init__.py`)."""
 
 from __future__ import annotations
+
+LANG = "en"  # of the page, as HTML names languages
+
+# ---- numbers, dates, lists -----------------------------------------------------------------------------------------
+
+UNKNOWN = "unknown"
+NOT_RECORDED = "not recorded"
+NONE = "none"
+YES, NO = "yes", "no"
+COMMA, SEMICOLON, COLON = ", ", "; ", ": "
+LISTED = ", "  # between several
+BRACKETS = ("(", ")")
+LAST = " and "  # before the last of them
+QUOTED = "“{}”"
+MILLISECONDS, SECONDS, MINUTES, HOURS = "{} ms", "{} s", "{} min {} s", "{} h {} min"
+STEPS = ("{} step", "{} steps")  # of one, of several
+STEP_SPAN = "{}–{} steps"
+TIMES = "{}×"
+POINTS = "{} points"
+UNITS = {"nats": "{} nats", "distance": "{} distance", "L2": "{} L2"}
+MONTHS = (  # not strftime's, which follow the machine's locale
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+DATE = "{day} {month} {year}, {time} UTC"
+NO_DATE = "date not recorded"
+
+# ---- the first screen ----------------------------------------------------------------------------------------------
+
+REPORT = "unlearnkit report"
+SKIP = "Skip to the summary"
+HEADLINE = "Request to forget"
+HEADLINE_ONE = "Request to forget class {}"
+HEADLINE_SOME = "Request to forget classes {}"
+HEADLINE_MANY = "Request to forget {} classes"
+FORGET = "Forget"
+CLASS_ID = "id {}"
+OF_CLASSES = "of {} classes"
+EARLIER = "Forgotten earlier"
+METHOD = "Method"
+PRESET = "preset"
+CHANGED_SETTINGS = ", changed: {}"
+SETTINGS = "settings"
+NO_METHOD = "not known: this run compared two weights files made elsewhere"
+MODEL = "Model"
+NO_ARCHITECTURE = "architecture not recorded"
+NO_NAME = "weights of unknown name"
+COMPARED = "Compared with"
+DATA = "Data"
+SUMMARY = "Summary"
+VERDICT = "Verdict"
+STATUSES = {"pass": "pass", "fail": "fail", "unknown": "unknown", "none": "not audited"}
+WHY = "Why: {}."
+EVIDENCE = "Evidence {}"
+CARDS = {
+    "forget_test": "Accuracy on forgotten test data",
+    "retain_test": "Accuracy on retained test data",
+    "cost": "Cost of forgetting",
+}
+THEN = "then"
+NO_AUDIT = "not measured: no audit has been made"
+CHANGE = "change"
+INTERVAL_AFTER = "after, 95% interval"
+RETRAINED = "retrained"
+RETRAINED_MEAN = "retrained, mean of {}"
+NO_MODEL = "no model given"
+MEAN_SPAN = "{} ({})"
+AGAINST_RETRAINING = "against retraining"
+CHEAPER = "{}× cheaper"
+DEARER = "{}× as expensive"
+COST_MORE = "forgetting cost more than retraining"
+COST_UNKNOWN = "unknown: the cost of a retrained model is not recorded"
+RETRAINING_TOOK = "retraining took"
+PASSED_BACKWARD = "samples passed backward"
+READS = "Samples of the forgotten classes"
+RUN_AUDIT = "To find out how well it forgot, run:"
+RUN_RETRAINED = "{} To find out, run:"
+COMMANDS = "Commands to run"
+
+# ---- headings, columns, and what stands around figures and tables --------------------------------------------------
+
+CONTENTS = "Contents"
+CHANGED = "What changed"
+NOTHING_MEASURED = "Nothing has been measured yet."
+MEAN_BESIDE = " ({} models; a number beside a row is their mean)"
+HOW_TO_READ = "How to read it."
+BAD_RESULT = "A bad result."
+AS_TABLE = "The same as a table"
+TABLE_OF = "{}, as a table"
+READINGS = "All readings"
+READINGS_LEAD = (
+    "Every value of the audit, with the reasons to doubt it beside it. For most of them the right value is that of a "
+    "model retrained without the forgotten classes, not zero."
+)
+READING_COLUMNS = ("Data", "Model", "Value", "Interval", "Wanted", "Doubts")
+ORIGIN = "Where it comes from"
+COMMAND = "The command"
+WHO_READ = "Who read what"
+READ_PER_PART = "Samples read, per part and class"
+PART = "Part of the data"
+READ_COLUMNS = ("samples", "read by the method", "read by the audit", "decoded")
+PER_CLASS = "The same per class"
+READ_PER_CLASS = "Samples read, per class"
+CLASS_COLUMN = "Class"
+COSTS = "What it cost"
+COST_PER_STAGE = "Cost per stage"
+COST_COLUMNS = ("Stage", "time", "samples forward", "samples backward", "peak memory")
+HASHES = "Files and their sha256"
+FOOTER = (
+    "Made by unlearnkit from the files of this run's folder alone. It loads nothing from elsewhere. Its only "
+    "script sorts and filters the table of readings; everything is there without it."
+)
+SECTIONS = {
+    "request": "Request",
+    "method": "Method and settings",
+    "model": "Model and data",
+    "machine": "Machine and versions",
+    "notes": "Notes of the method",
+}
+FACTS = {
+    "forget": "classes to forget",
+    "ids": "their ids",
+    "earlier": "forgotten earlier",
+    "classes": "classes of the model",
+    "architecture": "architecture",
+    "before": "weights before",
+    "after": "weights after",
+    "data": "data",
+    "personal": "may show people",
+    "include_images": "pictures of samples asked for",
+    "shape": "input shape",
+    "normalisation": "mean, std",
+    "made": "made at",
+    "device": "device",
+    "precision": "precision",
+    "seed": "seed",
+    "audit_seed": "seed of the audit",
+    "method": "method",
+    "needs": "data it may read",
+}
+FILES = {"input": "input", "retrained": "retrained", "artefact": "artefact"}
+
+# ---- inside figures ------------------------------------------------------------------------------------------------
+
+NAMES = {"original": "original", "unlearned": "unlearned", "retrained": "retrained"}
+HEADS = {"original": "before", "unlearned": "after", "retrained": "retrained"}  # of columns of numbers
+NUMBERED = "{} {}"  # a model's name and its number
+AXIS = "Axis of the picture below"
+SCALE_OF = "{}: scale"
+COLUMNS_OF = "{}: columns"
+RANGE = "{}: {} to {}"
+AT_END = "{}, end: {}"
+AT = "{}, {} {}: {}"  # the curve's name, what x is, x, y
+CURVE_AT = "{}: {} at {} ({})"  # the curve's name, y, x, what x is
+STEPS_FROM_TO = "{} steps, from {} to {}"
+TITLE_PART = "{}, {}"  # a metric, a part of the data
+LOST_MOST = "The retained class that lost most: {}, from {} to {} ({})."
+LOST_NONE = "No retained class lost accuracy."
+OTHER_CLASSES = ("{} other class", "{} other classes")
+DIFFERENCE = "Difference between the dots and the diamonds, in total variation: {}{}."
+DOUBTED = " ({})"  # reasons to doubt the number before it
+STILL = "Not moved at all, drawn at the left edge: {}."
+MORE = "{} more"
+COUNT_OF = "{} {}"  # how many, of which status
+NOTES = "{} {}"  # one sentence after another
+NOT_AVAILABLE = "Not available: {}."
+UNMEASURED = "it was not measured"
+FOUND = ("{}.", "{}. {}")
+
+# ---- names, explanations and captions ------------------------------------------------------------------------------
 
 METRICS = {  # name in audit.json -> (title, what it says)
     "accuracy": ("Accuracy", "share of samples that are recognised"),
@@ -116,9 +286,9 @@ METRICS = {  # name in audit.json -> (title, what it says)
     "weight_distance": ("Weight distance", "how far the weights have moved from the original's"),
     "relearn_steps": (
         "Steps until relearned",
-        "training steps, with an output layer fitted to the retained classes, until forgotten and retained test "
-        "accuracy are within five points of the original's; the interval is the last measurement not there yet and the "
-        "first one there",
+        "training steps, after an output layer has been fitted anew for all classes, until the mean of forgotten and "
+        "retained test accuracy is within five points of the original's, read off between two measurements: the "
+        "interval is the last one not there yet and the first one there; 1 also where the fitted layer was enough",
     ),
     "relearn_forget_steps": (
         "Steps until the forgotten classes alone are relearned",
@@ -211,7 +381,6 @@ NO_BANDS = "Not available: no primary reading was measured."
 NO_CURVE = (
     "Not available: this audit wrote no curve, which takes 20 samples on each side; an earlier one never wrote it."
 )
-REASONS = ("unknown: ", "not resolved: ")  # doubts that say why a reading has no verdict
 NOT_MEASURED = "it was not measured in this audit"
 NOT_JUDGED = "it was measured and not judged"
 ALL_PRIMARY = "All {} readings that are voted on"
@@ -298,17 +467,20 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
     ),
     "relearn": (
         "Steps until the forgotten classes are known again",
-        "Every model gets a fresh output layer, fitted to the retained classes, and the same training. The mark is the "
-        "first measurement at which forgotten and retained test accuracy were both within five points of the original "
-        "model's; the pale band begins at the last one at which they were not. An arrow means that it had not happened "
-        "when the run was stopped.",
+        "Every model gets a fresh output layer, fitted to its frozen features on training samples of all classes, and "
+        "then the same training, until the mean of forgotten and retained test accuracy is within five points of the "
+        "original model's. The bar ends where that was reached, read off between the last measurement not there yet "
+        "and the first one there, the two ends of the pale band; it ends at 1 also where the fitted layer was enough. "
+        "An arrow means that it had not happened when the run was stopped.",
         "Far fewer steps than the retrained model: the knowledge was hidden rather than removed. Far more "
         "also tells the two apart.",
     ),
     "relearn_curves": (
         "Relearning, step by step",
-        "Accuracy on forgotten test data while relearning; steps on a logarithmic scale. A line ends where "
-        "forgotten and retained data are both back within five points of the original model, or the run was stopped.",
+        "Accuracy on forgotten test data while relearning; steps on a logarithmic scale, except that 0 stands at its "
+        "left edge: the fitted output layer alone, before any step. A line ends at the first measurement at which the "
+        "mean of forgotten and retained accuracy is back within five points of the original model's, or where the run "
+        "was stopped.",
         "The line of the unlearned model rises well before the retrained one's.",
     ),
     "training": (
@@ -357,15 +529,12 @@ STAGES = {  # what a stage's line shows
 FORGOTTEN = "forgotten"
 FORGOTTEN_EARLIER = "forgotten earlier"
 STEP = "step"
-CLASS = "class"
-LAYER = "layer"
 SHOTS = "samples of every class"
 RETAINED_SAMPLES = "retained samples trained on"
 FALSE_POSITIVES = "share of others called members"
 AGAINST = "After forgetting {}, retrained {}."
 AREA = "Area under the curve: after forgetting {}, retrained {}; guessing gives 50%."
 HISTOGRAMS = {"loss": "loss in nats", "output_entropy": "entropy of the outputs in nats"}  # reading -> axis
-HISTOGRAM_COLUMNS = ("data", "reading", "model", "replicate", "from", "to", "share")
 MEAN_OF = "{}, mean"
 AND_MORE = "{} and more"
 BIN = "{} to {}"
@@ -378,26 +547,25 @@ LEFT_OUT = {  # reason/figure -> sentence
     "personal/noise": "Left out: the data may show people, and the noise was computed from a model of them. "
     "`unlearnkit forget --include-images` puts it in.",
 }
-NOT_AVAILABLE = "Not available: {}."
 GROUPS = {"forgotten": "sample of a forgotten class", "retained": "sample of a retained class"}
 PLANE_OF = "{}: {} samples of forgotten classes as crosses and {} of retained ones as rings, in a plane"
 EXPLAINED = "The axes hold {} of the variance."
 STAND_INS = "The samples of the forgotten classes are stand-ins of another origin."
 IMAGE = "image"
-SAMPLE_OF = {True: "Test sample of “{}” (forgotten)", False: "Test sample of “{}” (retained)"}  # forgotten? -> title
+SAMPLE_OF = {"forgotten": "Test sample of “{}” (forgotten)", "retained": "Test sample of “{}” (retained)"}
 SPEAKS_FOR = "What speaks for “{}”, which every model finds the likeliest of the retained classes."
 TWO_ROWS = "First row: what speaks for “{}”. Second row: for the likeliest retained class, {}."
-RIVAL = "{} “{}”"
+RIVAL = "{} “{}”"  # a model, a class
 ATTENTION_LAYER = "The maps are of the layer “{}”."
 NOISE_OF = "Noise for the class “{}”"
 NOISE_SCALE = "Mid-grey is 0; black and white are −{0} and +{0} or beyond, in units of the normalised input."
-MORE_CLASSES = " {} more classes are not shown."
-PERSONAL = "may show people"
-INCLUDED = "pictures of samples asked for"
+MORE_CLASSES = "{} more classes are not shown."
 FILTER = "Show rows with"
-SHOWN = "{} of {} shown; a heading sorts inside each measure"
+SHOWN = "{} of {} shown; a heading sorts inside each measure"  # page.js fills it in, in this order
 DOWNLOAD = "The numbers as CSV"
 TOTAL = "total"
 TRAINING = "{}: step by step"
 ATTEMPTS = "{} attempts, each from the start at lower rates."
 MEANS = "Each point is the mean of about {} steps."
+
+SENTENCES: dict[str, str] = {}  # of the audit, which writes English: a translation has them all

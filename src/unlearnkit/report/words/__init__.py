@@ -1,0 +1,231 @@
+"""The languages of the report: one file of strings each, all with the names, and the kinds of string, of `Words`.
+
+A translation is one file beside `en.py` and a line in `LANGUAGES`. mypy finds a name that is missing in it, and
+tests/test_words.py what mypy cannot see: the keys of dictionaries, the placeholders, and sentences of the audit.
+
+`{}` is filled in by the page; a translation that wants another order numbers them: `{1}` before `{0}`.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from unlearnkit.errors import ConfigError
+from unlearnkit.report.words import en, zh
+
+Months = tuple[str, str, str, str, str, str, str, str, str, str, str, str]
+Names = dict[str, str]
+Pairs = dict[str, tuple[str, str]]
+Figures = dict[str, tuple[str, str, str]]  # heading, how to read it, what a bad result looks like
+
+
+class Words(Protocol):
+    """What a language's file has; what each string is for stands beside the English."""
+
+    LANG: str
+    UNKNOWN: str
+    NOT_RECORDED: str
+    NONE: str
+    YES: str
+    NO: str
+    COMMA: str
+    SEMICOLON: str
+    COLON: str
+    LISTED: str
+    BRACKETS: tuple[str, str]
+    LAST: str
+    QUOTED: str
+    MILLISECONDS: str
+    SECONDS: str
+    MINUTES: str
+    HOURS: str
+    STEPS: tuple[str, str]
+    STEP_SPAN: str
+    TIMES: str
+    POINTS: str
+    UNITS: Names
+    MONTHS: Months
+    DATE: str
+    NO_DATE: str
+    REPORT: str
+    SKIP: str
+    HEADLINE: str
+    HEADLINE_ONE: str
+    HEADLINE_SOME: str
+    HEADLINE_MANY: str
+    FORGET: str
+    CLASS_ID: str
+    OF_CLASSES: str
+    EARLIER: str
+    METHOD: str
+    PRESET: str
+    CHANGED_SETTINGS: str
+    SETTINGS: str
+    NO_METHOD: str
+    MODEL: str
+    NO_ARCHITECTURE: str
+    NO_NAME: str
+    COMPARED: str
+    DATA: str
+    SUMMARY: str
+    VERDICT: str
+    STATUSES: Names
+    WHY: str
+    EVIDENCE: str
+    CARDS: Names
+    THEN: str
+    NO_AUDIT: str
+    CHANGE: str
+    INTERVAL_AFTER: str
+    RETRAINED: str
+    RETRAINED_MEAN: str
+    NO_MODEL: str
+    MEAN_SPAN: str
+    AGAINST_RETRAINING: str
+    CHEAPER: str
+    DEARER: str
+    COST_MORE: str
+    COST_UNKNOWN: str
+    RETRAINING_TOOK: str
+    PASSED_BACKWARD: str
+    READS: str
+    RUN_AUDIT: str
+    RUN_RETRAINED: str
+    COMMANDS: str
+    CONTENTS: str
+    CHANGED: str
+    NOTHING_MEASURED: str
+    MEAN_BESIDE: str
+    HOW_TO_READ: str
+    BAD_RESULT: str
+    AS_TABLE: str
+    TABLE_OF: str
+    READINGS: str
+    READINGS_LEAD: str
+    READING_COLUMNS: tuple[str, str, str, str, str, str]
+    ORIGIN: str
+    COMMAND: str
+    WHO_READ: str
+    READ_PER_PART: str
+    PART: str
+    READ_COLUMNS: tuple[str, str, str, str]
+    PER_CLASS: str
+    READ_PER_CLASS: str
+    CLASS_COLUMN: str
+    COSTS: str
+    COST_PER_STAGE: str
+    COST_COLUMNS: tuple[str, str, str, str, str]
+    HASHES: str
+    FOOTER: str
+    SECTIONS: Names
+    FACTS: Names
+    FILES: Names
+    NAMES: Names
+    HEADS: Names
+    NUMBERED: str
+    AXIS: str
+    SCALE_OF: str
+    COLUMNS_OF: str
+    RANGE: str
+    AT_END: str
+    AT: str
+    CURVE_AT: str
+    STEPS_FROM_TO: str
+    TITLE_PART: str
+    LOST_MOST: str
+    LOST_NONE: str
+    OTHER_CLASSES: tuple[str, str]
+    DIFFERENCE: str
+    DOUBTED: str
+    STILL: str
+    MORE: str
+    COUNT_OF: str
+    NOTES: str
+    NOT_AVAILABLE: str
+    UNMEASURED: str
+    FOUND: tuple[str, str]
+    METRICS: Pairs
+    PARTS: Names
+    MODELS: Names
+    TARGETS: Names
+    VERDICTS: Pairs
+    TIERS: Names
+    READ_BY_METHOD_NONE: str
+    READ_BY_METHOD_SOME: str
+    READ_BY_METHOD_UNKNOWN: str
+    READ_BY_AUDIT: str
+    READ_BY_AUDIT_NONE: str
+    DECODED_NONE: str
+    DECODED: str
+    NO_RETRAINED: str
+    SEARCH_FAILED: str
+    PRIMARY: Names
+    STATUS: Names
+    BAND_COLUMNS: tuple[str, str, str]
+    GAP: str
+    FARTHEST: str
+    NO_BANDS: str
+    NO_CURVE: str
+    NOT_MEASURED: str
+    NOT_JUDGED: str
+    ALL_PRIMARY: str
+    UNRESOLVED: str
+    RESOLVED: str
+    FIGURES: Figures
+    STAGES: Names
+    FORGOTTEN: str
+    FORGOTTEN_EARLIER: str
+    STEP: str
+    SHOTS: str
+    RETAINED_SAMPLES: str
+    FALSE_POSITIVES: str
+    AGAINST: str
+    AREA: str
+    HISTOGRAMS: Names
+    MEAN_OF: str
+    AND_MORE: str
+    BIN: str
+    LEFT_OUT: Names
+    GROUPS: Names
+    PLANE_OF: str
+    EXPLAINED: str
+    STAND_INS: str
+    IMAGE: str
+    SAMPLE_OF: Names
+    SPEAKS_FOR: str
+    TWO_ROWS: str
+    RIVAL: str
+    ATTENTION_LAYER: str
+    NOISE_OF: str
+    NOISE_SCALE: str
+    MORE_CLASSES: str
+    FILTER: str
+    SHOWN: str
+    DOWNLOAD: str
+    TOTAL: str
+    TRAINING: str
+    ATTEMPTS: str
+    MEANS: str
+    SENTENCES: Names
+    """What the audit says in English, by pattern: `small sample: {n}`. In a pattern `{n}` and `{m}` are numbers,
+    `{key}` and `{other}` single words, `{keys}` several with commas, `{text}` is anything, all
+    copied; `{reason}` is a sentence, or several with semicolons, and translated too."""
+
+
+ENGLISH: Words = en
+CHINESE: Words = zh
+LANGUAGES = {"en": ENGLISH, "zh": CHINESE}
+
+
+def speaking(language: str) -> Words:
+    """Return the strings of a language.
+
+    Raises:
+        ConfigError: there is no such language.
+    """
+    if language not in LANGUAGES:
+        raise ConfigError(
+            f"Expected one of the report's languages ({', '.join(LANGUAGES)}), but got {language!r}; "
+            "choose one with --language."
+        )
+    return LANGUAGES[language]

@@ -1,0 +1,585 @@
+"""简体中文：报告页面的全部文字。Simplified Chinese; the names, and what each string is for, are those of `en.py`."""
+
+from __future__ import annotations
+
+LANG = "zh-Hans"
+
+# ---- numbers, dates, lists -------------------------------------------------------------------------------------------
+
+UNKNOWN = "未知"
+NOT_RECORDED = "未记录"
+NONE = "无"
+YES, NO = "是", "否"
+COMMA, SEMICOLON, COLON = "，", "；", "："
+LISTED = "、"
+BRACKETS = ("（", "）")
+LAST = "、"
+QUOTED = "“{}”"
+MILLISECONDS, SECONDS, MINUTES, HOURS = "{} 毫秒", "{} 秒", "{} 分 {} 秒", "{} 小时 {} 分"
+STEPS = ("{} 步", "{} 步")
+STEP_SPAN = "{}–{} 步"
+TIMES = "{} 倍"
+POINTS = "{} 个百分点"
+UNITS = {"nats": "{} 奈特", "distance": "{}", "L2": "{}（L2）"}
+MONTHS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12")
+DATE = "{year} 年 {month} 月 {day} 日 {time}（UTC）"
+NO_DATE = "日期未记录"
+
+# ---- the first screen ------------------------------------------------------------------------------------------------
+
+REPORT = "unlearnkit 报告"
+SKIP = "跳到摘要"
+HEADLINE = "遗忘请求"
+HEADLINE_ONE = "遗忘请求：类别{}"
+HEADLINE_SOME = "遗忘请求：类别{}"
+HEADLINE_MANY = "遗忘请求：{} 个类别"
+FORGET = "要遗忘的类别"
+CLASS_ID = "编号 {}"
+OF_CLASSES = "共 {} 个类别"
+EARLIER = "此前已遗忘"
+METHOD = "方法"
+PRESET = "预设"
+CHANGED_SETTINGS = "，改动：{}"
+SETTINGS = "设置"
+NO_METHOD = "未知：本次运行比较的是在别处生成的两个权重文件"
+MODEL = "模型"
+NO_ARCHITECTURE = "架构未记录"
+NO_NAME = "文件名未知的权重"
+COMPARED = "与之比较"
+DATA = "数据"
+SUMMARY = "摘要"
+VERDICT = "判定"
+STATUSES = {"pass": "通过", "fail": "未通过", "unknown": "无法判定", "none": "未审计"}
+WHY = "原因：{}。"
+EVIDENCE = "证据等级 {}"
+CARDS = {
+    "forget_test": "遗忘类测试数据上的准确率",
+    "retain_test": "保留类测试数据上的准确率",
+    "cost": "遗忘的成本",
+}
+THEN = "变为"
+NO_AUDIT = "未测量：尚未进行审计"
+CHANGE = "变化"
+INTERVAL_AFTER = "遗忘后，95% 置信区间"
+RETRAINED = "重新训练"
+RETRAINED_MEAN = "重新训练，{} 个模型的均值"
+NO_MODEL = "未提供模型"
+MEAN_SPAN = "{}（{}）"
+AGAINST_RETRAINING = "与重新训练相比"
+CHEAPER = "成本为其 1/{}"
+DEARER = "成本为其 {} 倍"
+COST_MORE = "遗忘的成本高于重新训练"
+COST_UNKNOWN = "未知：没有记录重新训练模型的成本"
+RETRAINING_TOOK = "重新训练耗时"
+PASSED_BACKWARD = "反向传播的样本数"
+READS = "遗忘类的样本"
+RUN_AUDIT = "想知道遗忘得怎么样，请运行："
+RUN_RETRAINED = "{}要弄清这些，请运行："
+COMMANDS = "要运行的命令"
+
+# ---- headings, columns, and what stands around figures and tables ----------------------------------------------------
+
+CONTENTS = "目录"
+CHANGED = "发生了什么变化"
+NOTHING_MEASURED = "还没有任何测量结果。"
+MEAN_BESIDE = "（{} 个模型；行末的数字是它们的均值）"
+HOW_TO_READ = "怎么看："
+BAD_RESULT = "什么算不好："
+AS_TABLE = "以表格显示"
+TABLE_OF = "{}（表格）"
+READINGS = "全部测量结果"
+READINGS_LEAD = (
+    "审计得到的每一个数值，以及应当对它存疑的理由。对其中大多数而言，理想值是未用遗忘类重新训练的模型的数值，而不是零。"
+)
+READING_COLUMNS = ("数据", "模型", "数值", "区间", "期望", "存疑")
+ORIGIN = "结果从何而来"
+COMMAND = "命令"
+WHO_READ = "谁读取了什么"
+READ_PER_PART = "各部分、各类别被读取的样本"
+PART = "数据部分"
+READ_COLUMNS = ("样本数", "被方法读取", "被审计读取", "被解码")
+PER_CLASS = "按类别列出"
+READ_PER_CLASS = "各类别被读取的样本"
+CLASS_COLUMN = "类别"
+COSTS = "花费了什么"
+COST_PER_STAGE = "各阶段的成本"
+COST_COLUMNS = ("阶段", "时间", "前向样本数", "反向样本数", "内存峰值")
+HASHES = "文件及其 sha256"
+FOOTER = (
+    "本页由 unlearnkit 仅根据本次运行文件夹中的 文件生成，不从别处加载任何内容。"
+    "页面中唯一的脚本只用于对测量结果表排序和筛选；没有它，所有内容依然完整。"
+)
+SECTIONS = {
+    "request": "请求",
+    "method": "方法与设置",
+    "model": "模型与数据",
+    "machine": "机器与版本",
+    "notes": "方法的备注",
+}
+FACTS = {
+    "forget": "要遗忘的类别",
+    "ids": "类别编号",
+    "earlier": "此前已遗忘",
+    "classes": "模型的类别数",
+    "architecture": "架构",
+    "before": "遗忘前的权重",
+    "after": "遗忘后的权重",
+    "data": "数据",
+    "personal": "可能拍到人",
+    "include_images": "要求写入样本图片",
+    "shape": "输入形状",
+    "normalisation": "均值，标准差",
+    "made": "生成时间",
+    "device": "设备",
+    "precision": "数值精度",
+    "seed": "随机种子",
+    "audit_seed": "审计的随机种子",
+    "method": "方法",
+    "needs": "允许读取的数据",
+}
+FILES = {"input": "输入", "retrained": "重新训练", "artefact": "产物"}
+
+# ---- inside figures --------------------------------------------------------------------------------------------------
+
+NAMES = {"original": "原模型", "unlearned": "遗忘后", "retrained": "重新训练"}
+HEADS = {"original": "遗忘前", "unlearned": "遗忘后", "retrained": "重新训练"}
+NUMBERED = "{} {}"
+AXIS = "下图的坐标轴"
+SCALE_OF = "{}：刻度"
+COLUMNS_OF = "{}：各列"
+RANGE = "{}：{} 至 {}"
+AT_END = "{}，终点：{}"
+AT = "{}，{} {}：{}"
+CURVE_AT = "{0}：{3}为 {2} 时 {1}"
+STEPS_FROM_TO = "{} 步，从 {} 到 {}"
+TITLE_PART = "{}（{}）"
+LOST_MOST = "损失最大的保留类：{}，从 {} 变为 {}（{}）。"
+LOST_NONE = "没有保留类的准确率下降。"
+OTHER_CLASSES = ("其他 {} 类", "其他 {} 类")
+DIFFERENCE = "圆点与菱形之间的差异（全变差距离）：{}{}。"
+DOUBTED = "（{}）"
+STILL = "完全没有移动、画在左边缘的层：{}。"
+MORE = "另外 {} 层"
+COUNT_OF = "{} 项{}"
+NOTES = "{}{}"
+NOT_AVAILABLE = "无法给出：{}。"
+UNMEASURED = "没有测量"
+FOUND = ("{}。", "{}。{}")
+
+# ---- names, explanations and captions --------------------------------------------------------------------------------
+
+METRICS = {
+    "accuracy": ("准确率", "被正确识别的样本所占的比例"),
+    "balanced_accuracy": ("平衡准确率", "同样的比例，但每个类别权重相同"),
+    "prediction_max_share": ("单一类别的最大占比", "遗忘类数据中有多少被归入同一个类别"),
+    "prediction_entropy": ("预测的分散程度", "熵：遗忘类数据全部归入一个类别时为 0，越分散越大"),
+    "prediction_tv": ("预测与重新训练模型的差异", "全变差距离：0% 表示分布相同，100% 表示毫无重合"),
+    "loss": ("损失", "平均交叉熵：样本所属类别得到全部概率时为 0"),
+    "output_entropy": (
+        "输出的熵",
+        "各样本的均值：模型对某一个类别十分确信时为 0，所有类别概率相同时最大",
+    ),
+    "activation_distance": (
+        "输出与重新训练模型的距离",
+        "同一图像的两组概率之间的平均距离：0 表示相同，1.41 表示截然相反",
+    ),
+    "js_divergence": (
+        "输出与重新训练模型的散度",
+        "同一图像的两组概率之间的 Jensen-Shannon 散度，单位为奈特：0 表示相同，0.69 表示毫无相似之处",
+    ),
+    "zrf": (
+        "与一无所知的网络的相似度",
+        "ZRF：100% 表示回答与未经训练的网络一样；重新训练的模型大多远低于此",
+    ),
+    "collateral_accuracy": ("最邻近类别的准确率", "最邻近类别是与遗忘类最相像的保留类"),
+    "forgotten_share": ("被认作遗忘类的保留数据", "重新训练的模型从不把样本认作遗忘类"),
+    "membership_auc_loss": (
+        "样本级成员推断（损失）",
+        "把遗忘类的训练样本与未见过的样本区分开的 AUC：0.5 等于抛硬币",
+    ),
+    "class_membership_auc": (
+        "类别级成员推断",
+        "根据输出，把遗忘类的未见样本与其最邻近保留类的未见样本区分开的 AUC",
+    ),
+    "class_membership_retained_auc": (
+        "类别级成员推断（保留类输出）",
+        "同样的攻击，但只看保留类的输出；屏蔽遗忘类的输出改变不了它",
+    ),
+    "class_membership_nn": ("被认作最邻近的类别", "同一攻击把多大比例的遗忘类测试样本认作最邻近的保留类"),
+    "membership_auc_entropy": ("样本级成员推断（熵）", "同样的 AUC，依据模型有多犹豫"),
+    "membership_auc_mentropy": ("样本级成员推断（修正熵）", "同样的 AUC，依据模型有多犹豫、错得有多远"),
+    "membership_auc_rmia": (
+        "样本级成员推断（RMIA）",
+        "同样的 AUC，依据样本在该模型下的似然，并与重新训练模型下的似然相比",
+    ),
+    "membership_tpr_loss": (
+        "找出的成员（损失）",
+        "在只把 1% 的未见样本误认作成员的条件下，攻击找出的遗忘类训练样本所占的比例",
+    ),
+    "membership_tpr_entropy": ("找出的成员（熵）", "同样的比例，依据模型有多犹豫"),
+    "membership_tpr_mentropy": ("找出的成员（修正熵）", "同样的比例，依据模型有多犹豫、错得有多远"),
+    "membership_tpr_rmia": ("找出的成员（RMIA）", "同样的比例，以重新训练的模型作参照"),
+    "membership_svc": (
+        "学习式攻击认出的成员",
+        "在保留样本上拟合的 SVC 把多大比例的遗忘类训练样本认作成员",
+    ),
+    "linear_information": (
+        "关于遗忘内容的信息",
+        "关于一个样本是否属于遗忘类，线性探针能从特征中得到多少奈特的信息，最多 0.69",
+    ),
+    "linear_idi": (
+        "信息差异指数",
+        "所有层上的这种信息：0 如同重新训练的模型，1 如同原模型，小于 0 则更少",
+    ),
+    "anamnesis_index_forget": ("Anamnesis 指数（仅遗忘类）", "同样的比值，按仅重新学会遗忘类所需的步数计算"),
+    "probe_recovery": (
+        "线性探针的恢复率",
+        "用特征上的线性分类器能重新识别出的遗忘类测试样本所占的比例",
+    ),
+    "knn_recovery": ("近邻的恢复率", "同样的比例，依据特征空间中的近邻"),
+    "prototype_recovery": ("类均值的恢复率", "同样的比例，依据最近的类别特征均值"),
+    "cka_original": ("特征与原模型的相似度", "CKA：1 表示除旋转和缩放外完全相同"),
+    "cka_retrained": ("特征与重新训练模型的相似度", "CKA：1 表示除旋转和缩放外完全相同"),
+    "few_shot_recovery": (
+        "每类 20 个样本的恢复率",
+        "换上新的输出层短暂训练之后，遗忘类与保留类测试准确率的平均值",
+    ),
+    "fine_tune_recovery": (
+        "仅凭保留数据的恢复率",
+        "在保留样本上训练之后，遗忘类测试数据的准确率：类别会自己回来吗？",
+    ),
+    "anamnesis_index": (
+        "Anamnesis 指数",
+        "重新学会所需的步数与重新训练模型所需步数之比：1 表示一样快，小于 1 表示仍有记忆",
+    ),
+    "weight_distance": ("权重距离", "权重离原模型的权重移动了多远"),
+    "relearn_steps": (
+        "重新学会所需的步数",
+        "先为所有类别重新拟合输出层，再开始训练，直到遗忘类与保留类测试准确率的平均值与原模型相差不超过五个百分点"
+        "所需的训练步数，在两次测量之间插值得出：区间的两端是最后一次尚未达到和第一次达到时的测量；"
+        "仅凭拟合的输出层就已达到时，也记为 1",
+    ),
+    "relearn_forget_steps": (
+        "仅重新学会遗忘类所需的步数",
+        "同样的训练，直到单是遗忘类的测试准确率与原模型相差不超过五个百分点",
+    ),
+    "cost_seconds": ("工作时间（秒）", "实际经过的时间，不含解码和评估"),
+    "cost_ratio": ("重新训练与遗忘的成本之比", "大于 1 表示遗忘更省"),
+}
+
+PARTS = {
+    "retain_train": "保留类训练集",
+    "retain_val": "保留类验证集",
+    "forget_train": "遗忘类训练集",
+    "retain_test": "保留类测试集",
+    "forget_test": "遗忘类测试集",
+    "excluded_train": "此前已遗忘类训练集",
+    "excluded_test": "此前已遗忘类测试集",
+}
+
+MODELS = {"original": "原模型（遗忘前）", "unlearned": "遗忘后的模型", "retrained": "重新训练的模型"}
+
+TARGETS = {
+    "higher": "越高越好",
+    "lower": "越低越好",
+    "match_retrain": "如同重新训练",
+    "none": "仅供描述",
+}
+
+VERDICTS = {
+    "pass": ("✓", "就这里采用的每一项度量而言，无法把该模型与未用这些类别重新训练的模型区分开。"),
+    "fail": ("✕", "可以把该模型与未用这些类别重新训练的模型区分开。"),
+    "unknown": ("?", "本次审计未能确定，是否可以把该模型与未用这些类别重新训练的模型区分开。"),
+    "none": ("–", "尚未进行审计：新的权重已经生成，但这里没有任何内容说明遗忘得怎么样。"),
+}
+
+TIERS = {
+    "E3": "E3：有遗忘类的训练样本可供查看。",
+    "E2": "E2：有遗忘类的留出样本可供查看，但没有训练样本；需要训练样本的指标均为未知。",
+    "E1": "E1：查看的是其他来源的替代样本，而不是遗忘类自身的样本。对替代样本成立的结论，对遗忘类未必成立。",
+    "E0": "E0：除了名称，没有遗忘类的任何数据，因此任何审计都不可能通过。",
+}
+
+READ_BY_METHOD_NONE = (
+    "该方法从未打开过遗忘类的图像，训练数据和测试数据都没有。这是在交出图像的地方计数得到的，而不是自行声明的。"
+)
+READ_BY_METHOD_SOME = "该方法打开过遗忘类的图像。凡是以“不接触这些数据即可遗忘”为前提的人，都必须知道这一点。"
+READ_BY_METHOD_UNKNOWN = "权重不是在本次运行中生成的，因此没有统计其方法读取过什么。"
+READ_BY_AUDIT = "审计在遗忘完成之后打开这些图像进行测量；它看到的任何内容都没有进入权重。"
+READ_BY_AUDIT_NONE = "没有任何审计看过它们。"
+DECODED_NONE = "加载器没有把其中任何一张图像以像素形式交给任何人。"
+DECODED = "加载器把这些图像解码成了像素，不论由谁读取，方法与审计合计。"
+
+NO_RETRAINED = (
+    "没有提供重新训练的模型。因此无法判断：这些准确率、预测和重新学会所需的步数是否与从未见过这些类别的模型相同，"
+    "以及遗忘比重新训练省多少。"
+)
+SEARCH_FAILED = (
+    "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是准确率最高的一次尝试，"
+    "而它可能遗忘得最少。请增大 repair.epochs 或 retain_per_class；如果模型训练时也用过验证样本，"
+    "请设置 search=none。"
+)
+
+PRIMARY = {
+    "accuracy/retain_test": "保留类",
+    "accuracy/forget_test": "遗忘类",
+    "prediction_tv/forget_test": "预测分布",
+    "activation_distance/forget_test": "输出概率",
+    "membership_auc_loss": "样本成员",
+    "class_membership_auc": "类别成员",
+    "probe_recovery/forget_test": "线性探针",
+    "relearn_steps": "重新学习",
+}
+STATUS = {"pass": "在容许范围内", "fail": "在范围外", "unknown": "未能确定"}
+BAND_COLUMNS = ("容许范围", "偏离（1 为范围边界）", "结论")
+GAP = "偏离达容许范围的 {} 倍"
+FARTHEST = "离重新训练的模型最远的是{}：偏离达容许范围的 {} 倍。"
+NO_BANDS = "无法给出：没有测量任何参与判定的指标。"
+NO_CURVE = "无法给出：本次审计没有写出曲线。曲线要求两侧各有 20 个样本；较早版本的审计从不写出曲线。"
+NOT_MEASURED = "本次审计没有测量"
+NOT_JUDGED = "已测量，但没有作出判断"
+ALL_PRIMARY = "参与判定的全部 {} 项指标"
+UNRESOLVED = "未能确定的内容"
+RESOLVED = "参与判定的每一项指标都得到了结论。"
+
+FIGURES = {
+    "accuracy": (
+        "各类别在测试数据上的准确率",
+        "每个类别一行。圆环是遗忘前的模型，圆点是遗忘后的模型，菱形是未用遗忘类重新训练的模型。"
+        "遗忘类排在最前，以 ✕ 标出；其余类别按准确率的损失排列，损失最大的在前。",
+        "遗忘类的圆点仍在菱形右侧；或者保留类的圆点远在其圆环左侧。",
+    ),
+    "bands": (
+        "模型处在什么位置",
+        "每项参与判定的指标一行，各用各的刻度，从出现的最小值到最大值。浅色条是围绕重新训练的模型（菱形）的容许范围，"
+        "落在其中即为通过；只有偏向不利一侧的差异才计入。✓ 在范围内，✕ 在范围外，? 未能确定。"
+        "成员推断的数值是把成员与非成员区分开的概率：50% 等于抛硬币。",
+        "圆点落在浅色条之外。如果圆环也在浅色条内或紧挨着它，这项指标就连什么都没有忘的模型也分辨不出，不能为任何模型开脱。",
+    ),
+    "collateral": (
+        "最邻近类别的准确率",
+        "原模型最容易认作遗忘类的那些保留类，最邻近的在前，使用测试数据：它们最先受到影响。"
+        "菱形可能在圆环右侧，因为从未见过遗忘类的模型可供混淆的类别更少。",
+        "圆点在菱形左侧：遗忘损害了邻近的类别。",
+    ),
+    "probe": (
+        "线性探针在各层能找到什么",
+        "线性分类器根据每一层的特征能重新识别出的遗忘类测试样本所占的比例，最上面靠近输入，最下面是输出层的输入。"
+        "分类器用包含遗忘类的留出样本拟合，因此菱形并不在 0%：从未见过的类别，其特征同样能把它们区分开。",
+        "圆点靠近圆环、位于菱形右侧，尤其是在最下面：改变的只是输出，下面各层仍然认识这个类别。"
+        "圆点远在菱形左侧，同样会让人分辨出这个模型。",
+    ),
+    "few_shot": (
+        "从少量样本重新学习",
+        "换上新的输出层短暂训练之后，遗忘类与保留类测试准确率的平均值，横轴是每个类别给出的样本数。",
+        "遗忘后模型的线比重新训练模型的线更早上升，向原模型的线靠拢：几张图片就让类别回来了。"
+        "如果远低于重新训练模型的线，同样会让人分辨出这个模型。",
+    ),
+    "fine_tune": (
+        "类别会自己回来吗？",
+        "仅在保留样本上训练之前和之后，遗忘类测试数据的准确率；训练中没有给模型看遗忘类。"
+        "重新训练的模型没有什么可以回来的。",
+        "遗忘后模型的线上升：类别只是被压制，而没有被去除，普通的继续训练就会把它释放出来。",
+    ),
+    "membership": (
+        "能把遗忘类的训练样本与未见样本区分开吗？",
+        "成员推断攻击：攻击者把损失小的样本认作训练集的成员。曲线的纵轴是找出的成员比例，横轴是被误认作成员的其他样本比例；"
+        "随机猜测得到从 0% 到 100% 的直线。对重新训练的模型来说，没有一个样本是成员。",
+        "遗忘后模型的线高于重新训练模型的线，尤其是在左侧，即攻击者几乎不出错的地方；或者远低于直线，"
+        "例如成员的损失被人为推高之后。",
+    ),
+    "predictions": (
+        "模型把遗忘类数据认作什么",
+        "每行一个类别，标记表示遗忘类测试数据中有多少被认作该类别。各行按遗忘后的占比排列。",
+        "带 ✕ 的行中，圆点仍然很高；或者几乎全部落在另一个类别上，而菱形却是分散的，这会暴露做过的事。",
+    ),
+    "histograms": (
+        "每个样本错得多远、模型有多确信",
+        "遗忘类测试数据上的损失与输出的熵：每条线是落在各个区间的样本所占的比例，模型的标记画在比例最大的区间上。"
+        "损失接近 0 表示样本被认出；熵接近 0 表示模型确信是某个类别，无论对错。均值见表格。",
+        "遗忘后模型的线有一部分落在原模型的位置：有些样本仍被认识。损失远离重新训练模型的损失（偏大偏小都算），"
+        "或者所有样本的熵都处于最大值，同样会让人分辨出这个模型。",
+    ),
+    "weights": (
+        "每一层移动了多远",
+        "每层权重与原模型权重的 L2 距离，对数刻度，最上面靠近输入，最下面靠近输出。"
+        "重新训练的模型无论用什么数据训练都离得很远，因此圆点不必到达菱形。",
+        "只有最后一层移动：改变的只是输出，下面各层可能仍然认识这个类别。",
+    ),
+    "relearn": (
+        "重新认识遗忘类所需的步数",
+        "每个模型都换上新的输出层，先冻结特征，用所有类别的训练样本拟合这一层，然后接受同样的训练，直到遗忘类与保留类"
+        "测试准确率的平均值与原模型相差不超过五个百分点。条形止于达到之处，"
+        "在最后一次尚未达到和第一次达到的测量之间插值得出，浅色条的两端即这两次测量；"
+        "仅凭拟合的输出层就已达到时，也止于 1。"
+        "箭头表示直到运行停止也没有达到。",
+        "远少于重新训练的模型：知识只是被隐藏，而没有被去除。远多于重新训练的模型，同样会让人把两者区分开。",
+    ),
+    "relearn_curves": (
+        "逐步重新学习",
+        "重新学习过程中遗忘类测试数据的准确率；步数为对数刻度，只有 0 例外，画在左边缘："
+        "此时只拟合了输出层，一步也没有训练。当遗忘类与保留类准确率的平均值在某次测量中首次回到与原模型相差不超过五个百分点，或运行停止时，线就结束。",
+        "遗忘后模型的线比重新训练模型的线早得多就上升。",
+    ),
+    "training": (
+        "方法做了什么",
+        "每个训练步的损失，按阶段列出。",
+        "线在上升，或者到结束时仍在急剧下降。",
+    ),
+    "embedding": (
+        "样本在特征空间中的位置",
+        "每个标记是一个测试样本，位置取自输出层之前的特征变化最大的两个方向。每个模型的方向各不相同："
+        "应比较各组样本之间的相对分布，而不是绝对位置。",
+        "叉号自成一簇，而在重新训练的模型中它们与圆环混在一起：模型仍能把它们区分开。"
+        "叉号被推得远离其他一切，同样会让人分辨出这个模型。",
+    ),
+    "attention": (
+        "模型看的是哪里",
+        "Grad-CAM 图，以橙色叠加在图像上：橙色越浓，该处越支持这个类别。每幅图按自身的最大值缩放；"
+        "没有任何地方支持该类别时，图像保持灰色。样本是测试数据中各类别的第一个样本。",
+        "对某个遗忘类，遗忘后模型的图与原模型的一样，而与重新训练模型的不同。仅凭一幅图说明不了什么："
+        "从未见过某个类别的模型，对该类别同样会有一幅图。",
+    ),
+    "noise": (
+        "代替遗忘类的噪声",
+        "方法仅根据原模型计算出一些图像，再以各类别的名义用它们训练模型；这里展示其中几张，"
+        "即模型最不可能认作该类别的那几张。图中逐个显示像素；图像较大时只显示中央部分。",
+        "能辨认出什么东西：权重可能保留着训练时见过的内容，而噪声正是由权重计算出来的。",
+    ),
+    "cost": (
+        "时间花在哪里",
+        "各阶段的工作时间（秒），不含解码和评估；下面是合计，以及重新训练的成本（如有记录）。",
+        "合计接近重新训练的成本：那么重新训练本来是更简单、也更可靠的选择。",
+    ),
+}
+
+STAGES = {
+    "noise": "噪声：越低，原模型在噪声上错得越多。",
+    "impair": "损伤：噪声与保留数据合在一起的损失。",
+    "repair": "修复：仅保留数据的损失。",
+    "search": "搜索：留出的保留样本中识别错误的比例；最先是原模型，然后是每次尝试。",
+}
+
+FORGOTTEN = "遗忘类"
+FORGOTTEN_EARLIER = "此前已遗忘"
+STEP = "步数"
+SHOTS = "每个类别的样本数"
+RETAINED_SAMPLES = "用于训练的保留样本数"
+FALSE_POSITIVES = "被误认作成员的其他样本比例"
+AGAINST = "遗忘后 {}，重新训练 {}。"
+AREA = "曲线下面积：遗忘后 {}，重新训练 {}；随机猜测为 50%。"
+HISTOGRAMS = {"loss": "损失（奈特）", "output_entropy": "输出的熵（奈特）"}
+MEAN_OF = "{}（均值）"
+AND_MORE = "{} 及以上"
+BIN = "{} 至 {}"
+LEFT_OUT = {
+    "personal/embedding": "已略去：数据中可能有人，而每个点就是一个样本。"
+    "用 `unlearnkit audit --include-images` 可将其写入。",
+    "personal/attention": "已略去：数据中可能有人，而这些是样本的图片。"
+    "用 `unlearnkit audit --include-images` 可将其写入。",
+    "quick/attention": "因 --quick 而略去；不加该选项的审计会画出这些图。",
+    "personal/noise": "已略去：数据中可能有人，而噪声是由用这些数据训练的模型计算出来的。"
+    "用 `unlearnkit forget --include-images` 可将其写入。",
+}
+GROUPS = {"forgotten": "遗忘类的样本", "retained": "保留类的样本"}
+PLANE_OF = "{}：平面上的 {} 个遗忘类样本（叉号）和 {} 个保留类样本（圆环）"
+EXPLAINED = "两个坐标轴分别占方差的 {}。"
+STAND_INS = "遗忘类的样本是其他来源的替代样本。"
+IMAGE = "图像"
+SAMPLE_OF = {"forgotten": "“{}”的测试样本（遗忘类）", "retained": "“{}”的测试样本（保留类）"}
+SPEAKS_FOR = "支持“{}”的地方；每个模型都认为它是最可能的保留类。"
+TWO_ROWS = "第一行：支持“{}”的地方。第二行：支持最可能的保留类的地方，即{}。"
+RIVAL = "{}：“{}”"
+ATTENTION_LAYER = "这些图取自“{}”层。"
+NOISE_OF = "类别“{}”的噪声"
+NOISE_SCALE = "中灰色为 0；黑色和白色分别为 −{0} 和 +{0}，或更远，单位是归一化之后的输入。"
+MORE_CLASSES = "另有 {} 个类别未显示。"
+FILTER = "只显示包含以下文字的行"
+SHOWN = "显示 {}/{} 行；点击表头可在每项指标内排序"
+DOWNLOAD = "下载数据（CSV）"
+TOTAL = "合计"
+TRAINING = "{}：逐步损失"
+ATTEMPTS = "共 {} 次尝试，每次都以更低的学习率从头开始。"
+MEANS = "每个点约为 {} 步的均值。"
+
+SENTENCES = {
+    # why a reading is not known, or not judged
+    "unknown: {reason}": "未知：{reason}",
+    "not resolved: {reason}": "未能判定：{reason}",
+    "{key} has no samples": "{key} 没有样本",
+    "{key} and {other} have no samples": "{key} 和 {other} 没有样本",
+    "no features were taken": "没有提取特征",
+    "the features of {key} are not finite": "{key} 层的特征含有非有限值",
+    "features are constant or not finite, or of fewer than 4 samples": "特征为常数、含有非有限值，或样本不足 4 个",
+    "outputs on {key} are not finite": "在 {key} 上的输出含有非有限值",
+    "needs two held-out samples of a forgotten class and of a retained one": "需要遗忘类和保留类各有两个留出样本",
+    "needs features of {reason}": "需要{reason}的特征",
+    "the original model": "原模型",
+    "another, retrained model": "另一个重新训练的模型",
+    "the original tells {n} nats more than the retrained models, too little to measure by": (
+        "原模型比重新训练的模型只多 {n} 奈特的信息，差距太小，无法以此衡量"
+    ),
+    "there is neither a retrained model nor the original to choose the nearest class": (
+        "既没有重新训练的模型，也没有原模型，无法选定最邻近的类别"
+    ),
+    "a reference model has no usable outputs": "某个参照模型没有可用的输出",
+    "fewer than two retained classes have both training and test samples": (
+        "同时具有训练样本和测试样本的保留类不足两个"
+    ),
+    "there is no other retrained model as a reference": "没有其他重新训练的模型作参照",
+    "forget_test has one sample, and no population": "forget_test 只有一个样本，构不成总体",
+    "retained members and non-members have no p_y to be told by": "保留类的成员与非成员没有可供区分的 p_y",
+    "no untrained network of this architecture": "没有这种架构的未训练网络",
+    "needs training and test samples of the forgotten classes": "需要遗忘类的训练样本和测试样本",
+    "The loss of stage '{text}' became {key} at step {n}; it was stopped. Lower the learning rate of that stage.": (
+        "阶段“{text}”的损失在第 {n} 步变为 {key}，已停止；请降低该阶段的学习率"
+    ),
+    "it could not be measured": "无法测量",
+    "it needs {n} retrained models, and {m} came": "需要 {n} 个重新训练的模型，只提供了 {m} 个",
+    "the number of samples behind it is not known": "不知道它依据多少个样本",
+    "the original is not measured": "没有测量原模型",
+    "the original is too near to the retrained models to tell them apart": (
+        "原模型离重新训练的模型太近，用这项指标无法把它们区分开"
+    ),
+    "the loss of {n} of {m} samples is infinite, as their class is masked": (
+        "{m} 个样本中有 {n} 个的损失为无穷大，因为其类别被屏蔽"
+    ),
+    "the features before the classifier head could not be taken": "无法提取输出层之前的特征",
+    "the features of the original model are not finite": "原模型的特征含有非有限值",
+    "the features of the unlearned model are not finite": "遗忘后模型的特征含有非有限值",
+    "the features of the retrained model are not finite": "重新训练模型的特征含有非有限值",
+    "there are no test samples": "没有测试样本",
+    "Expected a layer with positions of the image before the head, but the model has none that all of its data passes "
+    "through; name a layer": "在输出层之前，模型中没有一个保留图像位置、且所有数据都经过的层",
+    # other doubts
+    "small sample: {n}": "样本少：{n} 个",
+    "measured on {n} of {m} samples": "仅测量了 {m} 个样本中的 {n} 个",
+    "{key}: measured on {n} of {m} samples": "{key}：仅测量了 {m} 个样本中的 {n} 个",
+    "among {n} of {m} classes": "仅在 {m} 个类别中的 {n} 个之间",
+    "one retrained model": "只有一个重新训练的模型",
+    "one reference model": "只有一个参照模型",
+    "the nearest class is chosen without a retrained model": "最邻近的类别是在没有重新训练模型的情况下选定的",
+    "degenerate: all scores are equal": "退化：所有得分都相同",
+    "degenerate: nearly all predictions are one class": "退化：几乎所有预测都是同一个类别",
+    "weak attack: it is right on {n} of retained samples": "攻击太弱：只在 {n} 的保留样本上正确",
+    "{n} non-members are too few for a false positive rate of {m} %: none is allowed": (
+        "{n} 个非成员太少，达不到 {m}% 的假阳性率：一个误判也不允许"
+    ),
+    "only {n} of the untrained network's weights could be drawn anew": "未训练网络的权重只有 {n} 能够重新抽取",
+    "censored: not relearned within {n} steps": "截尾：{n} 步之内没有重新学会",
+    "measured on stand-ins of another origin, not on the forgotten data": (
+        "在其他来源的替代样本上测量，而不是在遗忘类数据上"
+    ),
+    # the verdict
+    "{reason}; judged on stand-ins, not on the forgotten data": "{reason}；依据替代样本判定，而不是依据遗忘类数据",
+    "outside the band of the retrained models: {keys}": "超出重新训练模型的容许范围：{keys}",
+    "inside the band of the retrained models; not resolved: {keys}": "在重新训练模型的容许范围内；未能判定：{keys}",
+    "inside the band of the retrained models": "在重新训练模型的容许范围内",
+    "representation not resolved ({reason})": "表征未能判定（{reason}）",
+    "outputs and membership not resolved ({reason})": "输出与成员推断均未能判定（{reason}）",
+    "{key}: {reason}": "{key}：{reason}",
+    "there is no data of the forgotten classes": "没有遗忘类的数据",
+    "not measured": "没有测量",
+    # methods
+    "no retained validation samples": "没有保留类的验证样本",
+}
