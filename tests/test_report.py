@@ -686,7 +686,7 @@ def test_a_logarithmic_axis_has_a_place_for_0_only_where_it_says_so() -> None:
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_relearning_from_step_0_is_drawn_left_of_step_1(make: Make, first: int) -> None:
-    audit = audit_json(CLASSES)
+    audit = audit_json(["cat", "dog"])
     for each in audit["readings"]:
         if each["metric"] == "relearn_steps":
             each["series"] = {str(step): 0.5 for step in range(first, 5)}
