@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,11 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
-from playwright.sync_api import Browser, sync_playwright
 
 from unlearnkit.cli import main
 from unlearnkit.runtime import Runtime
 from unlearnkit.steps.train import train_run
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 CPU = Runtime(device=torch.device("cpu"))
 
@@ -89,6 +91,8 @@ def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium as the system has it. Its driver keeps an event loop in this thread, so it ends with the module."""
+    from playwright.sync_api import sync_playwright  # most test files need no browser
+
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if found is None:
         said = "Expected Chromium on the PATH to open the report in, but there is none; do `apt-get install chromium`."

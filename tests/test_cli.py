@@ -38,6 +38,8 @@ ARTEFACTS = {
     WEIGHTS,
     "history.json",
 }
+DRAWN = {f"embedding-{name}.png" for name in ("original", "unlearned", "retrained")}
+DRAWN |= {f"attention-{i}.png" for i in (1, 2, 3)}  # a forgotten class and two retained ones
 
 
 def tree(folder: Path) -> dict[str, str | None]:
@@ -585,7 +587,7 @@ def test_forget_without_audit_writes_a_run_and_reads_nothing_forgotten(weights: 
     original = weights.read_bytes()
     done = forget("--forget", "3", "--forget", 7, "--no-audit", "--json", weights=weights, out=out)
     assert done.code == 0, done.err
-    assert {p.name for p in out.iterdir()} == ARTEFACTS
+    assert {p.name for p in out.iterdir()} == ARTEFACTS | {"pictures.json", "noise-3.png", "noise-7.png"}
     result = json.loads(done.out)
     assert result["forget"] == ["3", "7"]
     assert result["out"] == str(out)
@@ -637,7 +639,8 @@ def test_a_run_that_fails_leaves_nothing_and_exits_with_1(weights: Path, tmp_pat
 
 
 def test_forget_goes_on_to_the_audit_and_the_report(audited: Path) -> None:
-    assert {p.name for p in audited.iterdir()} == ARTEFACTS | {"audit.json", "report.html"}
+    made = {"audit.json", "report.html", "pictures.json", "noise-3.png"} | DRAWN
+    assert {p.name for p in audited.iterdir()} == ARTEFACTS | made
     audit = read(audited, "audit.json")
     models = {(r["model"], r["part"]) for r in audit["readings"] if r["metric"] == "accuracy"}
     assert {(m, "forget_test") for m in ("original", "unlearned", "retrained")} <= models
@@ -706,7 +709,8 @@ def test_audit_of_two_weights_files_needs_no_run(
     )  # fmt: skip
     assert done.code == 0, done.err
     assert {p.name for p in out.iterdir()} == {
-        "request.json", "config.json", "access.json", "audit.json", "manifest.json", "report.html"
+        "request.json", "config.json", "access.json", "audit.json", "manifest.json", "report.html", "pictures.json",
+        *DRAWN,
     }  # fmt: skip
     assert "verdict: " in done.out
     assert f"written to {out}\n" in done.out

@@ -24,7 +24,7 @@ from unlearnkit.report import render
 from unlearnkit.report.figures import Bar, Curve, Dots, bars, curves, dot_rows
 from unlearnkit.report.svg import Scale, linear_scale, log_scale
 from unlearnkit.report.table import Table
-from unlearnkit.report.text import clean, percent, points, quantity, seconds, shorten, span
+from unlearnkit.report.text import clean, isolated, percent, points, quantity, seconds, shorten, span
 from unlearnkit.report.words import ENGLISH as EN
 from unlearnkit.run_dir import write_run
 
@@ -722,5 +722,10 @@ def test_quantities() -> None:
     ]
     assert span((0.0, 0.0964), "fraction", EN) == "0.0–9.6%"
     assert points(0.0001, EN) == "±0.0 points"
+    assert [isolated(name) for name in ("cat", "été 2!", "\u202egpj", "شيء")] == [
+        *("cat", "été 2!"),
+        *("\u2068\u202egpj\u2069", "\u2068شيء\u2069"),
+    ]
+    assert isolated("\u2069\u202ea") == "\u2068\ufffd\u202ea\u2069"  # it cannot end its own isolation
     assert shorten("日本語日本語", 6) == "日本…"
     assert shorten("x" * 200, 10) == "x" * 9 + "…"

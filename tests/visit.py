@@ -21,11 +21,11 @@ NASTY = [TURNED, "\u2069\u202eoops", '"><img src=x onerror=alert(3)>', *HOSTILE]
 def write_pages(folder: Path) -> dict[str, Path]:
     """Pages of runs with few classes, hostile names, many classes, every verdict, and no audit."""
     classes = ["cat", "dog", "emu", "fox"]
-    many = [f"class {i}" for i in range(60)]
+    many = [f"class {i}" for i in range(40)]
     runs: dict[str, dict[str, Any]] = {
         "plain": {"audit": audit_json(classes, retrained=3)},
         "hostile": hostile(),
-        "many": {"classes": many, "audit": audit_json(many, retrained=2)},
+        "many": {"classes": many, "audit": audit_json(many, retrained=6)},
         "judged": {"audit": judged_audit()},
         "bare": {"audit": None},
     }
