@@ -297,7 +297,7 @@ def test_a_later_audit_with_the_option_keeps_the_noise(copied: Path) -> None:
 def test_a_report_that_cannot_be_drawn_does_not_leave_the_old_pictures(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(_folder: Path) -> Path:
+    def fail(_folder: Path, **_: object) -> Path:
         raise OutputError("no report")
 
     monkeypatch.setattr("unlearnkit.steps.audit.report_run", fail)
