@@ -14,8 +14,9 @@ Reads: the training data of the classes to forget and the retained training data
 Hyperparameters: published are rate 5e-4, T 4, alpha 0.001, gamma 0.99, 3 rounds, weight decay 5e-4 at CIFAR-10 scale,
 momentum 0.9, and a rate that falls to a tenth on the way. Which rounds have a max epoch, the batch sizes and where the
 rate falls vary from experiment to experiment; `paper()` takes 2 max epochs, batches of 512 (forget) and 128 (retained)
-and a constant rate, which we do not know to be those of every table. The default is Adam 1e-3 on batches of 64 in five
-rounds, four of them with a max epoch: on small data the published steps are too few to forget.
+and a constant rate, which we do not know to be those of every table. On small data the published steps are too few to
+forget. The default is Adam 5e-3 on batches of 64 in five rounds, two of them with a max epoch: the best of a few
+settings by the tuner's score on three requests of the bundled digits (docs/log.md).
 
 Deviations from the paper: momentum starts anew with each epoch, so that no ascent carries into a descent; the rate is
 constant; no rewinding (SCRUB+R is for privacy of single samples and would stop short of full class forgetting).
@@ -54,12 +55,12 @@ class SCRUB(ConfiguredMethod):
     """SCRUB; see the module's text."""
 
     rounds: int = Field(default=5, gt=0, description="rounds, each with a min epoch (paper: 3)")
-    max_rounds: int = Field(default=4, gt=0, description="rounds that begin with a max epoch; at most all (paper: 2)")
+    max_rounds: int = Field(default=2, gt=0, description="rounds that begin with a max epoch; at most all (paper: 2)")
     temperature: float = Field(default=4.0, gt=0, le=1e3, description="T of the divergence (paper: 4)")
     alpha: float = Field(default=0.001, ge=0, description="weight of the retained divergence (paper: 0.001)")
     gamma: float = Field(default=0.99, ge=0, description="weight of the retained cross-entropy (paper: 0.99)")
-    ascent: Recipe = Recipe(batch_size=64, lr=1e-3, optimizer="adam")
-    descent: Recipe = Recipe(batch_size=64, lr=1e-3, optimizer="adam")
+    ascent: Recipe = Recipe(batch_size=64, lr=5e-3, optimizer="adam")
+    descent: Recipe = Recipe(batch_size=64, lr=5e-3, optimizer="adam")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
     augment: bool = Field(default=True, description="augment images where the data source does")
 
