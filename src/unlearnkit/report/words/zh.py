@@ -125,7 +125,7 @@ FACTS = {
     "before": "遗忘前的权重",
     "after": "遗忘后的权重",
     "data": "数据",
-    "personal": "可能拍到人",
+    "personal": "数据中可能有人",
     "include_images": "要求写入样本图片",
     "shape": "输入形状",
     "normalisation": "均值，标准差",
