@@ -282,7 +282,7 @@ def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, f
     return replace(
         base,
         value=float(CAP) if found is None else found,
-        interval=None if found is None else (float(last), float(there)),
+        interval=None if found is None else (float(last), float(max(1, there))),
         series={str(step): accuracy for step, accuracy in series.items()},
         doubts=(f"censored: not relearned within {CAP} steps",) if found is None else (),
     )
