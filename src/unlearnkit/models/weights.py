@@ -87,7 +87,8 @@ def _pickled(path: Path) -> dict[str, Tensor]:
         if asked is None:
             raise WeightsError(
                 f"Expected a complete file of tensors, but {path} is broken, cut short or of another kind "
-                f"({type(error).__name__}); copy it again."
+                f"({type(error).__name__}); copy it again, or, if it is a pickle of more than tensors, whose reading "
+                "can run any code, save the state dict alone where it was made."
             ) from error
         raise WeightsError(
             f"Expected tensors alone, but {path} holds more (it asks for {asked[1]}); a pickle is refused as reading "
