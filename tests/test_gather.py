@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
 
+gather_module = import_module("unlearnkit.audit.gather")  # its package has a function of that name
 OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
 
 
@@ -134,6 +136,22 @@ def test_outputs_are_the_models_own_on_every_row_of_the_part() -> None:
 
 def state(model: nn.Module) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def test_outputs_are_exact_and_what_trains_is_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, set[str]] = {"outputs": set(), "relearn": set(), "attack": set()}
+    inner = gather_module.predict
+
+    def predicted(model: nn.Module, samples: Any, runtime: Runtime) -> Tensor:
+        seen["outputs"].add(runtime.precision)
+        return inner(model, samples, runtime)
+
+    monkeypatch.setattr(Runtime, "_gains_from_bf16", lambda self, model, shape: True)
+    monkeypatch.setattr(gather_module, "predict", predicted)
+    for name in ("relearn", "attack"):
+        monkeypatch.setattr(gather_module, name, lambda *_, name=name, runtime, **__: seen[name].add(runtime.precision))
+    look()
+    assert seen == {"outputs": {"fp32"}, "relearn": {"bf16"}, "attack": {"bf16"}}
 
 
 def test_models_are_left_unchanged() -> None:
