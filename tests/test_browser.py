@@ -12,7 +12,7 @@ from playwright.sync_api import Page
 from unlearnkit.report.text import clean
 from visit import NASTY, PRINTED, TURNED, open_details
 
-PAGES = ("plain", "hostile", "many", "judged", "bare")
+PAGES = ("plain", "hostile", "many", "judged", "bare", "pictured", "chinese")
 
 
 # Links to nowhere, and links that are neither to a place in the page nor a file in it
@@ -165,7 +165,7 @@ def test_axe_finds_no_barrier(go: Any, scheme: str) -> None:
     assert barriers(page, contrast=False) == ""  # no colour depends on the width
 
 
-@pytest.mark.parametrize("name", ["hostile", "judged", "bare"])
+@pytest.mark.parametrize("name", ["hostile", "judged", "bare", "pictured", "chinese"])
 def test_axe_finds_no_barrier_in_other_runs(go: Any, name: str) -> None:
     assert barriers(go(name).page, contrast=name == "bare") == ""
 

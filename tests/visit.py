@@ -9,6 +9,8 @@ from typing import Any, Literal
 from playwright.sync_api import Browser, Page
 
 from test_report import HOSTILE, artefacts, audit_json, judged_audit, write_folder
+from test_words import drawn, measured_audit
+from test_words import page as page_in
 from unlearnkit.report import render
 
 PATIENCE = 120_000  # ms; the machine may be busy
@@ -19,7 +21,7 @@ NASTY = [TURNED, "\u2069\u202eoops", '"><img src=x onerror=alert(3)>', *HOSTILE]
 
 
 def write_pages(folder: Path) -> dict[str, Path]:
-    """Pages of runs with few classes, hostile names, many classes, every verdict, and no audit."""
+    """Pages with few classes, hostile names, many classes, every verdict, no audit, with pictures, and in Chinese."""
     classes = ["cat", "dog", "emu", "fox"]
     many = [f"class {i}" for i in range(40)]
     runs: dict[str, dict[str, Any]] = {
@@ -32,6 +34,13 @@ def write_pages(folder: Path) -> dict[str, Path]:
     pages = {}
     for name, changed in runs.items():
         page = render(write_folder(folder / name, **changed))
+        pages[name] = folder / f"{name}.html"
+        pages[name].write_text(page, encoding="utf-8")
+    seen = drawn()
+    seen["figures"]["noise"]["pictures"][0]["label"] = NASTY[2]
+    seen["figures"]["attention"]["pictures"][0] |= {"label": TURNED, "rivals": dict.fromkeys(NASTY[:3], NASTY[3])}
+    for name, language in (("pictured", "en"), ("chinese", "zh")):
+        page = page_in(folder / name, language, audit=measured_audit(), pictures=seen)
         pages[name] = folder / f"{name}.html"
         pages[name].write_text(page, encoding="utf-8")
     return pages
