@@ -83,9 +83,7 @@ def test_two_processes_give_the_weights_of_one_whatever_the_method(tmp_path: Pat
     assert facts_two == facts_one  # samples read, and samples passed in each stage
     assert {"ssd", "salun", "boundary-shrink"} <= facts_one.keys()
     for name, value in one.items():
-        # weights whose gradient is zero but for rounding, as of an attention's key bias, follow the sign of the L1 term
-        atol = 2e-5 if name.startswith("l1-sparse/") else 1e-6
-        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=atol, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
 
 def test_batch_statistics_are_shared_out_and_averaged(tmp_path: Path) -> None:
