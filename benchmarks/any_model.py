@@ -23,6 +23,7 @@ from unlearnkit import UNSIR, Runtime
 from unlearnkit.progress import progress_for_stderr
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
 from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.judge import AuditOptions
 from unlearnkit.steps.train import train_run
 
 
@@ -98,7 +99,7 @@ def _run(name: str, setting: Setting, data: Path, work: Path, runtime: Runtime) 
         method=UNSIR(),
         method_name="unsir",
         out=forgotten,
-        retrained=(retrained / WEIGHTS,),
+        audit=AuditOptions(retrained=(retrained / WEIGHTS,)),
         runtime=runtime,
         progress=progress,
         overwrite=True,

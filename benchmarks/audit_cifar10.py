@@ -35,7 +35,8 @@ from unlearnkit.models.head import find_head
 from unlearnkit.run_dir import WEIGHTS, read_json, versions
 from unlearnkit.runlog import Silent
 from unlearnkit.split import Part, split_for
-from unlearnkit.steps.common import load_images, open_model
+from unlearnkit.steps.common import load_images
+from unlearnkit.steps.opening import open_model
 from unlearnkit.steps.train import train_run
 
 CANDIDATES = ("original", "head mask", "UNSIR", "fresh retrained", "UNSIR, no noise")

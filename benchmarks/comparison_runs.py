@@ -24,7 +24,8 @@ from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
 from unlearnkit.split import Split, split_for
-from unlearnkit.steps.common import load_images, open_model, open_retrained, retained_shape
+from unlearnkit.steps.common import load_images, retained_shape
+from unlearnkit.steps.opening import open_model, open_references
 from unlearnkit.tuning import tune
 
 FOLDERS = ("original", "retrained-0", "retrained-1", "retrained-2")
@@ -65,7 +66,7 @@ class Bench:
         split = split_for(request, data)
         retained_shape(data, split)
         files = [models / folder / WEIGHTS for folder in FOLDERS[1:]]
-        references = open_retrained(None, files, data, original, split.request)
+        references, _ = open_references(None, files, (), data, original, split.request)
         assert original.card is not None, f"{original.path} does not record its architecture"
         work.mkdir(parents=True, exist_ok=True)
         return cls(

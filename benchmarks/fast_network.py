@@ -27,7 +27,8 @@ from unlearnkit.progress import progress_for_stderr
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
 from unlearnkit.split import Part, split_resolved
-from unlearnkit.steps.common import load_images, open_model
+from unlearnkit.steps.common import load_images
+from unlearnkit.steps.opening import open_model
 from unlearnkit.steps.train import train_run
 from unlearnkit.training import predict
 

@@ -26,7 +26,8 @@ from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.progress import progress_for_stderr
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, versions
 from unlearnkit.split import Part, split_for
-from unlearnkit.steps.common import load_images, open_model
+from unlearnkit.steps.common import load_images
+from unlearnkit.steps.opening import open_model
 from unlearnkit.steps.train import train_run
 
 # the metrics that give the primary readings

@@ -100,7 +100,7 @@ def through(model: str, source: str, precision: Any, out: Path, storage: Any = "
         out=out / "forgotten",
         preprocessing=Preprocessing(storage=storage, workers=0),
         runtime=runtime,
-        with_audit=False,
+        audit=None,
     )
 
 
@@ -162,7 +162,7 @@ def test_a_class_whose_folder_is_gone_is_forgotten_by_its_id(sources: dict[str, 
             method_name="unsir",
             out=tmp_path / name,
             runtime=runtime,
-            with_audit=False,
+            audit=None,
         )
         assert read_json(tmp_path / name, "request.json")["forget_ids"] == [1]
         assert read_json(tmp_path / name, "request.json")["classes"] == list(CLASSES)

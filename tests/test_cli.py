@@ -16,7 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from conftest import Outcome, png, run_cli, write_parquet
 from unlearnkit.errors import ConfigError
@@ -24,6 +25,7 @@ from unlearnkit.methods import METHODS
 from unlearnkit.models import SmallCNN, build_model
 from unlearnkit.models.checkpoint import METADATA_KEY, ModelCard, checkpoint_bytes, read_checkpoint
 from unlearnkit.steps.demo import demo_run
+from unlearnkit.steps.verify import verify_run
 
 SMALL = ("noise.steps=2", "noise.batch_size=8", "retain_per_class=4", "search=none")
 FAST = ("--device", "cpu", *(arg for setting in SMALL for arg in ("--set", setting)))
@@ -951,6 +953,39 @@ def test_retrained_weights_must_lack_just_the_forgotten_classes(
         refused = forget("--forget", 5, "--retrained", reference, weights=weights, out=out)
         assert_refused(refused, "retrained without '5'", words, "--exclude 5")
     assert tree(tmp_path) == {}
+
+
+def test_shadows_are_an_attackers_and_are_told_apart(
+    weights: Path, audited: Path, digits_retrained: Path, tmp_path: Path
+) -> None:
+    made = []
+    for i in range(4):  # two retrained models and two shadows: the same a little moved
+        state = load_file(digits_retrained / WEIGHTS)
+        generator = torch.Generator().manual_seed(i)
+        moved = {key: v + 0.01 * torch.randn(v.shape, generator=generator) for key, v in state.items() if v.ndim}
+        with safe_open(digits_retrained / WEIGHTS, framework="pt") as file:
+            save_file(state | moved, tmp_path / f"{i}.safetensors", metadata=file.metadata())
+        made.append(tmp_path / f"{i}.safetensors")
+    pair = ("audit", "--original", weights, "--unlearned", audited / WEIGHTS, "--data", "digits", "--forget", "3")
+    judges = ("--retrained", made[0], "--retrained", made[1], "--shadow", made[2])
+    told = ("--quick", "--device", "cpu", "--out", tmp_path / "out")
+    assert_refused(run_cli(*pair, *judges, "--shadow", made[0], *told), "made separately", "0.safetensors")
+    assert_refused(run_cli(*pair, *judges, "--shadow", audited / WEIGHTS, *told), "the unlearned model's")
+    refused = run_cli(*pair[:-1], "5", *judges[-2:], *told)
+    assert_refused(refused, "a shadow model that forgot '5'", "unlearnkit forget --forget 5")
+    done = run_cli(*pair, *judges, "--shadow", made[3], *told)
+    assert done.code == 0, done.err
+    content = read(tmp_path / "out", "audit.json")
+    assert [Path(each["path"]).name for each in content["shadows"]] == ["2.safetensors", "3.safetensors"]
+    values = {(r["model"], r["replicate"]): r for r in content["readings"] if r["metric"] == "membership_u_lira"}
+    assert set(values) == {("original", 0), ("unlearned", 0), ("retrained", 0), ("retrained", 1)}
+    assert 0 <= values["unlearned", 0]["value"] <= 1
+    assert values["retrained", 0]["doubts"] == ["unknown: U-LiRA needs two retrained models beside the one it looks at"]
+    page = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "Taken for unlearned, by U-LiRA" in page
+    assert "2.safetensors" in page
+    named = {file["name"]: file["state"] for file in verify_run(tmp_path / "out")["files"]}
+    assert named[str(made[3])] == "matches"
 
 
 def test_weights_made_for_another_normalisation_are_refused(weights: Path, tmp_path: Path) -> None:

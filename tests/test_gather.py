@@ -19,7 +19,7 @@ from unlearnkit.audit import METRICS, Evidence, audit, gather
 from unlearnkit.audit.accuracy import PARTS
 from unlearnkit.audit.evidence import Metric
 from unlearnkit.data import AccessLog, ImageData
-from unlearnkit.errors import ConfigError
+from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
@@ -298,3 +298,36 @@ def test_earlier_evidence_of_other_samples_is_refused(changed: dict[str, Any]) -
     earlier = look(models, given=first, images=103)
     with pytest.raises(ConfigError, match="Expected earlier evidence of the same samples, but it is of others"):
         look(models, given=then, earlier=earlier, **{"images": 103, **changed})
+
+
+def test_earlier_evidence_of_fewer_kinds_is_refused() -> None:
+    models = {"original": MODELS["cnn-grey"].model(), "retrained": [other(2)]}
+    earlier = look(models, metrics=OUTPUTS)
+    with pytest.raises(ConfigError, match="it has no weights; gather both with the same metrics"):
+        look(models, metrics=[*OUTPUTS, METRICS["weight_distance"]], earlier=earlier)
+    assert look(models, metrics=OUTPUTS, earlier=earlier).subjects == earlier.subjects
+
+
+# ---- shadows -------------------------------------------------------------------------------------------------------
+
+
+def test_shadows_are_seen_on_the_forgotten_samples_of_every_model_and_no_others() -> None:
+    shadow = other(4)
+    passes = count_passes(shadow)
+    seen = look(metrics=[METRICS["accuracy"], METRICS["u_lira_membership"]], images=60, shadows=[shadow])
+    assert [subject.name for subject in seen.subjects] == ["original", "unlearned", "retrained", "retrained"]
+    (outputs,) = seen.shadows
+    assert set(outputs) == {Part.FORGET_TRAIN, Part.FORGET_TEST}
+    alone = look({"original": shadow}, metrics=[METRICS["accuracy"], METRICS["u_lira_membership"]], images=60)
+    for part, found in outputs.items():
+        assert torch.equal(found.labels, seen.subjects[0].outputs[part].labels)
+        assert torch.equal(found.logits, alone.subjects[0].outputs[part].logits)
+    assert passes != []
+    passes.clear()
+    assert look(metrics=OUTPUTS, shadows=[shadow]).shadows == ()
+    assert passes == []
+
+
+def test_a_shadow_of_another_architecture_is_refused() -> None:
+    with pytest.raises(ModelError, match="shadow 1 and the original differ"):
+        look(metrics=OUTPUTS, shadows=[nn.Linear(2, 3)])

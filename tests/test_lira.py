@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 from torch import Tensor
 
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.lira import average_log_probability, rmia, rmia_membership, u_lira
 from unlearnkit.audit.membership import PARTS
 from unlearnkit.audit.reading import ModelName
+from unlearnkit.audit.rmia import average_log_probability, rmia, rmia_membership
 from unlearnkit.audit.roc import auc
+from unlearnkit.audit.u_lira import u_lira, u_lira_membership
 from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
@@ -146,6 +148,19 @@ def test_u_lira_without_spread_is_finite_and_blind_where_the_banks_agree() -> No
     assert ratio[0] > 0 > ratio[1]
 
 
+def test_with_few_models_the_samples_share_a_standard_deviation() -> None:
+    """Two models a bank: a sample's own deviation can be next to nothing, and then one sample outweighs all others."""
+    generator = torch.Generator().manual_seed(3)
+    banks = [torch.randn(3, 40, generator=generator) + mean for mean in (2.0, 0.0)]
+    observed = torch.randn(40, generator=generator)
+    sds = [np.sqrt(np.var(bank.numpy(), axis=0, ddof=1).mean()) for bank in banks]
+    first, second = (
+        scipy.stats.norm.logpdf(observed.numpy(), bank.numpy().mean(axis=0), sd)
+        for bank, sd in zip(banks, sds, strict=True)
+    )
+    np.testing.assert_allclose(u_lira(*banks, observed, shared_sd=True), first - second, rtol=1e-5, atol=1e-5)
+
+
 def test_u_lira_refuses_what_does_not_fit() -> None:
     bank, observed = torch.zeros(3, 2), torch.zeros(2)
     for bad in (bank[:1], bank[:, :1], bank[0], bank * math.nan, bank + math.inf):
@@ -242,3 +257,72 @@ def test_identical_models_read_the_same_in_any_order() -> None:
     turned = rmia_membership(evidence(*reversed(RETRAINED), twin, given))
     values = {(r.metric, r.model, r.replicate): r.value for r in readings}
     assert {(r.metric, r.model, r.replicate): r.value for r in turned} == pytest.approx(values)
+
+
+# ---- U-LiRA as a metric -------------------------------------------------------------------------------------------
+
+
+def shadows(n: int, *, shift: float, first: int = 40) -> tuple[dict[Part, Outputs], ...]:
+    """Outputs of unlearned shadow models, whose score of the forgotten class is shifted."""
+    return tuple(dict(subject("unlearned", seed=first + i, memorised=shift).outputs) for i in range(n))
+
+
+def test_u_lira_finds_the_mark_of_a_method() -> None:
+    given = subject("unlearned", seed=10, memorised=6.0)
+    shown = Evidence(request=REQUEST, subjects=(given, *RETRAINED), shadows=shadows(3, shift=6.0))
+    found = {(r.model, r.replicate): r for r in u_lira_membership(shown)}
+    marked = found["unlearned", 0]
+    assert marked.metric == "membership_u_lira"
+    assert marked.value is not None
+    assert marked.value > 0.9
+    assert marked.series == {"cat": marked.value}
+    assert marked.samples == 150
+    assert marked.interval is not None
+    assert marked.interval[0] < marked.value < marked.interval[1]
+    assert marked.doubts == ("U-LiRA with 3 shadow and 3 retrained models",)
+    for i in range(3):
+        value = found["retrained", i].value
+        assert value is not None
+        assert value < 0.1
+        assert found["retrained", i].doubts == ("U-LiRA with 3 shadow and 2 retrained models",)
+
+
+def test_u_lira_agrees_with_the_function_on_each_models_banks() -> None:
+    bank = shadows(2, shift=1.0)
+    seen = (subject("unlearned", seed=10), *RETRAINED)
+    readings = u_lira_membership(Evidence(request=REQUEST, subjects=seen, shadows=bank))
+
+    def phi(outputs: Mapping[Part, Outputs]) -> torch.Tensor:
+        p = outputs[Part.FORGET_TRAIN].logits.double().softmax(dim=1)[:, 2]
+        return (p / (1 - p)).log()
+
+    for reading, mine in zip(readings, seen, strict=True):
+        retrained = torch.stack([phi(s.outputs) for s in RETRAINED if s is not mine])
+        ratio = u_lira(torch.stack([phi(o) for o in bank]), retrained, phi(mine.outputs), shared_sd=True)
+        assert reading.value == pytest.approx(float((ratio > 0).double().mean()))
+
+
+def test_without_shadows_there_is_no_u_lira() -> None:
+    assert u_lira_membership(evidence(subject("unlearned"), *RETRAINED)) == []
+
+
+def test_u_lira_says_what_it_lacks() -> None:
+    given = subject("unlearned")
+    hidden = {
+        p: replace(o, logits=o.logits.index_fill(1, torch.tensor(2), -math.inf)) for p, o in given.outputs.items()
+    }
+    masked = replace(given, outputs=hidden)
+    bare = replace(given, outputs={})
+    cases = [
+        ((given, *RETRAINED), shadows(1, shift=0.0), "two shadow models"),
+        ((given, RETRAINED[0]), shadows(2, shift=0.0), "two retrained models beside"),
+        ((masked, *RETRAINED), shadows(2, shift=0.0), "no probability at all"),
+        ((bare, *RETRAINED), shadows(2, shift=0.0), "forget_train has no samples"),
+        ((given, *RETRAINED), (*shadows(2, shift=0.0), {}), "no usable outputs"),
+    ]
+    for subjects, bank, why in cases:
+        first = u_lira_membership(Evidence(request=REQUEST, subjects=subjects, shadows=bank))[0]
+        assert first.value is None
+        assert len(first.doubts) == 1
+        assert first.doubts[0].startswith("unknown: ")
+        assert why in first.doubts[0]

@@ -29,13 +29,15 @@ from unlearnkit.report.text import isolated
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import split_for
-from unlearnkit.steps.audit import AuditInputs, Depth, audit_artefacts, audit_folder, audit_pair
+from unlearnkit.steps.audit import audit_folder, audit_pair
+from unlearnkit.steps.judge import AuditInputs, AuditOptions, Depth, audit_artefacts
 from unlearnkit.steps.pictures import PICTURES, Drawn, Pictures, noise
 from unlearnkit.steps.report import report_run
 from unlearnkit.steps.train import train_run
 from unlearnkit.steps.verify import verify_run
 
 CPU = Runtime(device=torch.device("cpu"))
+QUICK = AuditOptions(depth=Depth.QUICK)
 HOSTILE_NAME = "<img src=x onerror=alert(1)> & {0}"
 NAMES = ("ann", HOSTILE_NAME, "cem", "dee")
 MISSING = {"missing": "personal"}
@@ -261,7 +263,7 @@ def test_the_page_shows_them_and_names_them_safely(shown: Path) -> None:
 
 def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
     weights = (copied / "model.safetensors").read_bytes()
-    audit_folder(copied, depth=Depth.QUICK, runtime=CPU)
+    audit_folder(copied, options=QUICK, runtime=CPU)
     assert drawings(copied) == set()
     content = said(copied)
     assert (content["personal"], content["include_images"]) == (True, False)
@@ -276,7 +278,7 @@ def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
     assert not list(images(page_of(copied)))
     assert (copied / "model.safetensors").read_bytes() == weights
 
-    audit_folder(copied, depth=Depth.QUICK, include_images=True, runtime=CPU)
+    audit_folder(copied, options=QUICK, include_images=True, runtime=CPU)
     assert drawings(copied) == {"embedding-original.png", "embedding-unlearned.png"}
     assert said(copied)["figures"]["noise"] == MISSING  # it was not kept, and cannot be made again
     assert said(copied)["figures"]["attention"] == {"missing": "quick"}
@@ -285,7 +287,7 @@ def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
 
 def test_a_later_audit_with_the_option_keeps_the_noise(copied: Path) -> None:
     before = (copied / "noise-0.png").read_bytes()
-    audit_folder(copied, depth=Depth.QUICK, include_images=True, runtime=CPU)
+    audit_folder(copied, options=QUICK, include_images=True, runtime=CPU)
     assert (copied / "noise-0.png").read_bytes() == before
     assert "attention-1.png" not in drawings(copied)
     assert "noise-0.png" in {each["file"] for each in said(copied)["figures"]["noise"]["pictures"]}
@@ -302,7 +304,7 @@ def test_a_report_that_cannot_be_drawn_does_not_leave_the_old_pictures(
 
     monkeypatch.setattr("unlearnkit.steps.audit.report_run", fail)
     with pytest.raises(OutputError, match="no report"):
-        audit_folder(copied, depth=Depth.QUICK, runtime=CPU)
+        audit_folder(copied, options=QUICK, runtime=CPU)
     assert drawings(copied) == set()
     assert not (copied / "report.html").exists()
 
@@ -319,7 +321,7 @@ def test_without_the_option_no_picture_is_ever_written(people: tuple[Path, Path]
         data=f"imagefolder:{people[0]}",
         forget=("ann", HOSTILE_NAME),
         out=pair,
-        depth=Depth.QUICK,
+        options=QUICK,
         runtime=CPU,
     )
     assert drawings(pair) == set()
@@ -358,7 +360,7 @@ def test_stand_ins_of_people_are_people_too(personal: bool, monkeypatch: pytest.
 
     data = replace(whole, train=without(whole.train, kept[0]), test=without(whole.test, kept[1]))
     monkeypatch.setattr(
-        "unlearnkit.steps.audit.stand_ins_for", lambda _data, _source: replace(load_data("digits"), personal=personal)
+        "unlearnkit.steps.judge.stand_ins_for", lambda _data, _source: replace(load_data("digits"), personal=personal)
     )
     split = split_for(ForgetRequest(classes=("3",)), data)
     data.fix_shape(0)
@@ -372,7 +374,8 @@ def test_stand_ins_of_people_are_people_too(personal: bool, monkeypatch: pytest.
         costs={},
         model="small-cnn",
     )
-    _, pictures, _ = audit_artefacts(inputs, seed=0, runtime=CPU, progress=None, depth=Depth.QUICK, audit_data="digits")
+    looked = AuditOptions(depth=Depth.QUICK, audit_data="digits")
+    _, pictures, _ = audit_artefacts(inputs, seed=0, runtime=CPU, progress=None, options=looked)
     assert pictures.personal == personal
     assert bool(pictures.figures["embedding"].files) != personal
 

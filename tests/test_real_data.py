@@ -67,7 +67,7 @@ def test_an_identity_is_forgotten_without_decoding_a_face_of_it(tmp_path: Path) 
         method=method,
         method_name="unsir",
         out=out,
-        with_audit=False,
+        audit=None,
         runtime=CPU,
     )
     access = json.loads((out / "access.json").read_text(encoding="utf-8"))

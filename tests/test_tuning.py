@@ -27,7 +27,7 @@ from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runlog import RunLog
 from unlearnkit.split import Part, split_for
-from unlearnkit.steps.common import open_model
+from unlearnkit.steps.opening import open_model
 from unlearnkit.tuning import Tuned, tune
 from unlearnkit.tuning.judge import REMADE, Judge, Signal
 from unlearnkit.tuning.optimise import optimise

@@ -285,7 +285,14 @@ VALUES = (
     "original",
 )
 NO_DOUBT = {  # what the audit's code says besides doubts and reasons
-    *("audit metrics", "audit {}", "relearn {}", "{} shots {}", "fine-tune {}"),  # stages, for the progress
+    *(
+        "audit metrics",
+        "audit {}",
+        "shadow {}",
+        "relearn {}",
+        "{} shots {}",
+        "fine-tune {}",
+    ),  # stages, for the progress
     *("one is named {}", "got {}"),  # of an error's message
     "; not resolved: {}",  # the end of a sentence below
 }

@@ -41,6 +41,7 @@ from unlearnkit.options import (
     Retrained,
     Seed,
     Settings,
+    Shadows,
     Std,
     Storage,
     Tracker,
@@ -142,6 +143,7 @@ def forget(
     settings: Settings = None,
     already_forgotten: Already = None,
     retrained: Retrained = None,
+    shadows: Shadows = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
     quick: Quick = False,
     full: Full = False,
@@ -169,10 +171,17 @@ def forget(
     """Make a model forget classes, then audit and report."""
     from unlearnkit.methods import make_method
     from unlearnkit.runtime import Runtime
-    from unlearnkit.steps.audit import Depth
     from unlearnkit.steps.forget import forget_run
+    from unlearnkit.steps.judge import AuditOptions, Depth
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
+    options = AuditOptions(
+        retrained=retrained or (),
+        shadows=shadows or (),
+        head=head,
+        depth=Depth.chosen(quick=quick, full=full),
+        audit_data=audit_data,
+    )
     result = forget_run(
         weights=weights,
         data=data,
@@ -184,17 +193,13 @@ def forget(
         out=out,
         model=model,
         already_forgotten=already_forgotten or [],
-        retrained=retrained or [],
-        head=head,
         seed=seed,
         preprocessing=_preprocessing(image_size, mean, std, channels, classes, storage, workers),
         runtime=runtime,
         progress=_progress(quiet, runtime),
         tracker=track,
         overwrite=overwrite,
-        with_audit=not no_audit,
-        depth=Depth.chosen(quick=quick, full=full),
-        audit_data=audit_data,
+        audit=None if no_audit else options,
         include_images=include_images,
         language=language,
         command=_command(),
@@ -285,6 +290,7 @@ def audit(
     original: Annotated[Path | None, typer.Option("--original", help="weights before forgetting")] = None,
     unlearned: Annotated[Path | None, typer.Option("--unlearned", help="weights after forgetting")] = None,
     retrained: Retrained = None,
+    shadows: Shadows = None,
     model: MaybeModel = None,
     data: Annotated[str | None, typer.Option("--data", help=DATA_HELP)] = None,
     forget: Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
@@ -313,10 +319,17 @@ def audit(
 ) -> None:
     """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
     from unlearnkit.runtime import Runtime
-    from unlearnkit.steps.audit import Depth, audit_folder, audit_pair
+    from unlearnkit.steps.audit import audit_folder, audit_pair
+    from unlearnkit.steps.judge import AuditOptions, Depth
 
     runtime, progress = Runtime.named(device, precision), _progress(quiet)
-    depth = Depth.chosen(quick=quick, full=full)
+    options = AuditOptions(
+        retrained=retrained or (),
+        shadows=shadows or (),
+        head=head,
+        depth=Depth.chosen(quick=quick, full=full),
+        audit_data=audit_data,
+    )
     if folder is not None:
         pair_options = {
             "--original": original,
@@ -338,11 +351,8 @@ def audit(
             )
         result = audit_folder(
             folder,
-            retrained=retrained or [],
+            options=options,
             model=model,
-            head=head,
-            depth=depth,
-            audit_data=audit_data,
             include_images=include_images,
             seed=seed,
             runtime=runtime,
@@ -364,10 +374,7 @@ def audit(
             forget=forget,
             already_forgotten=already_forgotten or [],
             out=out,
-            retrained=retrained or [],
-            head=head,
-            depth=depth,
-            audit_data=audit_data,
+            options=options,
             include_images=include_images,
             seed=seed,
             preprocessing=_preprocessing(image_size, mean, std, channels, classes, storage, workers),

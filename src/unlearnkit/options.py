@@ -28,6 +28,10 @@ Forget = Annotated[list[str], typer.Option("--forget", help="class to forget, by
 Retrained = Annotated[
     list[Path] | None, typer.Option("--retrained", help="weights retrained without the classes; repeatable")
 ]
+Shadows = Annotated[
+    list[Path] | None,
+    typer.Option("--shadow", help="weights that this method unlearned from another original, for U-LiRA; repeatable"),
+]
 Already = Annotated[
     list[str] | None,
     typer.Option("--already-forgotten", help="class forgotten earlier (the weights record them too)"),

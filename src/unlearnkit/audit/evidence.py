@@ -17,7 +17,7 @@ from unlearnkit.audit.reading import ModelName, Reading
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 
-Want = Literal["outputs", "features", "weights", "relearn", "attacks", "random", "cost"]
+Want = Literal["outputs", "features", "weights", "relearn", "attacks", "random", "shadows", "cost"]
 Tier = Literal["E3", "E2", "E1", "E0"]
 HEAD = "head"  # name of the features that enter the classifier head
 
@@ -150,12 +150,17 @@ class Evidence:
         tier: what there is of the forgotten classes. E3: training samples; E2: held-out samples; E1: stand-ins of
             another origin; E0: their ids alone.
         random: a network that knows nothing, where a metric wants one.
+        shadows: outputs of models from which the same method removed the same classes, each made from an original of
+            its own, on the same samples as every model's; nothing is read of them, they are an attacker's.
+        kinds: kinds of evidence that were gathered.
     """
 
     request: ResolvedRequest
     subjects: tuple[Subject, ...]
     tier: Tier = "E0"  # never passes: who makes evidence by hand says what it rests on
     random: Untrained | None = None
+    shadows: tuple[Mapping[Part, Outputs], ...] = ()
+    kinds: frozenset[Want] = frozenset()
 
     def named(self, name: ModelName) -> list[Subject]:
         """All models of one name."""

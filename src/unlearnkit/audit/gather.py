@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.audit.attacks import attack
-from unlearnkit.audit.evidence import Attacks, Evidence, Metric, Outputs, Relearning, Subject, Untrained
+from unlearnkit.audit.evidence import Attacks, Evidence, Metric, Outputs, Relearning, Subject, Untrained, Want
 from unlearnkit.audit.feature_layers import choose_layers, collecting
 from unlearnkit.audit.reading import ModelName
 from unlearnkit.audit.relearn import RelearnGoal, relearn
@@ -46,6 +46,7 @@ def gather(
     stand_ins: ImageData | None = None,
     head: str | None = None,
     earlier: Evidence | None = None,
+    shadows: Sequence[nn.Module] = (),
 ) -> Evidence:
     """Collect the evidence; every model is seen on the same samples, and none of them is changed.
 
@@ -68,10 +69,12 @@ def gather(
         earlier: evidence of some of these models, gathered with everything else the same. What it says of a model, by
             name and replicate, stands, and that model is not run again: many unlearned models are held against the same
             original and retrained ones.
+        shadows: models from which the same method removed the same classes, each from an original of its own. They are
+            run on the forgotten parts only.
 
     Raises:
         ConfigError: there is not one model named `original`, another name is unknown, stand-ins come beside the
-            forgotten classes themselves, or the earlier evidence is of other samples.
+            forgotten classes themselves, or the earlier evidence is of other samples or for other metrics.
         ModelError: the models are not of one architecture, or `head` is none.
         DataError: the stand-ins lack a class or come in another shape.
     """
@@ -84,7 +87,7 @@ def gather(
     for name, given in models.items():
         group = [given] if isinstance(given, nn.Module) else list(given)
         flat += [(name, i, model) for i, model in enumerate(group)]
-    original = _checked(flat)
+    original = _checked([*flat, *(("shadow", i, model) for i, model in enumerate(shadows))])
     wanted = (runtime or Runtime()).alone()
     runtime = wanted.fitted(original, data.shape, exact=True)
     # what trains need not be exact, but affordable: an accuracy after some steps is no measurement of an output
@@ -96,7 +99,7 @@ def gather(
         parts -= {Part.FORGET_TRAIN}
     generator = torch.Generator().manual_seed(seed)
     samples = chosen_samples(view, parts, images, generator)
-    known = _known(earlier, split, samples)
+    known = _known(earlier, split, samples, wants)
     layers = _Layers.of(original, data, head, featured) if featured else None
     goal = None
     if wants & {"relearn", "attacks"} and all(
@@ -136,7 +139,17 @@ def gather(
         with isolated_randomness(seed):
             untrained, drawn = incompetent(original)
         random = Untrained(outputs=_outputs(untrained, asked, view, "untrained", runtime, log, None), drawn=drawn)
-    return Evidence(request=split.request, subjects=tuple(subjects), tier=tier_of(view), random=random)
+    return Evidence(
+        request=split.request,
+        subjects=tuple(subjects),
+        tier=tier_of(view),
+        random=random,
+        shadows=tuple(
+            _outputs(model, asked, view, f"shadow {i + 1}", runtime, log, None)
+            for i, model in enumerate(shadows if "shadows" in wants else ())
+        ),
+        kinds=wants,
+    )
 
 
 def _outputs(
@@ -172,12 +185,20 @@ def _outputs(
 
 
 def _known(
-    earlier: Evidence | None, split: Split, samples: Mapping[Part, PartSamples]
+    earlier: Evidence | None, split: Split, samples: Mapping[Part, PartSamples], wants: frozenset[Want]
 ) -> dict[tuple[ModelName, int], Subject]:
     """Return what is known of each model already, once it is clear that it was seen on these very samples."""
-    known = {(s.name, s.replicate): s for s in earlier.subjects} if earlier else {}
+    if earlier is None:
+        return {}
+    missing = sorted(wants - earlier.kinds)
+    if missing:
+        raise ConfigError(
+            f"Expected earlier evidence for the same metrics, but it has no {' and no '.join(missing)}; gather both "
+            "with the same metrics."
+        )
+    known = {(s.name, s.replicate): s for s in earlier.subjects}
     for subject in known.values():
-        same = earlier is not None and earlier.request == split.request and subject.outputs.keys() == samples.keys()
+        same = earlier.request == split.request and subject.outputs.keys() == samples.keys()
         if not same or any(not torch.equal(o.labels, samples[part].labels) for part, o in subject.outputs.items()):
             raise ConfigError(
                 "Expected earlier evidence of the same samples, but it is of others; gather both for the same request, "
@@ -186,10 +207,10 @@ def _known(
     return known
 
 
-def _checked(models: Sequence[tuple[ModelName, int, nn.Module]]) -> nn.Module:
+def _checked(models: Sequence[tuple[str, int, nn.Module]]) -> nn.Module:
     """Return the original, once the models' names and weights make sense together."""
     names = [name for name, _, _ in models]
-    unknown = [name for name in names if name not in NAMES]
+    unknown = [name for name in names if name not in (*NAMES, "shadow")]
     if unknown or names.count("original") != 1 or names.count("unlearned") > 1:
         got = f"one is named {unknown[0]!r}" if unknown else f"got {', '.join(names)}"
         raise ConfigError(

@@ -18,7 +18,6 @@ from unlearnkit.audit.cost import cost
 from unlearnkit.audit.evidence import Evidence, Metric, Want
 from unlearnkit.audit.histograms import PARTS as HISTOGRAM_PARTS
 from unlearnkit.audit.histograms import histograms
-from unlearnkit.audit.lira import rmia_membership
 from unlearnkit.audit.membership import PARTS as MEMBERSHIP_PARTS
 from unlearnkit.audit.membership import SVC_PARTS, sample_membership, svc_membership
 from unlearnkit.audit.outputs import PARTS as OUTPUT_PARTS
@@ -27,7 +26,10 @@ from unlearnkit.audit.reading import Audit, Reading
 from unlearnkit.audit.relearn import relearn_time
 from unlearnkit.audit.representation import PARTS as REPRESENTATION_PARTS
 from unlearnkit.audit.representation import knn_recovery, probe_recovery, prototype_recovery
+from unlearnkit.audit.rmia import rmia_membership
 from unlearnkit.audit.similarity import cka_original, cka_retrained, information_difference
+from unlearnkit.audit.u_lira import PARTS as U_LIRA_PARTS
+from unlearnkit.audit.u_lira import u_lira_membership
 from unlearnkit.audit.verdict import judge_all, verdict
 from unlearnkit.audit.weights import weight_distance
 from unlearnkit.audit.zrf import PARTS as ZRF_PARTS
@@ -51,6 +53,9 @@ METRICS: dict[str, Metric] = {
     "sample_membership": Metric(fn=sample_membership, wants=frozenset({"outputs"}), parts=frozenset(MEMBERSHIP_PARTS)),
     "svc_membership": Metric(fn=svc_membership, wants=frozenset({"outputs"}), parts=frozenset(SVC_PARTS)),
     "rmia_membership": Metric(fn=rmia_membership, wants=frozenset({"outputs"}), parts=frozenset(MEMBERSHIP_PARTS)),
+    "u_lira_membership": Metric(
+        fn=u_lira_membership, wants=frozenset({"outputs", "shadows"}), parts=frozenset(U_LIRA_PARTS)
+    ),
     "class_membership": Metric(fn=class_membership, wants=frozenset({"outputs"}), parts=frozenset(CLASS_PARTS)),
     "probe_recovery": Metric(fn=probe_recovery, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
     "knn_recovery": Metric(fn=knn_recovery, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
@@ -71,7 +76,7 @@ QUICK = {name: metric for name, metric in METRICS.items() if not metric.wants & 
 # what says something without a retrained model. It can show that the class is still there: a probe that finds it as
 # easily as in the original, members that stand out, an attack that brings it back. It cannot show that it is gone: how
 # much of a class a model knows that never saw it, only such a model tells.
-RETRAIN_FREE = frozenset(METRICS) - {"output_agreement", "rmia_membership", "cka_retrained"}
+RETRAIN_FREE = frozenset(METRICS) - {"output_agreement", "rmia_membership", "u_lira_membership", "cka_retrained"}
 
 
 def audit(

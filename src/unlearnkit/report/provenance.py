@@ -110,11 +110,14 @@ def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def hashes(run: Run) -> list[tuple[str, str, str]]:
-    """(what, file, sha256) of the input weights, the retrained models and the artefacts."""
+    """(what, file, sha256) of the input weights, the models to judge by and the artefacts."""
     absent, kinds = run.words.NOT_RECORDED, run.words.FILES
     inputs = [(kinds["input"], str(path), str(digest)) for path, digest in (run.manifest.get("inputs") or {}).items()]
-    references = (run.audit or {}).get("retrained") or ()
-    compared = [(kinds["retrained"], str(r.get("path", absent)), str(r.get("sha256", absent))) for r in references]
+    compared = [
+        (kinds[kind], str(each.get("path", absent)), str(each.get("sha256", absent)))
+        for kind in ("retrained", "shadows")
+        for each in (run.audit or {}).get(kind) or ()
+    ]
     artefacts = run.manifest.get("artefacts") or {}
     made = [(kinds["artefact"], str(name), str(digest)) for name, digest in artefacts.items() if name != REPORT]
     return inputs + compared + made

@@ -1,23 +1,19 @@
-"""What the steps share: data under the model's class list, models from weights files, model cards."""
+"""What the steps share: data under the model's class list, requests, model cards."""
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from torch import nn
-
 from unlearnkit.data import ImageData, load_data
 from unlearnkit.data.storage import Storage
-from unlearnkit.errors import ConfigError, ModelError
-from unlearnkit.models import build_model, check_model, is_trusted_name
-from unlearnkit.models.checkpoint import Checkpoint, ModelCard, read_checkpoint
+from unlearnkit.errors import ConfigError
+from unlearnkit.models.checkpoint import Checkpoint, ModelCard
 from unlearnkit.models.hub import WeightsSource
 from unlearnkit.models.preprocessing import own_preprocessing
-from unlearnkit.request import ClassRef, ForgetRequest, ResolvedRequest, resolve_classes
+from unlearnkit.request import ClassRef, ForgetRequest, resolve_classes
 from unlearnkit.split import Part, Split
 
 
@@ -155,105 +151,6 @@ def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelC
         crop_pct=data.crop_pct,
         interpolation=data.interpolation,
     )
-
-
-def model_name(name: str | None, checkpoint: Checkpoint) -> str:
-    """Return the name given, else the one recorded with the weights.
-
-    A recorded name is trusted only as far as architectures go that are installed: an import path would run code that
-    the file chose, and a hub's name would fetch something, so the caller must give those.
-
-    Raises:
-        ModelError: there is neither, or the recorded one is not to be trusted.
-    """
-    if name is not None:
-        return name
-    if checkpoint.card is None:
-        raise ModelError(
-            f"Expected the name of the architecture, but {checkpoint.path} does not record one; add --model NAME."
-        )
-    if not is_trusted_name(checkpoint.card.model):
-        raise ModelError(
-            f"Expected --model {checkpoint.card.model} to be given: {checkpoint.path} names code to import or a hub to "
-            "ask, and neither is done on the word of a weights file."
-        )
-    return checkpoint.card.model
-
-
-def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.Module:
-    """Build the model of a checkpoint, load its weights, and check that it fits the class list.
-
-    Raises:
-        ConfigError: the weights were made for other classes, shapes or normalisation than the data is given with.
-        ModelError: no name is known, or the model does not fit the data.
-        WeightsError: the weights do not fit the model.
-    """
-    if checkpoint.card is not None:
-        _check_card(checkpoint.card, checkpoint.path, data)
-    model = build_model(model_name(name, checkpoint), num_classes=len(data.classes), in_channels=data.shape[0])
-    check_model(model, classes=len(data.classes), shape=data.shape)
-    checkpoint.load_into(model)
-    return model.eval()
-
-
-def open_retrained(
-    name: str | None,
-    paths: Sequence[Path],
-    data: ImageData,
-    original: Checkpoint,
-    request: ResolvedRequest,
-    *,
-    judged: Checkpoint | None = None,
-) -> list[tuple[Checkpoint, nn.Module]]:
-    """Open retrained models, which have the original's architecture and know neither more nor fewer classes.
-
-    The same weights twice would make the retrained models look more alike than they are, and the original or the
-    model to be judged among them would be held against itself.
-
-    Raises:
-        ModelError: the weights record that other classes were left out of the training than were to be, or one file
-            is given twice, or is that of the original or of the model `judged`.
-        ConfigError, WeightsError: the weights cannot be read, or do not fit.
-    """
-    wanted = {data.classes[k] for k in (*request.forget, *request.already_forgotten)}
-    opened = []
-    seen = {original.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
-    for path in paths:
-        checkpoint = read_checkpoint(path)
-        if checkpoint.card is not None and set(checkpoint.card.forgotten) != wanted:
-            excluded = ", ".join(map(repr, checkpoint.card.forgotten)) or "none"
-            options = " ".join(f"--exclude {shlex.quote(each)}" for each in sorted(wanted))
-            raise ModelError(
-                f"Expected a model retrained without {', '.join(map(repr, sorted(wanted)))}, but {path} records that "
-                f"the classes left out were: {excluded}; train one with `unlearnkit train {options}`."
-            )
-        if checkpoint.sha256 in seen:
-            raise ModelError(
-                f"Expected retrained models that were trained separately, but {path} is {seen[checkpoint.sha256]} "
-                "file; train each with a seed of its own."
-            )
-        seen[checkpoint.sha256] = f"the same as {path.name}, another retrained model's"
-        opened.append((checkpoint, open_model(model_name(name, original), checkpoint, data)))
-    return opened
-
-
-def _check_card(card: ModelCard, path: Path, data: ImageData) -> None:
-    """Refuse weights whose card disagrees with the way that the data is about to be fed to them."""
-    if card.classes != data.classes:
-        raise ConfigError(
-            f"Expected weights for the classes {', '.join(data.classes[:5])}, ... in this order, but {path} was made "
-            f"for {', '.join(card.classes[:5])}, ...; give weights with the same class list."
-        )
-    if data.train.shape is not None and data.shape != card.shape:
-        raise ConfigError(
-            f"Expected images of shape {card.shape}, as {path} was made from, but the data gives {data.shape}; "
-            f"resize them with --image-size {card.shape[-1]}."
-        )
-    if (card.mean, card.std) != (data.mean, data.std):
-        raise ConfigError(
-            f"Expected images normalised with mean {card.mean} and std {card.std}, as {path} was made from, but got "
-            f"mean {data.mean} and std {data.std}; leave --mean and --std out."
-        )
 
 
 def tracking_folder(out: Path) -> Path:

@@ -12,6 +12,7 @@ from unlearnkit.run_dir import WEIGHTS, check_output
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime
 from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.judge import AuditOptions
 from unlearnkit.steps.report import check_language
 from unlearnkit.steps.train import train_run
 
@@ -69,7 +70,7 @@ def demo_run(
         method=UNSIR(),
         method_name="unsir",
         out=folders["unlearned"],
-        retrained=[folders[name] / WEIGHTS for name in retrained],
+        audit=AuditOptions(retrained=[folders[name] / WEIGHTS for name in retrained]),
         seed=seed,
         runtime=runtime,
         progress=progress,

@@ -13,7 +13,7 @@ from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.models.head import without_outputs
 from unlearnkit.request import resolve_classes
 from unlearnkit.run_dir import WEIGHTS, check_output, write_run
-from unlearnkit.steps.common import model_name
+from unlearnkit.steps.opening import model_name
 
 
 def export_run(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,18 +21,10 @@ from unlearnkit.run_dir import README, WEIGHTS, check_output, write_run
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import split_for
-from unlearnkit.steps.audit import AuditInputs, Depth, add_audit, audit_artefacts, cost_beside
-from unlearnkit.steps.common import (
-    Preprocessing,
-    card_for,
-    load_images,
-    model_name,
-    open_model,
-    open_retrained,
-    request_for,
-    retained_shape,
-    tracking_folder,
-)
+from unlearnkit.steps.audit import add_audit
+from unlearnkit.steps.common import Preprocessing, card_for, load_images, request_for, retained_shape, tracking_folder
+from unlearnkit.steps.judge import DEFAULT, AuditInputs, AuditOptions, audit_artefacts, cost_beside
+from unlearnkit.steps.opening import model_name, open_model, open_references
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.steps.report import check_language
 from unlearnkit.tracking import tracking
@@ -49,17 +42,13 @@ def forget_run(
     out: Path,
     model: str | None = None,
     already_forgotten: Sequence[ClassRef] = (),
-    retrained: Sequence[Path] = (),
-    head: str | None = None,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     tracker: str | None = None,
     overwrite: bool = False,
-    with_audit: bool = True,
-    depth: Depth = Depth.DEFAULT,
-    audit_data: str | None = None,
+    audit: AuditOptions | None = DEFAULT,
     include_images: bool = False,
     language: str | None = None,
     command: Sequence[str] = (),
@@ -67,17 +56,19 @@ def forget_run(
     """Forget classes, write the run folder, and go on to the audit and the report; returns a summary.
 
     `weights` is a safetensors or state_dict file, or `hf-hub:ORG/NAME`. Classes that the weights record as forgotten
-    are added to `already_forgotten`. The folder with the new weights is written before the audit begins, so a failing
-    audit loses no work. Pictures of samples, and of noise, are drawn where the data shows no people, or
-    `include_images` asks for them. `language` is that of the report, now and when it is written anew.
+    are added to `already_forgotten`. `audit` says how to look at the result; None: not at all. The folder with the new
+    weights is written before the audit begins, so a failing audit loses no work. Pictures of samples, and of noise, are
+    drawn where the data shows no people, or `include_images` asks for them. `language` is that of the report, now and
+    when it is written anew.
 
     Raises:
         InputError: something given cannot be used; nothing has been written, unless the audit found it, whose message
             then says where the new weights are.
         UnlearnkitError: the work failed; the same holds.
     """
+    given = (audit.retrained, audit.shadows) if audit else ((), ())
     found = resolve_weights(str(weights))
-    check_output(out, overwrite=overwrite, inputs=(found.path, *retrained))
+    check_output(out, overwrite=overwrite, inputs=(found.path, *chain(*given)))
     check_language(language)
     runtime = runtime or Runtime()
     checkpoint = read_checkpoint(found.path)
@@ -88,7 +79,7 @@ def forget_run(
     check_parts(method, split)
     retained_shape(images, split)
     original = open_model(name, checkpoint, images)
-    references = open_retrained(name, retrained, images, checkpoint, split.request) if with_audit else []
+    retrained, shadows = open_references(name, *given, images, checkpoint, split.request)
     with tracking(tracker, tracking_folder(out), method.model_dump() | {"model": name}, runtime) as track:
         result = unlearn(
             original,
@@ -157,35 +148,34 @@ def forget_run(
             **({"language": language} if language else {}),
         },
     )
-    if with_audit:
+    if audit is not None:
         inputs = AuditInputs(
             data=images,
             split=result.split,
             original=original,
             unlearned=result.model,
-            retrained=references,
+            retrained=retrained,
+            shadows=shadows,
             access=result.access,
-            costs=cost_beside(references, found.path, unlearned=result.cost["total"]),
+            costs=cost_beside(retrained, found.path, unlearned=result.cost["total"]),
             model=name,
         )
         try:
             # fp64 is for comparing weights; the audit then runs in the precision of the weights that were written
             auditing = replace(runtime, precision="auto") if runtime.precision == "fp64" else runtime
-            artefacts, drawn, audit = audit_artefacts(
+            artefacts, drawn, judged = audit_artefacts(
                 inputs,
                 seed=seed,
                 runtime=auditing,
                 progress=progress,
-                head=head,
-                depth=depth,
-                audit_data=audit_data,
+                options=audit,
                 include_images=include_images,
             )
             add_audit(out, artefacts, drawn)
         except UnlearnkitError as error:
             where = f"The new weights are in {out}; mend this and run `unlearnkit audit {out}`."
             raise type(error)(f"{error} {where}") from error
-        summary |= {"audit": audit.as_dict(), "access": artefacts["access.json"]}
+        summary |= {"audit": judged.as_dict(), "access": artefacts["access.json"]}
     return summary
 
 

@@ -38,7 +38,8 @@ def verify_run(folder: Path) -> dict[str, Any]:
     inputs = _hashes(manifest.get("inputs") or {}, folder)
     for step in manifest.get("later_steps") or ():
         inputs += _hashes(step.get("inputs") or {} if isinstance(step, Mapping) else step, folder)
-    inputs += [(str(one["path"]), str(one["sha256"])) for one in audit.get("retrained") or ()]
+    for kind in ("retrained", "shadows"):
+        inputs += [(str(one["path"]), str(one["sha256"])) for one in audit.get(kind) or ()]
     files += [
         _said("input", name, _state(Path(name), digest, gone="not there")) for name, digest in dict.fromkeys(inputs)
     ]

@@ -141,7 +141,7 @@ FACTS = {
     "method": "method",
     "needs": "data it may read",
 }
-FILES = {"input": "input", "retrained": "retrained", "artefact": "artefact"}
+FILES = {"input": "input", "retrained": "retrained", "shadows": "shadow", "artefact": "artefact"}
 
 # ---- inside figures ------------------------------------------------------------------------------------------------
 
@@ -247,6 +247,10 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "the same by how undecided the model is, and how wrong",
     ),
     "membership_tpr_rmia": ("Members found by RMIA", "the same with the retrained models beside it"),
+    "membership_u_lira": (
+        "Taken for unlearned, by U-LiRA",
+        "share of forgotten training samples that look as after this method on other models, not as never seen",
+    ),
     "membership_svc": (
         "Members by a learned attack",
         "share of forgotten training samples that an SVC, fitted to retained samples, takes for members",

@@ -137,7 +137,7 @@ FACTS = {
     "method": "方法",
     "needs": "允许读取的数据",
 }
-FILES = {"input": "输入", "retrained": "重新训练", "artefact": "产物"}
+FILES = {"input": "输入", "retrained": "重新训练", "shadows": "影子模型", "artefact": "产物"}
 
 # ---- inside figures --------------------------------------------------------------------------------------------------
 
@@ -219,6 +219,10 @@ METRICS = {
     "membership_tpr_entropy": ("找出的成员（熵）", "同样的比例，依据模型有多犹豫"),
     "membership_tpr_mentropy": ("找出的成员（修正熵）", "同样的比例，依据模型有多犹豫、错得有多远"),
     "membership_tpr_rmia": ("找出的成员（RMIA）", "同样的比例，以重新训练的模型作参照"),
+    "membership_u_lira": (
+        "被 U-LiRA 认作已遗忘",
+        "遗忘类训练样本中，看起来更像用同一方法在别的模型上遗忘过、而不像从未见过的比例",
+    ),
     "membership_svc": (
         "学习式攻击认出的成员",
         "在保留样本上拟合的 SVC 把多大比例的遗忘类训练样本认作成员",
@@ -527,6 +531,9 @@ SENTENCES = {
         "同时具有训练样本和测试样本的保留类不足两个"
     ),
     "there is no other retrained model as a reference": "没有其他重新训练的模型作参照",
+    "U-LiRA needs two shadow models": "U-LiRA 需要两个影子模型",
+    "U-LiRA needs two retrained models beside the one it looks at": "除被考察的模型之外，U-LiRA 还需要两个重新训练的模型",
+    "a model gives some sample no probability at all, or all of it": "某个模型给某些样本的概率为零或为一",
     "forget_test has one sample, and no population": "forget_test 只有一个样本，构不成总体",
     "retained members and non-members have no p_y to be told by": "保留类的成员与非成员没有可供区分的 p_y",
     "no untrained network of this architecture": "没有这种架构的未训练网络",
@@ -557,6 +564,7 @@ SENTENCES = {
     "{key}: measured on {n} of {m} samples": "{key}：仅测量了 {m} 个样本中的 {n} 个",
     "among {n} of {m} classes": "仅在 {m} 个类别中的 {n} 个之间",
     "one retrained model": "只有一个重新训练的模型",
+    "U-LiRA with {n} shadow and {m} retrained models": "U-LiRA 使用 {n} 个影子模型和 {m} 个重新训练的模型",
     "one reference model": "只有一个参照模型",
     "the nearest class is chosen without a retrained model": "最邻近的类别是在没有重新训练模型的情况下选定的",
     "degenerate: all scores are equal": "退化：所有得分都相同",

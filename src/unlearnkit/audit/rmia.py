@@ -1,9 +1,6 @@
-"""Membership attacks that calibrate each sample by what other models say of it: RMIA and U-LiRA.
+"""RMIA: a membership attack that calibrates each sample by what reference models, and other samples, say of it.
 
-Both are pure functions of scores by model and sample. RMIA is also a metric, with the retrained models as references.
-U-LiRA needs a bank of unlearned models beside the retrained ones; an audit sees one unlearned model, so it has none.
-
-Shapes: R reference models, n samples under attack, Z samples of the population, U and R models of a bank.
+Shapes: R reference models, n samples under attack, Z samples of the population.
 """
 
 from __future__ import annotations
@@ -113,48 +110,6 @@ def rmia(
     if alone:  # x beats itself where gamma is 1, whatever it is; a ratio of 0 where gamma is more
         beaten = beaten - (ratio - math.log(gamma) >= ratio).long()
     return beaten.double() / others
-
-
-def u_lira(unlearned_UN: Tensor, retrained_RN: Tensor, observed_N: Tensor, *, least_sd: float = 1e-6) -> Tensor:
-    """U-LiRA: log likelihood ratio of "trained on and unlearned" against "never trained on", sample by sample.
-
-        log N(o; mean_u, sd_u) - log N(o; mean_r, sd_r)
-
-    with a normal distribution fitted, by maximum likelihood, to the scores of each sample under the models of either
-    bank. Its sigmoid is the probability that the paper thresholds at 1/2.
-
-    Args:
-        unlearned_UN: `membership.logit_confidence` of each sample under models that were trained on it and then
-            unlearned it, (U, n) floating and finite, U of at least 2.
-        retrained_RN: the same under models that never saw it, (R, n), R of at least 2.
-        observed_N: the same under the attacked model, (n,).
-        least_sd: standard deviations below count as this; in the unit of the scores, positive.
-
-    Returns:
-        (n,) float64, positive where the sample looks unlearned rather than unseen.
-
-    Raises:
-        DataError: fewer than two models in a bank, shapes that do not fit, or a score that is not finite.
-        ConfigError: `least_sd` is not positive.
-
-    Source: Hayes et al., Inexact Unlearning Needs More Careful Evaluations to Avoid a False Sense of Privacy
-    (2403.01218), U-LiRA; after Carlini et al. 2022, section IV.
-    """
-    if not least_sd > 0:
-        raise ConfigError(f"Expected a positive least_sd, but got {least_sd}; 1e-6 is the default.")
-    observed = observed_N.double()
-
-    def log_density(name: str, bank: Tensor) -> Tensor:
-        fits = bank.ndim == 2 and len(bank) >= 2 and bank.shape[1:] == observed.shape
-        if not fits or not bool(bank.isfinite().all() and observed.isfinite().all()):
-            raise DataError(
-                f"Expected finite scores of at least two {name} models, (models, {len(observed)}), but got "
-                f"{tuple(bank.shape)}; train more models, or leave out the samples without a finite score."
-            )
-        sd = bank.double().std(dim=0, correction=0).clamp(min=least_sd)
-        return -(((observed - bank.double().mean(dim=0)) / sd) ** 2) / 2 - sd.log()
-
-    return log_density("unlearned", unlearned_UN) - log_density("retrained", retrained_RN)
 
 
 def rmia_membership(evidence: Evidence) -> list[Reading]:
