@@ -532,7 +532,9 @@ SENTENCES = {
     ),
     "there is no other retrained model as a reference": "没有其他重新训练的模型作参照",
     "U-LiRA needs two shadow models": "U-LiRA 需要两个影子模型",
-    "U-LiRA needs two retrained models beside the one it looks at": "除被考察的模型之外，U-LiRA 还需要两个重新训练的模型",
+    "U-LiRA needs two retrained models beside the one it looks at": (
+        "除被考察的模型之外，U-LiRA 还需要两个重新训练的模型"
+    ),
     "a model gives some sample no probability at all, or all of it": "某个模型给某些样本的概率为零或为一",
     "forget_test has one sample, and no population": "forget_test 只有一个样本，构不成总体",
     "retained members and non-members have no p_y to be told by": "保留类的成员与非成员没有可供区分的 p_y",
