@@ -150,6 +150,18 @@ def test_the_figure_shows_and_keeps_the_shares(make: Make) -> None:  # noqa: F81
     assert "1.50 / 2.50" in page
 
 
+def test_models_with_other_bins_share_an_axis(make: Make) -> None:  # noqa: F811
+    audit = with_histograms()
+    (short,) = [r for r in audit["readings"] if (r["metric"], r["model"]) == ("loss", "original")]
+    short["series"] = {"0": 0.5, "3": 0.5}
+    page = render(make(audit=audit))
+    loss = next(svg for svg in svgs(page) if svg[0].text == "How wrong and how sure, sample by sample: Loss")
+    tips = {title.text for title in loss.iter("title")}
+    assert "original, loss in nats 0 to 1.00: 50.0%" in tips
+    assert "original, loss in nats 3.00 and more: 50.0%" in tips
+    assert "unlearned, loss in nats 1.00 to 2.00: 75.0%" in tips
+
+
 def test_without_the_readings_the_page_says_so(make: Make) -> None:  # noqa: F811
     page = render(make(audit=without_histograms()))
     figure = page[page.index('id="figure-histograms"') :]

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -48,6 +48,9 @@ from unlearnkit.options import (
     Weights,
     Workers,
 )
+
+if TYPE_CHECKING:
+    from unlearnkit.steps.judge import AuditOptions
 
 app = typer.Typer(
     name="unlearnkit",
@@ -172,16 +175,9 @@ def forget(
     from unlearnkit.methods import make_method
     from unlearnkit.runtime import Runtime
     from unlearnkit.steps.forget import forget_run
-    from unlearnkit.steps.judge import AuditOptions, Depth
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
-    options = AuditOptions(
-        retrained=retrained or (),
-        shadows=shadows or (),
-        head=head,
-        depth=Depth.chosen(quick=quick, full=full),
-        audit_data=audit_data,
-    )
+    options = _audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
     result = forget_run(
         weights=weights,
         data=data,
@@ -320,16 +316,9 @@ def audit(
     """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
     from unlearnkit.runtime import Runtime
     from unlearnkit.steps.audit import audit_folder, audit_pair
-    from unlearnkit.steps.judge import AuditOptions, Depth
 
     runtime, progress = Runtime.named(device, precision), _progress(quiet)
-    options = AuditOptions(
-        retrained=retrained or (),
-        shadows=shadows or (),
-        head=head,
-        depth=Depth.chosen(quick=quick, full=full),
-        audit_data=audit_data,
-    )
+    options = _audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
     if folder is not None:
         pair_options = {
             "--original": original,
@@ -490,6 +479,26 @@ def _progress(quiet: bool, runtime: Any = None) -> Any:
     from unlearnkit.runlog import Silent
 
     return Silent() if quiet or (runtime and not runtime.processes.is_main) else progress_for_stderr()
+
+
+def _audit_options(
+    retrained: list[Path] | None,
+    shadows: list[Path] | None,
+    head: str | None,
+    audit_data: str | None,
+    *,
+    quick: bool,
+    full: bool,
+) -> AuditOptions:
+    from unlearnkit.steps.judge import AuditOptions, Depth
+
+    return AuditOptions(
+        retrained=retrained or (),
+        shadows=shadows or (),
+        head=head,
+        depth=Depth.chosen(quick=quick, full=full),
+        audit_data=audit_data,
+    )
 
 
 def _preprocessing(

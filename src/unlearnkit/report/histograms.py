@@ -87,7 +87,7 @@ def _bins(row: Row) -> dict[float, float]:
 
 
 def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
-    edges = _edges(rows[0])
+    edges = _edges(rows)
     last, words = len(edges) - 2, run.words
 
     def write_bin(i: int) -> str:
@@ -95,9 +95,11 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
             return words.AND_MORE.format(number(edges[i]))
         return words.BIN.format(number(edges[i]), number(edges[i + 1]))
 
-    lines = [
-        Curve(name=label_of(row, run), points=list(enumerate(_bins(row).values())), model=row.model) for row in rows
-    ]
+    lines = []
+    for row in rows:
+        share = _bins(row)
+        points = [(i, share.get(edge, 0.0)) for i, edge in enumerate(edges[:-1])]
+        lines.append(Curve(name=label_of(row, run), points=points, model=row.model))
     title = words.METRICS[name][0]
     told = [(line.name, max(line.points, key=lambda point: point[1])) for line in lines]
     svg = steps(
@@ -115,9 +117,9 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
     return Picture(svg=svg, name=title)
 
 
-def _edges(row: Row) -> list[float]:
-    """Where the bins of a series begin, and an end as wide as the others for the last."""
-    begins = list(_bins(row))
+def _edges(rows: Sequence[Row]) -> list[float]:
+    """Where the bins of the series begin, and an end as wide as the others for the last; they may have other bins."""
+    begins = sorted({edge for row in rows for edge in _bins(row)})
     return [*begins, 2 * begins[-1] - begins[-2]]
 
 
@@ -130,7 +132,7 @@ def _cells(run: Run, name: str) -> list[tuple[str | float | None, ...]]:
     cells: list[tuple[str | float | None, ...]] = []
     for part in ("forget_train", "forget_test", "retain_test"):
         for row in _rows(run, name, part):
-            edges = _edges(row)
+            edges = _edges([row])
             ends: list[float | None] = [*edges[1:-1], None if name == OPEN else edges[-1]]
             for begin, end, share in zip(edges, ends, _bins(row).values(), strict=False):
                 cells.append((part, name, row.model, row.replicate + 1, begin, end, share))
