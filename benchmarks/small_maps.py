@@ -30,7 +30,7 @@ def small_maps(self: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) 
     """What `Conv2d._conv_forward` gives, (n, C, H, W) -> (n, O, H', W'); maps that are not small go to it."""
     usual = (self.kernel_size, self.padding, self.dilation) == ((3, 3), (1, 1), (1, 1)) and self.padding_mode == "zeros"
     if not usual or self.groups != 1 or bias is not None or x.ndim != 4:
-        return _plain(self, x, weight, bias)
+        return _long_way(self, x, weight, bias)
     n, channels, *size = x.shape
     out = len(weight)
     if size == [1, 1]:  # of the kernel only the centre meets the image
@@ -41,7 +41,12 @@ def small_maps(self: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) 
         seen = F.linear(x.permute(0, 2, 3, 1).flatten(1), torch.cat(rows))
         side = 2 if len(corners) == 4 else 1
         return seen.view(n, side, side, out).permute(0, 3, 1, 2)
-    return _plain(self, x, weight, bias)
+    return _long_way(self, x, weight, bias)
+
+
+def _long_way(self: nn.Conv2d, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    convolved: Tensor = _plain(self, x, weight, bias)
+    return convolved
 
 
 def install() -> None:

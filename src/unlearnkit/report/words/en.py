@@ -18,7 +18,7 @@ QUOTED = "“{}”"
 MILLISECONDS, SECONDS, MINUTES, HOURS = "{} ms", "{} s", "{} min {} s", "{} h {} min"
 STEPS = ("{} step", "{} steps")  # of one, of several
 STEP_SPAN = "{}–{} steps"
-TIMES = "{}×"
+TIMES = "{}"  # also of CKA and of indices, which are no multiples
 POINTS = "{} points"
 UNITS = {"nats": "{} nats", "distance": "{} distance", "L2": "{} L2"}
 MONTHS = (  # not strftime's, which follow the machine's locale
@@ -249,7 +249,7 @@ METRICS = {  # name in audit.json -> (title, what it says)
     "membership_tpr_rmia": ("Members found by RMIA", "the same with the retrained models beside it"),
     "membership_u_lira": (
         "Taken for unlearned, by U-LiRA",
-        "share of forgotten training samples that look as after this method on other models, not as never seen",
+        "share of forgotten training samples that look like samples unlearned by this method, rather than never seen",
     ),
     "membership_svc": (
         "Members by a learned attack",
@@ -324,7 +324,7 @@ TARGETS = {
 VERDICTS = {  # status -> (glyph, sentence)
     "pass": (
         "✓",
-        "By every measure applied here, the model cannot be told from one retrained without these classes.",
+        "By every measure that is resolved here, the model cannot be told from one retrained without these classes.",
     ),
     "fail": ("✕", "The model can be told from one retrained without these classes."),
     "unknown": (
@@ -423,7 +423,7 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "samples that include the forgotten classes, so the diamonds are not at 0%: features of classes never seen "
         "tell them apart as well.",
         "A dot near the ring and right of the diamonds, above all at the bottom: the output was changed, and the "
-        "layers below still know the class. A dot far left of the diamonds tells the model apart too.",
+        "layers before it still know the class. A dot far left of the diamonds tells the model apart too.",
     ),
     "few_shot": (
         "Relearning from a few samples",
@@ -443,7 +443,7 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "Can forgotten training samples be told from unseen ones?",
         "An attacker calls a sample with a small loss a member of the training data. The curve is the share of members "
         "found over the share of others called members by mistake; guessing gives the straight line from 0% to 100%. "
-        "For the retrained models nobody is a member.",
+        "For the retrained models none of these samples is a member.",
         "The line of the unlearned model above the retrained ones', most of all at the left, where the attacker is "
         "hardly ever wrong; or far below the straight line, as after pushing the loss on members up.",
     ),
@@ -451,7 +451,7 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "What the models take forgotten data for",
         "Each row is a class, and its marks say how much of the forgotten test data was given that label. "
         "Rows follow the share after forgetting.",
-        "A dot that stays high in a row marked ✕; or nearly everything on one other class while the "
+        "A dot far to the right in a row marked ✕; or nearly everything on one other class while the "
         "diamonds spread, which betrays what was done.",
     ),
     "histograms": (
@@ -467,7 +467,7 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "L2 distance of every layer's weights to the original's, on a logarithmic scale, from the input at the top "
         "to the output at the bottom. A retrained model is far away whatever it was trained on, so the dots need not "
         "reach the diamonds.",
-        "Only the last layer moved: then the output was changed, and the layers below may still know the class.",
+        "Only the last layer moved: then the output was changed, and the layers before it may still know the class.",
     ),
     "relearn": (
         "Steps until the forgotten classes are known again",
