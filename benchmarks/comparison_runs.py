@@ -25,7 +25,8 @@ from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
 from unlearnkit.split import Split, split_for
 from unlearnkit.steps.common import load_images, retained_shape
-from unlearnkit.steps.opening import open_model, open_references
+from unlearnkit.steps.opening import open_model
+from unlearnkit.steps.references import open_references
 from unlearnkit.tuning import tune
 
 FOLDERS = ("original", "retrained-0", "retrained-1", "retrained-2")

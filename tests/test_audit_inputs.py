@@ -37,6 +37,7 @@ def network() -> nn.Module:
         (["unlearned"], "one model named 'original'"),
         (["original", "unlearnt"], "one is named 'unlearnt'"),
         (["original", "retrain"], "one is named 'retrain'"),
+        (["original", "shadow"], "one is named 'shadow'; name them so, and give shadow models as `shadows`"),
     ],
 )
 def test_names_of_models_are_checked(names: list[str], said: str) -> None:

@@ -178,6 +178,8 @@ def forget(
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = _audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
+    if no_audit and (retrained or shadows or quick or full or audit_data or head):
+        raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     result = forget_run(
         weights=weights,
         data=data,

@@ -151,8 +151,8 @@ class Evidence:
             another origin; E0: their ids alone.
         random: a network that knows nothing, where a metric wants one.
         shadows: outputs of models from which the same method removed the same classes, each made from an original of
-            its own, on the same samples as every model's; nothing is read of them, they are an attacker's.
-        kinds: kinds of evidence that were gathered.
+            its own, on the same samples as every model's; no reading is about them, they are an attacker's.
+        kinds: kinds of evidence that the metrics asked for.
     """
 
     request: ResolvedRequest

@@ -70,7 +70,7 @@ def gather(
             name and replicate, stands, and that model is not run again: many unlearned models are held against the same
             original and retrained ones.
         shadows: models from which the same method removed the same classes, each from an original of its own. They are
-            run on the forgotten parts only.
+            run on the parts that a metric of shadows looks at. Without any, those of the earlier evidence stand.
 
     Raises:
         ConfigError: there is not one model named `original`, another name is unknown, stand-ins come beside the
@@ -82,12 +82,13 @@ def gather(
     wants = frozenset().union(*(m.wants for m in chosen))
     parts = frozenset().union(*(m.parts for m in chosen))
     featured = frozenset().union(*(m.parts for m in chosen if "features" in m.wants))
+    shadowed = frozenset().union(*(m.parts for m in chosen if "shadows" in m.wants))
     data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
     flat: list[tuple[ModelName, int, nn.Module]] = []
     for name, given in models.items():
         group = [given] if isinstance(given, nn.Module) else list(given)
         flat += [(name, i, model) for i, model in enumerate(group)]
-    original = _checked([*flat, *(("shadow", i, model) for i, model in enumerate(shadows))])
+    original = _checked(flat, shadows)
     wanted = (runtime or Runtime()).alone()
     runtime = wanted.fitted(original, data.shape, exact=True)
     # what trains need not be exact, but affordable: an accuracy after some steps is no measurement of an output
@@ -139,12 +140,15 @@ def gather(
         with isolated_randomness(seed):
             untrained, drawn = incompetent(original)
         random = Untrained(outputs=_outputs(untrained, asked, view, "untrained", runtime, log, None), drawn=drawn)
+    known_shadows = earlier.shadows if earlier and not shadows else ()
+    asked = {part: chosen for part, chosen in samples.items() if part in shadowed}
     return Evidence(
         request=split.request,
         subjects=tuple(subjects),
         tier=tier_of(view),
         random=random,
-        shadows=tuple(
+        shadows=known_shadows
+        or tuple(
             _outputs(model, asked, view, f"shadow {i + 1}", runtime, log, None)
             for i, model in enumerate(shadows if "shadows" in wants else ())
         ),
@@ -190,7 +194,7 @@ def _known(
     """Return what is known of each model already, once it is clear that it was seen on these very samples."""
     if earlier is None:
         return {}
-    missing = sorted(wants - earlier.kinds)
+    missing = sorted(wants - earlier.kinds - {"shadows", "random"})  # those two are not of a model in `earlier`
     if missing:
         raise ConfigError(
             f"Expected earlier evidence for the same metrics, but it has no {' and no '.join(missing)}; gather both "
@@ -207,19 +211,20 @@ def _known(
     return known
 
 
-def _checked(models: Sequence[tuple[str, int, nn.Module]]) -> nn.Module:
+def _checked(models: Sequence[tuple[ModelName, int, nn.Module]], shadows: Sequence[nn.Module]) -> nn.Module:
     """Return the original, once the models' names and weights make sense together."""
     names = [name for name, _, _ in models]
-    unknown = [name for name in names if name not in (*NAMES, "shadow")]
+    unknown = [name for name in names if name not in NAMES]
     if unknown or names.count("original") != 1 or names.count("unlearned") > 1:
         got = f"one is named {unknown[0]!r}" if unknown else f"got {', '.join(names)}"
         raise ConfigError(
             "Expected one model named 'original', one named 'unlearned' at most, and any number of 'retrained' ones, "
-            f"but {got}; name them so."
+            f"but {got}; name them so, and give shadow models as `shadows`."
         )
     original = next(model for name, _, model in models if name == "original")
     shapes = {name: p.shape for name, p in original.named_parameters()}
-    for name, replicate, model in models:
+    everyone: list[tuple[str, int, nn.Module]] = [*models, *(("shadow", i, m) for i, m in enumerate(shadows))]
+    for name, replicate, model in everyone:
         theirs = {key: p.shape for key, p in model.named_parameters()}
         wrong = next((key for key, shape in shapes.items() if theirs.get(key) != shape), None)
         if wrong is not None or not shapes:

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
 from unlearnkit.audit.membership import logit_confidence, unknown, unmeasured, usable
-from unlearnkit.audit.reading import Reading, wilson
+from unlearnkit.audit.reading import Reading
+from unlearnkit.audit.roc import SMALL
 from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.split import Part
 
 PARTS = (Part.FORGET_TRAIN,)
-MANY = 64  # models in a bank from which each sample has a standard deviation of its own
+MANY = 64  # models in a bank from which each sample has a standard deviation of its own (Carlini et al. 2022)
 
 
 def u_lira(
@@ -78,18 +79,26 @@ def u_lira(
 
 
 def u_lira_membership(evidence: Evidence) -> list[Reading]:
-    """U-LiRA on each model: share of forget_train samples that look unlearned rather than unseen.
+    """U-LiRA on the unlearned and the retrained models: share of forget_train samples that look unlearned, not unseen.
 
-    `membership_u_lira`, from 0 to 1, with Wilson's interval; the series is the share by forgotten class. The banks are
-    the shadows and the (other) retrained models, so a retrained model has one reference less than the others have.
-    Below 64 models in a bank all its samples share a standard deviation. Target: the retrained models'. An unlearned
-    model near 1 where they are near 0 bears the method's mark: an attacker who knows the method can tell that
-    something was removed, and what. No readings where no shadows were given; unknown with fewer than two of them, or
-    of the other retrained models.
+    `membership_u_lira`, from 0 to 1; samples that look as much like the one as the other count half. The series is the
+    share by forgotten class. The banks are the shadows and the (other) retrained models, so a retrained model has one
+    reference less than the unlearned one has. Below 64 models in a bank all its samples share a standard deviation.
+    Target: the retrained models', for which 0 would be right. An unlearned model near 1 where they are near 0 bears
+    the method's mark: an attacker who knows the method can tell that something was removed, and what. The mean of the
+    unlearned model's share and of 1 less the retrained models' is the attack's balanced accuracy. The spread between
+    the retrained models is its only scale: samples of one model are right or wrong together, so no interval is given.
 
-    Source: Hayes et al. (2403.01218), U-LiRA, with its threshold of 1/2.
+    Nothing is said of the original, for which both hypotheses are false. No readings where no shadows were given;
+    unknown with fewer than two of them, or of the other retrained models.
+
+    Source: Hayes et al. (2403.01218), U-LiRA, with its threshold of 1/2. There every shadow has training data and a
+    request of its own and many unlearned models are attacked; here all shadows share data and request, their seeds
+    differ, and one unlearned model is attacked: what is told is the mark of forgetting this class in this data.
     """
-    return [_reading(evidence, subject) for subject in evidence.subjects] if evidence.shadows else []
+    if not evidence.shadows:
+        return []
+    return [_reading(evidence, subject) for subject in evidence.subjects if subject.name != "original"]
 
 
 def _reading(evidence: Evidence, subject: Subject) -> Reading:
@@ -107,17 +116,20 @@ def _reading(evidence: Evidence, subject: Subject) -> Reading:
     scores = torch.stack([logit_confidence(seen[PARTS[0]].logits, seen[PARTS[0]].labels) for seen in every])
     if not bool(scores.isfinite().all()):
         return replace(base, doubts=("unknown: a model gives some sample no probability at all, or all of it",))
-    few = min(len(evidence.shadows), len(retrained)) < MANY
-    shadows = scores[1 : 1 + len(evidence.shadows)]
-    found = u_lira(shadows, scores[1 + len(shadows) :], scores[0], shared_sd=few) > 0
+    observed, shadows, references = scores.split([1, len(evidence.shadows), len(retrained)])
+    few = min(len(shadows), len(references)) < MANY
+    ratio = u_lira(shadows, references, observed[0], shared_sd=few)
+    taken = (ratio > 0).double() + (ratio == 0).double() / 2
+    doubts = [*base.doubts]
+    if few:
+        doubts.append(f"U-LiRA with {len(shadows)} shadow and {len(references)} retrained models")
+    if len(taken) < SMALL:
+        doubts.append(f"small sample: {len(taken)}")
     labels = subject.outputs[PARTS[0]].labels
     return replace(
         base,
-        value=float(found.double().mean()),
-        interval=wilson(int(found.sum()), len(found)),
-        series={
-            evidence.request.classes[k]: float(found[labels == k].double().mean()) for k in labels.unique().tolist()
-        },
-        samples=len(found),
-        doubts=(*base.doubts, *((f"U-LiRA with {len(shadows)} shadow and {len(retrained)} retrained models",) * few)),
+        value=float(taken.mean()),
+        series={evidence.request.classes[k]: float(taken[labels == k].mean()) for k in labels.unique().tolist()},
+        samples=len(taken),
+        doubts=tuple(doubts),
     )

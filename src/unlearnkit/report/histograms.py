@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from unlearnkit.errors import OutputError
 from unlearnkit.report.facts import Row, Run, label_of
 from unlearnkit.report.figures import Curve, Write, axes, down, hit, trace
 from unlearnkit.report.panel import MODELS, Panel, Picture, missing
@@ -87,7 +88,7 @@ def _bins(row: Row) -> dict[float, float]:
 
 
 def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
-    edges = _edges(rows)
+    edges = _edges(rows[0])
     last, words = len(edges) - 2, run.words
 
     def write_bin(i: int) -> str:
@@ -95,11 +96,15 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
             return words.AND_MORE.format(number(edges[i]))
         return words.BIN.format(number(edges[i]), number(edges[i + 1]))
 
-    lines = []
-    for row in rows:
-        share = _bins(row)
-        points = [(i, share.get(edge, 0.0)) for i, edge in enumerate(edges[:-1])]
-        lines.append(Curve(name=label_of(row, run), points=points, model=row.model))
+    other = next((row for row in rows if list(_bins(row)) != edges[:-1]), None)
+    if other is not None:
+        raise OutputError(
+            f"Expected the same bins for {name} of every model in audit.json, but {label_of(other, run)} has others "
+            f"than {label_of(rows[0], run)}; run `unlearnkit audit` again."
+        )
+    lines = [
+        Curve(name=label_of(row, run), points=list(enumerate(_bins(row).values())), model=row.model) for row in rows
+    ]
     title = words.METRICS[name][0]
     told = [(line.name, max(line.points, key=lambda point: point[1])) for line in lines]
     svg = steps(
@@ -117,9 +122,9 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
     return Picture(svg=svg, name=title)
 
 
-def _edges(rows: Sequence[Row]) -> list[float]:
-    """Where the bins of the series begin, and an end as wide as the others for the last; they may have other bins."""
-    begins = sorted({edge for row in rows for edge in _bins(row)})
+def _edges(row: Row) -> list[float]:
+    """Where the bins of a series begin, and an end as wide as the others for the last."""
+    begins = list(_bins(row))
     return [*begins, 2 * begins[-1] - begins[-2]]
 
 
@@ -132,7 +137,7 @@ def _cells(run: Run, name: str) -> list[tuple[str | float | None, ...]]:
     cells: list[tuple[str | float | None, ...]] = []
     for part in ("forget_train", "forget_test", "retain_test"):
         for row in _rows(run, name, part):
-            edges = _edges([row])
+            edges = _edges(row)
             ends: list[float | None] = [*edges[1:-1], None if name == OPEN else edges[-1]]
             for begin, end, share in zip(edges, ends, _bins(row).values(), strict=False):
                 cells.append((part, name, row.model, row.replicate + 1, begin, end, share))

@@ -15,16 +15,17 @@ from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime, check_seed
 from unlearnkit.split import split_for
 from unlearnkit.steps.common import Preprocessing, load_images, request_for, retained_shape
-from unlearnkit.steps.judge import DEFAULT, AuditInputs, AuditOptions, audit_artefacts, cost_beside
-from unlearnkit.steps.opening import open_model, open_references
+from unlearnkit.steps.judge import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
+from unlearnkit.steps.opening import open_model
 from unlearnkit.steps.pictures import Pictures
+from unlearnkit.steps.references import cost_beside, open_references
 from unlearnkit.steps.report import REPORT, check_language, report_run
 
 
 def audit_folder(
     folder: Path,
     *,
-    options: AuditOptions = DEFAULT,
+    options: AuditOptions = DEFAULT_AUDIT,
     model: str | None = None,
     include_images: bool = False,
     seed: int = 0,
@@ -49,7 +50,9 @@ def audit_folder(
             f"Expected a run folder made by `forget`, but {folder} was made by `{config.get('kind')}`; "
             "audit weights files with --original and --unlearned instead."
         )
-    config = read_json(folder, "config.json", "weights", "model", "data", "image_size", "shape", "mean", "std")
+    config = read_json(
+        folder, "config.json", "weights", "model", "data", "image_size", "shape", "mean", "std", "method"
+    )
     request = read_json(folder, "request.json", "forget", "already_forgotten", "classes")
     original = read_checkpoint(config["weights"])
     recorded = read_json(folder, MANIFEST, "inputs")["inputs"].get(config["weights"])
@@ -75,6 +78,7 @@ def audit_folder(
         options,
         load_images(config["data"], preprocessing, original),
         ForgetRequest(classes=tuple(request["forget"]), already_forgotten=tuple(request["already_forgotten"])),
+        procedure=config,
     )
     inputs.costs["unlearned", 0] = read_json(folder, "cost.json", "total")["total"]
     runtime = runtime or Runtime()
@@ -126,7 +130,7 @@ def audit_pair(
     forget: Sequence[ClassRef],
     already_forgotten: Sequence[ClassRef] = (),
     out: Path,
-    options: AuditOptions = DEFAULT,
+    options: AuditOptions = DEFAULT_AUDIT,
     include_images: bool = False,
     seed: int = 0,
     preprocessing: Preprocessing | None = None,
@@ -207,11 +211,19 @@ def _open(
     options: AuditOptions,
     images: ImageData,
     request: ForgetRequest,
+    procedure: Mapping[str, Any] | None = None,
 ) -> AuditInputs:
     split = split_for(request, images)
     retained_shape(images, split)
     retrained, shadows = open_references(
-        name, options.retrained, options.shadows, images, original, split.request, judged=unlearned
+        name,
+        options.retrained,
+        options.shadows,
+        images,
+        original,
+        split.request,
+        judged=unlearned,
+        procedure=procedure,
     )
     return AuditInputs(
         data=images,

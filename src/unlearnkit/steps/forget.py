@@ -23,9 +23,10 @@ from unlearnkit.runtime import Runtime
 from unlearnkit.split import split_for
 from unlearnkit.steps.audit import add_audit
 from unlearnkit.steps.common import Preprocessing, card_for, load_images, request_for, retained_shape, tracking_folder
-from unlearnkit.steps.judge import DEFAULT, AuditInputs, AuditOptions, audit_artefacts, cost_beside
-from unlearnkit.steps.opening import model_name, open_model, open_references
+from unlearnkit.steps.judge import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
+from unlearnkit.steps.opening import model_name, open_model
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
+from unlearnkit.steps.references import cost_beside, open_references
 from unlearnkit.steps.report import check_language
 from unlearnkit.tracking import tracking
 
@@ -48,7 +49,7 @@ def forget_run(
     progress: Progress | None = None,
     tracker: str | None = None,
     overwrite: bool = False,
-    audit: AuditOptions | None = DEFAULT,
+    audit: AuditOptions | None = DEFAULT_AUDIT,
     include_images: bool = False,
     language: str | None = None,
     command: Sequence[str] = (),
@@ -79,7 +80,8 @@ def forget_run(
     check_parts(method, split)
     retained_shape(images, split)
     original = open_model(name, checkpoint, images)
-    retrained, shadows = open_references(name, *given, images, checkpoint, split.request)
+    procedure = {"method": method_name, "settings": method.model_dump(mode="json")}
+    retrained, shadows = open_references(name, *given, images, checkpoint, split.request, procedure=procedure)
     with tracking(tracker, tracking_folder(out), method.model_dump() | {"model": name}, runtime) as track:
         result = unlearn(
             original,

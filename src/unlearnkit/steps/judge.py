@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,19 +14,16 @@ from unlearnkit.audit import METRICS, QUICK, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
 from unlearnkit.audit.embedding import embedding
 from unlearnkit.audit.gather import IMAGES
-from unlearnkit.audit.reading import ModelName
 from unlearnkit.audit.sampling import StandIns
 from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.errors import ConfigError
-from unlearnkit.run_dir import MANIFEST, read_json
 from unlearnkit.runlog import Progress
 from unlearnkit.runtime import Runtime
 from unlearnkit.split import Part, Split
 from unlearnkit.steps.common import stand_ins_for
-from unlearnkit.steps.opening import Opened
 from unlearnkit.steps.pictures import ATTENTION, EMBEDDING, Pictures, attention, plane
+from unlearnkit.steps.references import Costs, Opened
 
-Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
 QUICK_IMAGES = 2_000
 
 
@@ -65,7 +62,7 @@ class AuditOptions:
     audit_data: str | None = None
 
 
-DEFAULT = AuditOptions()
+DEFAULT_AUDIT = AuditOptions()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +151,3 @@ def _view(inputs: AuditInputs, stand_ins: ImageData | None, runtime: Runtime) ->
 
 def _files(opened: Opened) -> list[dict[str, str]]:
     return [{"path": str(checkpoint.path.absolute()), "sha256": checkpoint.sha256} for checkpoint, _ in opened]
-
-
-def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, Any] | None = None) -> Costs:
-    """Costs recorded beside the weights of the original and the retrained models, and the unlearned model's own."""
-    costs: Costs = {} if unlearned is None else {("unlearned", 0): unlearned}
-    places: list[tuple[ModelName, int, Path]] = [("original", 0, original)]
-    places += [("retrained", i, checkpoint.path) for i, (checkpoint, _) in enumerate(retrained)]
-    for name, replicate, path in places:
-        if not (path.parent / MANIFEST).is_file() or not (path.parent / "cost.json").is_file():
-            continue  # weights of another tool; a cost.json of theirs means something else
-        costs[name, replicate] = read_json(path.parent, "cost.json", "total")["total"]
-    return costs

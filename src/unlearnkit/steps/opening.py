@@ -1,9 +1,7 @@
-"""Models from weights files: the architecture by name, weights that fit the data, models to judge by."""
+"""Models from weights files: the architecture by name, and weights that fit the data."""
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
 from pathlib import Path
 
 from torch import nn
@@ -11,10 +9,7 @@ from torch import nn
 from unlearnkit.data import ImageData
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.models import build_model, check_model, is_trusted_name
-from unlearnkit.models.checkpoint import Checkpoint, ModelCard, read_checkpoint
-from unlearnkit.request import ResolvedRequest
-
-Opened = Sequence[tuple[Checkpoint, nn.Module]]
+from unlearnkit.models.checkpoint import Checkpoint, ModelCard
 
 
 def model_name(name: str | None, checkpoint: Checkpoint) -> str:
@@ -54,52 +49,6 @@ def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.
     check_model(model, classes=len(data.classes), shape=data.shape)
     checkpoint.load_into(model)
     return model.eval()
-
-
-def open_references(
-    name: str | None,
-    retrained: Sequence[Path],
-    shadows: Sequence[Path],
-    data: ImageData,
-    original: Checkpoint,
-    request: ResolvedRequest,
-    *,
-    judged: Checkpoint | None = None,
-) -> tuple[Opened, Opened]:
-    """Open the models to judge by, which have the original's architecture and know neither more nor fewer classes.
-
-    Retrained models never saw the classes; from shadows the same method removed them. The same weights twice would make
-    either look more alike than they are, and the original or the model to be judged among them would be held against
-    itself.
-
-    Raises:
-        ModelError: the weights record other classes as absent than are to be, or one file is given twice, or is that of
-            the original or of the model `judged`.
-        ConfigError, WeightsError: the weights cannot be read, or do not fit.
-    """
-    wanted = {data.classes[k] for k in (*request.forget, *request.already_forgotten)}
-    seen = {original.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
-    opened: dict[str, list[tuple[Checkpoint, nn.Module]]] = {"retrained": [], "shadow": []}
-    for kind, path in [("retrained", p) for p in retrained] + [("shadow", p) for p in shadows]:
-        checkpoint = read_checkpoint(path)
-        if checkpoint.card is not None and set(checkpoint.card.forgotten) != wanted:
-            absent = ", ".join(map(repr, checkpoint.card.forgotten)) or "none"
-            names = ", ".join(map(repr, sorted(wanted)))
-            expected = "model retrained without" if kind == "retrained" else "shadow model that forgot"
-            option, command = ("--exclude", "train") if kind == "retrained" else ("--forget", "forget")
-            options = " ".join(f"{option} {shlex.quote(each)}" for each in sorted(wanted))
-            raise ModelError(
-                f"Expected a {expected} {names}, but {path} records that the classes left out or forgotten were: "
-                f"{absent}; make one with `unlearnkit {command} {options}`."
-            )
-        if checkpoint.sha256 in seen:
-            raise ModelError(
-                f"Expected retrained and shadow models that were made separately, but {path} is "
-                f"{seen[checkpoint.sha256]} file; make each with a seed of its own."
-            )
-        seen[checkpoint.sha256] = f"the same as {path.name}, another {kind} model's"
-        opened[kind].append((checkpoint, open_model(model_name(name, original), checkpoint, data)))
-    return opened["retrained"], opened["shadow"]
 
 
 def _check_card(card: ModelCard, path: Path, data: ImageData) -> None:

@@ -1,0 +1,136 @@
+"""The models to judge by: retrained ones, and shadows from which the same method removed the same classes."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+
+from unlearnkit.audit.reading import ModelName
+from unlearnkit.data import ImageData
+from unlearnkit.errors import ModelError
+from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.request import ResolvedRequest
+from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
+from unlearnkit.steps.opening import model_name, open_model
+
+Opened = Sequence[tuple[Checkpoint, nn.Module]]
+Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
+Kind = Literal["retrained", "shadow"]
+
+
+def open_references(
+    name: str | None,
+    retrained: Sequence[Path],
+    shadows: Sequence[Path],
+    data: ImageData,
+    original: Checkpoint,
+    request: ResolvedRequest,
+    *,
+    judged: Checkpoint | None = None,
+    procedure: Mapping[str, Any] | None = None,
+) -> tuple[Opened, Opened]:
+    """Open the models to judge by, which have the original's architecture and know neither more nor fewer classes.
+
+    Retrained models never saw the classes; from shadows the method removed them, each from an original of its own. The
+    same weights twice would make either look more alike than they are, and the original or the model to be judged
+    among them would be held against itself. What made a file is known where a run folder is around it; nothing can be
+    said of other files.
+
+    Args:
+        name: of the architecture, where it is given.
+        retrained, shadows: weights files.
+        data: under the model's class list.
+        original: weights before forgetting.
+        request: what was to be forgotten.
+        judged: weights after forgetting, where they are a file.
+        procedure: method and settings that made them, as `config.json` has them, where they are known.
+
+    Raises:
+        ModelError: a file is no such model, or is given twice, or is that of the original or of the model `judged`.
+        ConfigError, WeightsError: the weights cannot be read, or do not fit.
+    """
+    seen = {original.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
+    origins = {original.sha256: "the model that is audited"}
+    opened: dict[Kind, list[tuple[Checkpoint, nn.Module]]] = {"retrained": [], "shadow": []}
+    given: list[tuple[Kind, Path]] = [("retrained", path) for path in retrained]
+    for kind, path in [*given, *(("shadow", path) for path in shadows)]:
+        checkpoint = read_checkpoint(path)
+        _check_classes(kind, checkpoint, data, request)
+        if checkpoint.sha256 in seen:
+            raise ModelError(
+                f"Expected retrained and shadow models that were made separately, but {path} is "
+                f"{seen[checkpoint.sha256]} file; give each once, made with a seed of its own."
+            )
+        seen[checkpoint.sha256] = f"the same as {path}, another {kind} model's"
+        _check_origin(kind, path, origins, procedure)
+        opened[kind].append((checkpoint, open_model(model_name(name, original), checkpoint, data)))
+    return opened["retrained"], opened["shadow"]
+
+
+def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, Any] | None = None) -> Costs:
+    """Costs recorded beside the weights of the original and the retrained models, and the unlearned model's own."""
+    costs: Costs = {} if unlearned is None else {("unlearned", 0): unlearned}
+    places: list[tuple[ModelName, int, Path]] = [("original", 0, original)]
+    places += [("retrained", i, checkpoint.path) for i, (checkpoint, _) in enumerate(retrained)]
+    for name, replicate, path in places:
+        if not (path.parent / MANIFEST).is_file() or not (path.parent / "cost.json").is_file():
+            continue  # weights of another tool; a cost.json of theirs means something else
+        costs[name, replicate] = read_json(path.parent, "cost.json", "total")["total"]
+    return costs
+
+
+def _check_classes(kind: Kind, checkpoint: Checkpoint, data: ImageData, request: ResolvedRequest) -> None:
+    """Refuse weights that record other classes as left out or forgotten than are to be."""
+    forget, earlier = ([data.classes[k] for k in ids] for ids in (request.forget, request.already_forgotten))
+    if checkpoint.card is None or set(checkpoint.card.forgotten) == {*forget, *earlier}:
+        return
+    absent = ", ".join(map(repr, checkpoint.card.forgotten)) or "none"
+    names = ", ".join(map(repr, sorted([*forget, *earlier])))
+    if kind == "retrained":
+        expected, way = "model retrained without", [("--exclude", each) for each in sorted([*forget, *earlier])]
+        advice = "train one with `unlearnkit train"
+    else:
+        expected = "shadow model that forgot"
+        way = [("--forget", each) for each in forget] + [("--already-forgotten", each) for each in earlier]
+        advice = "make one from an original of its own with `unlearnkit forget"
+    options = " ".join(f"{option} {shlex.quote(each)}" for option, each in way)
+    raise ModelError(
+        f"Expected a {expected} {names}, but {checkpoint.path} records that the classes left out or forgotten were: "
+        f"{absent}; {advice} {options}`."
+    )
+
+
+def _check_origin(kind: Kind, path: Path, origins: dict[str, str], procedure: Mapping[str, Any] | None) -> None:
+    """Refuse weights whose run folder says that they are something else; note where a shadow came from."""
+    if path.name != WEIGHTS or not (path.parent / MANIFEST).is_file():
+        return
+    config = read_json(path.parent, "config.json", "kind")
+    made = config.get("method") if config["kind"] == "forget" else None
+    if kind == "retrained":
+        if made not in (None, "retrain"):
+            raise ModelError(
+                f"Expected a model that was retrained, but {path} was made by `unlearnkit forget` with {made}; "
+                "train one with `unlearnkit train --exclude CLASS`."
+            )
+        return
+    if made is None:
+        raise ModelError(
+            f"Expected a shadow model, made by the method, but {path} was made by `unlearnkit {config['kind']}`; "
+            "give retrained models with --retrained."
+        )
+    if procedure is not None and any(config.get(key) != procedure.get(key) for key in ("method", "settings")):
+        raise ModelError(
+            f"Expected a shadow model made as the audited one, by {procedure.get('method')} with the same settings, "
+            f"but {path} was made by {made}, or with other settings; make it in the same way."
+        )
+    for digest in read_json(path.parent, MANIFEST, "inputs")["inputs"].values():
+        if digest in origins:
+            raise ModelError(
+                f"Expected shadow models made from an original each, but {path} was made from that of "
+                f"{origins[digest]}; train another original with a seed of its own."
+            )
+        origins[digest] = str(path)
