@@ -4,10 +4,10 @@
 
 `--models` holds run folders `original` and `retrained-0`, `retrained-1`, ... made by `make_bank.py` or by `unlearnkit
 train`; the first three retrained models are the reference. `--fresh` is one more that must pass, and with it each of
-the four is held against the other three. Prints what became of the eight primary readings of each model, and where
-the time of one audit (original, unlearned, three retrained) goes, in seconds and against one retraining: `--retrain`
-trains one epoch of it beside the audit, on the same machine in the same state, and multiplies; without it the time
-that the retrained models' folders record counts.
+the four is held against the other three (where they made the bank too, its spread is their own). Prints what became
+of the eight primary readings of each model, and where the time of one audit (original, unlearned, three retrained)
+goes, in seconds and against one retraining: `--retrain` trains one epoch of it beside the audit, on the same machine
+in the same state, and multiplies; without it the time that the retrained models' folders record counts.
 """
 
 from __future__ import annotations
