@@ -65,7 +65,7 @@ class Bench:
         data = load_images(source, None, original)
         request = ForgetRequest(classes=tuple(forget))
         split = split_for(request, data)
-        retained_shape(data, split)
+        retained_shape(data, split, "the comparison")
         files = [models / folder / WEIGHTS for folder in FOLDERS[1:]]
         references, _ = open_references(None, files, (), data, original, split.request)
         assert original.card is not None, f"{original.path} does not record its architecture"

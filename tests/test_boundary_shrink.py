@@ -113,6 +113,18 @@ def test_the_bound_is_in_units_of_pixels(std: float, wanted: int, monkeypatch: p
     assert labels[:6].tolist() == [wanted] * 6
 
 
+def test_the_bound_is_in_units_of_each_channels_own_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of 0.1 is 0.2 in the first channel, which brings class 3 to +1, and 0.05 in the second: class 2 to -2."""
+    weights = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 20.0], [20.0, 0.0]])
+    points, labels = torch.zeros(24, 2, 1, 1), torch.arange(4).repeat_interleave(6)
+    train, test = (ImageSet.from_tensor(points, labels) for _ in range(2))
+    given = ImageData(
+        source="points", classes=tuple("abcd"), train=train, test=test, mean=(0.0, 0.0), std=(0.5, 2.0)
+    )  # fmt: skip
+    _, found = labels_found(monkeypatch, 0, bound=0.1, given=given, model=Linear(weights, BIASES))
+    assert found.tolist() == [3] * 6
+
+
 def test_the_search_leaves_the_model_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
     model = MODELS["cnn-grey"].model()
     result, labels = labels_found(monkeypatch, 1, 3, bound=0.1, given=tiny_data(), model=model)

@@ -1022,6 +1022,38 @@ def test_models_to_judge_by_are_what_they_are_given_as(
     assert tree(tmp_path) == before
 
 
+def test_without_retained_data_a_method_that_reads_none_runs_and_the_audit_says_what_it_needs(
+    parquet_folder: Callable[..., Path], tmp_path: Path
+) -> None:
+    whole = parquet_folder()
+    for side in ("train", "test"):
+        rows = pq.read_table(whole / f"{side}.parquet")
+        pq.write_table(rows.filter(pa.compute.equal(rows["label"], 2)), whole / f"{side}.parquet")
+    weights = tmp_path / "weights.safetensors"
+    names = ("red", "green", "blue", "grey")
+    card = ModelCard(
+        model="small-cnn",
+        classes=names,
+        forgotten=(),
+        shape=(3, 12, 12),
+        image_size=None,
+        mean=(0.5,) * 3,
+        std=(0.25,) * 3,
+    )
+    weights.write_bytes(checkpoint_bytes(build_model("small-cnn", num_classes=4, in_channels=3), card))
+    told = ("--weights", weights, "--data", f"parquet:{whole}", "--forget", "blue", "--device", "cpu", "--quiet")
+    before = tree(tmp_path)
+    needs = ("training samples of the retained classes", "which the audit (--no-audit leaves it out) needs")
+    assert_refused(run_cli("forget", *told, "--method", "neggrad", "--out", tmp_path / "out"), *needs)
+    missing = run_cli("forget", *told, "--no-audit", "--out", tmp_path / "out")
+    assert_refused(missing, "retain_train", "unsir", "neggrad, random-label with retain=false, boundary-shrink, delete")
+    assert tree(tmp_path) == before
+    done = run_cli("forget", *told, "--method", "neggrad", "--no-audit", "--out", tmp_path / "out")
+    assert done.code == 0, done.err
+    assert read(tmp_path / "out", "access.json")["parts"]["forget_train"]["blue"]["read_by_method"] > 0
+    assert_refused(run_cli("audit", tmp_path / "out", "--device", "cpu"), "which the audit needs")
+
+
 def test_without_an_audit_its_options_are_refused(weights: Path, tmp_path: Path) -> None:
     for option in (["--quick"], ["--retrained", weights], ["--shadow", weights], ["--audit-data", "digits"]):
         refused = forget("--forget", 3, "--no-audit", *option, weights=weights, out=tmp_path / "out")

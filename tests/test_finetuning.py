@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 import unlearnkit.methods.l1_sparse as l1_module
-from canonical import CLASSES, CPU, MODELS, STEPS, TinyViT, tiny_data
+from canonical import CLASSES, CPU, METHODS, MODELS, STEPS, TinyViT, tiny_data
 from unlearnkit.data import ImageData, ImageSet
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.losses import cross_entropy
@@ -18,7 +19,7 @@ from unlearnkit.methods import FineTune, L1Sparse, Method, NegGrad, NegGradPlus,
 from unlearnkit.methods.fitting import fit
 from unlearnkit.methods.l1_sparse import with_l1
 from unlearnkit.request import ForgetRequest
-from unlearnkit.training import Recipe
+from unlearnkit.training import Recipe, make_optimizer
 
 FRESH = MODELS["cnn-grey"].fresh
 
@@ -97,24 +98,18 @@ class Tied(nn.Module):
         return self.head(self.second(self.first(images.flatten(1)).relu()).relu())
 
 
-@pytest.mark.parametrize(
-    "method",
-    [
-        FineTune(recipe=STEPS),
-        FineTune(recipe=STEPS, last=2),
-        L1Sparse(recipe=STEPS),
-        NegGrad(recipe=STEPS),
-        NegGradPlus(recipe=STEPS),
-        RandomLabel(recipe=STEPS),
-    ],
-    ids=lambda m: type(m).__name__,
-)
-def test_tied_weights_stay_tied(method: Method) -> None:
-    original = Tied()
-    result = forget(method, original).model
+@pytest.mark.parametrize("name", METHODS)
+def test_tied_weights_stay_tied(name: str) -> None:
+    """With every method of the table, also where only the second of the two layers is to be trained or drawn anew."""
+    torch.manual_seed(7)
+    original, entry = Tied(), METHODS[name]
+    result = forget(entry.method, original, factory=Tied).model
     assert isinstance(result, Tied)
     assert result.first.weight is result.second.weight
-    assert not torch.equal(result.first.weight, original.first.weight)
+    assert torch.equal(result.first.weight, original.first.weight) != entry.trains
+    given, state = original.state_dict(), result.state_dict()
+    assert state.keys() == given.keys()
+    assert torch.equal(state["first.weight"], state["second.weight"])
 
 
 # ---- which samples, which loss -----------------------------------------------------------------------------------
@@ -182,6 +177,46 @@ def test_images_are_augmented_where_the_source_is_and_the_setting_says(
     forget(FineTune(recipe=STEPS, augment=augment), data=tiny_data(augment="crop_flip"))
     forget(FineTune(recipe=STEPS, augment=augment))
     assert [recipe.augment for recipe in recipes] == [kind, "none"]
+
+
+# ---- momentum ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+def test_momentum_is_nesterovs_or_plain(nesterov: bool) -> None:
+    """By hand: v <- m v + g; theta <- theta - lr (g + m v) with Nesterov's, theta - lr v with plain momentum."""
+    weight, velocity = torch.tensor([[1.0, -2.0]]), torch.zeros(1, 2)
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(weight)
+    optimizer = make_optimizer(model, Recipe(lr=0.1, momentum=0.5, nesterov=nesterov))
+    for slope in (torch.tensor([[1.0, 3.0]]), torch.tensor([[-2.0, 1.0]]), torch.tensor([[0.0, 0.0]])):
+        model.weight.grad = slope.clone()
+        optimizer.step()
+        velocity = 0.5 * velocity + slope
+        weight = weight - 0.1 * (slope + 0.5 * velocity if nesterov else velocity)
+        torch.testing.assert_close(model.weight.detach(), weight)
+
+
+def test_published_momentum_reaches_the_training() -> None:
+    """The preset's plain momentum gives other weights; Adam has none and gives the same."""
+    for optimizer, same in (("sgd", False), ("adam", True), ("adamw", True)):
+        plain, nesterov = (
+            forget(FineTune.paper().with_settings([f"recipe.optimizer={optimizer}", f"recipe.nesterov={on}"])).model
+            for on in ("false", "true")
+        )
+        assert (moved(plain, nesterov) == set()) == same, optimizer
+
+
+def test_recipes_are_read_back_also_those_from_before_there_was_a_choice() -> None:
+    recipe = Recipe(lr=0.3, nesterov=False)
+    recorded = json.loads(json.dumps(recipe.model_dump()))
+    assert recorded["nesterov"] is False
+    assert Recipe(**recorded) == recipe
+    assert Recipe(lr=0.3).with_settings([f"nesterov={recorded['nesterov']}"]) == recipe
+    del recorded["nesterov"]
+    assert Recipe(**recorded) == Recipe(lr=0.3)
+    assert Recipe(lr=0.3).nesterov  # what all recipes had then
 
 
 # ---- L1-sparse ---------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from unlearnkit.methods import SSD, FisherForgetting, Unlearned, unlearn
 from unlearnkit.methods.fisher import add_noise, noise_variance
 from unlearnkit.methods.ssd import dampen
 from unlearnkit.request import ForgetRequest
+from unlearnkit.split import Part
 
 # ---- Fisher forgetting -------------------------------------------------------------------------------------------
 
@@ -110,21 +111,34 @@ class TwoWeights(nn.Module):
         return self.w * images.flatten(1)
 
 
+# Class 0 is forgotten, two images twice each; class 1 stays, two images four times each, one of them held out. The two
+# images of a class have gradients of other sizes and signs, so that the mean of squares is not the square of the mean.
+FORGET, RETAIN = [(2.0, 0.5), (-1.0, 1.0)], [(0.5, 1.0), (-0.5, -1.0)]
+
+
+def slopes(a: float, b: float, y: int) -> tuple[float, float]:
+    """Gradient of the cross-entropy of softmax(w_0 a, w_1 b) at w = (1/2, 3/2), by hand."""
+    u, v = math.exp(0.5 * a), math.exp(1.5 * b)
+    return (u / (u + v) - (y == 0)) * a, (v / (u + v) - (y == 1)) * b
+
+
 def two_weight_run(method: SSD) -> tuple[Unlearned, dict[str, list[float]], float]:
-    """Class 0 is forgotten: four images (2, 1/2); class 1 stays: eight images (1/2, 1), one of them held out."""
-    images = torch.tensor([[2.0, 0.5]] * 4 + [[0.5, 1.0]] * 8).view(12, 1, 1, 2)
-    data = float_data(images, torch.tensor([0] * 4 + [1] * 8))
+    """The result, the importances by hand, and the share of the forget data."""
+    points = torch.tensor(FORGET * 2 + RETAIN * 4)
+    data = float_data(points.view(12, 1, 1, 2), torch.tensor([0] * 4 + [1] * 8))
     result = unlearn(TwoWeights(), method, data, ForgetRequest(classes=("a",)), seed=0, runtime=CPU)
-
-    def squares(a: float, b: float, y: int) -> list[float]:
-        u, v = math.exp(0.5 * a), math.exp(1.5 * b)
-        p = (u / (u + v), v / (u + v))
-        return [((p[0] - (y == 0)) * a) ** 2, ((p[1] - (y == 1)) * b) ** 2]
-
-    share = 4 / 11
-    of_forget, of_retain = squares(2, 0.5, 0), squares(0.5, 1, 1)
-    of_all = [share * f + (1 - share) * r for f, r in zip(of_forget, of_retain, strict=True)]
-    return result, {"forget": of_forget, "retain": of_retain, "all": of_all}, share
+    share, found, mistake = 4 / 11, {}, {}
+    for name, part, y, count in (("forget", Part.FORGET_TRAIN, 0, 4), ("retain", Part.RETAIN_TRAIN, 1, 7)):
+        each = [slopes(*points[row].tolist(), y) for row in result.split[part]]
+        assert len(each) == count
+        found[name] = [sum(g[i] ** 2 for g in each) / count for i in range(2)]
+        mistake[name] = [(sum(g[i] for g in each) / count) ** 2 for i in range(2)]
+    for importance in (found, mistake):
+        importance["all"] = [share * f + (1 - share) * r for f, r in zip(*importance.values(), strict=True)]
+    # the square of the mean gradient would choose the other weight
+    assert mistake["forget"][0] < 0.1 * mistake["all"][0]
+    assert mistake["forget"][1] > 1.5 * mistake["all"][1]
+    return result, found, share
 
 
 @pytest.mark.parametrize("dampening", [1.0, 0.5, 100.0])

@@ -12,10 +12,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from canonical import CLASSES, CPU, MODELS, tiny_data
+import unlearnkit.methods.retrain as retrain
+from canonical import CLASSES, CPU, MODELS, STEP, tiny_data
 from unlearnkit.data import ImageData, load_data
 from unlearnkit.errors import ModelError
-from unlearnkit.methods import HeadMask, Method, Original, Retrain, Unlearned, masked, unlearn
+from unlearnkit.methods import (
+    BadTeacher,
+    FineTune,
+    HeadMask,
+    Method,
+    Original,
+    Retrain,
+    Unlearned,
+    masked,
+    unlearn,
+)
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes, read_checkpoint
 from unlearnkit.request import ForgetRequest
@@ -38,13 +49,27 @@ def forget(
 # ---- Retrain -----------------------------------------------------------------------------------------------------
 
 
-def test_retrain_shares_no_tensor_with_the_original() -> None:
-    original = MODELS["cnn-grey"].model()
-    result = forget(Retrain(epochs=1, batch_size=8), model=original, factory=FRESH).model
-    theirs = {p.data_ptr() for p in (*original.parameters(), *original.buffers())}
-    for name, parameter in result.named_parameters():
-        assert not torch.equal(parameter, original.get_parameter(name)), name
-        assert parameter.data_ptr() not in theirs, name
+def trained(model: nn.Module | None = None) -> nn.Module:
+    """A model of which no tensor is as any constructor leaves it."""
+    model = model or FRESH()
+    generator = torch.Generator().manual_seed(11)
+    with torch.no_grad():
+        for value in model.state_dict().values():
+            if value.is_floating_point():
+                value.add_(torch.rand(value.shape, generator=generator))
+    return model
+
+
+def test_retrain_shares_no_tensor_with_the_original_before_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retrain, "fit", lambda *_args, **_options: None)  # training would move what was kept, too
+    original = trained()
+    before, after = original.state_dict(), forget(Retrain(), model=original, factory=FRESH).model.state_dict()
+    compared = [name for name, value in before.items() if value.is_floating_point()]  # not the counters of batches
+    assert {"features.0.weight", "features.1.running_var", "head.bias"} <= set(compared)
+    for name in compared:
+        assert not torch.equal(after[name], before[name]), name
+    theirs = {value.data_ptr() for value in before.values()}
+    assert all(value.data_ptr() not in theirs for value in after.values())
 
 
 def test_retrain_gives_bit_for_bit_what_train_without_the_class_gives(tmp_path: Path) -> None:
@@ -128,10 +153,111 @@ def test_retrain_refuses_a_factory_that_is_none() -> None:
         (None, "factory"),
         (lambda: SmallCNN(4, 1, width=5), "same architecture"),
         (lambda: copy.deepcopy(original), "fresh weights"),
+        (lambda: original, "fresh weights"),
     ]
     for factory, words in cases:
         with pytest.raises(ModelError, match=words):
             forget(Retrain(epochs=1), model=original, factory=factory)
+
+
+STARTERS: list[Method] = [Retrain(epochs=1), FineTune(recipe=STEP, last=1, reset=True), BadTeacher(recipe=STEP)]
+starters = pytest.mark.parametrize("method", STARTERS, ids=["retrain", "eu-k", "bad-teacher"])
+
+
+def keeping(original: nn.Module, *kept: str) -> nn.Module:
+    """A fresh model but for the tensors of the original whose names begin so."""
+    fresh = FRESH()
+    fresh.load_state_dict(fresh.state_dict() | {k: v for k, v in original.state_dict().items() if k.startswith(kept)})
+    return fresh
+
+
+@starters
+def test_a_factory_that_draws_the_head_alone_anew_is_refused(method: Method) -> None:
+    original = trained()
+
+    def factory() -> nn.Module:
+        model = copy.deepcopy(original)
+        model.head.reset_parameters()  # type: ignore[union-attr,operator]
+        return model
+
+    with pytest.raises(ModelError, match=r"features\.0\.weight \(and 14 more\) equals the original's"):
+        forget(method, model=original, factory=factory)
+
+
+@starters
+@pytest.mark.parametrize("kept", ["features.3.weight", "head.bias", "features.4.running_mean"])
+def test_a_factory_that_keeps_a_single_trained_tensor_is_refused(method: Method, kept: str) -> None:
+    original = trained()
+    with pytest.raises(ModelError, match=f"but {kept} equals the original's"):
+        forget(method, model=original, factory=lambda: keeping(original, kept))
+
+
+@starters
+def test_layers_that_are_frozen_in_both_models_may_be_the_same(method: Method) -> None:
+    """Pretrained layers that the factory loads on purpose, and never trained here."""
+    pretrained = trained()
+
+    def factory() -> nn.Module:
+        model = keeping(pretrained, "features")
+        model.features.requires_grad_(False)  # type: ignore[union-attr,operator]
+        return model
+
+    result = forget(method, model=factory(), factory=factory).model
+    for name, parameter in result.named_parameters():
+        assert name.startswith("head") or torch.equal(parameter, pretrained.get_parameter(name)), name
+
+
+@pytest.mark.parametrize("frozen", ["original", "fresh"])
+def test_layers_that_are_frozen_in_one_of_them_alone_are_refused(frozen: str) -> None:
+    """It may be a copy of trained layers that was frozen, or a frozen copy of them that would be trained."""
+    original = trained()
+
+    def factory() -> nn.Module:
+        return keeping(original, "features.0").requires_grad_(frozen == "original")
+
+    original.features[0].requires_grad_(frozen == "fresh")  # type: ignore[index]
+    with pytest.raises(ModelError, match=r"features\.0\.weight equals .* frozen .* in the original and in what"):
+        forget(Retrain(epochs=1), model=original, factory=factory)
+
+
+class Spare(SmallCNN):
+    """A network with a layer that its output does not depend on, so that training leaves it as it was drawn.
+
+    Its dropout draws from the global generator in every step.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(len(CLASSES), 1, width=4)
+        self.spare = nn.Linear(3, 3)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(self.dropout(images))
+
+
+@pytest.mark.parametrize("untrained", [False, True], ids=["an-unused-layer", "all-of-it"])
+def test_what_the_same_seed_drew_and_nobody_trained_is_no_copy(untrained: bool) -> None:
+    torch.manual_seed(4)
+    original = Spare()
+    drawn = copy.deepcopy(original.spare.state_dict())
+    if not untrained:
+        original = trained(original)  # type: ignore[assignment]
+        original.spare.load_state_dict(drawn)
+    result = forget(Retrain(epochs=1), model=original, factory=Spare, seed=4).model
+    assert torch.equal(result.get_parameter("spare.weight"), drawn["weight"])
+    other = forget(Retrain(epochs=1), model=trained(Spare()), factory=Spare, seed=4).model.state_dict()
+    assert all(torch.equal(other[name], value) for name, value in result.state_dict().items())  # the look cost no draw
+
+
+def test_a_factory_with_a_seed_of_its_own_is_refused() -> None:
+    def factory() -> nn.Module:
+        torch.manual_seed(4)
+        return Spare()
+
+    original = trained(factory())
+    original.spare.load_state_dict(factory().spare.state_dict())  # type: ignore[union-attr,operator,arg-type]
+    with pytest.raises(ModelError, match=r"spare\.weight \(and 1 more\) .*without a seed of its own"):
+        forget(Retrain(epochs=1), model=original, factory=factory, seed=4)
 
 
 # ---- Original ----------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from types import SimpleNamespace
@@ -72,19 +73,29 @@ def test_the_divergence_is_scipys_of_the_student_from_the_teacher(temperature: f
 
 
 class Fit:
-    """What one training was given."""
+    """What one training was given, and a copy of the student as it left it."""
 
-    def __init__(self, samples: Any, recipe: Recipe, stage: str, loss: Any) -> None:
+    def __init__(self, student: nn.Module, samples: Any, recipe: Recipe, stage: str, loss: Any) -> None:
+        self.student = copy.deepcopy(student)
         self.labels, self.recipe, self.stage, self.loss = set(samples.labels.tolist()), recipe, stage, loss
+
+    def value(self, x: Tensor, y: Tensor) -> float:
+        """The loss of the student as the training left it."""
+        return float(self.loss(self.student, x, y).detach())
 
 
 @pytest.fixture
 def fits(monkeypatch: pytest.MonkeyPatch) -> list[Fit]:
-    """Records every training that a method asks for; nothing is trained."""
+    """Records every training that a method asks for, and moves the student instead of training it.
+
+    A teacher that is the student, or is copied from it too late, moves along, and its loss has another value then.
+    """
     seen: list[Fit] = []
 
     def spy(model: nn.Module, samples: Any, recipe: Recipe, **options: Any) -> None:
-        seen.append(Fit(samples, recipe, options["stage"], options["loss"]))
+        with torch.no_grad():
+            model.get_parameter("head.bias")[1] += 0.5
+        seen.append(Fit(model, samples, recipe, options["stage"], options["loss"]))
 
     monkeypatch.setattr(fitting_module, "train", spy)
     return seen
@@ -105,13 +116,20 @@ def run(method: Any, *classes: int, **options: Any) -> Any:
 def test_scrub_alternates_max_and_min_epochs_and_ends_with_min_epochs(
     rounds: int, max_rounds: int, stages: str, fits: list[Fit]
 ) -> None:
-    ascent, descent = Recipe(epochs=1, lr=0.1), Recipe(epochs=1, lr=0.2)
-    run(SCRUB(rounds=rounds, max_rounds=max_rounds, ascent=ascent, descent=descent), 1, 3)
+    """And a max epoch is one: its loss is minus the divergence from the original, with T as set, and nothing else."""
+    ascent, descent, original = Recipe(epochs=1, lr=0.1), Recipe(epochs=1, lr=0.2), MODELS["cnn-grey"].model()
+    sizes: Any = {"rounds": rounds, "max_rounds": max_rounds, "temperature": 2.0, "alpha": 0.3, "gamma": 0.7}
+    run(SCRUB(ascent=ascent, descent=descent, **sizes), 1, 3, model=original)
     assert " ".join(f.stage for f in fits) == stages
+    x, y = random_images(6), torch.tensor([0, 2, 0, 1, 2, 3])
     for fit in fits:
         assert fit.recipe.epochs == 1
         assert fit.recipe.lr == (0.1 if fit.stage == "max" else 0.2)
         assert fit.labels == ({1, 3} if fit.stage == "max" else {0, 2})
+        apart = float(kl(original(x), fit.student(x), 2.0).mean())
+        known = float(F.cross_entropy(fit.student(x), y).detach())
+        assert apart > 0.01
+        assert fit.value(x, y) == pytest.approx(-apart if fit.stage == "max" else 0.3 * apart + 0.7 * known, rel=1e-4)
 
 
 def test_scrub_as_published_has_two_max_epochs_in_three_rounds(fits: list[Fit]) -> None:
@@ -161,12 +179,11 @@ def test_bad_teacher_distils_a_fresh_network_and_the_original(fits: list[Fit]) -
     run(BadTeacher(), 2, model=model, factory=factory)
     (fit,) = fits
     assert fit.labels == {0, 1, 2, 3}
-    x, student = random_images(4), MODELS["cnn-grey"].model()
-    with torch.no_grad():
-        student.head.bias.add_(1 + torch.arange(4))  # type: ignore[union-attr,operator]
+    x = random_images(4)
     for label, teacher in ((2, built[0]), (0, model)):
-        found = fit.loss(student, x, torch.full((4,), label))
-        assert float(found.detach()) == pytest.approx(kl(teacher.eval()(x), student(x)).mean(), rel=1e-4)
+        apart = float(kl(teacher.eval()(x), fit.student(x)).mean())
+        assert apart > 0.01
+        assert fit.value(x, torch.full((4,), label)) == pytest.approx(apart, rel=1e-4)
 
 
 def test_bad_teacher_says_that_it_needs_a_factory() -> None:
@@ -216,6 +233,14 @@ def test_deletes_loss_is_the_divergence_up_to_a_constant(fits: list[Fit], monkey
         apart.append(float(value.detach()) - kl(masked, logits(seed)).mean())
     assert apart == pytest.approx([apart[0]] * 3)
     assert apart[0] == pytest.approx(float(entropy(masked.softmax(dim=1).numpy(), axis=1).mean()))
+
+
+def test_deletes_teacher_is_the_original_and_not_the_student(fits: list[Fit]) -> None:
+    original, x = MODELS["cnn-grey"].model(), random_images(6)
+    run(DELETE(), 2, model=original)  # the student moves in class 1, which stays in the target
+    target = original(x)[:, [0, 1, 3]].softmax(dim=1).detach()
+    wanted = -(target * fits[0].student(x).log_softmax(dim=1)[:, [0, 1, 3]]).sum(dim=1).mean()
+    assert fits[0].value(x, torch.full((6,), 2)) == pytest.approx(float(wanted.detach()), rel=1e-4)
 
 
 # ---- batch statistics --------------------------------------------------------------------------------------------

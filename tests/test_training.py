@@ -595,3 +595,8 @@ def test_compiled_training_counts_and_learns_the_same() -> None:
     torch.testing.assert_close(states[0], states[1], rtol=1e-6, atol=1e-8)
     assert logs[0]["samples_forward"] == logs[1]["samples_forward"] == 16
     assert logs[0]["samples_backward"] == logs[1]["samples_backward"] == 16
+
+
+@pytest.mark.parametrize("augment", ["none", "crop_flip"])
+def test_augmentation_is_set_by_the_word_that_it_is_recorded_with(augment: str) -> None:
+    assert Recipe(augment="crop_flip").with_settings([f"augment={augment}"]).augment == augment

@@ -22,7 +22,7 @@ from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.losses import cross_entropy, distillation
 from unlearnkit.methods import UNSIR, Unlearned, unlearn
 from unlearnkit.methods.search import SearchSettings
-from unlearnkit.methods.unsir import weight_scale
+from unlearnkit.methods.unsir_settings import weight_scale
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest

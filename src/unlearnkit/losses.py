@@ -80,7 +80,8 @@ def distillation(teacher: nn.Module, gone: Sequence[int]) -> Loss:
         infinity, q = softmax of all of the model's logits: the outputs of `gone` are pushed down.
 
     Source: G. Hinton, O. Vinyals, J. Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531, with
-    temperature 1; the removal of classes is ours.
+    temperature 1; without the class of the image: Y. Zhou et al., DELETE, CVPR 2025 (arXiv 2503.23751). That `gone` is
+    removed from every image's target, not its own class alone, is ours.
 
     Args:
         teacher: in eval mode; it is not trained.

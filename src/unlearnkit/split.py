@@ -54,7 +54,7 @@ class Split:
     """Row indices of every part.
 
     The five parts and `excluded` (rows of classes forgotten earlier, handed out to nobody) are disjoint, and
-    together they are all rows of both stored sets.
+    together they are all rows of both stored sets. A part is empty where its data is gone.
     """
 
     request: ResolvedRequest
@@ -63,6 +63,23 @@ class Split:
 
     def __getitem__(self, part: Part) -> Tensor:
         return self.rows[part]
+
+    def retained_row(self, reader: str) -> int:
+        """Return a retained training row, for those who cannot do without any.
+
+        Args:
+            reader: who needs it, for the message.
+
+        Raises:
+            DataError: there is none.
+        """
+        rows = self[Part.RETAIN_TRAIN]
+        if not len(rows):
+            raise DataError(
+                f"Expected training samples of the retained classes, which {reader} needs, but the data has none; "
+                "give data that still holds the classes to keep."
+            )
+        return int(rows[0])
 
 
 def split_for(request: ForgetRequest, data: Labelled, *, val_fraction: float = 0.05, seed: int = 0) -> Split:
@@ -81,7 +98,6 @@ def split_for(request: ForgetRequest, data: Labelled, *, val_fraction: float = 0
     Raises:
         RequestError: the request does not fit the class list.
         ConfigError: `val_fraction` is out of range.
-        DataError: no retained training row is left.
     """
     if not 0 <= val_fraction <= 0.5:
         raise ConfigError(f"Expected val_fraction from 0 to 0.5, but got {val_fraction}; 0.05 is the default.")
@@ -90,7 +106,13 @@ def split_for(request: ForgetRequest, data: Labelled, *, val_fraction: float = 0
 
 
 def split_resolved(request: ResolvedRequest, data: Labelled, *, val_fraction: float = 0.05, seed: int = 0) -> Split:
-    """Split for a checked request; `request.forget` may be empty (training without some classes)."""
+    """Split for a checked request; `request.forget` may be empty (training without some classes).
+
+    Parts without samples are empty: who needs them refuses. Only training has nothing else to turn to.
+
+    Raises:
+        DataError: nothing is to be forgotten and no retained training row is left.
+    """
     forget = torch.tensor(request.forget, dtype=torch.int64)
     earlier = torch.tensor(request.already_forgotten, dtype=torch.int64)
     rows: dict[Part, Tensor] = {}
@@ -103,7 +125,7 @@ def split_resolved(request: ResolvedRequest, data: Labelled, *, val_fraction: fl
         rows[Part(f"forget_{side}")] = torch.nonzero(is_forget).flatten()
         rows[Part(f"retain_{side}")] = torch.nonzero(~is_forget & ~is_earlier).flatten()
     retained = rows[Part.RETAIN_TRAIN]
-    if len(retained) == 0:
+    if not request.forget and not len(retained):
         raise DataError(
             "Expected training samples of the retained classes, but the data has none; "
             "give data that still holds the classes to keep."

@@ -8,10 +8,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import Annotated, Literal, cast
 
 import torch
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
@@ -26,7 +26,8 @@ from unlearnkit.pieces import Pieces
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import Runtime
 
-Augment = Literal["none", "crop_flip"]
+# where settings are given as text, `none` is None for all of them; here it is a word of its own
+Augment = Annotated[Literal["none", "crop_flip"], BeforeValidator(lambda given: "none" if given is None else given)]
 
 
 class Recipe(Config):
@@ -34,8 +35,9 @@ class Recipe(Config):
 
     epochs: int = Field(default=1, gt=0, description="passes over the samples")
     batch_size: int = Field(default=256, gt=0, description="samples per step, at most")
-    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="sgd has Nesterov momentum")
+    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="sgd", description="how steps are made of gradients")
     momentum: float = Field(default=0.9, gt=0, lt=1, description="of sgd")
+    nesterov: bool = Field(default=True, description="sgd's momentum is Nesterov's; false: plain, as most papers have")
     lr: float = Field(default=0.1, gt=0, le=1e3, description="peak learning rate")
     weight_decay: float = Field(default=0.0, ge=0, description="L2 penalty (decoupled for adamw)")
     schedule: Literal["constant", "cosine", "one_cycle"] = Field(
@@ -102,7 +104,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
                 {"params": chosen, "lr": recipe.lr * factor, "peak": recipe.lr * factor, "weight_decay": decay}
             )
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=True)
+        return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.nesterov)
     return (torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW)(groups)
 
 

@@ -83,7 +83,7 @@ def gather(
     parts = frozenset().union(*(m.parts for m in chosen))
     featured = frozenset().union(*(m.parts for m in chosen if "features" in m.wants))
     shadowed = frozenset().union(*(m.parts for m in chosen if "shadows" in m.wants))
-    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    data.fix_shape(split.retained_row("the audit"))
     flat: list[tuple[ModelName, int, nn.Module]] = []
     for name, given in models.items():
         group = [given] if isinstance(given, nn.Module) else list(given)

@@ -17,7 +17,7 @@ from torch import Tensor
 from unlearnkit.data.storage import Storage, Store, checked_storage, checked_workers
 from unlearnkit.data.stream import DecodeFn, RowReader, Shape, Share, read_seed, seeded, stream
 from unlearnkit.errors import DataError
-from unlearnkit.split import Side
+from unlearnkit.split import Part, Side, Split
 
 ShapeFn = Callable[[int], Shape]
 LARGEST = 8192  # side of an image, in pixels; what asks for more, a damaged file or a typing error, exhausts memory
@@ -232,17 +232,33 @@ class ImageData:
         assert self.train.shape is not None, "fix_shape comes before the first read"
         return self.train.shape
 
-    def fix_shape(self, row: int) -> None:
-        """Take the image shape of a training row as the shape of all; the row must be one that may be read."""
+    def fix_shape(self, row: int, side: Side = "train") -> None:
+        """Take the image shape of a row as the shape of all; the row must be one that may be read."""
         if self.train.shape is None:
-            shape, dtype = self.train.probe(row)
+            shape, dtype = self.set(side).probe(row)
             if len(self.mean) not in (1, shape[0]) or len(self.std) not in (1, shape[0]):
                 raise DataError(
                     f"Expected one mean and std or {shape[0]} for images of {shape[0]} channels, but got "
                     f"{len(self.mean)} and {len(self.std)}; give one value per channel."
                 )
-            for side in (self.train, self.test):
-                side.shape, side.dtype = shape, dtype
+            for each in (self.train, self.test):
+                each.shape, each.dtype = shape, dtype
+
+    def fix_shape_for(self, split: Split) -> None:
+        """Take the shape of the first row there is, of a class to forget only where no retained one is left.
+
+        Where nothing but pixels tells the shape, that row counts as decoded.
+
+        Raises:
+            DataError: no part has a row.
+        """
+        part = next((part for part in sorted(Part, key=lambda part: part.forgotten) if len(split[part])), None)
+        if part is None:
+            raise DataError(
+                "Expected an image to take the shape from, but the data has none of a class that is not forgotten yet; "
+                "give data that holds one."
+            )
+        self.fix_shape(int(split[part][0]), part.side)
 
     @property
     def decode_seconds(self) -> float:

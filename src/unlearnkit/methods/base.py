@@ -155,7 +155,7 @@ def unlearn(
     """
     split = split_for(request, data)
     check_parts(method, split)
-    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    data.fix_shape_for(split)
     check_model(model, classes=len(data.classes), shape=data.shape)
     runtime = (runtime or Runtime()).fitted(model, data.shape)
     access = AccessLog(data)

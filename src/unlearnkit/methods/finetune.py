@@ -10,13 +10,15 @@ the k-th layer from the end on move, and with `reset` these start from a fresh d
 Reads: retain_train. With `reset`, needs the model's factory.
 
 Hyperparameters: `paper()` is the FT baseline of C. Fan et al. (SalUn) and J. Jia et al. for CIFAR-10 and ResNet18: SGD
-with momentum 0.9, rate 0.01, 10 epochs (commands in GitHub OPTML-Group/Unlearn-Saliency and Unlearn-Sparse), batch 256,
-weight decay 5e-4 (defaults of the latter). We know of no settings for CF-k and EU-k that are not tied to one network.
+with plain momentum 0.9, rate 0.01, 10 epochs (commands in GitHub OPTML-Group/Unlearn-Saliency and Unlearn-Sparse),
+batch 256, weight decay 5e-4 (defaults of the latter). We know of no settings for CF-k and EU-k that are not tied to one
+network.
 
 Cost per run: epochs x retained samples (or the subset of them), forward and backward.
 
-Deviations: the default takes fewer epochs with a falling rate. Layers are counted in the order in which the model
-registers them; a layer is a module with a weight of two dimensions or more. BatchNorm statistics go on following the
+Deviations: the default takes fewer epochs with a falling rate and Nesterov's momentum. Layers are counted in the order
+in which the model registers them; a layer is a module with a weight of two dimensions or more. A weight that one of the
+last k layers shares with an earlier layer is trained, and drawn anew, in both. BatchNorm statistics go on following the
 data in all layers, also before the last k.
 
 When it fails: low rates leave the class's features as they were, though its accuracy falls to 0. It is the control for
@@ -64,7 +66,7 @@ class FineTune(ConfiguredMethod):
     @classmethod
     def paper(cls) -> Self:
         """The published baseline for CIFAR-10 and ResNet18; see the module's text."""
-        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.01, weight_decay=5e-4))
+        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False, weight_decay=5e-4))
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:

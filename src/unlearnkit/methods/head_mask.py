@@ -12,13 +12,17 @@ Hyperparameters: none but the head's name, where it is not found.
 
 Cost per run: a few passes of two random images, to find the head and to check the result; no sample is read.
 
-Deviations: published as a wrapper around the model, which cannot be loaded back into the plain architecture. Here the
+Deviations: mostly a wrapper around the model, which cannot be loaded back into the plain architecture. Here the
 mask is in the head's own weights, so that the result is an ordinary state dict. A head without bias cannot carry it:
 no weight row gives -1e4 whatever the features are, and a new bias would be a key that the architecture does not have.
 Such a model is refused, and so is one whose head is frozen, shared with another layer, or followed by something that
 changes its outputs; `masked(model, classes)` is the wrapper for these, for use from Python.
 
 When it fails: always, by design: a linear probe on the features finds the class at once, and so does relearning.
+
+Source: none for the control. That a class can be hidden by its logits, within the last layer, and that this does not
+forget it, is the starting point of T. Baumhauer, P. Schöttle, M. Zeppelzauer, "Machine Unlearning: Linear Filtration
+for Logit-based Classifiers", Machine Learning 2022 (arXiv 2002.02730).
 """
 
 from __future__ import annotations

@@ -1,14 +1,13 @@
 """L1-sparse: fine-tune on the retained data with an L1 penalty on the weights.
 
-Idea. What little the retained data does not need is driven to zero while the model is fine-tuned on it, and what was
-kept for the forgotten classes is part of that. The penalty falls from epoch to epoch, so that the last epochs regain
-what it cost.
+Idea. What the retained data does not need is driven to zero while the model is fine-tuned on it. What was kept for the
+forgotten classes is part of that. The penalty falls from epoch to epoch, so that the last epochs regain what it cost.
 
 Update: theta' = SGD on L_R(theta) + gamma_e ||theta||_1, with gamma_e = gamma (1 - e / epochs) in epoch e = 0, 1, ...
 
 Reads: retain_train.
 
-Hyperparameters: `paper()` is SGD with momentum 0.9 and rate 0.01, 10 epochs (command in GitHub
+Hyperparameters: `paper()` is SGD with plain momentum 0.9 and rate 0.01, 10 epochs (command in GitHub
 OPTML-Group/Unlearn-Saliency), batch 256, weight decay 5e-4, for CIFAR-10 and ResNet18. gamma 5e-4 is the value in
 circulation; the repositories' commands leave it open or at the parser's default, so it is not vouched for.
 
@@ -16,7 +15,8 @@ Cost per run: epochs x retained samples (or the subset of them), forward and bac
 
 Deviations: momentum starts anew in each epoch, and the schedule of the rate moves once an epoch, because the penalty
 does. The norm is over the trainable weights, biases included, as published. The subgradient is used as published, which
-leaves small weights around zero rather than at it: within about lr x gamma / (1 - momentum).
+leaves small weights around zero rather than at it: within about lr x gamma / (1 - momentum). The default takes fewer
+epochs with a falling rate and Nesterov's momentum.
 
 When it fails: a gamma that is too large costs retained accuracy, one that is too small leaves plain fine-tuning; the
 right size depends on the number of weights, as the norm is a sum.
@@ -55,7 +55,7 @@ class L1Sparse(ConfiguredMethod):
     @classmethod
     def paper(cls) -> Self:
         """The published settings for CIFAR-10 and ResNet18; see the module's text."""
-        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.01, weight_decay=5e-4))
+        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False, weight_decay=5e-4))
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:

@@ -1,21 +1,22 @@
 """NegGrad: gradient ascent on the forget data.
 
-Idea. Training lowered the loss on the forget data, so the steps are taken back: SGD raises it. Nothing holds the
-retained data in place, so few and small steps are all there is between too little and too much.
+Idea. Training lowered the loss on the forget data, so the steps are taken back: SGD raises it. Nothing but the forget
+data is looked at, and so nothing holds the retained data in place. Few and small steps are all there is between too
+little and too much.
 
 Update: theta' = theta + lr * grad of mean over F of min(l_i, ceiling), with l_i the loss of sample i (cross-entropy).
 
 Reads: forget_train.
 
 Hyperparameters: `paper()` is the GA baseline of C. Fan et al. (SalUn) and J. Jia et al. for CIFAR-10 and ResNet18: SGD
-with momentum 0.9, rate 1e-4, 5 epochs (commands in GitHub OPTML-Group/Unlearn-Saliency and Unlearn-Sparse), batch 256;
-the paper that the method comes from gives no settings that we know.
+with plain momentum 0.9, rate 1e-4, 5 epochs (commands in GitHub OPTML-Group/Unlearn-Saliency and Unlearn-Sparse), batch
+256; the paper that the method comes from gives no settings that we know.
 
 Cost per run: epochs x forget samples, forward and backward.
 
 Deviations: cross-entropy has no upper bound, so plain ascent runs off to NaN. The default stops pushing a sample whose
 loss has passed `ceiling` (in units of ln K, the loss of a uniform guess), and clips gradient elements; `paper()` does
-neither. No weight decay in either.
+neither. The default's momentum is Nesterov's. No weight decay in either.
 
 When it fails: it damages retained classes that share features with the forgotten ones; a loss far above chance is
 itself a mark by which a member of the forgotten class is recognised; BatchNorm statistics drift to the forget data.
@@ -55,7 +56,7 @@ class NegGrad(ConfiguredMethod):
     @classmethod
     def paper(cls) -> Self:
         """The published baseline for CIFAR-10 and ResNet18; see the module's text."""
-        return cls(recipe=Recipe(epochs=5, batch_size=256, lr=1e-4), ceiling=None)
+        return cls(recipe=Recipe(epochs=5, batch_size=256, lr=1e-4, nesterov=False), ceiling=None)
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:

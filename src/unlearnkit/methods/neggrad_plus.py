@@ -8,8 +8,8 @@ data; in L_F each sample's loss counts up to `ceiling`.
 
 Reads: retain_train and forget_train.
 
-Hyperparameters: `paper()` is alpha 0.95, SGD with momentum 0.9 and rate 0.01, 10 epochs, as found in public code for
-CIFAR-10 and ResNet18; the paper tunes alpha for each setting and we know of no single published value.
+Hyperparameters: `paper()` is alpha 0.95, SGD with plain momentum 0.9 and rate 0.01, 10 epochs, as found in public code
+for CIFAR-10 and ResNet18; the paper tunes alpha for each setting and we know of no single published value.
 
 Cost per run: epochs x (retained samples + repeats x forget samples), forward and backward.
 
@@ -20,7 +20,7 @@ Here both kinds are shuffled into the same batches, and each sample is weighted 
 
 so that the mean over an epoch is the loss above, however a batch is made up or computed in pieces. `repeats = none`
 repeats the forget data until there is about as much of it, as published; the default reads it once an epoch. The
-ceiling and the falling rate are ours; `paper()` has neither.
+ceiling, the falling rate and Nesterov's momentum are ours; `paper()` has none of them.
 
 When it fails: alpha too low and the retained accuracy collapses; too high and it is fine-tuning. A forget loss far
 above chance is a mark of the forgotten class.
@@ -67,7 +67,7 @@ class NegGradPlus(ConfiguredMethod):
     @classmethod
     def paper(cls) -> Self:
         """Settings in circulation for CIFAR-10 and ResNet18; see the module's text."""
-        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.01), ceiling=None, repeats=None)
+        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False), ceiling=None, repeats=None)
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:

@@ -6,13 +6,17 @@ forgetting, in this setting.
 
 Update: theta' = theta.
 
-Reads: nothing. No hyperparameters.
+Reads: nothing.
+
+Hyperparameters: none.
 
 Cost per run: none.
 
 Deviations: none; there is nothing to deviate from.
 
 When it fails: always, and must.
+
+Source: none; it is the model that was given, the point of reference that every comparison has.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from unlearnkit.errors import DataError
 from unlearnkit.split import Part, Split
 
 if TYPE_CHECKING:
-    from unlearnkit.methods.base import Method
+    from unlearnkit.methods.base import ConfiguredMethod, Method
 
 # classes with a single sample have none to hold out: what reads them must do without
 OPTIONAL = frozenset({Part.RETAIN_VAL})
@@ -26,7 +26,7 @@ def check_parts(method: Method, split: Split) -> None:
     from unlearnkit.methods import METHODS  # the registry is made of what the harness runs
 
     name = next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
-    able = [name for name, kind in METHODS.items() if not kind.control and not _missing(kind(), split)]
+    able = [known + how for known, kind in METHODS.items() if not kind.control for how in _ways(kind(), split)]
     instead = f"or choose a method that does without ({', '.join(able)})" if able else "no method does without"
     raise DataError(
         f"Expected samples in {' and '.join(missing)}, which {name} reads, but the data has none; "
@@ -37,3 +37,12 @@ def check_parts(method: Method, split: Split) -> None:
 def _missing(method: Method, split: Split) -> list[Part]:
     """Parts that the method cannot do without and that are empty, in the order of `Part`."""
     return [part for part in Part if part in method.needs - OPTIONAL and not len(split[part])]
+
+
+def _ways(method: ConfiguredMethod, split: Split) -> list[str]:
+    """How the method does without the empty parts: as it is (""), by switching a setting off, or not at all ([])."""
+    if not _missing(method, split):
+        return [""]
+    switches = [field for field, value in method if value is True]
+    off = [field for field in switches if not _missing(method.model_copy(update={field: False}), split)]
+    return [f" with {field}=false" for field in off]

@@ -1,7 +1,7 @@
 """RandomLabel (Amnesiac): train on the forget data under random wrong labels, beside the retained data.
 
-Idea. The forget data is relabelled at random with retained classes and trained on, so that the model unlearns what it
-knew of it by learning nonsense. The retained data, trained on in the same epochs, keeps the rest in place.
+Idea. The forget data is relabelled at random with retained classes. The model is trained on it and unlearns what it
+knew by learning nonsense. The retained data, trained on in the same epochs, keeps the rest in place.
 
 Update: theta' = SGD on the mean loss over {(x, y') : x in F} and R, with y' uniform over the retained classes, drawn
 once for each sample.

@@ -1,7 +1,7 @@
 """SalUn, saliency unlearning: random wrong labels on forget data, learned by the most salient weights alone.
 
 Idea. The weights whose gradient on the forget data is largest are the ones that hold it. Random wrong labels for
-the forget images, mixed with the retained data, are learned, but only by those weights; all others stay as they are,
+the forget images, mixed with the retained data, are learned, but only by those weights. All others stay as they are,
 and with them what they do for the retained data.
 
 Update. With g the gradient of the mean loss over the forget data at the original weights w_o:
@@ -19,11 +19,11 @@ than `share` are left.
 
 Reads: the training data of the classes to forget and the retained training data.
 
-Hyperparameters: `paper()` is half of the weights, 10 epochs, SGD 0.013 (the authors' example for random data), momentum
-0.9, weight decay 5e-4, batches of 256. The default is the same without weight decay.
+Hyperparameters: `paper()` is half of the weights, 10 epochs, SGD 0.013 (the authors' example for random data), plain
+momentum 0.9, weight decay 5e-4, batches of 256. The default is the same without weight decay, with Nesterov's momentum.
 
 Deviations from the paper: y' is never a forgotten class, now or earlier. Forget and retained images are weighted one
-by one, as in one data set; the paper weights the retained mean by a factor. The momentum is Nesterov's.
+by one, as in one data set; the paper weights the retained mean by a factor.
 
 Cost per run: one pass of the forget data for the saliency, then epochs x (forget + retained data).
 
@@ -64,7 +64,7 @@ class SalUn(ConfiguredMethod):
     @classmethod
     def paper(cls) -> Self:
         """The published numbers."""
-        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.013, weight_decay=5e-4))
+        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.013, nesterov=False, weight_decay=5e-4))
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:

@@ -12,11 +12,11 @@ Update. With d(x) = KL(p_teacher(x) || p_student(x)) at temperature T, times T^2
 Reads: the training data of the classes to forget and the retained training data.
 
 Hyperparameters: published are rate 5e-4, T 4, alpha 0.001, gamma 0.99, 3 rounds, weight decay 5e-4 at CIFAR-10 scale,
-momentum 0.9, and a rate that falls to a tenth on the way. Which rounds have a max epoch, the batch sizes and where the
-rate falls vary from experiment to experiment; `paper()` takes 2 max epochs, batches of 512 (forget) and 128 (retained)
-and a constant rate, which we do not know to be those of every table. On small data the published steps are too few to
-forget. The default is Adam 5e-3 on batches of 64 in five rounds, two of them with a max epoch: the best of a few
-settings by the tuner's score on three requests of the bundled digits (docs/log.md).
+plain momentum 0.9, and a rate that falls to a tenth on the way. Which rounds have a max epoch, the batch sizes and
+where the rate falls vary from experiment to experiment; `paper()` takes 2 max epochs, batches of 512 (forget) and 128
+(retained) and a constant rate, which we do not know to be those of every table. On small data the published steps are
+too few to forget. The default is Adam 5e-3 on batches of 64 in five rounds, two of them with a max epoch: the best of a
+few settings by the tuner's score on three requests of the bundled digits (docs/log.md).
 
 Deviations from the paper: momentum starts anew with each epoch, so that no ascent carries into a descent; the rate is
 constant; no rewinding (SCRUB+R is for privacy of single samples and would stop short of full class forgetting).
@@ -73,7 +73,7 @@ class SCRUB(ConfiguredMethod):
     @classmethod
     def paper(cls) -> Self:
         """The published numbers, as far as they are known to us."""
-        ascent, descent = (Recipe(batch_size=n, lr=5e-4, weight_decay=5e-4) for n in (512, 128))
+        ascent, descent = (Recipe(batch_size=n, lr=5e-4, nesterov=False, weight_decay=5e-4) for n in (512, 128))
         return cls(rounds=3, max_rounds=2, ascent=ascent, descent=descent)
 
     @classmethod

@@ -54,7 +54,10 @@ class SSD(ConfiguredMethod):
     """Selective synaptic dampening; see the module's text."""
 
     alpha: float | None = Field(
-        default=None, gt=0, description="weights with I_F > alpha I_D are dampened (paper: 10, ViT 5); none: by ratio"
+        default=None,
+        gt=0,
+        description="weights with I_F > alpha I_D are dampened (paper: 10, which is refused where a tenth of the data "
+        "or more is forgotten; ViT 5); none: by ratio",
     )
     ratio: float = Field(default=10.0, gt=0, description="where alpha is none: those with I_F > ratio I_R (ours)")
     dampening: float = Field(default=1.0, gt=0, description="lambda, the weight becomes lambda I_D / I_F (paper: 1)")
@@ -62,7 +65,7 @@ class SSD(ConfiguredMethod):
 
     @classmethod
     def paper(cls) -> Self:
-        """The paper's ResNet18 setting, for data of more than ten classes."""
+        """The paper's ResNet18 setting; refused where a tenth of the data or more is forgotten, as one class of ten."""
         return cls(alpha=10.0, dampening=1.0)
 
     @classmethod

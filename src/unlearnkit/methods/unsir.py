@@ -13,8 +13,17 @@ where q is the softmax over all of the model's outputs, so that the forgotten ou
 
 Reads: the class ids and the retained training data (`retain_val` too, where the rate is searched). Never forget data.
 
-Cost per run: noise.steps passes of the noise images (256 a class, 512 together, or 16 a class if that is more), then a
-few epochs of the subset.
+Hyperparameters: `paper()` is 1000 retained samples per class, 256 noise images per class learned in 40 steps of Adam
+0.1 with lambda 0.1 and each shown 20 times, one epoch of impair at Adam 0.02 and one of repair at Adam 0.01, batches of
+256: the authors' notebook for CIFAR-10 and ResNet18. The default keeps the noise's steps, rate and lambda and derives
+the rest from the data and the model: a fifth of each class, at least 100 samples; noise of about 0.3 of that subset in
+an epoch; both rates 0.1 of the root mean square of the model's weights; batches of 1/64 of the subset, between 8 and
+256.
+
+Cost per run: noise.steps passes of the noise images (256 a class, 512 together, or 16 a class if that is more); then,
+for each attempt of the search, an epoch of impair over noise and subset and three of repair over the subset, twice
+forward where it distils; beside them a forward pass of `retain_val` for each attempt and for the original, and one of
+the subset for BatchNorm.
 
 Deviations of the default from the paper: both rates are 0.1 of the root mean square of the model's weights, and
 `search` halves them, starting again from the original, while the retained validation accuracy falls by more than the
@@ -35,65 +44,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Self
+from typing import Self
 
-import torch
 from pydantic import Field
 from torch import nn
 
-from unlearnkit.config import Config
 from unlearnkit.data.samples import Augmented, Concat, TensorSamples
 from unlearnkit.data.view import Samples
-from unlearnkit.errors import ConfigError
 from unlearnkit.losses import distillation, supervised
 from unlearnkit.methods.base import ConfiguredMethod, Context
 from unlearnkit.methods.fitting import retained_subset
 from unlearnkit.methods.noise import NoiseSettings, learn_noise, notebook_noise
 from unlearnkit.methods.search import SearchSettings, search_rates
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.methods.unsir_settings import ImpairSettings, Plan, RepairSettings, plan_for
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe, recalibrate_batchnorm, train
+from unlearnkit.training import recalibrate_batchnorm, train
 
 NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noise.repeats is not given
-IMPAIR_RATE, REPAIR_RATE = 0.1, 0.1  # of the weights' root mean square, where lr is not given
-STEPS_PER_EPOCH = 64  # over the retained subset, where batch_size is not given
-
-
-class ImpairSettings(Config):
-    """The impair step."""
-
-    lr: float | None = Field(
-        default=None,
-        gt=0,
-        le=1e3,
-        description="learning rate (notebook: 0.02); none: 0.1 of the weights' root mean square",
-    )
-    epochs: int = Field(default=1, gt=0, description="epochs over noise and retained subset (paper: 1)")
-    batch_size: int | None = Field(
-        default=None, gt=0, description="samples per step (notebook: 256); none: 1/64 of the subset, 8 to 256"
-    )
-    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adam", description="notebook: adam")
-    schedule: Literal["constant", "cosine"] = Field(default="constant", description="notebook: constant")
-
-
-class RepairSettings(Config):
-    """The repair step."""
-
-    lr: float | None = Field(
-        default=None,
-        gt=0,
-        le=1e3,
-        description="learning rate (notebook: 0.01); none: 0.1 of the weights' root mean square",
-    )
-    epochs: int = Field(default=3, gt=0, description="epochs over the retained subset (paper: 1)")
-    batch_size: int | None = Field(
-        default=None, gt=0, description="samples per step (notebook: 256); none: 1/64 of the subset, 8 to 256"
-    )
-    optimizer: Literal["sgd", "adam", "adamw"] = Field(default="adam", description="notebook: adam")
-    schedule: Literal["constant", "cosine"] = Field(default="cosine", description="notebook: constant")
-    distill: bool = Field(default=True, description="learn the original's outputs instead of the labels")
 
 
 class UNSIR(ConfiguredMethod):
@@ -157,7 +126,7 @@ class UNSIR(ConfiguredMethod):
         retained: Samples = subset
         if self.augment and ctx.view.augment == "crop_flip":
             retained = Augmented(subset, ctx.generator)
-        plan = self._plan(original, len(subset))
+        plan = plan_for(self.impair, self.repair, original, len(subset))
         noise = self._noise(model, len(subset), ctx)
         ctx.log.notes["plan"] = {"impair": plan.impair.model_dump(), "repair": plan.repair.model_dump()}
 
@@ -192,21 +161,6 @@ class UNSIR(ConfiguredMethod):
         }
         return TensorSamples(images, labels, repeats)
 
-    def _plan(self, original: nn.Module, retained: int) -> Plan:
-        """Fill in what the configuration leaves open: rates from the weights, batch sizes from the subset."""
-        batch_size = min(256, max(8, retained // STEPS_PER_EPOCH))
-
-        def recipe(step: ImpairSettings | RepairSettings, rate: float) -> Recipe:
-            return Recipe(
-                epochs=step.epochs,
-                batch_size=step.batch_size or batch_size,
-                optimizer=step.optimizer,
-                lr=step.lr or rate * weight_scale(original),
-                schedule=step.schedule,
-            )
-
-        return Plan(impair=recipe(self.impair, IMPAIR_RATE), repair=recipe(self.repair, REPAIR_RATE))
-
     def _impair_and_repair(
         self,
         model: nn.Module,
@@ -234,35 +188,3 @@ class UNSIR(ConfiguredMethod):
                 log=ctx.log,
             )
         return model
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The two recipes of a run."""
-
-    impair: Recipe
-    repair: Recipe
-
-    def scaled(self, factor: float) -> Plan:
-        """Return the plan with both rates multiplied by `factor`."""
-        impair, repair = (Recipe(**{**r.model_dump(), "lr": r.lr * factor}) for r in (self.impair, self.repair))
-        return Plan(impair=impair, repair=repair)
-
-
-def weight_scale(model: nn.Module) -> float:
-    """Root mean square of the weights: the unit in which a step of Adam is large or small.
-
-    sqrt(sum of w^2 / number of w) over all parameters with two dimensions or more (matrices and kernels); biases and
-    normalisation are left out.
-
-    Raises:
-        ConfigError: the model has no such weight, or all are zero.
-    """
-    weights = [p.detach() for p in model.parameters() if p.dim() >= 2]
-    count = sum(w.numel() for w in weights)
-    scale = float(torch.stack([w.double().square().sum() for w in weights]).sum().div(count).sqrt()) if count else 0.0
-    if scale == 0.0:
-        raise ConfigError(
-            "Expected weights other than zero to derive learning rates from; give impair.lr and repair.lr."
-        )
-    return scale

@@ -214,7 +214,7 @@ def _open(
     procedure: Mapping[str, Any] | None = None,
 ) -> AuditInputs:
     split = split_for(request, images)
-    retained_shape(images, split)
+    retained_shape(images, split, "the audit")
     retrained, shadows = open_references(
         name,
         options.retrained,

@@ -14,7 +14,7 @@ from unlearnkit.models.checkpoint import Checkpoint, ModelCard
 from unlearnkit.models.hub import WeightsSource
 from unlearnkit.models.preprocessing import own_preprocessing
 from unlearnkit.request import ClassRef, ForgetRequest, resolve_classes
-from unlearnkit.split import Part, Split
+from unlearnkit.split import Split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,9 +158,9 @@ def tracking_folder(out: Path) -> Path:
     return out.parent / "tracking" / out.name
 
 
-def retained_shape(data: ImageData, split: Split) -> None:
+def retained_shape(data: ImageData, split: Split, reader: str) -> None:
     """Fix the image shape from a retained row, so that no forgotten one is looked at."""
-    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    data.fix_shape(split.retained_row(reader))
 
 
 def request_for(

@@ -78,7 +78,10 @@ def forget_run(
     request = request_for(forget, already_forgotten, checkpoint, images.classes)
     split = split_for(request, images)
     check_parts(method, split)
-    retained_shape(images, split)
+    if audit is None:
+        images.fix_shape_for(split)
+    else:
+        retained_shape(images, split, "the audit (--no-audit leaves it out)")
     original = open_model(name, checkpoint, images)
     procedure = {"method": method_name, "settings": method.model_dump(mode="json")}
     retrained, shadows = open_references(name, *given, images, checkpoint, split.request, procedure=procedure)

@@ -75,7 +75,7 @@ def tune_run(
     request = request_for(forget, already_forgotten, checkpoint, images.classes)
     split = split_for(request, images)
     check_parts(method, split)
-    retained_shape(images, split)
+    retained_shape(images, split, "tuning")
     tuned = tune(
         open_model(name, checkpoint, images),
         method,
