@@ -1,10 +1,12 @@
 """Every method beside retraining: tuned under one equal budget, audited in full, as a table and a picture.
 
     python benchmarks/compare_methods.py --data SOURCE --models DIR --work DIR --forget ID... [--seeds 3] [--trials 12]
-        [--variants default tuned paper] [--only METHOD...] [--set NAME=VALUE] [--primary] [--out FILE]
+        [--variants default tuned paper] [--only METHOD...] [--set NAME=VALUE] [--primary]
+        [--retrained 3] [--out FILE]
     python benchmarks/compare_methods.py --redraw [--out FILE]
 
-`--models` holds run folders `original` and `retrained-0` to `-2`, made by `make_bank.py` or by `unlearnkit train`.
+`--models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `make_bank.py` or by `unlearnkit
+train`; `--retrained` says how many of them there are to judge by.
 Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained validation data and, for
 methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
 one JSON file in --work, so an interrupted comparison goes on where it stopped; a run is made anew when its settings,
@@ -150,6 +152,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--models", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--forget", nargs="+")
+    parser.add_argument("--retrained", type=int, default=3)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--trials", type=int, default=12)
     parser.add_argument("--variants", nargs="+", choices=("default", "tuned", "paper"), default=["default", "tuned"])
@@ -167,7 +170,9 @@ def main(argv: list[str] | None = None) -> None:
         if missing:
             parser.error(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds.")
         metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if arguments.primary else METRICS
-        bench = Bench.opened(arguments.data, arguments.models, arguments.work, arguments.forget, metrics)
+        bench = Bench.opened(
+            arguments.data, arguments.models, arguments.work, arguments.forget, metrics, arguments.retrained
+        )
         result = compare(bench, arguments)
     print(table(result))
 

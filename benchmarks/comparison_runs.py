@@ -29,7 +29,6 @@ from unlearnkit.steps.opening import open_model
 from unlearnkit.steps.references import open_references
 from unlearnkit.tuning import tune
 
-FOLDERS = ("original", "retrained-0", "retrained-1", "retrained-2")
 TUNING_SEED = 1000  # apart from the seeds of the runs
 AUDIT_SEED = 0
 
@@ -58,15 +57,21 @@ class Bench:
 
     @classmethod
     def opened(
-        cls, source: str, models: Path, work: Path, forget: list[str], metrics: Mapping[str, Metric] = METRICS
+        cls,
+        source: str,
+        models: Path,
+        work: Path,
+        forget: list[str],
+        metrics: Mapping[str, Metric] = METRICS,
+        retrained: int = 3,
     ) -> Bench:
         """Open data and models; the architecture is the one that the original's file records."""
-        original = read_checkpoint(models / FOLDERS[0] / WEIGHTS)
+        original = read_checkpoint(models / "original" / WEIGHTS)
         data = load_images(source, None, original)
         request = ForgetRequest(classes=tuple(forget))
         split = split_for(request, data)
         retained_shape(data, split, "the comparison")
-        files = [models / folder / WEIGHTS for folder in FOLDERS[1:]]
+        files = [models / f"retrained-{i}" / WEIGHTS for i in range(retrained)]
         references, _ = open_references(None, files, (), data, original, split.request)
         assert original.card is not None, f"{original.path} does not record its architecture"
         work.mkdir(parents=True, exist_ok=True)
