@@ -5,8 +5,8 @@
         [--retrained 3] [--out FILE]
     python benchmarks/compare_methods.py --redraw [--out FILE]
 
-`--models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `make_bank.py` or by `unlearnkit
-train`; `--retrained` says how many of them there are to judge by.
+`--models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `make_bank.py` or by
+`unlearnkit train`; `--retrained` says how many of them there are to judge by.
 Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained validation data and, for
 methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
 one JSON file in --work, so an interrupted comparison goes on where it stopped; a run is made anew when its settings,
