@@ -169,6 +169,8 @@ def main(argv: list[str] | None = None) -> None:
         missing = [f"--{key}" for key in ("data", "models", "work", "forget") if getattr(arguments, key) is None]
         if missing:
             parser.error(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds.")
+        if arguments.retrained < 3:
+            parser.error(f"Expected three retrained models or more, but got --retrained {arguments.retrained}.")
         metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if arguments.primary else METRICS
         bench = Bench.opened(
             arguments.data, arguments.models, arguments.work, arguments.forget, metrics, arguments.retrained

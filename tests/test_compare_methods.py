@@ -31,7 +31,7 @@ RECIPE = ("epochs=2", "batch_size=64")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Results of a small comparison, and the arguments that made them."""
     folder = tmp_path_factory.mktemp("compare")
-    for seed, name in enumerate(comparison_runs.FOLDERS):
+    for seed, name in enumerate(("original", "retrained-0", "retrained-1", "retrained-2")):
         train_run(
             model="small-cnn",
             data="digits",
@@ -68,6 +68,20 @@ def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None
     assert set(result["tuning"]) == {"finetune", "ssd"}
     assert all(len(search["scores"]) == 2 for search in result["tuning"].values())
     assert [result["tuning"][name]["forget_samples_read"] > 0 for name in ("finetune", "ssd")] == [False, True]
+
+
+def test_the_number_of_retrained_models_is_an_option(
+    made: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    opened = comparison_runs.Bench.opened("digits", made[0].parent / "models", tmp_path, [*FORGET], retrained=2)
+    assert [checkpoint.path.parent.name for checkpoint in opened.checkpoints] == [
+        "original",
+        "retrained-0",
+        "retrained-1",
+    ]
+    with pytest.raises(SystemExit):
+        compare_methods.main([*made[1], "--retrained", "2"])
+    assert "three retrained models or more" in capsys.readouterr().err
 
 
 def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[str]]) -> None:

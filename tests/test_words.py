@@ -293,7 +293,7 @@ NO_DOUBT = {  # what the audit's code says besides doubts and reasons
         "{} shots {}",
         "fine-tune {}",
     ),  # stages, for the progress
-    *("one is named {}", "got {}"),  # of an error's message
+    *("one is named {}", "got {}", "the audit"),  # of an error's message
     "; not resolved: {}",  # the end of a sentence below
 }
 
