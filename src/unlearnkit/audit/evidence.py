@@ -52,7 +52,7 @@ class Relearning:
     Args:
         forget_accuracy, retain_accuracy: test accuracy after so many steps, in [0, 1].
         goal_forget, goal_retain: accuracies to reach, the original's less the margin. The curves end where their mean
-            is reached, or at the cap.
+            is reached twice running, or at the cap.
     """
 
     forget_accuracy: Mapping[int, float]

@@ -51,12 +51,27 @@ def measuring_steps() -> list[int]:
     return steps
 
 
+def reached_at(missing: Mapping[int, float]) -> int | None:
+    """First measured step at which the goal is reached, and still is at the next one, where there is a next one.
+
+    A retrained model stays for long just below the goal; one lucky measurement there is not yet knowledge.
+
+    Args:
+        missing: goal less accuracy, by measured step, ascending.
+    """
+    steps = list(missing)
+    for step, following in zip(steps, [*steps[1:], steps[-1]] if steps else [], strict=True):
+        if missing[step] <= 0 and missing[following] <= 0:
+            return step
+    return None
+
+
 def crossing(missing: Mapping[int, float]) -> float | None:
     """Step at which nothing is missing any more: between two measurements, interpolated over the logarithm of the step.
 
-    With b the first measured step at which the goal is reached, a the last before it, and m what is missing there
-    (m_a > 0, m_b <= 0), it is a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the
-    difference that a verdict overlooks.
+    With b the step of `reached_at`, a the one measured before it, and m what is missing there (m_a > 0, m_b <= 0), it is
+    a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the difference that a verdict
+    overlooks.
 
     Args:
         missing: goal less accuracy, by measured step, ascending.
@@ -64,15 +79,13 @@ def crossing(missing: Mapping[int, float]) -> float | None:
     Returns:
         The step, and 1 where it is the first or none at all was needed; None where the goal is not reached.
     """
-    earlier: tuple[int, float] | None = None
-    for step, lack in missing.items():
-        if lack <= 0:
-            if earlier is None or earlier[0] == 0:
-                return float(max(1, step))
-            last, lacked = earlier
-            return float(last * (step / last) ** (lacked / (lacked - lack)))
-        earlier = step, lack
-    return None
+    there = reached_at(missing)
+    if there is None:
+        return None
+    last = max((step for step in missing if step < there), default=0)
+    if last == 0:
+        return float(max(1, there))
+    return float(last * (there / last) ** (missing[last] / (missing[last] - missing[there])))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +127,7 @@ def relearn(
     log: RunLog,
     head: str | None = None,
 ) -> Relearning:
-    """Train a copy of `model` with a head fitted anew until it meets the goal; nothing of the model itself is changed.
+    """Train a copy of `model` with a head fitted anew until it meets the goal twice running; nothing of the model itself is changed.
 
     Args:
         model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.
@@ -161,7 +174,8 @@ def relearn(
                 goal_forget=goal.forget_accuracy,
                 goal_retain=goal.retain_accuracy,
             )
-            if result.missing[done] <= 0:
+            lately = list(result.missing.values())[-2:]
+            if len(lately) == 2 and max(lately) <= 0:  # as in `reached_at`
                 break
     return result
 
@@ -170,7 +184,7 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
     """Steps until the forgotten classes are known again, with the retained ones and alone.
 
     `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, as
-    `crossing` finds it; its series is the accuracy on forgotten test data by step. `relearn_forget_steps`: until
+    `crossing` finds it, at two measurements running; its series is the accuracy on forgotten test data by step. `relearn_forget_steps`: until
     forgotten test accuracy is; its series is the retained accuracy. `anamnesis_index` and `anamnesis_index_forget` are
     their ratios to the geometric mean of the retrained models' (of the others', for one of those): 1 where the model
     learns as fast as they do, below 1 where it remembers. Source of the ratio: Chundawat et al., "Zero-Shot Machine
@@ -277,7 +291,7 @@ def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Read
 
 def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, float]) -> Reading:
     found = crossing(missing)
-    there = next((step for step, lack in missing.items() if lack <= 0), 0)
+    there = reached_at(missing) or 0
     last = max((step for step in missing if step < there), default=0)
     return replace(
         base,
