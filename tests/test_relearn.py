@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from itertools import pairwise
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ def test_a_model_that_knows_the_class_relearns_it_sooner(digits_run: Path) -> No
         assert list(result.missing.values()) == pytest.approx([wanted - mean for mean in means])
         there = [result.missing[step] <= 0 for step in steps]
         assert all(there[-2:]) or steps[-1] == CAP
-        assert not any(a and b for a, b in zip(there[:-2], there[1:-1], strict=True))
+        assert not any(a and b for a, b in pairwise(there[:-1]))
 
 
 @pytest.mark.parametrize("missed", ["forget", "retain"])

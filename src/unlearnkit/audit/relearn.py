@@ -69,9 +69,9 @@ def reached_at(missing: Mapping[int, float]) -> int | None:
 def crossing(missing: Mapping[int, float]) -> float | None:
     """Step at which nothing is missing any more: between two measurements, interpolated over the logarithm of the step.
 
-    With b the step of `reached_at`, a the one measured before it, and m what is missing there (m_a > 0, m_b <= 0), it is
-    a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the difference that a verdict
-    overlooks.
+    With b the step of `reached_at`, a the one measured before it, and m what is missing there (m_a > 0, m_b <= 0), it
+    is a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the difference that a
+    verdict overlooks.
 
     Args:
         missing: goal less accuracy, by measured step, ascending.
@@ -127,7 +127,7 @@ def relearn(
     log: RunLog,
     head: str | None = None,
 ) -> Relearning:
-    """Train a copy of `model` with a head fitted anew until it meets the goal twice running; nothing of the model itself is changed.
+    """Train a copy of `model` with a head fitted anew until it meets the goal twice running; `model` is not changed.
 
     Args:
         model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.
@@ -183,13 +183,13 @@ def relearn(
 def relearn_time(evidence: Evidence) -> list[Reading]:
     """Steps until the forgotten classes are known again, with the retained ones and alone.
 
-    `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, as
-    `crossing` finds it, at two measurements running; its series is the accuracy on forgotten test data by step. `relearn_forget_steps`: until
-    forgotten test accuracy is; its series is the retained accuracy. `anamnesis_index` and `anamnesis_index_forget` are
-    their ratios to the geometric mean of the retrained models' (of the others', for one of those): 1 where the model
-    learns as fast as they do, below 1 where it remembers. Source of the ratio: Chundawat et al., "Zero-Shot Machine
-    Unlearning", IEEE TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on forgotten and retained data
-    to within a margin of the original's accuracy.
+    `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, at two
+    measurements running, as `crossing` finds it; its series is the accuracy on forgotten test data by step.
+    `relearn_forget_steps`: until forgotten test accuracy is; its series is the retained accuracy. `anamnesis_index` and
+    `anamnesis_index_forget` are their ratios to the geometric mean of the retrained models' (of the others', for one of
+    those): 1 where the model learns as fast as they do, below 1 where it remembers. Source of the ratio: Chundawat et
+    al., "Zero-Shot Machine Unlearning", IEEE TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on
+    forgotten and retained data to within a margin of the original's accuracy.
 
     Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough. Target: the retrained
     model's. The interval is (last measured step not there yet, first one there).
