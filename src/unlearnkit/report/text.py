@@ -94,7 +94,7 @@ def quantity(value: float | None, unit: str, words: Words) -> str:
         case "seconds":
             return seconds(value, words)
         case "ratio":
-            return words.TIMES.format(number(value))
+            return number(value)  # also CKA and indices, which are no multiples
         case "steps":
             return several(words.STEPS, value)
         case _:

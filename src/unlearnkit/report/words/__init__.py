@@ -41,7 +41,6 @@ class Words(Protocol):
     HOURS: str
     STEPS: tuple[str, str]
     STEP_SPAN: str
-    TIMES: str
     POINTS: str
     UNITS: Names
     MONTHS: Months

@@ -18,7 +18,6 @@ QUOTED = "“{}”"
 MILLISECONDS, SECONDS, MINUTES, HOURS = "{} ms", "{} s", "{} min {} s", "{} h {} min"
 STEPS = ("{} step", "{} steps")  # of one, of several
 STEP_SPAN = "{}–{} steps"
-TIMES = "{}"  # also of CKA and of indices, which are no multiples
 POINTS = "{} points"
 UNITS = {"nats": "{} nats", "distance": "{} distance", "L2": "{} L2"}
 MONTHS = (  # not strftime's, which follow the machine's locale

@@ -18,7 +18,6 @@ QUOTED = "“{}”"
 MILLISECONDS, SECONDS, MINUTES, HOURS = "{} 毫秒", "{} 秒", "{} 分 {} 秒", "{} 小时 {} 分"
 STEPS = ("{} 步", "{} 步")
 STEP_SPAN = "{}–{} 步"
-TIMES = "{}"  # also of CKA and of indices, which are no multiples
 POINTS = "{} 个百分点"
 UNITS = {"nats": "{} 奈特", "distance": "{}", "L2": "{}（L2）"}
 MONTHS = ("1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12")
