@@ -89,9 +89,24 @@ def every_method(out: Path) -> None:
         (out / "facts.json").write_text(json.dumps(facts))
 
 
+def threads() -> list[str]:
+    """Names of this process's threads, those of libraries too."""
+    return [(thread / "comm").read_text().strip() for thread in Path("/proc/self/task").iterdir()]
+
+
+def leaves(out: Path) -> None:
+    """Join the others, train a little, part from them; the threads of the group are written down for both moments."""
+    runtime = Runtime.named("cpu", "fp32")
+    unlearn(small_cnn(1), METHOD, tiny_data(1, per_class=30), ForgetRequest(classes=(1,)), seed=3, runtime=runtime)
+    together = [name for name in threads() if "gloo" in name]
+    runtime.processes.leave()
+    alone = [name for name in threads() if "gloo" in name]
+    (out / f"threads-{runtime.processes.rank}.json").write_text(json.dumps({"together": together, "alone": alone}))
+
+
 def main(case: str, out: Path) -> None:
-    if case == "methods":
-        every_method(out)
+    if case in ("methods", "leaves"):
+        {"methods": every_method, "leaves": leaves}[case](out)
         return
     runtime = Runtime.named("cpu", "fp64")
     torch.manual_seed(7)

@@ -104,6 +104,17 @@ def test_a_process_that_dies_ends_the_run_with_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "weights.safetensors").exists()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in Linux's /proc")
+def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
+    done = start([str(HERE / "several.py"), "leaves", str(tmp_path)], processes=2)
+    assert done.returncode == 0, done.stderr
+    for rank in range(2):
+        found = json.loads((tmp_path / f"threads-{rank}.json").read_text())
+        if not found["together"]:
+            pytest.skip("this release of torch does not name the group's threads")
+        assert found["alone"] == []
+
+
 def test_more_processes_than_samples_of_a_batch(tmp_path: Path) -> None:
     done = start([str(HERE / "several.py"), "few", str(tmp_path)], processes=2)
     assert done.returncode != 0

@@ -47,6 +47,9 @@ class Processes:
         """
         if int(os.environ.get("WORLD_SIZE", "1")) <= 1:
             return cls(), None
+        # Its functions' default argument is the group of the moment of import, and torch.optim imports it: after
+        # joining, that would keep the group's threads alive for ever, and one of them may outlive the interpreter.
+        import torch.distributed.nn
         from accelerate import PartialState
 
         try:
@@ -56,7 +59,7 @@ class Processes:
                 f"Expected to join {os.environ['WORLD_SIZE']} processes, but it failed ({str(error).splitlines()[0]}); "
                 "start them with `torchrun` or `accelerate launch`."
             ) from error
-        # a process that ends with the group's threads still running is at times aborted instead
+        # a process that ends with the group's threads still running is at times aborted ("terminate called")
         atexit.register(_leave_group)
         device = torch.device("cpu") if state.device.type == "cpu" else state.device
         return cls(rank=state.process_index, count=state.num_processes, device=device), device
