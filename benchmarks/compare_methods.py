@@ -2,7 +2,7 @@
 
     python benchmarks/compare_methods.py --data SOURCE --models DIR --work DIR --forget ID... [--seeds 3] [--trials 12]
         [--variants default tuned paper] [--only METHOD...] [--set NAME=VALUE] [--primary]
-        [--retrained 3] [--out FILE]
+        [--retrained 3] [--label NAME] [--out FILE]
     python benchmarks/compare_methods.py --redraw [--out FILE]
 
 `--models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `make_bank.py` or by
@@ -88,7 +88,7 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
     methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.settings)
     result: dict[str, Any] = {
         "benchmark": "compare_methods",
-        "data": bench.source.partition(":")[0],
+        "data": arguments.label or bench.source.partition(":")[0],
         "model": bench.model,
         "bank": bench.bank.name if bench.bank else None,
         "forget": list(bench.split.request.forget_names),
@@ -149,6 +149,7 @@ def one(
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", help="data source, as of `unlearnkit train`")
+    parser.add_argument("--label", help="what to call the data; default: the kind of source")
     parser.add_argument("--models", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--forget", nargs="+")

@@ -5,7 +5,8 @@
         --models 9 --set epochs=3
 
 Trains one original and the retrained models (kept in --work and reused), gathers the audit's evidence, and writes
-src/unlearnkit/audit/banks/NAME.json. Distances to the retrained models are those to all the others.
+src/unlearnkit/audit/banks/NAME.json. Distances to the retrained models are those to all the others. Relearning goes on
+for longer than in an audit, where most retrained models are cut off: what is cut off all the same has no spread.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ PRIMARY_METRICS = (
     "probe_recovery",
     "relearn_time",
 )
+RELEARN_CAP = 2048
 BANKS = Path(__file__).parent.parent / "src" / "unlearnkit" / "audit" / "banks"
 
 
@@ -86,6 +88,7 @@ def main() -> None:
         seed=0,
         runtime=runtime,
         progress=progress,
+        relearn_cap=RELEARN_CAP,
     )
     readings = audit(evidence, metrics).readings
     content: dict[str, dict[str, Any]] = {}
@@ -114,6 +117,7 @@ def main() -> None:
         "forget": list(split.request.forget_names),
         "models": arguments.models,
         "settings": arguments.settings,
+        "relearn_cap": RELEARN_CAP,
         "readings": content,
         "hardware": {"device": str(runtime.device), "machine": platform.machine(), "threads": torch.get_num_threads()},
         "versions": versions(),

@@ -68,7 +68,7 @@ def test_a_head_that_is_none_is_refused() -> None:
 
 def test_more_classes_than_samples_to_fit_on(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relearn_module, "FIT_SAMPLES", 2)
-    monkeypatch.setattr(relearn_module, "measuring_steps", lambda: [1])
+    monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1])
     data = tiny_data()
     split = split_for(ForgetRequest(classes=(2,)), data)
     found = gather({"original": network()}, data, split, metrics=[METRICS["relearn_time"]], seed=0, runtime=CPU)

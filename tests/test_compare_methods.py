@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 def light(patch: pytest.MonkeyPatch) -> None:
     """Relearn shortly: the audit has tests of its own."""
-    patch.setattr(relearn_module, "measuring_steps", lambda: [1, 3])
+    patch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -279,6 +279,18 @@ def test_the_picture_is_well_formed_whatever_a_name_says() -> None:
     assert [name for name in ('<script>"&', "�", "名前", "plain") if name not in texts] == []
     assert texts.count("plain") == 1
     assert not [each for each in root.iter() if each.tag.endswith("script")]
+
+
+@pytest.mark.parametrize("cheapest", [0.0201, 0.0235, 0.025, 0.05, 0.1])
+def test_the_name_of_the_left_edge_stands_apart_from_the_ticks(cheapest: float) -> None:
+    points = [Point(name="free", x=0.0, y=8.0, contender=False), Point(name="a", x=cheapest, y=2.0)]
+    labels = [
+        each for each in drawn(points).iter() if each.tag.endswith("}text") and each.get("text-anchor") == "middle"
+    ]
+    places = sorted(float(each.get("x", "nan")) for each in labels if each.get("y") == labels[0].get("y"))
+    (edge,) = [float(each.get("x", "nan")) for each in labels if each.text == "≈ 0"]
+    assert places[0] == edge
+    assert places[1] - edge > 35
 
 
 def test_cheaper_is_left_nearer_is_lower_and_labels_keep_apart() -> None:

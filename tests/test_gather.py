@@ -31,7 +31,7 @@ OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
 @pytest.fixture(autouse=True)
 def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Relearning has its own tests; here it may be short, and is never satisfied."""
-    monkeypatch.setattr(relearn_module, "measuring_steps", lambda: [1, 3])
+    monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
     monkeypatch.setattr(relearn_module, "MARGIN", -2.0)
 
 

@@ -46,17 +46,16 @@ def goal(original: nn.Module) -> RelearnGoal:
     return RelearnGoal.of(original, audit_view(), generator=torch.Generator().manual_seed(0), runtime=CPU)
 
 
-def run(model: nn.Module, target: RelearnGoal, seed: int = 0, log: RunLog | None = None) -> Relearning:
+def run(model: nn.Module, target: RelearnGoal, seed: int = 0, log: RunLog | None = None, **more: int) -> Relearning:
+    log = log or RunLog(CPU)
     with isolated_randomness(seed) as generator:
-        return relearn(
-            model, audit_view(), target, label="test", generator=generator, runtime=CPU, log=log or RunLog(CPU)
-        )
+        return relearn(model, audit_view(), target, label="test", generator=generator, runtime=CPU, log=log, **more)
 
 
 @pytest.fixture
 def cap(monkeypatch: pytest.MonkeyPatch) -> int:
     """Give up after eight steps."""
-    monkeypatch.setattr(relearn_module, "measuring_steps", lambda: [1, 2, 4, 8])
+    monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 2, 4, 8])
     return 8
 
 
@@ -65,7 +64,7 @@ def unreachable(target: RelearnGoal) -> RelearnGoal:
 
 
 def test_measuring_steps_rise_from_none_to_the_cap() -> None:
-    steps = measuring_steps()
+    steps = measuring_steps(CAP)
     assert (steps[0], steps[-1], CAP) == (0, 128, 128)
     assert all(a < b for a, b in pairwise(steps))
     assert steps[:5] == [0, 1, 2, 3, 4]
@@ -168,7 +167,7 @@ def test_a_model_that_knows_the_class_relearns_it_sooner(digits_run: Path) -> No
     assert later is None or later > 10
     for result in (knows, never_knew):
         steps = list(result.forget_accuracy)
-        assert steps == measuring_steps()[: len(steps)]
+        assert steps == measuring_steps(CAP)[: len(steps)]
         assert steps == list(result.retain_accuracy)
         assert (result.goal_forget, result.goal_retain) == (target.forget_accuracy, target.retain_accuracy)
         wanted = (result.goal_forget + result.goal_retain) / 2
@@ -187,6 +186,18 @@ def test_a_run_that_misses_the_goal_is_given_up(digits_run: Path, cap: int, miss
     result = run(opened(digits_run), RelearnGoal(forget=base.forget, retain=base.retain, **goals), log=log)
     assert (crossing(result.missing), list(result.forget_accuracy)) == (None, [1, 2, 4, 8])
     assert len(log.history["relearn test"]) == cap
+
+
+def test_the_cap_is_the_callers_and_a_censored_time_says_where_it_was_cut_off(digits_run: Path) -> None:
+    model = opened(digits_run)
+    result = run(model, unreachable(goal(model)), cap=10)
+    assert list(result.missing) == [0, 1, 2, 3, 4, 6, 8, 10]
+    request = ResolvedRequest(forget=(3,), already_forgotten=(), classes=tuple("0123456789"))
+    empty: dict[str, Any] = {"outputs": {}, "distances": None, "relearn_failure": None, "cost": None}
+    subject = Subject(name="retrained", replicate=0, relearning=result, **empty)
+    reading = next(r for r in relearn_time(Evidence(request=request, subjects=(subject,))))
+    assert (reading.metric, reading.value, reading.interval) == ("relearn_steps", 10.0, None)
+    assert reading.doubts == ("censored: not relearned within 10 steps",)
 
 
 def test_a_goal_met_by_the_fitted_head_takes_no_more_than_a_step(digits_run: Path) -> None:
@@ -300,7 +311,7 @@ def test_the_anamnesis_index_is_the_ratio_to_the_retrained_models() -> None:
         relearned("original", 10),
         relearned("unlearned", 30),
         relearned("retrained", 40),
-        relearned("retrained", 90, 1, censored=True),
+        relearned("retrained", CAP, 1, censored=True),
     )
     request = ResolvedRequest(forget=(1,), already_forgotten=(), classes=("a", "b"))
     readings = relearn_time(Evidence(request=request, subjects=subjects))

@@ -14,7 +14,7 @@ from unlearnkit.audit.attacks import attack
 from unlearnkit.audit.evidence import Attacks, Evidence, Metric, Outputs, Relearning, Subject, Untrained, Want
 from unlearnkit.audit.feature_layers import choose_layers, collecting
 from unlearnkit.audit.reading import ModelName
-from unlearnkit.audit.relearn import RelearnGoal, relearn
+from unlearnkit.audit.relearn import CAP, RelearnGoal, relearn
 from unlearnkit.audit.sampling import StandIns, chosen_samples, tier_of
 from unlearnkit.audit.weights import layer_distances
 from unlearnkit.audit.zrf import incompetent
@@ -47,6 +47,7 @@ def gather(
     head: str | None = None,
     earlier: Evidence | None = None,
     shadows: Sequence[nn.Module] = (),
+    relearn_cap: int = CAP,
 ) -> Evidence:
     """Collect the evidence; every model is seen on the same samples, and none of them is changed.
 
@@ -71,6 +72,7 @@ def gather(
             original and retrained ones.
         shadows: models from which the same method removed the same classes, each from an original of its own. They are
             run on the parts that a metric of shadows looks at. Without any, those of the earlier evidence stand.
+        relearn_cap: steps after which relearning is given up; the spread of what is cut off is not known.
 
     Raises:
         ConfigError: there is not one model named `original`, another name is unknown, stand-ins come beside the
@@ -118,7 +120,7 @@ def gather(
         if goal is not None:
             told: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
             if "relearn" in wants:
-                relearning = _attempt(partial(relearn, model, view, goal, **told), seed)
+                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **told), seed)
             if "attacks" in wants:
                 attacks = _attempt(partial(attack, model, view, goal, **told), seed)
         subjects.append(

@@ -37,17 +37,17 @@ from unlearnkit.training import Recipe, make_optimizer, predict
 
 RECIPE = Recipe(batch_size=64, optimizer="sgd", lr=0.003)
 MARGIN = 0.05  # accuracy that may be missing to the original's
-CAP = 128  # steps after which the run is given up
+CAP = 128  # steps after which a run is given up, unless told otherwise
 GROWTH = math.sqrt(2)  # ratio of the steps at which accuracy is measured
 EVAL_SAMPLES = 300  # test samples on each side, at most
 FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head
 
 
-def measuring_steps() -> list[int]:
-    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ... in ratios of about 1.4, up to 128."""
+def measuring_steps(cap: int) -> list[int]:
+    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ... in ratios of about 1.4, up to `cap`."""
     steps = [0]
-    while steps[-1] < CAP:
-        steps.append(min(CAP, max(steps[-1] + 1, round(steps[-1] * GROWTH))))
+    while steps[-1] < cap:
+        steps.append(min(cap, max(steps[-1] + 1, round(steps[-1] * GROWTH))))
     return steps
 
 
@@ -126,6 +126,7 @@ def relearn(
     runtime: Runtime,
     log: RunLog,
     head: str | None = None,
+    cap: int = CAP,
 ) -> Relearning:
     """Train a copy of `model` with a head fitted anew until it meets the goal twice running; `model` is not changed.
 
@@ -139,6 +140,7 @@ def relearn(
         runtime: device and precision.
         log: where the loss goes.
         head: name of the classifier head, where it is not to be found.
+        cap: steps after which the run is given up.
     """
     learner = runtime.weights(copy.deepcopy(model)).requires_grad_(True)
     name = find_head(learner, num_classes=len(view.split.request.classes), shape=view.shape, name=head)
@@ -151,8 +153,8 @@ def relearn(
     forget: dict[int, float] = {}
     retain: dict[int, float] = {}
     done = 0
-    with log.stage(f"relearn {label}", CAP) as stage:
-        for measured in measuring_steps():
+    with log.stage(f"relearn {label}", cap) as stage:
+        for measured in measuring_steps(cap):
             learner.train()
             while done < measured:
                 chosen = [draw.take(RECIPE.batch_size // 2) for draw in draws]
@@ -191,8 +193,9 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
     al., "Zero-Shot Machine Unlearning", IEEE TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on
     forgotten and retained data to within a margin of the original's accuracy.
 
-    Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough. Target: the retrained
-    model's. The interval is (last measured step not there yet, first one there).
+    Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough, and where the goal was not
+    reached the step of the last measurement, with a doubt (censored). Target: the retrained model's. The interval is
+    (last measured step not there yet, first one there).
     """
     readings = []
     for subject in evidence.subjects:
@@ -292,13 +295,13 @@ def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Read
 def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, float]) -> Reading:
     found = crossing(missing)
     there = reached_at(missing) or 0
-    last = max((step for step in missing if step < there), default=0)
+    last, given_up = max((step for step in missing if step < there), default=0), max(missing)
     return replace(
         base,
-        value=float(CAP) if found is None else found,
+        value=float(given_up) if found is None else found,
         interval=None if found is None else (float(last), float(max(1, there))),
         series={str(step): accuracy for step, accuracy in series.items()},
-        doubts=(f"censored: not relearned within {CAP} steps",) if found is None else (),
+        doubts=(f"censored: not relearned within {given_up} steps",) if found is None else (),
     )
 
 

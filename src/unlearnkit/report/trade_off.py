@@ -7,7 +7,7 @@ shown by an <img> anywhere.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, floor, log10
 
@@ -89,11 +89,14 @@ def trade_off(
         x_limit, y_limit: a value of special meaning, and its name.
     """
     x = _scale([p.x for p in points if p.contender], x_limit[0])
+    at_the_edge = any(p.x < x.low for p in points)
+    if at_the_edge:
+        x = replace(x, low=x.low / ROOM)  # a tick next to the edge would cover its name
     y = _scale([bound for p in points for bound in (p.y, *(p.span or ()))], y_limit[0])
     parts = [element("rect", class_="paper", width=WIDTH, height=HEIGHT, rx=6), _axes(x, y, x_name, y_name)]
     parts += [_limits(x, y, x_limit, y_limit), _front(front(points), x, y)]
     taken = [_around(_across(x, p.x), _down(y, p.y)) for p in points]
-    if any(p.x < x.low for p in points):
+    if at_the_edge:
         parts.append(label("≈ 0", class_="soft", x=LEFT, y=HEIGHT - BOTTOM + 18, text_anchor="middle"))
     for point in points:
         if point.span:
