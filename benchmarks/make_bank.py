@@ -41,7 +41,7 @@ PRIMARY_METRICS = (
     "probe_recovery",
     "relearn_time",
 )
-RELEARN_CAP = 2048
+RELEARN_CAP = 1024
 BANKS = Path(__file__).parent.parent / "src" / "unlearnkit" / "audit" / "banks"
 
 
