@@ -7,14 +7,14 @@ train`; the first three retrained models are the reference. `--fresh` is one mor
 the four is held against the other three (where they made the bank too, its spread is their own). Prints what became
 of the eight primary readings of each model, and where the time of one audit (original, unlearned, three retrained)
 goes, in seconds and against one retraining: `--retrain` trains one epoch of it beside the audit, on the same machine
-in the same state, and multiplies; without it the time that the retrained models' folders record counts.
+in the same state, and multiplies; without it the time that the retrained models' folders record counts. `--primary`
+leaves out what of the audit does not vote. The results so far are written after every model.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import json
 import platform
 import tempfile
 import time
@@ -25,6 +25,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from comparison_runs import written
+from make_bank import PRIMARY_METRICS
 from unlearnkit import UNSIR, ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("--forget", default="0")
     parser.add_argument("--only", nargs="*", choices=CANDIDATES, default=list(CANDIDATES))
     parser.add_argument("--retrain", action="store_true")
+    parser.add_argument("--primary", action="store_true")
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     runtime, source = Runtime(), f"parquet:{arguments.data}"
@@ -95,7 +98,22 @@ def main() -> None:
 
     original, *retrained = map(opened, checkpoints)
     bank = bank_for(source, data.classes, name, split.request.forget_names)
+    metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if arguments.primary else METRICS
+    out = arguments.out or Path(__file__).parent / "results" / f"audit_cifar10-{arguments.name}.json"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    cost = [read_json(folder, "cost.json", "total")["total"]["seconds"] for folder in folders[1:]]
     rows: dict[str, Any] = {}
+    result_ = {
+        "benchmark": f"audit_cifar10-{arguments.name}",
+        "model": name,
+        "bank": bank.name if bank else None,
+        "forget": list(split.request.forget_names),
+        "metrics": sorted(metrics),
+        "hardware": {"device": str(runtime.device), "machine": platform.machine(), "threads": torch.get_num_threads()},
+        "versions": versions(),
+        "retraining_seconds": cost,
+        "rows": rows,
+    }
     shared: Evidence | None = None  # of the original and the retrained models, gathered with the first candidate
     for candidate in arguments.only:
         notes: dict[str, Any] = {}
@@ -117,37 +135,25 @@ def main() -> None:
             {"original": original, "unlearned": model, "retrained": retrained},
             data,
             split,
-            metrics=METRICS.values(),
+            metrics=metrics.values(),
             seed=0,
             runtime=runtime,
             progress=clock,
             earlier=shared,
         )
         shared = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        judged = audit(evidence, priors=bank.priors if bank else None, progress=clock)
+        judged = audit(evidence, metrics, priors=bank.priors if bank else None, progress=clock)
         seconds = time.perf_counter() - began
         rows[candidate] = summary(judged) | notes | {"seconds": seconds, "where": clock.seconds}
         if candidate == "fresh retrained":
             for turn in range(len(retrained)):
-                judged = audit(turned(evidence, turn), priors=bank.priors if bank else None)
+                judged = audit(turned(evidence, turn), metrics, priors=bank.priors if bank else None)
                 rows[f"retrained {turn + 1}"] = summary(judged)
         print(table(rows), flush=True)
-    cost = [read_json(folder, "cost.json", "total")["total"]["seconds"] for folder in folders[1:]]
+        written(out, result_)
     if arguments.retrain:
-        cost = [retraining(folders[1], source, arguments.forget, runtime)]
-    result_ = {
-        "benchmark": f"audit_cifar10-{arguments.name}",
-        "model": name,
-        "bank": bank.name if bank else None,
-        "forget": list(split.request.forget_names),
-        "hardware": {"device": str(runtime.device), "machine": platform.machine(), "threads": torch.get_num_threads()},
-        "versions": versions(),
-        "retraining_seconds": cost,
-        "rows": rows,
-    }
-    out = arguments.out or Path(__file__).parent / "results" / f"audit_cifar10-{arguments.name}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(result_, indent=1) + "\n")
+        cost[:] = [retraining(folders[1], source, arguments.forget, runtime)]
+        written(out, result_)
     print(spent(rows, sum(cost) / len(cost)))
 
 
