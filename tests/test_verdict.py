@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,6 +107,18 @@ def test_what_cannot_tell_the_original_says_nothing() -> None:
     assert judged(RETAINED, 0.9, [0.9, 0.9, 0.9], 0.9).status == "pass"  # the accuracies stand without power
 
 
+def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
+    told: dict[str, Any] = {"retrained": [128.0] * 3, "original": 1.0, "samples": None, "censored": True}
+    lonely = judge(TIME, unlearned=90.0, prior=None, **told)
+    assert (lonely.status, lonely.gap, lonely.band) == ("unknown", None, None)
+    assert "cut off" in lonely.why
+    known = judge(TIME, unlearned=90.0, prior=0.3, **told)  # by a bank that relearned for longer
+    assert known.status == "pass"
+    assert known.band is not None
+    assert known.band[0] < 90 < 128 * math.exp(-TIME.delta)  # the margin alone would have failed it
+    assert judge(TIME, unlearned=90.0, prior=None, **{**told, "censored": False}).status == "fail"
+
+
 @pytest.mark.parametrize("retrained", [[], [0.7], [0.7, 0.71]])
 def test_fewer_than_three_retrained_models_resolve_nothing(retrained: list[float]) -> None:
     result = judged(PROBE, 0.7, retrained, 0.95)
@@ -151,6 +164,26 @@ def test_the_headline_names_the_worst_reading() -> None:
     judgements[4] = replace(judgements[4], status="unknown", gap=7.0)
     result = verdict(judgements)
     assert (result.worst, result.worst_gap) == (PRIMARY[3].key, 0.9)
+
+
+@pytest.mark.parametrize("cut_off", ["retrained", "unlearned", "original", None])
+def test_a_doubt_says_that_a_retrained_model_was_cut_off(cut_off: str | None) -> None:
+    values = {"original": [1.0], "unlearned": [80.0], "retrained": [100.0, 110.0, 128.0]}
+    readings = [
+        Reading(
+            metric=TIME.metric,
+            model=model,  # type: ignore[arg-type]
+            replicate=i,
+            value=value,
+            unit="steps",
+            target="match_retrain",
+            doubts=("censored: not relearned within 128 steps",) if (model, i) == (cut_off, len(group) - 1) else (),
+        )
+        for model, group in values.items()
+        for i, value in enumerate(group)
+    ]
+    (found,) = [each for each in judge_all(readings, None) if each.primary is TIME]
+    assert ("cut off" in found.why) is (cut_off == "retrained")
 
 
 def test_readings_are_matched_by_metric_part_and_model() -> None:

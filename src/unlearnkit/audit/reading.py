@@ -47,6 +47,11 @@ class Reading:
     samples: int | None = None
     doubts: tuple[str, ...] = ()
 
+    @property
+    def censored(self) -> bool:
+        """Whether the true value lies beyond the one measured, where the measurement was cut off."""
+        return any(doubt.startswith("censored") for doubt in self.doubts)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:

@@ -7,7 +7,8 @@ For each primary reading, with k retrained models of mean r and standard deviati
 
 The reading passes where |u - r| <= B (or u - r, or r - u, where only one side is a fault). It stays *unknown* with
 fewer than three retrained models, where data are missing, and, the two accuracies apart, where the original lies
-within 2 B of the retrained models: a reading that cannot tell the original cannot clear anybody.
+within 2 B of the retrained models: a reading that cannot tell the original cannot clear anybody. It also does where the
+measurement of a retrained model was cut off and no bank says how far it might have gone: s is then too small.
 
 Proportions and AUC are compared on the logit scale with 1/2 added, log((x n + 1/2) / ((1 - x) n + 1/2)), positive
 distances and times on the log scale. delta is a margin in the reading's own unit (for times on the log scale); it is
@@ -111,6 +112,7 @@ def judge(
     original: float | None,
     samples: int | None,
     prior: float | None,
+    censored: bool = False,
 ) -> Judged:
     """Judge one reading.
 
@@ -121,6 +123,7 @@ def judge(
         samples: number of samples behind a proportion, the smaller side's for an AUC.
         prior: s0, standard deviation over retrained models of a near setting on the reading's scale. None where no
             bank is near: d0 is then 0, and the bands over few models are wide, as they must be.
+        censored: whether the measurement of a retrained model was cut off.
     """
     k = len(retrained)
     if unlearned is None or (not retrained and original is None):
@@ -129,6 +132,9 @@ def judge(
         return Judged(primary=primary, status="unknown", why=f"it needs {FEWEST} retrained models, and {k} came")
     if primary.scale == "proportion" and samples is None:
         return Judged(primary=primary, status="unknown", why="the number of samples behind it is not known")
+    if censored and prior is None:
+        why = "retrained models were cut off, and no bank says how far they spread"
+        return Judged(primary=primary, status="unknown", why=why)
     scale = Scale(kind=primary.scale, samples=samples or 0)
     to = scale.to
     points = [to(value) for value in retrained]
@@ -220,6 +226,7 @@ def judge_all(readings: Sequence[Reading], priors: Mapping[str, float] | None) -
                 original=next((r.value for r in values["original"]), None),
                 samples=min(counts) if counts else None,
                 prior=priors[primary.key] if priors is not None else None,
+                censored=any(r.censored for r in values["retrained"]),
             )
         )
     return judged

@@ -549,6 +549,9 @@ SENTENCES = {
     "it could not be measured": "无法测量",
     "it needs {n} retrained models, and {m} came": "需要 {n} 个重新训练的模型，只提供了 {m} 个",
     "the number of samples behind it is not known": "不知道它依据多少个样本",
+    "retrained models were cut off, and no bank says how far they spread": (
+        "重新训练的模型在测得结果之前已到步数上限，而没有参考库说明它们彼此相差多少"
+    ),
     "the original is not measured": "没有测量原模型",
     "the original is too near to the retrained models to tell them apart": (
         "原模型离重新训练的模型太近，用这项指标无法把它们区分开"
