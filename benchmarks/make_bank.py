@@ -6,7 +6,8 @@
 
 Trains one original and the retrained models (kept in --work and reused), gathers the audit's evidence, and writes
 src/unlearnkit/audit/banks/NAME.json. Distances to the retrained models are those to all the others. Relearning goes on
-for longer than in an audit, where most retrained models are cut off: what is cut off all the same has no spread.
+for longer than in an audit, and the spread is that of the times as an audit's cap cuts them off: which models are there
+just before it would otherwise hang on its last measurement.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch
 
 from unlearnkit import ForgetRequest, Runtime
 from unlearnkit.audit import METRICS, audit, gather
+from unlearnkit.audit.relearn import CAP
 from unlearnkit.audit.verdict import PRIMARY, Scale
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.progress import progress_for_stderr
@@ -106,7 +108,7 @@ def main() -> None:
         content[primary.key] = {
             "values": values,
             "samples": scale.samples,
-            "s0": statistics.stdev(scale.to(value) for value in values),
+            "s0": statistics.stdev(scale.to(min(value, CAP) if primary.scale == "time" else value) for value in values),
         }
     BANKS.mkdir(exist_ok=True)
     result = {
