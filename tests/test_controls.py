@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from importlib import resources
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,7 +15,8 @@ from canonical import CPU
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for, banks
-from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.audit.relearn import CAP
+from unlearnkit.audit.verdict import PRIMARY, Scale
 from unlearnkit.data import load_data
 from unlearnkit.methods import HeadMask, unlearn
 from unlearnkit.models import SmallCNN
@@ -129,6 +134,19 @@ def test_a_setting_without_a_bank_of_its_own_has_none() -> None:
     named = bank_for("digits", digits, "small-cnn", ("7",))
     assert named is not None
     assert (named.name, named.forget) == ("digits", ("3",))
+
+
+def test_the_spread_of_a_bank_follows_from_its_values_as_an_audit_cuts_them_off() -> None:
+    folder = resources.files("unlearnkit.audit") / "banks"
+    for bank in banks():
+        content = json.loads((folder / f"{bank.name}.json").read_text(encoding="utf-8"))["readings"]
+        for primary in PRIMARY:
+            values, samples = (content[primary.key][key] for key in ("values", "samples"))
+            scale = Scale(kind=primary.scale, samples=samples)
+            cut = [min(value, CAP) if primary.scale == "time" else value for value in values]
+            assert len(cut) == bank.models
+            spread = np.std([scale.to(value) for value in cut], ddof=1)
+            assert bank.priors[primary.key] == pytest.approx(spread, rel=1e-9, abs=1e-12)
 
 
 def test_every_bank_holds_the_spread_of_every_primary_reading() -> None:

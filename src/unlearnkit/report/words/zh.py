@@ -550,7 +550,7 @@ SENTENCES = {
     "it needs {n} retrained models, and {m} came": "需要 {n} 个重新训练的模型，只提供了 {m} 个",
     "the number of samples behind it is not known": "不知道它依据多少个样本",
     "retrained models were cut off, and no bank says how far they spread": (
-        "重新训练的模型在测得结果之前已到步数上限，而没有参考库说明它们彼此相差多少"
+        "重新训练的模型在步数上限之内没有测得结果，而库中没有收录这种设定的数据，无从知道它们彼此相差多少"
     ),
     "the original is not measured": "没有测量原模型",
     "the original is too near to the retrained models to tell them apart": (
