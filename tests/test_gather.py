@@ -334,3 +334,13 @@ def test_shadows_are_seen_on_the_forgotten_samples_of_every_model_and_no_others(
 def test_a_shadow_of_another_architecture_is_refused() -> None:
     with pytest.raises(ModelError, match="shadow 1 and the original differ"):
         look(metrics=OUTPUTS, shadows=[nn.Linear(2, 3)])
+
+
+def test_the_cap_of_relearning_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, cap])
+    for told, last in (({}, relearn_module.CAP), ({"relearn_cap": 5}, 5)):
+        models = {"original": MODELS["cnn-grey"].model()}
+        evidence = look(models, metrics=[METRICS["relearn_time"]], **told)
+        relearning = evidence.subjects[0].relearning
+        assert relearning is not None
+        assert max(relearning.forget_accuracy) == last
