@@ -806,8 +806,8 @@ def test_the_page_of_methods_is_what_the_command_prints() -> None:
 def test_methods_are_listed_for_people_and_machines() -> None:
     shown = run_cli("methods")
     assert shown.code == 0
-    assert "unsir" in shown.out
-    assert "noise.steps" in shown.out
+    assert "noise.steps=" not in shown.out  # the settings of all of them would hide the rest
+    assert "unlearnkit methods NAME" in shown.out
     described = json.loads(run_cli("methods", "--json").out)
     assert [method["name"] for method in described] == list(METHODS)
     assert described[0]["name"] == "unsir"
@@ -826,6 +826,22 @@ def test_methods_are_listed_for_people_and_machines() -> None:
         "noise.repeats",
     } <= names
     assert {f"{stage}.{name}" for stage in ("impair", "repair") for name in ("lr", "epochs", "batch_size")} <= names
+
+
+def test_settings_and_cards_are_shown_of_the_methods_that_are_named() -> None:
+    described = json.loads(run_cli("methods", "scrub", "delete", "--json").out)
+    assert [method["name"] for method in described] == ["scrub", "delete"]
+    shown = run_cli("methods", "scrub", "delete")
+    assert "unsir" not in shown.out
+    words = shown.out.split()
+    for method in described:
+        assert f"presets: {', '.join(method['presets'])}" in shown.out
+        for setting in method["settings"]:
+            assert f"{setting['name']}={setting['value']}" in words, setting["name"]
+    card = run_cli("methods", "delete", "--cards")
+    assert "## delete" in card.out
+    assert "## scrub" not in card.out
+    assert_refused(run_cli("methods", "scrubb"), "'scrubb'", "scrub", "choose one of them")
 
 
 def test_json_stands_alone_on_standard_output(weights: Path, tmp_path: Path) -> None:

@@ -101,24 +101,40 @@ def show_verified(result: dict[str, Any]) -> None:
 
 
 def show_methods(described: list[dict[str, Any]]) -> None:
-    """Print the methods: idea, what they read and cost, presets, settings."""
+    """Print the methods: idea, what they read and cost."""
     console = Console(highlight=False)
     for method in described:
-        console.print(Text(f"{method['name']}: {method['idea']}"))
+        _show_method(console, method)
+    console.print("Settings, presets and bounds of tuning: unlearnkit methods NAME; its card: the same with --cards.")
+
+
+def show_settings(described: list[dict[str, Any]]) -> None:
+    """Print all about the methods but their cards: presets, bounds of tuning and every setting beside the rest."""
+    console = Console(highlight=False)
+    for method in described:
+        _show_method(console, method)
         bounds = ", ".join(f"{name} ({low:g} to {high:g})" for name, (low, high) in method["tuned"].items())
-        facts = [
-            *(["a control, which an audit must not pass"] if method["control"] else []),
-            f"reads: {', '.join(method['reads']) or 'nothing'}",
-            f"costs: {method['cost']}",
-            f"presets: {', '.join(method['presets'])}",
-            *([f"tuned: {bounds}"] if bounds else []),
-        ]
-        for fact in facts:
-            console.print(Text(f"  {fact}"), soft_wrap=True)
+        _show_facts(console, f"presets: {', '.join(method['presets'])}", *([f"tuned: {bounds}"] if bounds else []))
         table = Table(box=None, padding=(0, 2), show_header=False)
         for setting in method["settings"]:
             table.add_row(f"  {setting['name']}={setting['value']}", setting["description"])
         console.print(table)
+
+
+def _show_method(console: Console, method: dict[str, Any]) -> None:
+    """Print a method's idea, what it reads and what it costs."""
+    console.print(Text(f"{method['name']}: {method['idea']}"), soft_wrap=True)
+    _show_facts(
+        console,
+        *(["a control, which an audit must not pass"] if method["control"] else []),
+        f"reads: {', '.join(method['reads']) or 'nothing'}",
+        f"costs: {method['cost']}",
+    )
+
+
+def _show_facts(console: Console, *facts: str) -> None:
+    for fact in facts:
+        console.print(Text(f"  {fact}"), soft_wrap=True)
 
 
 def _show_trials(console: Console, result: dict[str, Any]) -> None:

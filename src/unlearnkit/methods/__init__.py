@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from unlearnkit.errors import ConfigError
@@ -80,9 +80,8 @@ def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()
     Raises:
         ConfigError: the name, the preset or a setting is unknown, or a value is refused.
     """
-    if name not in METHODS:
-        raise ConfigError(f"Expected one of the methods {', '.join(METHODS)}, but got {name!r}; choose one of them.")
-    presets = METHODS[name].presets()
+    kind = _kind(name)
+    presets = kind.presets()
     if preset not in presets:
         raise ConfigError(
             f"Expected one of the presets {', '.join(presets)} of {name}, but got {preset!r}; choose one of them."
@@ -90,10 +89,13 @@ def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()
     return presets[preset]().with_settings(settings)
 
 
-def describe_methods() -> list[dict[str, Any]]:
-    """One entry per method for `unlearnkit methods`.
+def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
+    """One entry per method, or per method named, for `unlearnkit methods`.
 
     Its idea, what it reads and costs, presets, settings with defaults, and bounds of those that are tuned.
+
+    Raises:
+        ConfigError: a name is unknown.
     """
     return [
         {
@@ -106,13 +108,19 @@ def describe_methods() -> list[dict[str, Any]]:
             "settings": kind().described_settings(),
             "tuned": {key: [bounds.low, bounds.high] for key, bounds in kind().space().items()},
         }
-        for name, kind in METHODS.items()
+        for name, kind in ((name, _kind(name)) for name in names)
     ]
 
 
-def method_cards() -> str:
-    """All method cards as one Markdown page, with a table of what each reads in front (docs/methods.md)."""
-    described = describe_methods()
+def method_cards(names: Iterable[str] = METHODS) -> str:
+    """The cards of all methods, or of those named, as one Markdown page: docs/methods.md.
+
+    In front stands a table of what each reads and costs.
+
+    Raises:
+        ConfigError: a name is unknown.
+    """
+    described = describe_methods(names)
     lines = [
         "# The methods",
         "",
@@ -124,9 +132,9 @@ def method_cards() -> str:
     for entry in described:
         name = f"`{entry['name']}`" + (" (control)" if entry["control"] else "")
         lines.append(f"| {name} | {', '.join(entry['reads']) or 'nothing'} | {entry['cost']} |")
-    for name, kind in METHODS.items():
-        title, *paragraphs = _card(kind)
-        lines += ["", f"## {name}", "", title]
+    for entry in described:
+        title, *paragraphs = _card(METHODS[entry["name"]])
+        lines += ["", f"## {entry['name']}", "", title]
         for paragraph in paragraphs:
             head, mark, rest = paragraph.partition(". " if paragraph.startswith(("Idea.", "Update.")) else ": ")
             known = mark and (head in CARD_PARTS or head.startswith("Deviations"))
@@ -135,6 +143,12 @@ def method_cards() -> str:
 
 
 CARD_PARTS = ("Idea", "Update", "Reads", "Hyperparameters", "Cost per run", "When it fails", "Source")
+
+
+def _kind(name: str) -> type[ConfiguredMethod]:
+    if name not in METHODS:
+        raise ConfigError(f"Expected one of the methods {', '.join(METHODS)}, but got {name!r}; choose one of them.")
+    return METHODS[name]
 
 
 def _card(kind: type[ConfiguredMethod]) -> list[str]:
