@@ -524,6 +524,19 @@ def test_the_bands_are_drawn_each_on_its_own_scale(make: Make) -> None:
     assert re.search(r"0.0–1.0%</td><td class=\"n\">12.5</td><td class=\"n\">outside</td>", page)
 
 
+def test_a_time_that_was_cut_off_is_shown_as_more_than_that(make: Make) -> None:
+    audit = judged_audit()
+    (time,) = (r for r in audit["readings"] if (r["metric"], r["replicate"]) == ("relearn_steps", 1))
+    time |= {"value": 128.0, "doubts": ["censored: not relearned within 128 steps"]}
+    drawn = next(svg for svg in svgs(render(make(audit=audit))) if svg[0].text == "Where the model stands")
+    columns = [[t.text for t in row.iter() if "retrained" in (t.get("class") or "").split() and t.text]
+               for row in of_class(drawn, "columns")]  # fmt: skip
+    shown = [text for row in columns for text in row]
+    assert [text for text in shown if text.startswith("> ")] == ["> 64.2"]  # the mean of 0.3 and more than 128
+    marks = [p[0].text for p in of_class(drawn, "point")]
+    assert [text for text in marks if text and "> " in text] == ["relearning, retrained 2: > 128"]
+
+
 def test_the_first_screen_says_what_could_not_be_established(make: Make) -> None:
     start = first_screen(render(make(audit=judged_audit())))
     assert "Evidence E3: training samples" in start

@@ -130,6 +130,7 @@ def _row(each: Primary) -> Dots:
         band=band,
         scale=_scale(unit, [value for found in values.values() for value in found] + list(band or ())),
         write=_write(unit),
+        beyond={model: [row.censored for row in each.rows[model] if row.value is not None] for model in MODELS},
     )
 
 

@@ -6,7 +6,8 @@ Models are `original` (ring), `unlearned` (dot) and `retrained` (diamond), the s
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from unlearnkit.report.svg import MARKS, Scale, at, element, label, mark, picture, text
 from unlearnkit.report.text import shorten
@@ -29,6 +30,7 @@ class Dots:
         tip: is said when the label is pointed at, in place of the label.
         band: values between which a bar is drawn behind the marks.
         scale, write: its own, where it does not share the picture's.
+        beyond: by model, which of its values were cut off: the true ones lie beyond.
     """
 
     label: str
@@ -39,6 +41,7 @@ class Dots:
     band: tuple[float, float] | None = None
     scale: Scale | None = None
     write: Write | None = None
+    beyond: Mapping[str, Sequence[bool]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,14 +242,23 @@ def _dot_row(row: Dots, top: float, height: float, shared: Scale | None, shared_
         behind += element("rect", tip, class_="range", x=f"{low:.3f}%", y=top + 5, width=width, height=height - 10)
     numbers = ""
     for model, values in row.values.items():
-        shown = write(sum(values) / len(values)) if values else words.UNKNOWN
+        more = "> " if any(row.beyond.get(model, ())) else ""
+        shown = more + write(sum(values) / len(values)) if values else words.UNKNOWN
         numbers += label(shown, class_=f"value {model}", x=_column(model), y=y, dy="0.35em", text_anchor="end")
     sign, tip = ("✕", row.label + words.COMMA + row.flag) if row.flag else (row.sign, row.tip)
     name = _row_label(row.label, y, strong=bool(row.flag), sign=sign, tip=tip)
-    return behind + name + _marks(row.values, y, scale, write, row.label, words) + _columns(numbers)
+    return behind + name + _marks(row.values, y, scale, write, row.label, words, row.beyond) + _columns(numbers)
 
 
-def _marks(values: Mapping[str, Sequence[float]], y: float, scale: Scale, write: Write, name: str, words: Words) -> str:
+def _marks(
+    values: Mapping[str, Sequence[float]],
+    y: float,
+    scale: Scale,
+    write: Write,
+    name: str,
+    words: Words,
+    beyond: Mapping[str, Sequence[bool]] = MappingProxyType({}),
+) -> str:
     drawn = element("line", class_="track", x1="0%", x2="100%", y1=y, y2=y)
     before, after = values.get("original", ()), values.get("unlearned", ())
     if before and after:
@@ -257,6 +269,7 @@ def _marks(values: Mapping[str, Sequence[float]], y: float, scale: Scale, write:
         for i, value in enumerate(found):
             head = words.HEADS[model]
             who = words.NUMBERED.format(head, i + 1) if len(found) > 1 else head
-            tip = (name + words.COMMA if name else "") + who + words.COLON + write(value)
+            more = "> " if any(beyond.get(model, ())[i : i + 1]) else ""
+            tip = (name + words.COMMA if name else "") + who + words.COLON + more + write(value)
             drawn += mark(model, scale.position(value), y, tip)
     return drawn
