@@ -1,7 +1,8 @@
-"""The runs behind a comparison: each search and each run with its audit is made once and kept as a JSON file."""
+"""The runs behind a comparison: each search, and each run with its weights and its audit, is made once and kept."""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import time
@@ -21,7 +22,7 @@ from unlearnkit.data import ImageData
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import ConfiguredMethod
 from unlearnkit.models import build_model
-from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
 from unlearnkit.split import Split, split_for
 from unlearnkit.steps.common import load_images, retained_shape
@@ -103,15 +104,25 @@ class Bench:
         return evidence
 
     def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
-        """Make the model forget and audit it, or say why not; what was done before is read."""
-        return self._once(name, method, {"seed": seed}, lambda: self._run(method, seed))
+        """Make the model forget and audit it, or say why not; what was done before is read.
+
+        The unlearned weights stay in a folder beside the result: where only the result is taken away, because the
+        audit has changed, they are audited again and nothing is unlearned again.
+        """
+
+        def make(path: Path) -> dict[str, Any]:
+            unlearned, facts = self._unlearned(path.with_suffix(""), method, seed)
+            judged = audit(self._gathered(unlearned), self.metrics, priors=self.bank.priors if self.bank else None)
+            return facts | summary(judged)
+
+        return self._once(name, method, {"seed": seed}, make)
 
     def tuned(self, name: str, method: ConfiguredMethod, trials: int) -> dict[str, Any]:
         """Search the method's settings, or say why not; what was done before is read."""
-        return self._once(f"tune-{name}", method, {"trials": trials}, lambda: self._tune(method, trials))
+        return self._once(f"tune-{name}", method, {"trials": trials}, lambda _: self._tune(method, trials))
 
     def _once(
-        self, name: str, method: ConfiguredMethod, what: dict[str, int], make: Callable[[], dict[str, Any]]
+        self, name: str, method: ConfiguredMethod, what: dict[str, int], make: Callable[[Path], dict[str, Any]]
     ) -> dict[str, Any]:
         key = {
             **what,
@@ -127,7 +138,7 @@ class Bench:
             return found
         began = time.perf_counter()
         try:
-            made = {"key": key, "failure": None, **make()}
+            made = {"key": key, "failure": None, **make(path)}
         except UnlearnkitError as error:
             made = {"key": key, "failure": str(error)}
         written(path, made)
@@ -135,7 +146,14 @@ class Bench:
         print(f"{name}, {told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
         return made
 
-    def _run(self, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
+    def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+        """The unlearned model, and what the method read and cost: as it lies in the folder, or made and put there."""
+        weights, facts = folder / WEIGHTS, folder / "run.json"
+        if facts.is_file():
+            model = copy.deepcopy(self.original)
+            read_checkpoint(weights).load_into(model)
+            known: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
+            return model, known
         result = unlearn(
             self.original,
             method,
@@ -145,15 +163,18 @@ class Bench:
             runtime=self.runtime,
             factory=self._fresh,
         )
-        evidence = self._gathered(result.model)
-        judged = audit(evidence, self.metrics, priors=self.bank.priors if self.bank else None)
         parts: Any = result.access.summary(result.split)["parts"]
-        return {
+        told = {
             "read": {part: sum(c["read_by_method"] for c in classes.values()) for part, classes in parts.items()},
             "forget_samples_read": result.access.forget_samples_read(result.split),
             "cost": result.cost["total"],
-            **summary(judged),
         }
+        card = self.checkpoints[0].card
+        assert card is not None  # as `opened` found it
+        folder.mkdir(exist_ok=True)
+        written(weights, checkpoint_bytes(result.model, card))
+        written(facts, told)  # last: it says that the weights are whole
+        return result.model, told
 
     def _tune(self, method: ConfiguredMethod, trials: int) -> dict[str, Any]:
         found = tune(
@@ -222,9 +243,10 @@ def outcome(made: dict[str, Any]) -> str:
     return f"{verdict['status']}, worst gap {gap}"
 
 
-def written(path: Path, content: dict[str, Any] | str) -> None:
+def written(path: Path, content: dict[str, Any] | str | bytes) -> None:
     """Write a file in one rename."""
     temporary = path.with_name(f".{path.name}.tmp")
-    text = content if isinstance(content, str) else json.dumps(content, indent=1, allow_nan=False) + "\n"
-    temporary.write_text(text, encoding="utf-8")
+    if isinstance(content, dict):
+        content = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
     temporary.replace(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,24 @@ def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch
     assert load(made[0]) == before
     with pytest.raises(AssertionError, match="computed again"):
         compare_methods.main([word.replace("=20", "=21") for word in (*made[1], "--only", "finetune")])
+
+
+def test_an_audit_is_made_again_without_the_unlearning(
+    made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("unlearned again")
+
+    light(monkeypatch)
+    work = tmp_path / "work"
+    shutil.copytree(made[0].parent / "work", work)
+    for row in work.glob("*.json"):
+        if not row.name.startswith("tune-") and load(row)["failure"] is None:
+            row.unlink()
+    monkeypatch.setattr(comparison_runs, "unlearn", never)
+    out = tmp_path / "again.json"
+    compare_methods.main([*made[1], "--work", str(work), "--out", str(out)])
+    assert load(out) == load(made[0])
 
 
 def test_the_primary_readings_alone_are_those_of_the_whole_audit(
