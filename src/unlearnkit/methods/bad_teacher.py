@@ -80,8 +80,8 @@ class BadTeacher(ConfiguredMethod):
         """Temperature, rate and length."""
         return {
             "temperature": Range(0.5, 5.0),
-            "recipe.lr": Range(1e-5, 1e-2),
-            "recipe.epochs": Range(1, 5),
+            "recipe.lr": Range(1e-4, 1e-2),
+            "recipe.epochs": Range(1, 10),
         }
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:

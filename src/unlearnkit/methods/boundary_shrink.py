@@ -76,7 +76,7 @@ class BoundaryShrink(ConfiguredMethod):
 
     def space(self) -> Space:
         """Size of the step across the boundary, rate and length."""
-        return {"bound": Range(0.01, 0.5), "recipe.lr": Range(1e-6, 1e-2), "recipe.epochs": Range(1, 15)}
+        return {"bound": Range(0.01, 0.5), "recipe.lr": Range(1e-5, 1e-2), "recipe.epochs": Range(1, 15)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Find the labels, then fine-tune on them."""

@@ -70,7 +70,7 @@ class DELETE(ConfiguredMethod):
 
     def space(self) -> Space:
         """Rate and length."""
-        return {"recipe.lr": Range(1e-6, 1e-2), "recipe.epochs": Range(1, 30)}
+        return {"recipe.lr": Range(1e-5, 1e-2), "recipe.epochs": Range(1, 30)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Distil the original without the forgotten classes on the forget data."""

@@ -80,7 +80,7 @@ class FineTune(ConfiguredMethod):
 
     def space(self) -> Space:
         """Rate, length and decay."""
-        return {"recipe.lr": Range(1e-4, 0.3), "recipe.epochs": Range(1, 10), "recipe.weight_decay": Range(1e-5, 1e-2)}
+        return {"recipe.lr": Range(1e-3, 0.3), "recipe.epochs": Range(1, 10), "recipe.weight_decay": Range(1e-5, 1e-2)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Choose the layers, draw them anew where asked, train."""

@@ -69,7 +69,7 @@ class L1Sparse(ConfiguredMethod):
 
     def space(self) -> Space:
         """Penalty, rate and length."""
-        return {"gamma": Range(1e-6, 1e-2), "recipe.lr": Range(1e-4, 0.1), "recipe.epochs": Range(1, 10)}
+        return {"gamma": Range(1e-6, 1e-2), "recipe.lr": Range(1e-3, 0.3), "recipe.epochs": Range(1, 10)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Train epoch by epoch, with less penalty and the schedule's rate in each."""

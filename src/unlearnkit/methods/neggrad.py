@@ -71,7 +71,7 @@ class NegGrad(ConfiguredMethod):
     def space(self) -> Space:
         """Rate and length, and the bound where there is one."""
         return {
-            "recipe.lr": Range(1e-6, 0.1),
+            "recipe.lr": Range(1e-5, 0.1),
             "recipe.epochs": Range(1, 10),
             **({} if self.ceiling is None else {"ceiling": Range(1.0, 5.0)}),
         }

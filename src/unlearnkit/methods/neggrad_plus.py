@@ -83,7 +83,7 @@ class NegGradPlus(ConfiguredMethod):
         """Weight of the retained data, rate and length."""
         return {
             "alpha": Range(0.5, 0.99, log=False),
-            "recipe.lr": Range(1e-4, 0.1),
+            "recipe.lr": Range(1e-3, 0.1),
             "recipe.epochs": Range(1, 10),
         }
 

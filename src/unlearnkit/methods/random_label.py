@@ -61,7 +61,7 @@ class RandomLabel(ConfiguredMethod):
 
     def space(self) -> Space:
         """Rate and length."""
-        return {"recipe.lr": Range(1e-4, 0.1), "recipe.epochs": Range(1, 10)}
+        return {"recipe.lr": Range(1e-3, 0.1), "recipe.epochs": Range(1, 10)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Relabel, train."""

@@ -80,7 +80,7 @@ class SalUn(ConfiguredMethod):
         """Share of the weights, rate and length."""
         return {
             "share": Range(0.1, 1.0, log=False),
-            "recipe.lr": Range(1e-4, 0.1),
+            "recipe.lr": Range(1e-3, 0.1),
             "recipe.epochs": Range(1, 15),
         }
 

@@ -89,8 +89,8 @@ class SCRUB(ConfiguredMethod):
     def space(self) -> Space:
         """Both rates, the rounds that begin with a max epoch, and the weight of the retained divergence."""
         return {
-            "ascent.lr": Range(1e-5, 1e-2),
-            "descent.lr": Range(1e-5, 1e-2),
+            "ascent.lr": Range(1e-4, 1e-2),
+            "descent.lr": Range(1e-4, 1e-2),
             "max_rounds": Range(1, self.rounds),
             "alpha": Range(1e-4, 1.0),
         }

@@ -1,0 +1,172 @@
+"""Searches the methods' defaults: the same number of trials for each, every trial on several models, no test data.
+
+    python benchmarks/tune_defaults.py --on SOURCE WEIGHTS CLASSES [--on ...] [--trials 12] [--only METHOD...]
+        [--set NAME=VALUE] [--out FILE]
+
+`--on` names a data source, the weights of an original that `unlearnkit train` wrote, and the classes to forget, with
+commas between them. The first trial of a method is its default, the others are points of its `space()`. A trial's
+score is the mean of its scores on the models, each by the judge of `unlearnkit tune`: retained validation accuracy won
+or lost, less what is left of the forgotten classes. The models are taken in the order given, the cheapest first, and
+a trial that could not win any more, were the others to forget everything and know every validation sample, is ended.
+Writes --out after every method; methods found there are not searched again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from compare_methods import searched
+from comparison_runs import written
+from unlearnkit import ForgetRequest, Runtime, unlearn
+from unlearnkit.data import ImageData
+from unlearnkit.data.view import AccessLog, DataView
+from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.methods import METHODS, ConfiguredMethod
+from unlearnkit.models import build_model
+from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.run_dir import versions
+from unlearnkit.runlog import RunLog
+from unlearnkit.runtime import isolated_randomness
+from unlearnkit.split import Part, Split, split_for
+from unlearnkit.steps.common import load_images
+from unlearnkit.steps.opening import open_model
+from unlearnkit.tuning.judge import Judge, Judged, Signal
+from unlearnkit.tuning.optimise import Values, optimise
+from unlearnkit.tuning.tune import WORST
+
+SEED = 1000  # of the search and of every run; comparisons have others
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A model, its data and what it is to forget."""
+
+    source: str
+    checkpoint: Checkpoint
+    data: ImageData
+    request: ForgetRequest
+    split: Split
+    model: nn.Module
+    judges: dict[Signal, Judge] = field(default_factory=dict)
+
+    @classmethod
+    def opened(cls, source: str, weights: str, forget: str) -> Task:
+        """Open the data and the model; the architecture is the one that the file records."""
+        checkpoint = read_checkpoint(weights)
+        data = load_images(source, None, checkpoint)
+        request = ForgetRequest(classes=tuple(forget.split(",")))
+        split = split_for(request, data)
+        data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+        model = open_model(None, checkpoint, data)
+        return cls(source=source, checkpoint=checkpoint, data=data, request=request, split=split, model=model)
+
+    def judge(self, signal: Signal) -> Judge:
+        """The judge by that signal: made once, the same for every method."""
+        if signal not in self.judges:
+            runtime = Runtime().fitted(self.model, self.data.shape)
+            view = DataView(self.data, self.split, signal.parts, reader="method", log=AccessLog(self.data),
+                            device=runtime.device)  # fmt: skip
+            with isolated_randomness(SEED) as generator:
+                self.judges[signal] = Judge(
+                    self.model, view, self.split.request, signal=signal, generator=generator, runtime=runtime,
+                    log=RunLog(runtime),
+                )  # fmt: skip
+        return self.judges[signal]
+
+    def run(self, method: ConfiguredMethod, judge: Judge) -> tuple[Judged, float, dict[str, Any]]:
+        """What the judge finds of the unlearned model, its score, and the cost."""
+        result = unlearn(self.model, method, self.data, self.request, seed=SEED, factory=self._fresh)
+        judged = judge.judge(result.model)
+        return judged, judged.score(judge.before.retained), result.cost["total"]
+
+    def _fresh(self) -> nn.Module:
+        assert self.checkpoint.card is not None, f"{self.checkpoint.path} does not record its architecture"
+        return build_model(self.checkpoint.card.model, num_classes=len(self.data.classes),
+                           in_channels=self.data.shape[0])  # fmt: skip
+
+
+def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str, Any]:
+    """Every trial of a method, and the number of the one with the highest mean score."""
+    signal = Signal.SAMPLES if Part.FORGET_TRAIN in method.needs else Signal.REMADE
+    judges = [task.judge(signal) for task in tasks]
+    done: list[dict[str, Any]] = []
+
+    def run(values: Values) -> float:
+        settings = [f"{name}={value}" for name, value in values.items()]
+        trial: dict[str, Any] = {"settings": settings, "on": [], "score": None}
+        done.append(trial)
+        scores: list[float] = []
+        best = max((each["score"] for each in done if each["score"] is not None), default=WORST)
+        for task, judge in zip(tasks, judges, strict=True):
+            try:
+                judged, score, cost = task.run(method.with_settings(settings), judge)
+            except NonFiniteLossError as error:
+                trial["failure"] = str(error)
+                return WORST
+            samples = cost["samples_forward"] + cost["samples_backward"]
+            trial["on"].append({"score": score, "left": judged.left, "seconds": cost["seconds"], "samples": samples})
+            scores.append(score)
+            hoped = scores + [1 - other.before.retained for other in judges[len(scores) :]]
+            if sum(hoped) / len(hoped) < best:
+                break
+        mean = float(sum(scores) / len(scores))
+        if len(scores) == len(tasks):
+            trial["score"] = mean
+        print(f"  {len(done) - 1}: {', '.join(f'{s:.3f}' for s in scores)} {' '.join(settings)}", flush=True)
+        return mean
+
+    run({})
+    optimise(run, method.space(), trials=trials - 1, seed=SEED)
+    whole = [k for k, trial in enumerate(done) if trial["score"] is not None]
+    return {"signal": signal.value, "best": max(whole, key=lambda k: done[k]["score"]), "trials": done}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--on", nargs=3, action="append", required=True, metavar=("SOURCE", "WEIGHTS", "CLASSES"))
+    parser.add_argument("--trials", type=int, default=12)
+    tunable = [name for name, kind in METHODS.items() if kind().space()]
+    parser.add_argument("--only", nargs="+", choices=tunable, default=tunable)
+    parser.add_argument("--set", dest="settings", action="append", default=[])
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "tune_defaults.json")
+    arguments = parser.parse_args()
+    tasks = [Task.opened(*on) for on in arguments.on]
+    what = {
+        "benchmark": "tune_defaults",
+        "on": [
+            {
+                "data": task.source.partition(":")[0],
+                "model": task.checkpoint.card.model if task.checkpoint.card else None,
+                "weights": task.checkpoint.sha256,
+                "forget": list(task.split.request.forget_names),
+            }
+            for task in tasks
+        ],
+        "trials": arguments.trials,
+        "settings": arguments.settings,
+        "hardware": {"device": "cpu", "machine": platform.machine(), "threads": torch.get_num_threads()},
+        "versions": versions(),
+    }
+    found = json.loads(arguments.out.read_text(encoding="utf-8"))["found"] if arguments.out.is_file() else {}
+    for name in arguments.only:
+        if name in found:
+            continue
+        method = searched(METHODS[name]())
+        mine = [each for each in arguments.settings if each.partition("=")[0] in method.setting_names()]
+        print(name, flush=True)
+        found[name] = search(method.with_settings(mine), tasks, arguments.trials)
+        written(arguments.out, what | {"found": found})
+        best = found[name]["trials"][found[name]["best"]]
+        print(f"{name}: {found[name]['trials'][0]['score']:.3f} -> {best['score']:.3f} {' '.join(best['settings'])}")
+
+
+if __name__ == "__main__":
+    main()
