@@ -1,10 +1,10 @@
 """Searches the methods' defaults: the same number of trials for each, every trial on several models, no test data.
 
-    python benchmarks/tune_defaults.py --on SOURCE WEIGHTS CLASSES [--on ...] [--trials 12] [--only METHOD...]
-        [--set NAME=VALUE] [--out FILE]
+    python benchmarks/tune_defaults.py --on SOURCE WEIGHTS CLASSES [NAME=VALUE...] [--on ...] [--trials 12]
+        [--only METHOD...] [--out FILE]
 
-`--on` names a data source, the weights of an original that `unlearnkit train` wrote, and the classes to forget, with
-commas between them. The first trial of a method is its default, the others are points of its `space()`. A trial's
+`--on` names a data source, the weights of an original that `unlearnkit train` wrote, the classes to forget with commas
+between them, and what is set there for the methods that have such a setting. The first trial of a method is its default, the others are points of its `space()`. A trial's
 score is the mean of its scores on the models, each by the judge of `unlearnkit tune`: retained validation accuracy won
 or lost, less what is left of the forgotten classes. The models are taken in the order given, the cheapest first, and
 a trial that could not win any more, were the others to forget everything and know every validation sample, is ended.
@@ -47,7 +47,7 @@ SEED = 1000  # of the search and of every run; comparisons have others
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A model, its data and what it is to forget."""
+    """A model, its data, what it is to forget, and what is set for the methods that have such a setting."""
 
     source: str
     checkpoint: Checkpoint
@@ -55,10 +55,11 @@ class Task:
     request: ForgetRequest
     split: Split
     model: nn.Module
+    settings: tuple[str, ...]
     judges: dict[Signal, Judge] = field(default_factory=dict)
 
     @classmethod
-    def opened(cls, source: str, weights: str, forget: str) -> Task:
+    def opened(cls, source: str, weights: str, forget: str, *settings: str) -> Task:
         """Open the data and the model; the architecture is the one that the file records."""
         checkpoint = read_checkpoint(weights)
         data = load_images(source, None, checkpoint)
@@ -66,7 +67,15 @@ class Task:
         split = split_for(request, data)
         data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
         model = open_model(None, checkpoint, data)
-        return cls(source=source, checkpoint=checkpoint, data=data, request=request, split=split, model=model)
+        return cls(
+            source=source,
+            checkpoint=checkpoint,
+            data=data,
+            request=request,
+            split=split,
+            model=model,
+            settings=settings,
+        )
 
     def judge(self, signal: Signal) -> Judge:
         """The judge by that signal: made once, the same for every method."""
@@ -83,6 +92,7 @@ class Task:
 
     def run(self, method: ConfiguredMethod, judge: Judge) -> tuple[Judged, float, dict[str, Any]]:
         """What the judge finds of the unlearned model, its score, and the cost."""
+        method = method.with_settings([s for s in self.settings if s.partition("=")[0] in method.setting_names()])
         result = unlearn(self.model, method, self.data, self.request, seed=SEED, factory=self._fresh)
         judged = judge.judge(result.model)
         return judged, judged.score(judge.before.retained), result.cost["total"]
@@ -131,13 +141,14 @@ def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--on", nargs=3, action="append", required=True, metavar=("SOURCE", "WEIGHTS", "CLASSES"))
+    parser.add_argument("--on", nargs="+", action="append", required=True, metavar="SOURCE WEIGHTS CLASSES")
     parser.add_argument("--trials", type=int, default=12)
     tunable = [name for name, kind in METHODS.items() if kind().space()]
     parser.add_argument("--only", nargs="+", choices=tunable, default=tunable)
-    parser.add_argument("--set", dest="settings", action="append", default=[])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "tune_defaults.json")
     arguments = parser.parse_args()
+    if any(len(on) < 3 for on in arguments.on):
+        parser.error("Expected a data source, weights and classes after --on.")
     tasks = [Task.opened(*on) for on in arguments.on]
     what = {
         "benchmark": "tune_defaults",
@@ -147,11 +158,11 @@ def main() -> None:
                 "model": task.checkpoint.card.model if task.checkpoint.card else None,
                 "weights": task.checkpoint.sha256,
                 "forget": list(task.split.request.forget_names),
+                "settings": list(task.settings),
             }
             for task in tasks
         ],
         "trials": arguments.trials,
-        "settings": arguments.settings,
         "hardware": {"device": "cpu", "machine": platform.machine(), "threads": torch.get_num_threads()},
         "versions": versions(),
     }
@@ -160,9 +171,8 @@ def main() -> None:
         if name in found:
             continue
         method = searched(METHODS[name]())
-        mine = [each for each in arguments.settings if each.partition("=")[0] in method.setting_names()]
         print(name, flush=True)
-        found[name] = search(method.with_settings(mine), tasks, arguments.trials)
+        found[name] = search(method, tasks, arguments.trials)
         written(arguments.out, what | {"found": found})
         best = found[name]["trials"][found[name]["best"]]
         print(f"{name}: {found[name]['trials'][0]['score']:.3f} -> {best['score']:.3f} {' '.join(best['settings'])}")

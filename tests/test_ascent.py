@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 import unlearnkit.methods.random_label as random_label_module
 from canonical import CPU, MODELS, STEPS, tiny_data
@@ -136,6 +136,24 @@ def test_neggrad_plus_sees_each_forget_sample_as_often_as_asked() -> None:
     for repeats, times in ((1, 1), (4, 4), (None, 3)):  # 33 retained, 12 to forget
         result = forget(NegGradPlus(recipe=STEPS, repeats=repeats))
         assert result.cost["total"]["samples_forward"] == 2 * (33 + times * 12)
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_the_weights_of_neggrad_plus_hold_however_often_forget_samples_are_repeated(
+    repeats: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over all samples of an epoch the loss is alpha L_R - (1 - alpha) L_F."""
+    seen: list[Tensor] = []
+
+    def spy(model: nn.Module, samples: Any, recipe: Recipe, **options: Any) -> None:
+        x, y = samples.images(torch.arange(len(samples))), samples.labels
+        value = options["loss"](model, x, y)
+        of = [F.cross_entropy(model(x[chosen]), y[chosen]) for chosen in (y == 0, y != 0)]
+        seen.append(torch.stack([value, 0.7 * of[1] - 0.3 * of[0]]))
+
+    monkeypatch.setattr("unlearnkit.methods.fitting.train", spy)
+    forget(NegGradPlus(recipe=STEPS, repeats=repeats, alpha=0.7, ceiling=None), 0)
+    assert seen[0][0].item() == pytest.approx(seen[0][1].item(), rel=1e-5)
 
 
 def test_neggrad_plus_forgets_more_the_more_it_is_told_to() -> None:

@@ -195,8 +195,14 @@ def test_the_result_is_clean(method: str, model: str, request_name: str) -> None
 
 @combinations
 def test_frozen_parameters_stay_frozen(method: str, model: str, request_name: str) -> None:
+    """Whole layers with their statistics, and weights whose biases are trained."""
     entry, given = METHODS[method], MODELS[model].model()
-    held = [name for i, (name, _) in enumerate(given.named_parameters()) if i % 2 == 0]
+    layers = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in given.named_parameters()))
+    whole = {layer for i, layer in enumerate(layers) if i % 4 < 2}
+    half = set(layers[3::4])
+    held = [
+        n for n, _ in given.named_parameters() if n.rpartition(".")[0] in whole or n in {f"{h}.weight" for h in half}
+    ]
     if not entry.trains:
         held = [name for name in held if not name.startswith("head.")]
     for name in held:
@@ -204,6 +210,8 @@ def test_frozen_parameters_stay_frozen(method: str, model: str, request_name: st
     before = Snapshot.of(given)
     result = run(method, given, model, request_name).model
     assert_same(before, Snapshot.of(given))
+    for name, buffer in result.named_buffers():
+        assert entry.fresh or name.rpartition(".")[0] not in whole or torch.equal(buffer, before.tensors[name]), name
     for name, parameter in result.named_parameters():
         assert parameter.requires_grad == (name not in held), name
         assert entry.fresh or name not in held or torch.equal(parameter, before.tensors[name]), name

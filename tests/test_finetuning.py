@@ -15,7 +15,21 @@ from canonical import CLASSES, CPU, METHODS, MODELS, STEPS, TinyViT, tiny_data
 from unlearnkit.data import ImageData, ImageSet
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.losses import cross_entropy
-from unlearnkit.methods import FineTune, L1Sparse, Method, NegGrad, NegGradPlus, RandomLabel, Unlearned, unlearn
+from unlearnkit.methods import (
+    DELETE,
+    SCRUB,
+    BadTeacher,
+    BoundaryShrink,
+    FineTune,
+    L1Sparse,
+    Method,
+    NegGrad,
+    NegGradPlus,
+    RandomLabel,
+    SalUn,
+    Unlearned,
+    unlearn,
+)
 from unlearnkit.methods.fitting import fit
 from unlearnkit.methods.l1_sparse import with_l1
 from unlearnkit.request import ForgetRequest
@@ -151,6 +165,11 @@ def test_the_callers_criterion_is_the_loss(method: Method) -> None:
         NegGrad(recipe=STEPS),
         NegGradPlus(recipe=STEPS, alpha=0.7),
         RandomLabel(recipe=STEPS),
+        SalUn(recipe=STEPS),
+        SCRUB(ascent=STEPS, descent=STEPS),
+        BadTeacher(recipe=STEPS),
+        BoundaryShrink(recipe=STEPS),
+        DELETE(recipe=STEPS),
     ],
     ids=lambda m: type(m).__name__,
 )
@@ -160,8 +179,11 @@ def test_batches_computed_in_pieces_give_the_same_weights(method: Method) -> Non
     with torch.no_grad():  # rounding would decide the sign of a weight at zero, and so the L1 step
         for parameter in model.parameters():
             parameter.add_(torch.where(parameter >= 0, 0.1, -0.1))
+    options: Any = {"seed": 0, "factory": lambda: TinyViT(len(CLASSES), dropout=0.0).double()}
     whole, cut = (
-        unlearn(model, method, tiny_data(), ForgetRequest(classes=(1, 3)), seed=0, runtime=replace(CPU, **size)).model
+        unlearn(
+            model, method, tiny_data(), ForgetRequest(classes=(1, 3)), runtime=replace(CPU, **size), **options
+        ).model
         for size in ({}, {"micro_batch_size": 3})
     )
     for name, parameter in whole.named_parameters():

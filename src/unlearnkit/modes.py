@@ -1,4 +1,4 @@
-"""Hold a model still for a while, and put every module's mode and every parameter's flag back."""
+"""Modes of a model: held still for a while, or learning in all that is not frozen."""
 
 from __future__ import annotations
 
@@ -9,15 +9,39 @@ from torch import nn
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for every module; each module's own mode is put back, also after an error."""
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Each module's own mode is put back at the end, also after an error."""
     modes = {module: module.training for module in model.modules()}
-    model.eval()
     try:
         yield
     finally:
         for module, mode in modes.items():
             module.training = mode
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode for every module; each module's own mode is put back, also after an error."""
+    with modes_kept(model):
+        model.eval()
+        yield
+
+
+def start_learning(model: nn.Module) -> None:
+    """Train mode, but eval mode for BatchNorm layers whose parameters are all frozen: they keep their statistics, too.
+
+    Whoever freezes a layer wants it as it is. In train mode its statistics would follow the training data all the same.
+    """
+    model.train()
+    for layer in batchnorm_layers(model):
+        parameters = list(layer.parameters())
+        if parameters and not any(p.requires_grad for p in parameters):
+            layer.eval()
+
+
+def batchnorm_layers(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Return the layers that keep batch statistics."""
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 @contextmanager

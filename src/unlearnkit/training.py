@@ -6,14 +6,13 @@ Shapes: n samples of a batch, C channels, H x W pixels, K classes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Literal, cast
 
 import torch
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
-from torch.optim.swa_utils import update_bn
 
 from unlearnkit.config import Config
 from unlearnkit.data.samples import Augmented
@@ -21,7 +20,7 @@ from unlearnkit.data.view import Batch, Samples
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.lookahead import Lookahead
 from unlearnkit.losses import Loss, logits_of, supervised
-from unlearnkit.modes import evaluating
+from unlearnkit.modes import batchnorm_layers, evaluating, modes_kept, start_learning
 from unlearnkit.pieces import Pieces
 from unlearnkit.runlog import RunLog
 from unlearnkit.runtime import Runtime
@@ -119,8 +118,11 @@ def train(
     log: RunLog,
     loss: Loss | None = None,
     after_step: Callable[[], None] | None = None,
+    stored_statistics: bool = False,
 ) -> None:
     """Train `model` in place on `samples`, reshuffled every epoch; frozen parameters stay frozen.
+
+    So do the running statistics of a BatchNorm layer whose parameters are all frozen.
 
     Several processes compute their shares of each batch and add up the gradients, and a batch that memory does not
     hold is computed in pieces whose gradients add up: without batch statistics the weights are those of one process
@@ -128,7 +130,7 @@ def train(
     the running statistics are the mean over the processes.
 
     Args:
-        model: on the run's device; left in train mode.
+        model: on the run's device; left in train mode, or in eval mode with `stored_statistics`.
         samples: labelled images.
         recipe: how.
         stage: name under which cost and losses are logged.
@@ -138,11 +140,13 @@ def train(
         loss: (model, images (n, C, H, W), labels (n,)) -> scalar, the mean over the images; default: cross-entropy
             with the recipe's label smoothing.
         after_step: called when a step has changed the weights, for a method that puts some of them back.
+        stored_statistics: train in eval mode: BatchNorm uses and keeps its stored statistics, and dropout is off. For
+            batches of forget data alone, whose statistics are not those of the data that is to be kept.
 
     Raises:
         ModelError: the model has no trainable parameter.
-        ConfigError: a batch would hold a single sample, and the model has BatchNorm; or there are more processes than
-            samples in a batch.
+        ConfigError: a batch would hold a single sample, and the model has BatchNorm that learns; or there are more
+            processes than samples in a batch.
         NonFiniteLossError: a loss became NaN or infinite.
     """
     optimizer = make_optimizer(model, recipe)
@@ -151,13 +155,16 @@ def train(
     processes, labels = runtime.processes, samples.labels
     if recipe.augment == "crop_flip":
         samples = Augmented(samples, generator, recipe.max_shift)
+    if stored_statistics:
+        model.eval()
+    else:
+        start_learning(model)
     steps_per_epoch = len(even_batches(torch.empty(len(samples)), recipe.batch_size))
     _check_batches(model, len(samples) // steps_per_epoch, len(samples), recipe.batch_size, runtime)
     steps = recipe.epochs * steps_per_epoch
     compiled = cast(nn.Module, torch.compile(model)) if runtime.compile else model
     pieces = Pieces(compiled, loss, runtime, log)
     lookahead = Lookahead(model, steps) if recipe.lookahead else None
-    model.train()
     with log.stage(stage, steps) as progress, _own_randomness(runtime):
         step = 0
         for _ in range(recipe.epochs):
@@ -216,11 +223,14 @@ def _check_batches(model: nn.Module, smallest: int, samples: int, batch_size: in
             f"Expected at least one sample of every batch for each process, but {samples} samples in batches of "
             f"{batch_size} are fewer than {count} processes; start fewer processes or choose a larger batch size."
         )
-    if has_batchnorm(model) and smallest < 2 * count:
+    if any(layer.training for layer in batchnorm_layers(model)) and smallest < 2 * count:
         each = "" if count == 1 else f" for each of {count} processes"
+        given = (
+            "a single sample" if samples == 1 else f"{samples} samples in batches of {batch_size} leave a single one"
+        )
         raise ConfigError(
-            f"Expected batches of two samples or more{each} for a model with BatchNorm, but {samples} samples in "
-            f"batches of {batch_size} leave a single one; choose another batch size or more samples."
+            f"Expected batches of two samples or more{each} for a model with BatchNorm, but got {given}; "
+            f"{'give more samples' if samples < 2 * count else 'choose another batch size'}."
         )
 
 
@@ -242,11 +252,6 @@ def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
     return (processes.gather(logits, len(samples)) if shared else logits).cpu()
 
 
-def has_batchnorm(model: nn.Module) -> bool:
-    """Whether any layer keeps batch statistics."""
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
-
-
 def recalibrate_batchnorm(
     model: nn.Module,
     samples: Samples,
@@ -259,19 +264,24 @@ def recalibrate_batchnorm(
     """Estimate BatchNorm's running statistics anew: the mean over one shuffled pass of `samples`, and nothing else.
 
     Shuffled, because in batches of one class the differences between the classes would be missing from the variance.
-    Every process makes the whole pass, so the statistics are the same with one process and with several.
+    Every process makes the whole pass, so the statistics are the same with one process and with several. Layers whose
+    parameters are all frozen keep theirs.
 
     Source: P. Izmailov et al., "Averaging Weights Leads to Wider Optima and Better Generalization" (SWA), UAI 2018,
     section 3.2.
     """
-    if not has_batchnorm(model):
-        return
-    batches = [Batch(p) for p in even_batches(torch.randperm(len(samples), generator=generator), batch_size)]
-    with log.stage("recalibrate", len(batches)) as stage, runtime.autocast():
-
-        def images() -> Iterable[Tensor]:
+    with modes_kept(model), torch.no_grad():
+        start_learning(model)
+        momenta = {layer: layer.momentum for layer in batchnorm_layers(model) if layer.training}
+        if not momenta:
+            return
+        batches = [Batch(p) for p in even_batches(torch.randperm(len(samples), generator=generator), batch_size)]
+        for layer in momenta:
+            layer.reset_running_stats()
+            layer.momentum = None  # the mean over all batches
+        with log.stage("recalibrate", len(batches)) as stage, runtime.autocast():
             for chunk in samples.stream(batches):
-                yield runtime.inputs(chunk)
+                model(runtime.inputs(chunk))
                 stage.advance()
-
-        update_bn(images(), model)
+        for layer, momentum in momenta.items():
+            layer.momentum = momentum

@@ -46,7 +46,6 @@ from unlearnkit.losses import logits_of, supervised
 from unlearnkit.methods.base import ConfiguredMethod, Context
 from unlearnkit.methods.fitting import fit
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.teachers import on_stored_statistics
 from unlearnkit.modes import frozen
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe
@@ -83,10 +82,8 @@ class BoundaryShrink(ConfiguredMethod):
         forget = ctx.view.part(Part.FORGET_TRAIN)
         labels = nearest_labels(model, forget, self.bound, ctx)
         ctx.log.notes["nearest"] = {ctx.request.classes[k]: int((labels == k).sum()) for k in labels.unique().tolist()}
-        loss = supervised(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
-        if not self.batch_statistics:
-            loss = on_stored_statistics(loss)
-        fit(model, Relabelled(forget, labels), self.recipe, ctx, stage="shrink", loss=loss)
+        relabelled, stored = Relabelled(forget, labels), not self.batch_statistics
+        fit(model, relabelled, self.recipe, ctx, stage="shrink", stored_statistics=stored)
         return model
 
 

@@ -42,7 +42,7 @@ from unlearnkit.losses import distillation
 from unlearnkit.methods.base import ConfiguredMethod, Context
 from unlearnkit.methods.fitting import fit
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.teachers import on_stored_statistics, teacher_of
+from unlearnkit.methods.teachers import teacher_of
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe
 
@@ -75,7 +75,6 @@ class DELETE(ConfiguredMethod):
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Distil the original without the forgotten classes on the forget data."""
         loss = distillation(teacher_of(model), (*ctx.request.forget, *ctx.request.already_forgotten))
-        if not self.batch_statistics:
-            loss = on_stored_statistics(loss)
-        fit(model, ctx.view.part(Part.FORGET_TRAIN), self.recipe, ctx, stage="distil", loss=loss)
+        forget, stored = ctx.view.part(Part.FORGET_TRAIN), not self.batch_statistics
+        fit(model, forget, self.recipe, ctx, stage="distil", loss=loss, stored_statistics=stored)
         return model

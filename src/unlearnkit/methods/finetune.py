@@ -115,7 +115,8 @@ def redraw(model: nn.Module, layers: list[str], fresh: nn.Module) -> None:
     """Copy the weights and statistics of `layers` from `fresh`; layers that are frozen stay as they are."""
     for name in layers:
         mine, theirs = model.get_submodule(name), fresh.get_submodule(name)
-        if not any(p.requires_grad for p in mine.parameters(recurse=False)):
+        parameters = list(mine.parameters(recurse=False))
+        if parameters and not any(p.requires_grad for p in parameters):
             continue
         for key, value in chain(mine.named_parameters(recurse=False), mine.named_buffers(recurse=False)):
             if value.requires_grad or not isinstance(value, nn.Parameter):

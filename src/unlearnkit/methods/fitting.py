@@ -25,6 +25,7 @@ def fit(
     loss: Loss | None = None,
     augment: bool = False,
     after_step: Callable[[], None] | None = None,
+    stored_statistics: bool = False,
 ) -> None:
     """Train `model` in place with the generator, the runtime and the log of the run.
 
@@ -37,6 +38,7 @@ def fit(
         loss: default: the caller's own criterion, else cross-entropy with the recipe's label smoothing.
         augment: augment where the data source does, even though the recipe does not ask for it.
         after_step: called when a step has changed the weights.
+        stored_statistics: see `train`.
     """
     if augment and recipe.augment == "none":
         recipe = Recipe(**{**recipe.model_dump(), "augment": ctx.view.augment})
@@ -50,6 +52,7 @@ def fit(
         log=ctx.log,
         loss=loss or supervised(ctx.criterion, label_smoothing=recipe.label_smoothing),
         after_step=after_step,
+        stored_statistics=stored_statistics,
     )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from unlearnkit.config import Config
 from unlearnkit.losses import Criterion, logits_of
-from unlearnkit.modes import frozen
+from unlearnkit.modes import frozen, start_learning
 from unlearnkit.runlog import RunLog, Stage
 from unlearnkit.runtime import Runtime
 from unlearnkit.training import even_batches
@@ -126,7 +126,7 @@ def notebook_noise(
     weights, per_class = next(model.parameters()), settings.per_class(len(class_ids))
     learned = []
     with log.stage("noise", settings.steps * len(class_ids)) as stage:
-        model.train()
+        start_learning(model)
         for class_id in class_ids:
             start = torch.randn((per_class, *shape), generator=generator).to(weights)
             target = torch.full((per_class,), class_id, device=weights.device)

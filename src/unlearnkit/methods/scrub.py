@@ -19,14 +19,16 @@ too few to forget. The default is Adam 5e-3 on batches of 64 in five rounds, two
 few settings by the tuner's score on three requests of the bundled digits (docs/log.md).
 
 Deviations from the paper: momentum starts anew with each epoch, so that no ascent carries into a descent; the rate is
-constant; no rewinding (SCRUB+R is for privacy of single samples and would stop short of full class forgetting).
+constant; a forget sample whose probabilities are the teacher's to 1e-5 has no gradient, as Adam would make full steps
+of rounding errors; no rewinding (SCRUB+R is for privacy of single samples and would stop short of full class
+forgetting).
 
 Cost per run: in each round one pass of the retained data, and one of the forget data up to `max_rounds`; each twice
 forward and once backward.
 
 When it fails: the max loss has no bound, so a high rate or many max epochs tear the model apart faster than the min
 epochs heal it; a low rate forgets nothing, as d starts at zero with zero gradient. The first max step moves only
-through what differs between student and teacher: batch statistics, dropout, rounding. On a model without BatchNorm
+through what differs between student and teacher: batch statistics and dropout. On a model without BatchNorm
 and dropout the first max epoch does nothing at all, and forgetting begins after the first min epoch.
 
 Source: M. Kurmanji, P. Triantafillou, J. Hayes, E. Triantafillou, "Towards Unbounded Machine Unlearning", NeurIPS
@@ -49,6 +51,8 @@ from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.teachers import divergence, taught, teacher_of
 from unlearnkit.split import Part
 from unlearnkit.training import Recipe
+
+ROUNDING = 1e-5  # difference of two probabilities below which they are the same
 
 
 class SCRUB(ConfiguredMethod):
@@ -109,10 +113,15 @@ class SCRUB(ConfiguredMethod):
 
 
 def disobeying(teacher: nn.Module, temperature: float) -> Loss:
-    """Return the max epoch's loss: minus the mean divergence from the teacher; the labels play no part."""
+    """Return the max epoch's loss: minus the mean divergence from the teacher; the labels play no part.
+
+    Where the outputs are the teacher's up to rounding the slope is zero, and what is computed in its place is left out.
+    """
 
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
-        return -divergence(taught(teacher, images), logits_of(model(images)), temperature).mean()
+        theirs, mine = taught(teacher, images), logits_of(model(images))
+        apart = ((theirs / temperature).softmax(dim=1) - (mine / temperature).softmax(dim=1)).abs().amax(dim=1)
+        return -divergence(theirs, mine, temperature).masked_fill(apart <= ROUNDING, 0.0).mean()
 
     return loss
 

@@ -1,4 +1,4 @@
-"""Losses that hold a model against frozen teachers, and training on stored batch statistics.
+"""Losses that hold a model against frozen teachers.
 
 Shapes: n samples, C channels, H x W pixels, K classes.
 """
@@ -10,8 +10,7 @@ import copy
 import torch
 from torch import Tensor, nn
 
-from unlearnkit.losses import Loss, logits_of
-from unlearnkit.modes import evaluating
+from unlearnkit.losses import logits_of
 
 
 def teacher_of(model: nn.Module) -> nn.Module:
@@ -41,16 +40,3 @@ def divergence(teacher: Tensor, student: Tensor, temperature: float = 1.0) -> Te
 def taught(teacher: nn.Module, images: Tensor) -> Tensor:
     """Return the teacher's logits (n, K), without gradients."""
     return logits_of(teacher(images))
-
-
-def on_stored_statistics(loss: Loss) -> Loss:
-    """Return `loss` with the model in eval mode: BatchNorm uses and keeps its stored statistics, dropout is off.
-
-    For batches of forget data alone, whose statistics are not those of the data that is to be kept.
-    """
-
-    def held(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        with evaluating(model):
-            return loss(model, images, labels)
-
-    return held
