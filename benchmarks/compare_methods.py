@@ -73,7 +73,7 @@ def candidates(recipe: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[
 
 def searched(method: ConfiguredMethod) -> ConfiguredMethod:
     """The method as its tuning starts: UNSIR's own search of the rates would read the judge's validation samples."""
-    return method.with_settings(["search=none"]) if isinstance(method, UNSIR) else method
+    return method.with_settings(method.for_tuning())
 
 
 def draw(out: Path, result: dict[str, Any]) -> None:

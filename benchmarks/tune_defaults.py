@@ -4,11 +4,12 @@
         [--only METHOD...] [--out FILE]
 
 `--on` names a data source, the weights of an original that `unlearnkit train` wrote, the classes to forget with commas
-between them, and what is set there for the methods that have such a setting. The first trial of a method is its default, the others are points of its `space()`. A trial's
-score is the mean of its scores on the models, each by the judge of `unlearnkit tune`: retained validation accuracy won
-or lost, less what is left of the forgotten classes. The models are taken in the order given, the cheapest first, and
-a trial that could not win any more, were the others to forget everything and know every validation sample, is ended.
-Writes --out after every method; methods found there are not searched again.
+between them, and what is set there for the methods that have such a setting. The first trial of a method is its
+default, the others are points of its `space()`. A trial's score is the mean of its scores on the models, each by the
+judge of `unlearnkit tune`: retained validation accuracy won or lost, less what is left of the forgotten classes. The
+models are taken in the order given, the cheapest first, and a trial that could not win any more, were the others to
+forget everything and know every validation sample, is ended. Writes --out after every method; methods found there are
+not searched again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from compare_methods import searched
 from comparison_runs import written
 from unlearnkit import ForgetRequest, Runtime, unlearn
 from unlearnkit.data import ImageData
@@ -170,7 +170,8 @@ def main() -> None:
     for name in arguments.only:
         if name in found:
             continue
-        method = searched(METHODS[name]())
+        method = METHODS[name]()
+        method = method.with_settings(method.for_tuning())
         print(name, flush=True)
         found[name] = search(method, tasks, arguments.trials)
         written(arguments.out, what | {"found": found})

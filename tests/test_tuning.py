@@ -21,7 +21,7 @@ from canonical import CLASSES, CPU, tiny_data
 from conftest import Outcome, run_cli
 from unlearnkit.data import AccessLog, DataView, load_data
 from unlearnkit.errors import AccessError, ConfigError, DataError, NonFiniteLossError
-from unlearnkit.methods import METHODS, ConfiguredMethod, Context, HeadMask, NegGrad, Retrain, make_method
+from unlearnkit.methods import METHODS, UNSIR, ConfiguredMethod, Context, HeadMask, NegGrad, Retrain, make_method
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest
@@ -182,6 +182,26 @@ def test_zero_glance_stays_zero_glance() -> None:
     assert tuned.access.forget_samples_read(tuned.split) == 0
     assert tuned.access.summary(tuned.split)["forget_samples_decoded"] == 0
     assert reads(tuned)["retain_val"] == 2 * (len(CLASSES) - 1)
+
+
+def test_a_methods_own_search_is_off_while_it_is_tuned_unless_asked_for() -> None:
+    """It would choose by the validation samples that the trials are judged by."""
+    method = UNSIR(retain_per_class=4, noise=None)
+    plain = search(method, trials=2)
+    assert (plain.beforehand, plain.method) == (("search=none",), plain.method.model_copy(update={"search": None}))
+    kept = search(method, trials=2, fixed=["search.attempts"])
+    assert kept.beforehand == ()
+    assert isinstance(kept.method, UNSIR)
+    assert kept.method.search == method.search
+    assert search(trials=2).beforehand == ()
+
+
+def test_the_command_of_a_method_that_searches_switches_that_off(digits_run: Path, tmp_path: Path) -> None:
+    done = tuning("--trials", "2", "--set", "noise=none", "--json", "-q", weights=digits_run, out=tmp_path / "tuned")
+    assert done.code == 0, done.err
+    result = json.loads(done.out)
+    assert result["settings"][:2] == ["noise=none", "search=none"]
+    assert "--set search=none" in result["command"]
 
 
 def test_forgotten_samples_are_looked_at_on_demand_and_that_is_counted() -> None:

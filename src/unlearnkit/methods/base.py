@@ -93,6 +93,13 @@ class ConfiguredMethod(Config, ABC):
         """The settings worth tuning, with their bounds; none unless a method names them."""
         return {}
 
+    def for_tuning(self) -> tuple[str, ...]:
+        """`NAME=VALUE` settings that a search of the others starts from: they switch off a search of the method's own.
+
+        A search inside of every trial would choose by the very samples that the trials are judged by.
+        """
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearned:

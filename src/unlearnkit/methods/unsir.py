@@ -117,6 +117,10 @@ class UNSIR(ConfiguredMethod):
             "repair.epochs": Range(1, 5),
         }
 
+    def for_tuning(self) -> tuple[str, ...]:
+        """Rates as given, where they would be searched."""
+        return ("search=none",) if self.search else ()
+
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Noise once; then impair and repair, at lower rates from the start again while the search demands it."""
         original = copy.deepcopy(model).eval().requires_grad_(False)

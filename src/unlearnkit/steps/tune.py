@@ -89,7 +89,7 @@ def tune_run(
         factory=lambda: build_model(name, num_classes=len(images.classes), in_channels=images.shape[0]),
         progress=progress,
     )
-    settings = [*overrides, *tuned.trials[tuned.best].settings]
+    settings = [*overrides, *tuned.beforehand, *tuned.trials[tuned.best].settings]
     forgetting = [
         *("unlearnkit", "forget", "--weights", str(weights), "--data", data),
         *(word for each in forget for word in ("--forget", str(each))),

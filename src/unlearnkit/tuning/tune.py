@@ -56,6 +56,8 @@ class Tuned:
 
     Args:
         method: with the best settings.
+        beforehand: `NAME=VALUE` settings that all trials had in common besides what was given: see
+            `ConfiguredMethod.for_tuning`.
         best: number of the best trial.
         trials: all of them, in order.
         before: the original, judged.
@@ -66,6 +68,7 @@ class Tuned:
     """
 
     method: ConfiguredMethod
+    beforehand: tuple[str, ...]
     best: int
     trials: tuple[Trial, ...]
     before: Judged
@@ -92,10 +95,11 @@ def tune(
 ) -> Tuned:
     """Try settings within `method.space()`; the score is that of `judge.Judge`, and of equals the cheapest wins.
 
-    The first trial is the method as it is given, so what is returned never scores lower. Every trial starts from the
-    original with the same seed: two that differ, differ by their settings, and the best one's run can be repeated. The
-    budget is the number of trials, equal for every method; what the trials passed through a model is reported beside
-    it, as settings such as the epochs change it.
+    The first trial is the method as it is given, but for a search of its own, which is switched off unless it is named
+    in `fixed`; what is returned never scores lower than that. Every trial starts from the original with the same seed:
+    two that differ, differ by their settings, and the best one's run can be repeated. The budget is the number of
+    trials, equal for every method; what the trials passed through a model is reported beside it, as settings such as
+    the epochs change it.
 
     The retained validation samples are few and are looked at in every trial, so the best score is somewhat too good.
 
@@ -119,6 +123,9 @@ def tune(
     """
     check_optuna()
     space = _space(method, fixed, trials)
+    given = {name.partition(".")[0] for name in fixed}
+    beforehand = tuple(setting for setting in method.for_tuning() if setting.partition("=")[0] not in given)
+    method = method.with_settings(beforehand)
     split = split_for(request, data)
     check_parts(method, split)
     signal = Signal.SAMPLES if look_at_forgotten or Part.FORGET_TRAIN in method.needs else Signal.REMADE
@@ -170,6 +177,7 @@ def tune(
     runs = sum((trial.cost for trial in done if trial.cost), Cost())
     cost = log.cost(log.total() + runs)
     return Tuned(
+        beforehand=beforehand,
         method=method.with_settings(done[best].settings),
         best=best,
         trials=tuple(done),
