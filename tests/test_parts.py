@@ -37,6 +37,7 @@ from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes, read_checkpoint
 from unlearnkit.request import ForgetRequest
 from unlearnkit.run_dir import WEIGHTS
+from unlearnkit.show import show_result
 from unlearnkit.split import Part, Side, split_for
 
 READERS = [name for name, kind in METHODS.items() if Part.FORGET_TRAIN in kind().needs]
@@ -87,6 +88,18 @@ def test_a_method_without_its_retained_data_is_told_what_is_missing_and_what_wou
     said = refusal(METHODS[name](), only("dog"))
     assert f"samples in retain_train, which {name} reads" in said
     assert proposals(said) == {"neggrad", "boundary-shrink", "delete", "random-label with retain=false"}
+
+
+def test_retained_classes_that_nothing_keeps_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    request, model = ForgetRequest(classes=("dog",)), MODELS["cnn-grey"].model()
+    kept = [name for name in CLASSES if name != "dog"]
+    for name, absent in (("finetune", kept[1:]), ("neggrad", None)):
+        result = unlearn(model, SETTINGS[name].method, only("dog", kept[0]), request, seed=0, runtime=CPU)
+        assert result.notes.get("no_samples_of") == absent
+    whole = unlearn(model, SETTINGS["finetune"].method, only(*CLASSES), request, seed=0, runtime=CPU)
+    assert "no_samples_of" not in whole.notes
+    show_result({"notes": result.notes | {"no_samples_of": ["bee"]}, "out": "x"})
+    assert "warning: no training samples of bee" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

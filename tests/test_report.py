@@ -332,6 +332,14 @@ def test_a_failed_search_is_said_on_the_first_screen(make: Make) -> None:
     assert "at every learning rate" in first_screen(page)
 
 
+def test_retained_classes_without_samples_are_named_on_the_first_screen(make: Make) -> None:
+    config = artefacts(["a", "b"])["config.json"]
+    page = render(make(config=config | {"notes": {"no_samples_of": ["bee", "<ant>"]}}))
+    assert "had no training samples of these retained classes" in first_screen(page)
+    assert "bee, <ant>" in first_screen(page)
+    assert "had no training samples" not in render(make(config=config))
+
+
 @pytest.mark.parametrize("classes", [["cat", "dog", "emu"], HOSTILE, [f"class {i}" for i in range(100)]])
 def test_self_contained_and_well_formed(make: Make, classes: list[str]) -> None:
     page = render(make(classes))

@@ -145,7 +145,10 @@ def pair() -> dict[str, Any]:
 def failed() -> dict[str, Any]:
     """A run whose search for rates found nothing."""
     search = {"accepted": False, "skipped": "no retained validation samples", "attempts": [{"accuracy": 0.5}] * 2}
-    return artefacts(CLASSES)["config.json"] | {"notes": {"search": search, "x": None}, "overrides": ["a=1"]}
+    return artefacts(CLASSES)["config.json"] | {
+        "notes": {"search": search, "x": None, "no_samples_of": ["x"]},
+        "overrides": ["a=1"],
+    }
 
 
 def measured_audit() -> dict[str, Any]:
@@ -212,7 +215,7 @@ ALLOWED = {
     *("unlearnkit", "UNSIR", "unsir", "default", "paper", "digits", "small", "cnn", "sha256", "model", "safetensors"),
     *("AUC", "CKA", "ZRF", "RMIA", "SVC", "Jensen", "Shannon", "Anamnesis", "L2", "CSV", "JSON", "UTC", "E0", "E3"),
     *("noise", "impair", "repair", "search", "steps", "lr", "retain_per_class", "epochs", "none"),  # fields, settings
-    *("attempts", "accepted", "skipped", "accuracy", "forget_test", "relearn_steps", "x", "a"),
+    *("attempts", "accepted", "skipped", "accuracy", "no_samples_of", "forget_test", "relearn_steps", "x", "a"),
     *("stem", "body", "head", *CLASSES, *(f"layer{i}" for i in range(7)), *"abcdef"),  # of the user
     *("Grad", "CAM", "audit", "forget", "include", "images"),  # of options
     *("runs", "original", "elsewhere", "after", "retrained", "cpu", "fp32"),

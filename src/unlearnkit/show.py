@@ -74,6 +74,12 @@ def _lines(result: dict[str, Any]) -> list[str]:
             "accurate attempt was kept, which may have forgotten least; raise repair.epochs or retain_per_class, or, "
             "if the model was trained on the validation samples too, give --set search=none."
         )
+    absent = result.get("notes", {}).get("no_samples_of")
+    if absent:
+        lines.append(
+            f"warning: no training samples of {', '.join(absent)}, so nothing keeps what the model knows of them; give "
+            "data that holds some, or name them by --forget or --already-forgotten."
+        )
     if "removed" in result:
         lines.append(f"removed the outputs of {', '.join(result['removed'])}; {len(result['classes'])} are left")
     lines.append(f"written to {result['out']}")

@@ -20,7 +20,7 @@ from unlearnkit.data.images import ImageData
 from unlearnkit.data.view import AccessLog, DataView
 from unlearnkit.errors import NonFiniteLossError
 from unlearnkit.losses import Criterion
-from unlearnkit.methods.parts import check_parts
+from unlearnkit.methods.parts import check_parts, retained_without_samples
 from unlearnkit.methods.space import Space
 from unlearnkit.models import check_model
 from unlearnkit.request import ForgetRequest, ResolvedRequest
@@ -204,6 +204,8 @@ def unlearn(
     total = log.join(total)
     access.join(runtime.processes)
     log.notes["runtime"] = runtime.described()
+    if absent := retained_without_samples(method, split, data.labels("train")):
+        log.notes["no_samples_of"] = absent
     return Unlearned(
         model=result.to("cpu", next(model.parameters()).dtype).to(memory_format=torch.contiguous_format).eval(),
         split=split,

@@ -1,4 +1,4 @@
-"""Refuse a method whose data is not there, before anything runs, and name the methods that would do without it."""
+"""What of a method's data is not there: refused before anything runs, with the methods that would do without it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from unlearnkit.errors import DataError
 from unlearnkit.split import Part, Split
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from unlearnkit.methods.base import ConfiguredMethod, Method
 
 # classes with a single sample have none to hold out: what reads them must do without
@@ -32,6 +34,20 @@ def check_parts(method: Method, split: Split) -> None:
         f"Expected samples in {' and '.join(missing)}, which {name} reads, but the data has none; "
         f"give data that holds them, {instead}."
     )
+
+
+def retained_without_samples(method: Method, split: Split, labels: Tensor) -> list[str]:
+    """Retained classes that a method which reads `retain_train` cannot keep, as there is no sample of them in it.
+
+    Args:
+        method: with its needs.
+        split: the parts.
+        labels: of all training rows.
+    """
+    if Part.RETAIN_TRAIN not in method.needs:
+        return []
+    present = set(labels[split[Part.RETAIN_TRAIN]].tolist())
+    return [split.request.classes[k] for k in split.request.retained if k not in present]
 
 
 def _missing(method: Method, split: Split) -> list[Part]:

@@ -116,7 +116,10 @@ def counts(run: Run) -> list[Count]:
 def warnings(run: Run) -> list[tuple[str, list[str]]]:
     """What limits the result, each with the commands that would mend it."""
     found: list[tuple[str, list[str]]] = []
-    search = (run.config.get("notes") or {}).get("search") or {}
+    notes = run.config.get("notes") or {}
+    if absent := notes.get("no_samples_of"):
+        found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join(absent)), []))
+    search = notes.get("search") or {}
     if search.get("accepted") is False:
         found.append((run.words.SEARCH_FAILED, []))
     if run.audit is None:

@@ -158,6 +158,7 @@ class Words(Protocol):
     DECODED: str
     NO_RETRAINED: str
     SEARCH_FAILED: str
+    NO_SAMPLES_OF: str  # names
     PRIMARY: Names
     STATUS: Names
     BAND_COLUMNS: tuple[str, str, str]

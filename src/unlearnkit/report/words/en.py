@@ -360,6 +360,10 @@ NO_RETRAINED = (
     "No retrained model was given. So it cannot be said whether the accuracies, the predictions and the relearning "
     "time are those of a model that never saw these classes, nor how much cheaper forgetting was than retraining."
 )
+NO_SAMPLES_OF = (
+    "The method had no training samples of these retained classes, so nothing kept what the model knew of them: {}. "
+    "Give data that holds some."
+)
 SEARCH_FAILED = (
     "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
     "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "
