@@ -14,15 +14,17 @@ passed once. Hence I_F / I_D < 1 / q: with alpha >= 1 / q no weight could ever b
 Reads: the training data of the classes to forget and the retained training data.
 
 Hyperparameters: published are alpha 10, lambda 1 for ResNet18 on data of 20 and 100 classes, and alpha 5 for ViT;
-`paper()` is the former. With per-sample gradients alpha 10 cannot work where a tenth of the data or more is forgotten
-(one class of ten). The default therefore chooses by I_F > ratio I_R, with ratio 10, which is
+`paper()` is the former. By the formula alpha 10 cannot work where a tenth of the data or more is forgotten (one class
+of ten), and the preset is refused there. The default therefore chooses by I_F > ratio I_R, with ratio 10, which is
 
     alpha = ratio / (1 - q + q ratio)
 
 10 where the forget data is a vanishing share, as in the paper, and always below 1 / q.
 
 Deviations from the paper: the square is taken for each sample; the authors' code squares a batch's mean gradient,
-which is not the Fisher information and hides the bound above. alpha follows from `ratio` unless given.
+which is not the Fisher information (in their script for whole classes, which passes the retained data first and then the
+forget data, the bound above holds all the same; in shuffled batches it need not). alpha follows from `ratio` unless
+given.
 
 Cost per run: one forward and backward pass for each training sample with its own gradient; less with `fisher.samples`.
 
