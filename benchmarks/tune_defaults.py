@@ -124,7 +124,7 @@ def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str
             samples = cost["samples_forward"] + cost["samples_backward"]
             trial["on"].append({"score": score, "left": judged.left, "seconds": cost["seconds"], "samples": samples})
             scores.append(score)
-            hoped = scores + [1 - other.before.retained for other in judges[len(scores) :]]
+            hoped = scores + [bound(other) for other in judges[len(scores) :]]
             if sum(hoped) / len(hoped) < best:
                 break
         mean = float(sum(scores) / len(scores))
@@ -139,14 +139,19 @@ def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str
     return {"signal": signal.value, "best": max(whole, key=lambda k: done[k]["score"]), "trials": done}
 
 
-def main() -> None:
+def bound(judge: Judge) -> float:
+    """No score is higher: every retained validation sample right, and nothing left of the forgotten classes."""
+    return 1 - judge.before.retained
+
+
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--on", nargs="+", action="append", required=True, metavar="SOURCE WEIGHTS CLASSES")
     parser.add_argument("--trials", type=int, default=12)
     tunable = [name for name, kind in METHODS.items() if kind().space()]
     parser.add_argument("--only", nargs="+", choices=tunable, default=tunable)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "tune_defaults.json")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if any(len(on) < 3 for on in arguments.on):
         parser.error("Expected a data source, weights and classes after --on.")
     tasks = [Task.opened(*on) for on in arguments.on]

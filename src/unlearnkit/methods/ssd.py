@@ -22,8 +22,8 @@ of ten), and the preset is refused there. The default therefore chooses by I_F >
 10 where the forget data is a vanishing share, as in the paper, and always below 1 / q.
 
 Deviations from the paper: the square is taken for each sample; the authors' code squares a batch's mean gradient,
-which is not the Fisher information (in their script for whole classes, which passes the retained data first and then the
-forget data, the bound above holds all the same; in shuffled batches it need not). alpha follows from `ratio` unless
+which is not the Fisher information. (In their script for whole classes, which passes the retained data first and then
+the forget data, the bound above holds all the same; in shuffled batches it need not.) alpha follows from `ratio` unless
 given.
 
 Cost per run: one forward and backward pass for each training sample with its own gradient; less with `fisher.samples`.

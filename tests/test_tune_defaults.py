@@ -1,0 +1,92 @@
+"""The search for defaults: one budget for every method, scores over several models, and what is not run twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tune_defaults
+from unlearnkit.methods import METHODS
+
+
+@pytest.fixture
+def arguments(digits_run: Path, tmp_path: Path) -> list[str]:
+    weights = str(digits_run / "model.safetensors")
+    on = [
+        "--on",
+        "digits",
+        weights,
+        "3",
+        "retain_per_class=20",
+        "--on",
+        "digits",
+        weights,
+        "7,8",
+        "retain_per_class=10",
+    ]
+    return [*on, "--trials", "3", "--only", "neggrad", "finetune", "--out", str(tmp_path / "found.json")]
+
+
+def found(arguments: list[str]) -> dict[str, Any]:
+    tune_defaults.main(arguments)
+    content: dict[str, Any] = json.loads(Path(arguments[-1]).read_text())
+    return content
+
+
+def test_every_method_has_the_same_budget_and_its_default_is_the_first_trial(arguments: list[str]) -> None:
+    result = found(arguments)
+    assert [task["forget"] for task in result["on"]] == [["3"], ["7", "8"]]
+    assert [task["settings"] for task in result["on"]] == [["retain_per_class=20"], ["retain_per_class=10"]]
+    assert {name: search["signal"] for name, search in result["found"].items()} == {
+        "neggrad": "samples",
+        "finetune": "remade",
+    }
+    for name, search in result["found"].items():
+        trials = search["trials"]
+        assert len(trials) == 3
+        assert trials[0]["settings"] == []
+        assert all({s.partition("=")[0] for s in t["settings"]} == set(METHODS[name]().space()) for t in trials[1:])
+        whole = [trial for trial in trials if len(trial["on"]) == 2]
+        assert trials[0] in whole
+        for trial in whole:
+            assert trial["score"] == pytest.approx(sum(on["score"] for on in trial["on"]) / 2)
+        assert trials[search["best"]]["score"] == max(trial["score"] for trial in whole)
+        assert all(trial["score"] is None for trial in trials if trial not in whole)
+    epochs = METHODS["finetune"]().model_dump()["recipe"]["epochs"]
+    assert [on["samples"] for on in result["found"]["finetune"]["trials"][0]["on"]] == [
+        2 * epochs * 9 * 20,
+        2 * epochs * 8 * 10,
+    ]
+
+
+def test_what_was_found_is_not_searched_again(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    first = found(arguments)
+    monkeypatch.setattr(tune_defaults, "search", lambda *_: pytest.fail("searched again"))
+    assert found(arguments) == first
+
+
+def test_a_trial_that_cannot_win_is_ended_on_the_first_model(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only where even a perfect score on the others would not make it the best: the same trial wins."""
+    scores = iter([-0.1, -0.1, -0.9, -0.3, -0.05])  # the default on both; given up on the first; the last on both
+    run = tune_defaults.Task.run
+
+    def scored(self: Any, method: Any, judge: Any) -> Any:
+        judged, _, cost = run(self, method, judge)
+        return judged, next(scores), cost
+
+    monkeypatch.setattr(tune_defaults.Task, "run", scored)
+    monkeypatch.setattr(tune_defaults, "bound", lambda judge: 0.2)
+    trials = found([*arguments[:-3], "--out", arguments[-1]])["found"]["neggrad"]
+    assert [len(trial["on"]) for trial in trials["trials"]] == [2, 1, 2]
+    assert trials["best"] == 0
+
+
+def test_classes_are_asked_for(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        tune_defaults.main(["--on", "digits", arguments[2]])
+    assert "weights and classes after --on" in capsys.readouterr().err
