@@ -14,7 +14,8 @@ and then minimise CE(student(x), label) over the clean forget images. The labels
 Reads: the training data of the classes to forget.
 
 Hyperparameters: `paper()` is bound 0.1, SGD 1e-5, plain momentum 0.9, 10 epochs; batches of 64 in public code. The
-default raises the rate to 1e-3, as at 1e-5 a normally trained model hardly moves, and its momentum is Nesterov's.
+default, with Nesterov's momentum, is the best of twelve trials on digits and CIFAR-10 together (docs/log.md); there the
+score on CIFAR-10 fell as the bound rose.
 
 Deviations from the paper: the label is never the true class, where the step does not cross the boundary, and never
 another forgotten class (now or earlier): the arg max runs over the retained classes. The step is not clamped to
@@ -54,14 +55,15 @@ from unlearnkit.training import Recipe
 class BoundaryShrink(ConfiguredMethod):
     """Boundary Shrink; see the module's text."""
 
-    bound: float = Field(default=0.1, gt=0, le=1e3, description="size of the step, in [0, 1] pixels (paper: 0.1)")
-    recipe: Recipe = Recipe(epochs=10, batch_size=64, lr=1e-3)
+    bound: float = Field(default=0.01, gt=0, le=1e3, description="size of the step, in [0, 1] pixels (paper: 0.1)")
+    recipe: Recipe = Recipe(epochs=2, batch_size=64, lr=1.1e-4)
     batch_statistics: bool = Field(default=False, description="BatchNorm follows the forget batches (paper: true)")
 
     @classmethod
     def paper(cls) -> Self:
         """The published numbers, as far as they are known to us."""
-        return cls(recipe=Recipe(epochs=10, batch_size=64, lr=1e-5, nesterov=False), batch_statistics=True)
+        recipe = Recipe(epochs=10, batch_size=64, lr=1e-5, nesterov=False)
+        return cls(bound=0.1, recipe=recipe, batch_statistics=True)
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:

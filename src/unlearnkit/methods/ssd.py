@@ -19,7 +19,8 @@ of ten), and the preset is refused there. The default therefore chooses by I_F >
 
     alpha = ratio / (1 - q + q ratio)
 
-10 where the forget data is a vanishing share, as in the paper, and always below 1 / q.
+10 where the forget data is a vanishing share, as in the paper, and always below 1 / q. In twelve trials on digits and
+CIFAR-10 together nothing scored higher (docs/log.md).
 
 Deviations from the paper: the square is taken for each sample; the authors' code squares a batch's mean gradient,
 which is not the Fisher information. (In their script for whole classes, which passes the retained data first and then
