@@ -30,6 +30,7 @@ from unlearnkit.methods import (
     Unlearned,
     unlearn,
 )
+from unlearnkit.methods.finetune import redraw
 from unlearnkit.methods.fitting import fit
 from unlearnkit.methods.l1_sparse import with_l1
 from unlearnkit.request import ForgetRequest
@@ -84,6 +85,20 @@ def test_with_reset_the_last_layers_start_from_the_factorys_weights_and_the_othe
         expected = (fresh if redrawn else original).get_parameter(name)
         torch.testing.assert_close(parameter, expected, rtol=0, atol=1e-20, msg=name)
     assert not torch.equal(fresh.get_parameter("head.weight"), original.get_parameter("head.weight"))
+
+
+def test_layers_without_parameters_are_drawn_anew_in_their_statistics_and_frozen_ones_are_not() -> None:
+    def network(mean: float) -> nn.Sequential:
+        made = nn.Sequential(nn.BatchNorm2d(2, affine=False), nn.BatchNorm2d(2))
+        for layer in made:
+            assert isinstance(layer, nn.BatchNorm2d)
+            nn.init.constant_(layer.get_buffer("running_mean"), mean)
+        return made
+
+    model = network(3.0)
+    model[1].requires_grad_(False)
+    redraw(model, ["0", "1"], network(5.0))
+    assert [layer.get_buffer("running_mean").tolist() for layer in model] == [[5.0, 5.0], [3.0, 3.0]]
 
 
 def test_reset_needs_a_number_of_layers_and_a_factory() -> None:
