@@ -15,6 +15,7 @@ not searched again.
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import platform
 from dataclasses import dataclass, field
@@ -77,24 +78,36 @@ class Task:
             settings=settings,
         )
 
+    @property
+    def runtime(self) -> Runtime:
+        """The best device, and the precision that suits it."""
+        return Runtime().fitted(self.model, self.data.shape)
+
     def judge(self, signal: Signal) -> Judge:
         """The judge by that signal: made once, the same for every method."""
         if signal not in self.judges:
-            runtime = Runtime().fitted(self.model, self.data.shape)
+            runtime = self.runtime
             view = DataView(self.data, self.split, signal.parts, reader="method", log=AccessLog(self.data),
                             device=runtime.device)  # fmt: skip
             with isolated_randomness(SEED) as generator:
                 self.judges[signal] = Judge(
-                    self.model, view, self.split.request, signal=signal, generator=generator, runtime=runtime,
+                    runtime.weights(copy.deepcopy(self.model)),
+                    view,
+                    self.split.request,
+                    signal=signal,
+                    generator=generator,
+                    runtime=runtime,
                     log=RunLog(runtime),
-                )  # fmt: skip
+                )
         return self.judges[signal]
 
     def run(self, method: ConfiguredMethod, judge: Judge) -> tuple[Judged, float, dict[str, Any]]:
         """What the judge finds of the unlearned model, its score, and the cost."""
         method = method.with_settings([s for s in self.settings if s.partition("=")[0] in method.setting_names()])
-        result = unlearn(self.model, method, self.data, self.request, seed=SEED, factory=self._fresh)
-        judged = judge.judge(result.model)
+        result = unlearn(
+            self.model, method, self.data, self.request, seed=SEED, runtime=self.runtime, factory=self._fresh
+        )
+        judged = judge.judge(self.runtime.weights(result.model))
         return judged, judged.score(judge.before.retained), result.cost["total"]
 
     def _fresh(self) -> nn.Module:
@@ -168,7 +181,11 @@ def main(argv: list[str] | None = None) -> None:
             for task in tasks
         ],
         "trials": arguments.trials,
-        "hardware": {"device": "cpu", "machine": platform.machine(), "threads": torch.get_num_threads()},
+        "hardware": {
+            "device": str(tasks[0].runtime.device),
+            "machine": platform.machine(),
+            "threads": torch.get_num_threads(),
+        },
         "versions": versions(),
     }
     found = json.loads(arguments.out.read_text(encoding="utf-8"))["found"] if arguments.out.is_file() else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -458,6 +459,21 @@ def test_recalibration_sees_classes_mixed_however_the_samples_are_sorted() -> No
     for batch in seen:
         of_batch = {int(labels[(images == image).flatten(1).all(dim=1)][0]) for image in batch}
         assert len(of_batch) >= 3
+
+
+def test_on_stored_statistics_every_step_is_taken_in_eval_mode() -> None:
+    model, samples, modes = MODELS["cnn-grey"].model(), TensorSamples(*images_and_labels(6, torch.float32)), []
+    before = copy.deepcopy(model.state_dict())
+
+    def loss(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        modes.append(any(module.training for module in network.modules()))
+        return F.cross_entropy(network(images), labels)
+
+    options = {"stage": "s", "generator": torch.Generator(), "runtime": CPU, "log": RunLog(CPU)}
+    train(model.train(), samples, Recipe(batch_size=3), loss=loss, stored_statistics=True, **options)
+    assert modes == [False, False]
+    assert all(torch.equal(before[name], buffer) for name, buffer in model.named_buffers())
+    assert all(not torch.equal(before[name], weight) for name, weight in model.named_parameters())
 
 
 def test_a_batch_of_one_is_refused_for_a_model_with_batchnorm() -> None:
