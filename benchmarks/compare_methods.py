@@ -76,6 +76,20 @@ def searched(method: ConfiguredMethod) -> ConfiguredMethod:
     return method.with_settings(method.for_tuning())
 
 
+def apart(trained: Sequence[int], runs: int) -> None:
+    """Refuse retrained models whose seeds the runs have too: Retrain would make them again and be held against itself.
+
+    Raises:
+        ConfigError: a seed is one of the runs'.
+    """
+    shared = sorted(set(trained) & set(range(runs)))
+    if shared:
+        raise ConfigError(
+            f"Expected retrained models of other seeds than the runs have (0 to {runs - 1}), but got seed {shared[0]}: "
+            "retrain would be held against itself; train them with seeds from 1000 on."
+        )
+
+
 def draw(out: Path, result: dict[str, Any]) -> None:
     """Write the table and the picture beside the results."""
     written(out.with_suffix(".md"), table(result) + "\n")
@@ -88,6 +102,8 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
     trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
     costs = [read_json(folder, "cost.json", "total")["total"] for folder in trained]
     methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.settings)
+    if "retrain" in (arguments.only or methods):
+        apart([read_json(folder, "config.json", "seed")["seed"] for folder in trained], arguments.seeds)
     result: dict[str, Any] = {
         "benchmark": "compare_methods",
         "data": arguments.label or bench.source.partition(":")[0],

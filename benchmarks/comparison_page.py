@@ -105,8 +105,8 @@ def reads_forgotten(row: dict[str, Any]) -> bool:
 
 
 def shares(result: dict[str, Any], group: Rows, unit: str) -> list[float]:
-    """Cost of every run as a share of the mean cost of the retrained models, in seconds or samples."""
-    whole = statistics.mean(_cost(cost, unit) for cost in result["retraining"])
+    """Cost of every run as a share of the median cost of the retrained models, in seconds or samples."""
+    whole = statistics.median(_cost(cost, unit) for cost in result["retraining"])
     return [_cost(row["cost"], unit) / whole for row in group]
 
 

@@ -85,6 +85,14 @@ def test_the_number_of_retrained_models_is_an_option(
     assert "three retrained models or more" in capsys.readouterr().err
 
 
+def test_retrain_is_not_held_against_itself(made: tuple[Path, list[str]], tmp_path: Path) -> None:
+    """The retrained models have the seeds 1 to 3: with two seeds, the second run would be the first of them."""
+    both = [*made[1], "--seeds", "2", "--only", "retrain", "--out", str(tmp_path / "none.json")]
+    with pytest.raises(ConfigError, match="got seed 1: retrain would be held against itself"):
+        compare_methods.main(both)
+    assert not (tmp_path / "none.json").exists()
+
+
 def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[str]]) -> None:
     result = load(made[0])
     done = [row for row in result["rows"] if not row["failure"]]
@@ -213,7 +221,7 @@ def row(method: str, seed: int, gap: float, samples: int, variant: str = "defaul
 
 
 def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    retraining = [{"seconds": 10.0 * k, "samples_forward": 500 * k, "samples_backward": 500 * k} for k in (1, 2, 3)]
+    retraining = [{"seconds": 10.0 * k, "samples_forward": 500 * k, "samples_backward": 500 * k} for k in (1, 2, 9)]
     named = {"model": "small-cnn", "data": "digits", "forget": ["3"], "tuning": {}, "trials": 2}
     return named | {"rows": rows, "retraining": retraining}
 

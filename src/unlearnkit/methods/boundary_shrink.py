@@ -17,7 +17,7 @@ Hyperparameters: `paper()` is bound 0.1, SGD 1e-5, plain momentum 0.9, 10 epochs
 default, with Nesterov's momentum, is the best of twelve trials on digits and CIFAR-10 together (docs/log.md); there the
 score on CIFAR-10 fell as the bound rose.
 
-Deviations from the paper: the label is never the true class, where the step does not cross the boundary, and never
+Deviations from the paper: the label is never the true class, even where the step does not cross the boundary, and never
 another forgotten class (now or earlier): the arg max runs over the retained classes. The step is not clamped to
 valid pixels. By default BatchNorm keeps its stored statistics and dropout is off
 (`batch_statistics` false), as batches of forget data alone would shift them; `paper()` trains in train mode.

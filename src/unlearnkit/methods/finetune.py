@@ -22,8 +22,8 @@ in which the model registers them; a layer is a module with a weight of two dime
 last k layers shares with an earlier layer is trained, and drawn anew, in both. BatchNorm statistics go on following the
 data in all layers, also before the last k.
 
-When it fails: low rates leave the class's features as they were, though its accuracy falls to 0. It is the control for
-UNSIR without noise.
+When it fails: low rates leave the class known; somewhat higher ones bring its accuracy to 0 and leave its features. It
+is the control for UNSIR without noise.
 
 Source: A. Golatkar, A. Achille, S. Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020 (arXiv 1911.04933), as a
 baseline; S. Goel, A. Prabhu, A. Sanyal, S.-N. Lim, P. Torr, P. Kumaraguru, "Towards Adversarial Evaluations for Inexact

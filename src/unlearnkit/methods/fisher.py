@@ -15,11 +15,11 @@ Reads: the retained training data. Nothing of the classes to forget, not even wh
 does not hold is scrubbed.
 
 Hyperparameters: `alpha` is chosen by us, not published; in twelve trials on digits and CIFAR-10 together none forgot
-a class (docs/log.md). `paper()` is the paper's estimator: all classes weighted by the model's outputs, over all
-retained samples, one sample after another. It is kept to measure what it costs; the paper's lambda is not known to us
-for this normalisation, so alpha is the default's there too. The authors' published notebook (alpha 1e-6) differs from
-the paper's formula: its variance falls with 1 / F, is averaged over each row, is ten times as large in normalisation
-and last layers, and the forgotten class's row of the head is set to zero.
+a class and kept the retained accuracy (docs/log.md). `paper()` is the paper's estimator: all classes weighted by the
+model's outputs, over all retained samples, one sample after another. It is kept to measure what it costs; the paper's
+lambda is not known to us for this normalisation, so alpha is the default's there too. The authors' published notebook
+(alpha 1e-6) differs from the paper's formula: its variance falls with 1 / F, is averaged over each row, is ten times as
+large in normalisation and last layers, and the forgotten class's row of the head is set to zero.
 
 Deviations of the default from the paper: the empirical Fisher (true labels), K times cheaper, and the floor. The
 Newton step that the paper derives and then drops (the weights are taken for a minimum) is left out here as well.

@@ -11,7 +11,7 @@ Reads: forget_train.
 Hyperparameters: `paper()` is the GA baseline of C. Fan et al. (SalUn) and J. Jia et al. for CIFAR-10 and ResNet18: SGD
 with plain momentum 0.9, rate 1e-4, 5 epochs (commands in GitHub OPTML-Group/Unlearn-Saliency and Unlearn-Sparse), batch
 256; the paper that the method comes from gives no settings that we know. The default is the best of twelve trials on
-digits and CIFAR-10 together (docs/log.md), and still leaves most of five digits of ten.
+digits and CIFAR-10 together (docs/log.md), and still leaves most images of five digits of ten.
 
 Cost per run: epochs x forget samples, forward and backward.
 

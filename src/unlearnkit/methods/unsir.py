@@ -20,10 +20,10 @@ the rest from the data and the model: a fifth of each class, at least 100 sample
 an epoch; both rates 0.1 of the root mean square of the model's weights; batches of 1/64 of the subset, between 8 and
 256.
 
-Cost per run: noise.steps passes of the noise images (256 a class, 512 together, or 16 a class if that is more); then,
-for each attempt of the search, an epoch of impair over noise and subset and three of repair over the subset, twice
-forward where it distils; beside them a forward pass of `retain_val` for each attempt and for the original, and one of
-the subset for BatchNorm.
+Cost per run: noise.steps passes of the noise images (256 a class, or 512 or 0.3 of the retained subset together,
+whichever is least, but 16 a class at the least); then, for each attempt of the search, an epoch of impair over noise
+and subset and three of repair over the subset, twice forward where it distils; beside them a forward pass of
+`retain_val` for each attempt and for the original, and one of the subset for BatchNorm.
 
 Deviations of the default from the paper: both rates are 0.1 of the root mean square of the model's weights, and
 `search` halves them, starting again from the original, while the retained validation accuracy falls by more than the
