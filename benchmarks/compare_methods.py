@@ -129,7 +129,9 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
     for seed in range(arguments.seeds):
         for name in arguments.only or methods:
             for variant in arguments.variants:
-                made = one(bench, name, methods[name], variant, seed, arguments.trials, result["tuning"])
+                made = one(
+                    bench, name, methods[name], variant, seed, arguments.trials, result["tuning"], arguments.settings
+                )
                 if made is not None:
                     result["rows"].append(made)
                     written(out, result)
@@ -145,6 +147,7 @@ def one(
     seed: int,
     trials: int,
     tuning: dict[str, Any],
+    settings: Sequence[str],
 ) -> dict[str, Any] | None:
     """One row, or None where the method has no such variant."""
     common = {"method": name, "variant": variant, "seed": seed, "control": method.control}
@@ -157,7 +160,8 @@ def one(
         if not method.space():
             return None
         method = searched(method)
-        found = tuning[name] = bench.tuned(name, method, trials)
+        fixed = [key for setting in settings if (key := setting.partition("=")[0]) in method.setting_names()]
+        found = tuning[name] = bench.tuned(name, method, trials, fixed)
         if found["failure"]:
             return common | {"needs": sorted(method.needs), "failure": found["failure"]}
         method = method.with_settings(found["chosen"])

@@ -41,8 +41,12 @@ def table(result: dict[str, Any]) -> str:
     failed = [row for row in result["rows"] if row["failure"]]
     if failed:
         lines += ["", "Not run:", ""]
-        reasons = dict.fromkeys(f"- `{row['method']}`, {row['variant']}: {row['failure']}" for row in failed)
-        lines += list(reasons)
+        seeds: dict[tuple[str, str, str], list[int]] = {}
+        for row in failed:
+            seeds.setdefault((row["method"], row["variant"], row["failure"]), []).append(row["seed"])
+        for (method, variant, failure), missing in seeds.items():
+            which = "" if len(missing) == result["seeds"] else f", seed {', '.join(map(str, missing))}"
+            lines.append(f"- `{method}`, {variant}{which}: {failure}")
     if result["tuning"]:
         lines += ["", *_tuning(result)]
     return "\n".join(lines)
@@ -126,7 +130,7 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
     read = [row["forget_samples_read"] for row in group]
     cells = [
         f"`{method}`" + (" (control)" if group[0]["control"] else ""),
-        variant,
+        variant if len(group) == result["seeds"] else f"{variant}, {len(group)} of {result['seeds']} seeds",
         f"{max(read):,}" if reads_forgotten(group[0]) or max(read) else "no",
         *(_range(values, 1) for values in accuracies),
         passed,

@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -117,12 +117,13 @@ class Bench:
 
         return self._once(name, method, {"seed": seed}, make)
 
-    def tuned(self, name: str, method: ConfiguredMethod, trials: int) -> dict[str, Any]:
-        """Search the method's settings, or say why not; what was done before is read."""
-        return self._once(f"tune-{name}", method, {"trials": trials}, lambda _: self._tune(method, trials))
+    def tuned(self, name: str, method: ConfiguredMethod, trials: int, fixed: Sequence[str] = ()) -> dict[str, Any]:
+        """Search the method's settings but those in `fixed`, or say why not; what was done before is read."""
+        what = {"trials": trials, **({"fixed": list(fixed)} if fixed else {})}
+        return self._once(f"tune-{name}", method, what, lambda _: self._tune(method, trials, fixed))
 
     def _once(
-        self, name: str, method: ConfiguredMethod, what: dict[str, int], make: Callable[[Path], dict[str, Any]]
+        self, name: str, method: ConfiguredMethod, what: dict[str, Any], make: Callable[[Path], dict[str, Any]]
     ) -> dict[str, Any]:
         key = {
             **what,
@@ -176,7 +177,7 @@ class Bench:
         written(facts, told)  # last: it says that the weights are whole
         return result.model, told
 
-    def _tune(self, method: ConfiguredMethod, trials: int) -> dict[str, Any]:
+    def _tune(self, method: ConfiguredMethod, trials: int, fixed: Sequence[str]) -> dict[str, Any]:
         found = tune(
             self.original,
             method,
@@ -184,12 +185,13 @@ class Bench:
             self.request,
             seed=TUNING_SEED,
             trials=trials,
+            fixed=fixed,
             runtime=self.runtime,
             factory=self._fresh,
         )
         return {
             "signal": found.signal.value,
-            "space": {key: asdict(bounds) for key, bounds in method.space().items()},
+            "space": {key: asdict(bounds) for key, bounds in found.space.items()},
             "best": found.best,
             "chosen": list(found.trials[found.best].settings),
             "scores": [trial.score for trial in found.trials],

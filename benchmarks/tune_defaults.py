@@ -9,7 +9,7 @@ default, the others are points of its `space()`. A trial's score is the mean of 
 judge of `unlearnkit tune`: retained validation accuracy won or lost, less what is left of the forgotten classes. The
 models are taken in the order given, the cheapest first, and a trial that could not win any more, were the others to
 forget everything and know every validation sample, is ended. Writes --out after every method; methods found there are
-not searched again.
+not searched again, and a file of other models, trials or versions is refused.
 """
 
 from __future__ import annotations
@@ -29,19 +29,18 @@ from comparison_runs import written
 from unlearnkit import ForgetRequest, Runtime, unlearn
 from unlearnkit.data import ImageData
 from unlearnkit.data.view import AccessLog, DataView
-from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.methods import METHODS, ConfiguredMethod
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.run_dir import versions
 from unlearnkit.runlog import RunLog
-from unlearnkit.runtime import isolated_randomness
 from unlearnkit.split import Part, Split, split_for
 from unlearnkit.steps.common import load_images
 from unlearnkit.steps.opening import open_model
 from unlearnkit.tuning.judge import Judge, Judged, Signal
 from unlearnkit.tuning.optimise import Values, optimise
-from unlearnkit.tuning.tune import WORST
+from unlearnkit.tuning.tune import FAILED
 
 SEED = 1000  # of the search and of every run; comparisons have others
 
@@ -89,16 +88,15 @@ class Task:
             runtime = self.runtime
             view = DataView(self.data, self.split, signal.parts, reader="method", log=AccessLog(self.data),
                             device=runtime.device)  # fmt: skip
-            with isolated_randomness(SEED) as generator:
-                self.judges[signal] = Judge(
-                    runtime.weights(copy.deepcopy(self.model)),
-                    view,
-                    self.split.request,
-                    signal=signal,
-                    generator=generator,
-                    runtime=runtime,
-                    log=RunLog(runtime),
-                )
+            self.judges[signal] = Judge(
+                runtime.weights(copy.deepcopy(self.model)),
+                view,
+                self.split.request,
+                signal=signal,
+                seed=SEED,
+                runtime=runtime,
+                log=RunLog(runtime),
+            )
         return self.judges[signal]
 
     def run(self, method: ConfiguredMethod, judge: Judge) -> tuple[Judged, float, dict[str, Any]]:
@@ -117,7 +115,7 @@ class Task:
 
 
 def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str, Any]:
-    """Every trial of a method, and the number of the one with the highest mean score."""
+    """Every trial of a method, and the number of the one with the highest mean score; None where every trial failed."""
     signal = Signal.SAMPLES if Part.FORGET_TRAIN in method.needs else Signal.REMADE
     judges = [task.judge(signal) for task in tasks]
     done: list[dict[str, Any]] = []
@@ -127,13 +125,14 @@ def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str
         trial: dict[str, Any] = {"settings": settings, "on": [], "score": None}
         done.append(trial)
         scores: list[float] = []
-        best = max((each["score"] for each in done if each["score"] is not None), default=WORST)
+        best = max((each["score"] for each in done if each["score"] is not None), default=FAILED)
         for task, judge in zip(tasks, judges, strict=True):
             try:
                 judged, score, cost = task.run(method.with_settings(settings), judge)
             except NonFiniteLossError as error:
                 trial["failure"] = str(error)
-                return WORST
+                print(f"  {len(done) - 1}: {error} {' '.join(settings)}", flush=True)
+                return FAILED
             samples = cost["samples_forward"] + cost["samples_backward"]
             trial["on"].append({"score": score, "left": judged.left, "seconds": cost["seconds"], "samples": samples})
             scores.append(score)
@@ -149,7 +148,33 @@ def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str
     run({})
     optimise(run, method.space(), trials=trials - 1, seed=SEED)
     whole = [k for k, trial in enumerate(done) if trial["score"] is not None]
-    return {"signal": signal.value, "best": max(whole, key=lambda k: done[k]["score"]), "trials": done}
+    best = max(whole, key=lambda k: done[k]["score"], default=None)
+    return {"signal": signal.value, "best": best, "trials": done}
+
+
+def told(search: dict[str, Any]) -> str:
+    """What a search found, in a line."""
+    if search["best"] is None:
+        return "every trial failed"
+    first, best = (search["trials"][k]["score"] for k in (0, search["best"]))
+    before = "failed" if first is None else f"{first:.3f}"
+    return f"{before} -> {best:.3f} {' '.join(search['trials'][search['best']]['settings'])}"
+
+
+def earlier(out: Path, what: dict[str, Any]) -> dict[str, Any]:
+    """The searches that are in the file already.
+
+    Raises:
+        ConfigError: they are on other models or of another budget or version, so they cannot stand beside new ones.
+    """
+    if not out.is_file():
+        return {}
+    content: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
+    for key in ("on", "trials", "versions"):
+        if content[key] != what[key]:
+            raise ConfigError(f"Expected {out.name} to hold searches with the same {key!r}; give another --out.")
+    found: dict[str, Any] = content["found"]
+    return found
 
 
 def bound(judge: Judge) -> float:
@@ -188,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
         },
         "versions": versions(),
     }
-    found = json.loads(arguments.out.read_text(encoding="utf-8"))["found"] if arguments.out.is_file() else {}
+    found = earlier(arguments.out, what)
     for name in arguments.only:
         if name in found:
             continue
@@ -197,8 +222,7 @@ def main(argv: list[str] | None = None) -> None:
         print(name, flush=True)
         found[name] = search(method, tasks, arguments.trials)
         written(arguments.out, what | {"found": found})
-        best = found[name]["trials"][found[name]["best"]]
-        print(f"{name}: {found[name]['trials'][0]['score']:.3f} -> {best['score']:.3f} {' '.join(best['settings'])}")
+        print(f"{name}: {told(found[name])}", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import random
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from canonical import CPU
 from comparison_page import picture, table
 from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.errors import ConfigError
-from unlearnkit.methods import METHODS, UNSIR
+from unlearnkit.methods import METHODS, UNSIR, ConfiguredMethod
 from unlearnkit.report.trade_off import Point, front, trade_off
 from unlearnkit.steps.train import train_run
 
@@ -191,6 +192,26 @@ def test_all_methods_are_compared_unsir_also_without_noise_and_tuned_without_its
     assert compare_methods.searched(methods["ssd"]) == methods["ssd"]
 
 
+def test_what_is_set_stays_while_the_rest_is_tuned() -> None:
+    asked: dict[str, list[str]] = {}
+
+    def tuned(name: str, method: ConfiguredMethod, trials: int, fixed: list[str]) -> dict[str, Any]:
+        asked[name] = fixed
+        return {"failure": None, "chosen": ["recipe.lr=0.3"]}
+
+    ran: Any = SimpleNamespace(tuned=tuned, run=lambda name, method, seed: {"used": method.model_dump()})
+    given = ["recipe.epochs=3", "retain_per_class=20", "dampening=0.5"]
+    method = METHODS["finetune"]().with_settings(given[:2])
+    made = compare_methods.one(ran, "finetune", method, "tuned", 0, 2, {}, given)
+    assert asked == {"finetune": ["recipe.epochs", "retain_per_class"]}
+    assert made is not None
+    assert (made["used"]["recipe"]["epochs"], made["used"]["recipe"]["lr"], made["used"]["retain_per_class"]) == (
+        3,
+        0.3,
+        20,
+    )
+
+
 def test_a_setting_reaches_the_methods_that_have_it() -> None:
     recipe = {"epochs": 7, "batch_size": 50, "lr": 0.3}
     methods = compare_methods.candidates(recipe)
@@ -222,7 +243,7 @@ def row(method: str, seed: int, gap: float, samples: int, variant: str = "defaul
 
 def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
     retraining = [{"seconds": 10.0 * k, "samples_forward": 500 * k, "samples_backward": 500 * k} for k in (1, 2, 9)]
-    named = {"model": "small-cnn", "data": "digits", "forget": ["3"], "tuning": {}, "trials": 2}
+    named = {"model": "small-cnn", "data": "digits", "forget": ["3"], "tuning": {}, "trials": 2, "seeds": 3}
     return named | {"rows": rows, "retraining": retraining}
 
 
@@ -244,6 +265,20 @@ def test_the_table_gives_medians_and_ranges_over_the_seeds() -> None:
     assert lines[2].count("50.0 (40.0 to 60.0)") == 2
 
 
+def test_seeds_that_are_missing_are_named() -> None:
+    """A method that diverges under some seeds is not to look better than it is."""
+    failed = {"method": "ssd", "variant": "default", "control": False, "needs": [], "failure": "diverged"}
+    rows = [row("ssd", 0, 1.0, 200), failed | {"seed": 1}, failed | {"seed": 2, "failure": "too large"}]
+    rows += [failed | {"method": "fisher", "seed": seed} for seed in range(3)]
+    text = table(results(rows))
+    assert "| `ssd` | default, 1 of 3 seeds | no |" in text
+    assert text.splitlines()[-3:] == [
+        "- `ssd`, default, seed 1: diverged",
+        "- `ssd`, default, seed 2: too large",
+        "- `fisher`, default: diverged",
+    ]
+
+
 def test_the_picture_shows_the_tuned_variant_where_there_is_one() -> None:
     rows = [row("ssd", 0, 5.0, 200), row("ssd", 0, 3.0, 100, "tuned"), row("fisher", 0, 2.0, 4000)]
     rows.append(row("scrub", 0, 1.0, 10, "paper"))
@@ -257,7 +292,7 @@ def test_the_picture_shows_the_tuned_variant_where_there_is_one() -> None:
 
 def test_the_nearest_to_retraining_comes_first_and_controls_come_last() -> None:
     rows = [row("original", 0, 0.1, 0, control=True), row("ssd", 0, 5.0, 200), row("fisher", 0, 2.0, 4000)]
-    lines = table(results([*rows, row("ssd", 0, 1.0, 200, "tuned")])).splitlines()
+    lines = table(results([*rows, row("ssd", 0, 1.0, 200, "tuned")]) | {"seeds": 1}).splitlines()
     assert [" ".join(line.split("|")[1:3]).split() for line in lines[3:]] == [
         ["`ssd`", "tuned"],
         ["`fisher`", "default"],

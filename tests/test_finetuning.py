@@ -60,7 +60,10 @@ def moved(before: nn.Module, after: nn.Module) -> set[str]:
 )
 def test_only_the_last_layers_are_trained(last: int, expected: set[str]) -> None:
     original = MODELS["cnn-grey"].model()
-    assert moved(original, forget(FineTune(recipe=STEPS, last=last), original).model) == expected
+    result = forget(FineTune(recipe=STEPS, last=last), original).model
+    assert moved(original, result) == expected
+    statistics = {name for name, value in result.named_buffers() if not torch.equal(value, original.get_buffer(name))}
+    assert {name.rpartition(".")[0] for name in statistics} == ({"features.7"} if last == 2 else set())
 
 
 def test_without_last_every_layer_is_trained() -> None:

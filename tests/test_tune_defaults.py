@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import tune_defaults
+from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.methods import METHODS
+from unlearnkit.tuning.judge import Judged
 
 
 @pytest.fixture
@@ -60,6 +63,46 @@ def test_every_method_has_the_same_budget_and_its_default_is_the_first_trial(arg
         2 * epochs * 9 * 20,
         2 * epochs * 8 * 10,
     ]
+
+
+def test_no_score_is_above_the_bound() -> None:
+    """Every retained validation sample right and nothing left: won is what the original lacks there."""
+    judge = SimpleNamespace(before=Judged(retained=0.8, left=0.9, recognised=0.9, mass=0.9))
+    perfect = Judged(retained=1.0, left=0.0, recognised=0.0, mass=0.0)
+    assert tune_defaults.bound(judge) == pytest.approx(perfect.score(0.8)) == pytest.approx(0.2)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("failing", ["first", "all"])
+def test_trials_that_fail_are_told_and_do_not_end_the_search(
+    arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str
+) -> None:
+    run, calls = tune_defaults.Task.run, iter(range(1000))
+
+    def fails(self: Any, method: Any, judge: Any) -> Any:
+        if next(calls) == 0 or failing == "all":
+            raise NonFiniteLossError("too strong")
+        return run(self, method, judge)
+
+    monkeypatch.setattr(tune_defaults.Task, "run", fails)
+    result = found([*arguments[:-2], "--out", arguments[-1]])["found"]
+    assert result["neggrad"]["trials"][0] == {"settings": [], "on": [], "score": None, "failure": "too strong"}
+    told = capsys.readouterr().out
+    if failing == "all":
+        assert [search["best"] for search in result.values()] == [None, None]
+        assert told.count("every trial failed") == 2
+    else:
+        assert result["neggrad"]["best"] in (1, 2)
+        assert "neggrad: failed -> " in told
+
+
+def test_a_file_of_other_models_or_another_budget_is_not_gone_on_with(arguments: list[str]) -> None:
+    out = Path(arguments[-1])
+    first = out.read_text() if (found(arguments), out.is_file())[1] else ""
+    for changed in (["9" if word == "3" else word for word in arguments[:5]] + arguments[5:], None):
+        other = changed or [*arguments, "--trials", "2"]
+        with pytest.raises(ConfigError, match=f"with the same '{'on' if changed else 'trials'}'; give another --out"):
+            tune_defaults.main(other)
+        assert out.read_text() == first
 
 
 def test_what_was_found_is_not_searched_again(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:

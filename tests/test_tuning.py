@@ -232,18 +232,17 @@ def test_a_judge_is_not_handed_any_other_part(signal: Signal) -> None:
     assert len(split[Part.RETAIN_VAL])
 
 
-def judge_view(signal: Signal) -> tuple[DataView, Any]:
+def judge_view(signal: Signal, request: ForgetRequest = REQUEST) -> tuple[DataView, Any]:
     data = tiny_data(per_class=PER_CLASS)
-    split = split_for(REQUEST, data)
+    split = split_for(request, data)
     data.fix_shape(0)
     log = AccessLog(data)
     return DataView(data, split, signal.parts, reader="method", log=log, device=CPU.device), split
 
 
-def judge(signal: Signal) -> Judge:
-    view, split = judge_view(signal)
-    generator = torch.Generator().manual_seed(0)
-    return Judge(Brightness(), view, split.request, signal=signal, generator=generator, runtime=CPU, log=RunLog(CPU))
+def judge(signal: Signal, request: ForgetRequest = REQUEST) -> Judge:
+    view, split = judge_view(signal, request)
+    return Judge(Brightness(), view, split.request, signal=signal, seed=0, runtime=CPU, log=RunLog(CPU))
 
 
 @pytest.mark.parametrize("signal", list(Signal))
@@ -263,6 +262,33 @@ def test_not_knowing_anything_is_no_proof_of_forgetting() -> None:
     lost.head.bias.data = torch.tensor([0.0, 0.0, 50.0, 0.0])  # always the forgotten class, so nothing else is kept
     assert judging.judge(lost).kept == pytest.approx(0, abs=1e-9)
     assert judging.judge(lost).left == 1.0
+    lost.head.bias.data = torch.tensor([0.0, 0.0, 0.0, 9.0])  # always the same retained class
+    judged = judging.judge(lost)
+    assert judged.kept is not None
+    assert (judged.recognised + judged.mass) / 2 < 1e-3 < judged.kept < 0.5
+    assert judged.left == pytest.approx((judged.recognised + judged.mass) / 2 / judged.kept, rel=1e-6)
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+def test_classes_forgotten_earlier_count_as_forgotten(signal: Signal) -> None:
+    """What is given to a class that was forgotten before is left, too."""
+    earlier = ForgetRequest(classes=(CLASSES[GONE],), already_forgotten=(CLASSES[0],))
+    elsewhere = Brightness()
+    elsewhere.head.bias.data[0] += 1e4
+    for request, left in ((earlier, 1.0), (REQUEST, 0.0)):
+        judged = judge(signal, request).judge(elsewhere)
+        assert (judged.recognised, judged.mass) == (left, left)
+
+
+@pytest.mark.parametrize("signal", list(Signal))
+def test_outputs_that_are_no_numbers_are_not_judged(signal: Signal) -> None:
+    judging, blown = judge(signal), Brightness()
+    blown.head.weight.data.fill_(3e38)
+    with pytest.raises(NonFiniteLossError, match="outputs of the model became NaN or infinite"):
+        judging.judge(blown)
+    masked = Brightness()
+    masked.head.bias.data[GONE] = -torch.inf  # a mask of a class is no such output
+    assert judging.judge(masked).left == 0.0
 
 
 def test_the_retained_accuracy_of_the_original_is_taken_without_the_forgotten_outputs() -> None:
@@ -312,6 +338,75 @@ def test_a_run_that_fails_is_a_trial_that_is_not_chosen() -> None:
         search(Dial(breaks=0.01), trials=3)
 
 
+def test_a_run_whose_outputs_are_no_numbers_is_a_failed_one_and_its_reads_count() -> None:
+    """Finite weights can be too large to compute with, which the run itself does not notice."""
+
+    class Blown(Dial):
+        def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+            if self.strength > 5:
+                return super().run(model, ctx)
+            ctx.view.part(self.reads).images(torch.arange(10, 20))
+            model.head.weight.data.fill_(3e38)
+            return model
+
+    tuned = search(Blown(reads=Part.FORGET_TRAIN), trials=8)
+    first = tuned.trials[0]
+    assert (first.score, first.judged, first.cost) == (None, None, None)
+    assert first.failure is not None
+    assert "outputs" in first.failure
+    assert tuned.best > 0
+    alone = search(Blown(reads=Part.RETAIN_TRAIN, strength=10.0), trials=12)
+    failed = [trial for trial in alone.trials if trial.failure]
+    assert failed
+    assert reads(alone)["retain_train"] == 15
+
+
+def test_the_worst_of_all_scores_is_still_better_than_a_failure() -> None:
+    class Hopeless(Dial):
+        def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+            if self.strength != 0.1:
+                raise NonFiniteLossError("too strong")
+            model(ctx.view.part(self.reads).images(torch.arange(5)))
+            model.head.weight.data.zero_()
+            model.head.bias.data = torch.tensor([0.0, 0.0, 1e3, 0.0])
+            return model
+
+    tuned = search(Hopeless(reads=Part.FORGET_TRAIN), trials=3)
+    assert (tuned.best, tuned.trials[0].score) == (0, -2.0)
+
+
+def test_of_equals_the_cheapest_wins() -> None:
+    class Wasteful(Dial):
+        def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+            samples = ctx.view.part(self.reads)
+            for _ in range(1 + int(self.strength) % 7):
+                model(samples.images(torch.arange(5)))
+            return model
+
+    tuned = search(Wasteful(strength=6.0), trials=20)
+    costs = [trial.cost.samples_forward for trial in tuned.trials if trial.cost]
+    assert len({trial.score for trial in tuned.trials}) == 1
+    assert costs[tuned.best] == min(costs) < costs[0]
+
+
+def test_every_trial_starts_from_the_same_seed() -> None:
+    seeds: list[tuple[int, int]] = []
+
+    class Drawn(Dial):
+        def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+            seeds.append((ctx.generator.initial_seed(), torch.initial_seed()))
+            return super().run(model, ctx)
+
+    search(Drawn(), trials=4, seed=9)
+    assert seeds == [(9, 9)] * 4
+
+
+def test_names_that_stay_fixed_must_be_settings() -> None:
+    with pytest.raises(ConfigError, match="'strenght', which is unknown; did you mean strength"):
+        search(fixed=["strenght"])
+    assert search(UNSIR(retain_per_class=4), trials=2, fixed=["impair", "search.attempts"]).space
+
+
 def test_what_cannot_be_tuned_is_refused() -> None:
     for method in (Retrain(), HeadMask()):
         with pytest.raises(ConfigError, match="no setting to tune"):
@@ -333,8 +428,11 @@ def test_data_that_are_not_there_are_missed_at_once() -> None:
     def start(method: ConfiguredMethod, **options: Any) -> Tuned:
         return tune(Brightness(), method, gone, request, trials=2, seed=0, runtime=CPU, **options)
 
-    with pytest.raises(DataError, match="forget_train, which neggrad reads"):
+    with pytest.raises(DataError, match="forget_train, which neggrad reads") as refused:
         start(NegGrad())
+    proposed = str(refused.value).partition("does without (")[2]
+    assert "unsir, finetune" in proposed
+    assert "retrain" not in proposed  # there is nothing to tune
     with pytest.raises(DataError, match="forget_train to tune by"):
         start(Dial(), look_at_forgotten=True)
     assert not gone.train.decoded.any()
@@ -390,6 +488,8 @@ def test_the_command_writes_a_folder_and_names_the_command_that_forgets(digits_r
     fixed = ["recipe.epochs=1", "retain_per_class=10"]
     assert chosen["settings"] == [*fixed, *tried["trials"][tried["best"]]["settings"]] == result["settings"]
     assert not any(setting.startswith("recipe.epochs") for trial in tried["trials"] for setting in trial["settings"])
+    space = json.loads((out / "config.json").read_text())["space"]
+    assert space.keys() == METHODS["finetune"]().space().keys() - {"recipe.epochs"}
 
     assert shlex.split(result["command"]) == chosen["command"]
     program, *words = chosen["command"]

@@ -60,6 +60,17 @@ class Config(BaseModel):
             target[last] = new
         return self._rebuilt(values, type(self).__name__, "")
 
+    def check_names(self, names: Sequence[str]) -> None:
+        """Refuse names that are neither of a setting nor of a group of settings.
+
+        Raises:
+            ConfigError: a name is unknown.
+        """
+        known = self.setting_names()
+        for name in names:
+            if not any(each == name or each.startswith(f"{name}.") for each in known):
+                raise self._unknown(name)
+
     def setting_names(self) -> list[str]:
         """Every name that `with_settings` takes, nested ones with a dot."""
         return _names(self.model_dump())

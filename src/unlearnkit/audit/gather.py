@@ -108,7 +108,9 @@ def gather(
     if wants & {"relearn", "attacks"} and all(
         len(view.part(p)) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)
     ):
-        goal = RelearnGoal.of(original, view, generator=generator, runtime=training)
+        with view.seeded_reads(seed):
+            goal = RelearnGoal.of(original, view, generator=generator, runtime=training)
+    outputs = partial(_outputs, view=view, runtime=runtime, log=log, seed=seed)
     subjects = []
     for name, replicate, model in flat:
         if (name, replicate) in known:
@@ -120,14 +122,14 @@ def gather(
         if goal is not None:
             told: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
             if "relearn" in wants:
-                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **told), seed)
+                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **told), view, seed)
             if "attacks" in wants:
-                attacks = _attempt(partial(attack, model, view, goal, **told), seed)
+                attacks = _attempt(partial(attack, model, view, goal, **told), view, seed)
         subjects.append(
             Subject(
                 name=name,
                 replicate=replicate,
-                outputs=_outputs(model, samples, view, label, runtime, log, layers),
+                outputs=outputs(model, samples, label, layers=layers),
                 distances=layer_distances(original, model) if "weights" in wants else None,
                 relearning=relearning[0],
                 relearn_failure=relearning[1],
@@ -141,7 +143,7 @@ def gather(
     if "random" in wants and asked and random is None:
         with isolated_randomness(seed):
             untrained, drawn = incompetent(original)
-        random = Untrained(outputs=_outputs(untrained, asked, view, "untrained", runtime, log, None), drawn=drawn)
+        random = Untrained(outputs=outputs(untrained, asked, "untrained"), drawn=drawn)
     known_shadows = earlier.shadows if earlier and not shadows else ()
     asked = {part: chosen for part, chosen in samples.items() if part in shadowed}
     return Evidence(
@@ -151,8 +153,7 @@ def gather(
         random=random,
         shadows=known_shadows
         or tuple(
-            _outputs(model, asked, view, f"shadow {i + 1}", runtime, log, None)
-            for i, model in enumerate(shadows if "shadows" in wants else ())
+            outputs(model, asked, f"shadow {i + 1}") for i, model in enumerate(shadows if "shadows" in wants else ())
         ),
         kinds=wants,
     )
@@ -161,18 +162,20 @@ def gather(
 def _outputs(
     model: nn.Module,
     samples: Mapping[Part, PartSamples],
-    view: DataView,
     label: str,
+    *,
+    view: DataView,
     runtime: Runtime,
     log: RunLog,
-    layers: _Layers | None,
+    seed: int,
+    layers: _Layers | None = None,
 ) -> dict[Part, Outputs]:
-    """One pass over every part; where features are wanted they are collected in that pass."""
+    """One pass over every part, of the same pixels for every model; features, where wanted, are collected in it."""
     home = next(model.parameters()).device
     outputs = {}
     try:
         model.to(runtime.device)
-        with log.stage(f"audit {label}", len(samples)) as stage:
+        with log.stage(f"audit {label}", len(samples)) as stage, view.seeded_reads(seed):
             for part, chosen in samples.items():
                 features: Mapping[str, Tensor] = {}
                 if layers is not None and part in layers.parts:
@@ -237,10 +240,10 @@ def _checked(models: Sequence[tuple[ModelName, int, nn.Module]], shadows: Sequen
     return original
 
 
-def _attempt(run: Callable[..., T], seed: int) -> tuple[T | None, str | None]:
+def _attempt(run: Callable[..., T], view: DataView, seed: int) -> tuple[T | None, str | None]:
     """Run something that trains; what it found, or why it failed: one reading less, and the others stand."""
     try:
-        with isolated_randomness(seed) as generator:
+        with isolated_randomness(seed) as generator, view.seeded_reads(seed):
             return run(generator=generator), None
     except (NonFiniteLossError, ModelError) as error:
         return None, str(error)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -58,6 +59,12 @@ class StandIns(DataView):
         self._others = DataView(
             others, split, frozenset(Part), reader=view.reader, log=AccessLog(others), device=view.device
         )
+
+    @contextmanager
+    def seeded_reads(self, seed: int) -> Iterator[None]:
+        """As of any view, of both data sets."""
+        with super().seeded_reads(seed), self._others.seeded_reads(seed):
+            yield
 
     def part(self, part: Part) -> PartSamples:
         """Return the samples of a part, stand-ins for the forgotten ones."""

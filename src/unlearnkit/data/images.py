@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 
 import torch
@@ -34,8 +34,8 @@ class ImageSet:
         storage: `memory` keeps what was decoded, `stream` decodes at each read, `auto` is `memory` where that fits.
         workers: processes that decode ahead when images are streamed; 0: none.
         random: whether a read of one row gives different pixels each time. Such a set is never kept in memory; each
-            read of a row has its own seed, which depends on torch's initial seed, on how many reads came before it
-            and on its place in the batch, but not on workers and processes.
+            read of a row has its own seed, which depends on that of `seeded_reads` (outside of it on torch's initial
+            seed), on how many reads came before it and on its place in the batch, but not on workers and processes.
     """
 
     def __init__(
@@ -59,6 +59,7 @@ class ImageSet:
         self.decoded = torch.zeros(len(labels), dtype=torch.bool)
         self.decode_seconds = 0.0
         self._decode = decode
+        self._seed: int | None = None
         self._reads = 0
         self._store = Store(self.storage, len(labels))
 
@@ -150,15 +151,26 @@ class ImageSet:
                 return
             yield pixels.to(device, non_blocking=pin)
 
+    @contextmanager
+    def seeded_reads(self, seed: int) -> Iterator[None]:
+        """Within the block random reads depend on `seed` and are counted anew; afterwards all is as before."""
+        before = self._seed, self._reads
+        self._seed, self._reads = seed, 0
+        try:
+            yield
+        finally:
+            self._seed, self._reads = before
+
     def _read_number(self) -> int:
         self._reads += 1
         return self._reads
 
     def _drawn(self, shares: Iterable[tuple[Tensor, range]], read: int) -> Iterator[Share]:
         """What is to be read; drawn in this process, also for workers, so that every row is counted."""
+        seed = torch.initial_seed() if self._seed is None else self._seed
         for number, (rows, places) in enumerate(shares):
             self.decoded[rows] = True
-            seeds = [read_seed(torch.initial_seed(), read, number, p) for p in places] if self.random else None
+            seeds = [read_seed(seed, read, number, p) for p in places] if self.random else None
             yield Share(rows, seeds)
 
     def _kept(self, device: torch.device) -> bool:
@@ -259,6 +271,12 @@ class ImageData:
                 "give data that holds one."
             )
         self.fix_shape(int(split[part][0]), part.side)
+
+    @contextmanager
+    def seeded_reads(self, seed: int) -> Iterator[None]:
+        """As of each set: within the block random reads depend on `seed` and are counted anew."""
+        with self.train.seeded_reads(seed), self.test.seeded_reads(seed):
+            yield
 
     @property
     def decode_seconds(self) -> float:

@@ -6,6 +6,7 @@ Shapes: n samples, C channels, H x W pixels.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from typing import Literal, NamedTuple, Protocol
 
 import torch
@@ -206,6 +207,13 @@ class DataView:
     def augment(self) -> str:
         """What the data source says training may do to its images."""
         return self._data.augment
+
+    def seeded_reads(self, seed: int) -> AbstractContextManager[None]:
+        """Within the block what is drawn at random when an image is read depends on `seed` and the order of the reads.
+
+        A run that is to be determined by its seed is made in such a block.
+        """
+        return self._data.seeded_reads(seed)
 
     def part(self, part: Part) -> PartSamples:
         """Return the samples of a declared part.

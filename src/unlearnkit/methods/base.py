@@ -136,6 +136,7 @@ def unlearn(
     progress: Progress | None = None,
     criterion: Criterion | None = None,
     track: Track | None = None,
+    access: AccessLog | None = None,
 ) -> Unlearned:
     """Make a copy of `model` forget, and return it with its cost and its access counts.
 
@@ -153,6 +154,7 @@ def unlearn(
         criterion: the loss that the model was trained with, (logits (n, K), labels (n,)) -> mean over the samples;
             default: cross-entropy.
         track: called with {"stage/loss": value} and the step, for an experiment tracker.
+        access: where reads are counted, also those of a run that fails; default: a log of its own.
 
     Raises:
         RequestError, ConfigError, ModelError: the input cannot be used.
@@ -165,7 +167,7 @@ def unlearn(
     data.fix_shape_for(split)
     check_model(model, classes=len(data.classes), shape=data.shape)
     runtime = (runtime or Runtime()).fitted(model, data.shape)
-    access = AccessLog(data)
+    access = access or AccessLog(data)
     view = DataView(data, split, method.needs, reader="method", log=access, device=runtime.device)
     log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds, track=track)
     meter = log.meter
@@ -174,7 +176,7 @@ def unlearn(
         assert factory is not None
         return meter.attach(runtime.weights(factory()))
 
-    with isolated_randomness(seed) as generator:
+    with isolated_randomness(seed) as generator, view.seeded_reads(seed):
         working = meter.attach(runtime.weights(copy.deepcopy(model)))
         ctx = Context(
             view=view,

@@ -19,8 +19,8 @@ Cost per run: epochs x retained samples (or the subset of them), forward and bac
 
 Deviations: the default takes fewer epochs with a falling rate and Nesterov's momentum. Layers are counted in the order
 in which the model registers them; a layer is a module with a weight of two dimensions or more. A weight that one of the
-last k layers shares with an earlier layer is trained, and drawn anew, in both. BatchNorm statistics go on following the
-data in all layers, also before the last k.
+last k layers shares with an earlier layer is trained, and drawn anew, in both. BatchNorm before the last k keeps its
+statistics, unless it has no parameters of its own.
 
 When it fails: low rates leave the class known; somewhat higher ones bring its accuracy to 0 and leave its features. It
 is the control for UNSIR without noise.

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 OPTIONAL = frozenset({Part.RETAIN_VAL})
 
 
-def check_parts(method: Method, split: Split) -> None:
+def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
     """Refuse a method that declares a part which has no samples; `retain_val` may be empty.
+
+    Args:
+        method: with its needs.
+        split: the parts.
+        tunable: propose only methods that have something to tune.
 
     Raises:
         DataError: a part is empty; the message names it, and the registered methods that do without.
@@ -28,7 +33,8 @@ def check_parts(method: Method, split: Split) -> None:
     from unlearnkit.methods import METHODS  # the registry is made of what the harness runs
 
     name = next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
-    able = [known + how for known, kind in METHODS.items() if not kind.control for how in _ways(kind(), split)]
+    others = {name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)}
+    able = [known + how for known, other in others.items() for how in _ways(other, split)]
     instead = f"or choose a method that does without ({', '.join(able)})" if able else "no method does without"
     raise DataError(
         f"Expected samples in {' and '.join(missing)}, which {name} reads, but the data has none; "

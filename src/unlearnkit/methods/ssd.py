@@ -94,7 +94,7 @@ class SSD(ConfiguredMethod):
             raise ConfigError(
                 f"Expected alpha below {1 / share:.4g}, as the classes to forget hold {share:.1%} of the training data "
                 f"and no weight can be that many times as important to them as to all, but got {alpha:g}; lower it, "
-                "or leave it out."
+                "or set alpha=none and a ratio."
             )
         of_forget, of_retain = (
             fisher_diagonal(

@@ -86,7 +86,7 @@ def train_run(
     access = AccessLog(images)
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
     view = DataView(images, split, parts, reader="method", log=access, device=runtime.device)
-    with isolated_randomness(seed) as generator:
+    with isolated_randomness(seed) as generator, view.seeded_reads(seed):
         network, fresh = _network(model, images, start, pretrained)
         recipe = recipe_for(network, images.augment).with_settings(settings)
         runtime = runtime.fitted(network, images.shape)
@@ -98,7 +98,7 @@ def train_run(
                 initialise(network, retained, generator)
             train(network, retained, recipe, stage="train", generator=generator, runtime=runtime, log=log)
             log.meter.detach(network)
-    accuracy = _accuracy(network, view.part(Part.RETAIN_VAL), runtime)
+        accuracy = _accuracy(network, view.part(Part.RETAIN_VAL), runtime)
     total = log.join(log.total())
     access.join(runtime.processes)
     card = card_for(model, images, forgotten=excluded)

@@ -74,7 +74,7 @@ def tune_run(
     images = load_images(data, preprocessing, checkpoint, model=name, hub=found)
     request = request_for(forget, already_forgotten, checkpoint, images.classes)
     split = split_for(request, images)
-    check_parts(method, split)
+    check_parts(method, split, tunable=True)
     retained_shape(images, split, "tuning")
     tuned = tune(
         open_model(name, checkpoint, images),
@@ -128,7 +128,7 @@ def tune_run(
                 "preset": preset,
                 "overrides": list(overrides),
                 "needs": sorted(part.value for part in method.needs),
-                "space": {key: asdict(bounds) for key, bounds in method.space().items()},
+                "space": {key: asdict(bounds) for key, bounds in tuned.space.items()},
                 "trials": trials,
                 "look_at_forgotten": look_at_forgotten,
                 "signal": tuned.signal.value,

@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from unlearnkit.data.samples import TensorSamples
 from unlearnkit.data.view import DataView, PartSamples, Samples
+from unlearnkit.errors import NonFiniteLossError
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.runlog import RunLog
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime import Runtime, isolated_randomness
 from unlearnkit.split import Part
 from unlearnkit.training import predict
 from unlearnkit.tuning.remade import remake
@@ -81,16 +82,20 @@ class Judge:
     Its target is 0: a model retrained without a class has no reason ever to choose it. The average of the hard share
     and the soft mass leads a search where one of them does not move. A model that no longer knows remade images of
     retained classes either proves nothing by not knowing the forgotten ones, hence the quotient; where kept is 0,
-    left is 1.
+    left is 1. Every model is judged under the same seed, so that data which is random when it is read shows each the
+    same.
 
     Args:
         original: on the run's device, metered by the log.
         view: allows `signal.parts`.
         request: the classes.
         signal: what forgetting is judged by.
-        generator: CPU generator of the draws.
+        seed: of the draws.
         runtime: device, precision.
         log: where the judge's own cost goes.
+
+    Raises:
+        NonFiniteLossError: the original's outputs are not finite; `judge` raises it of any other model.
     """
 
     def __init__(
@@ -100,44 +105,61 @@ class Judge:
         request: ResolvedRequest,
         *,
         signal: Signal,
-        generator: torch.Generator,
+        seed: int,
         runtime: Runtime,
         log: RunLog,
     ) -> None:
         self._gone = torch.tensor([*request.forget, *request.already_forgotten])
-        self._validation, self._runtime, self._log = view.part(Part.RETAIN_VAL), runtime, log
+        self._view, self._seed, self._runtime, self._log = view, seed, runtime, log
+        self._validation = view.part(Part.RETAIN_VAL)
         self._forgotten: Samples
         self._retained: Samples | None = None
-        if signal is Signal.SAMPLES:
-            samples = view.part(Part.FORGET_TRAIN)
-            self._forgotten = samples.subset(torch.randperm(len(samples), generator=generator)[:LOOKED_AT])
-        else:
-            count = max(FEWEST, min(REMADE, REMADE_TOGETHER // len(request.forget)))
-            forget = torch.tensor(request.forget).repeat_interleave(count)
-            retain = torch.tensor(request.retained).repeat(-(-len(forget) // len(request.retained)))[: len(forget)]
-            targets = torch.cat([forget, retain])
-            starts = _starts(self._validation, targets, generator)
-            images = remake(original, starts, targets, generator=generator, runtime=runtime, log=log)
-            self._forgotten = TensorSamples(images[: len(forget)], forget)
-            self._retained = TensorSamples(images[len(forget) :], retain)
+        with isolated_randomness(seed) as generator, view.seeded_reads(seed):
+            if signal is Signal.SAMPLES:
+                samples = view.part(Part.FORGET_TRAIN)
+                self._forgotten = samples.subset(torch.randperm(len(samples), generator=generator)[:LOOKED_AT])
+            else:
+                count = max(FEWEST, min(REMADE, REMADE_TOGETHER // len(request.forget)))
+                forget = torch.tensor(request.forget).repeat_interleave(count)
+                retain = torch.tensor(request.retained).repeat(-(-len(forget) // len(request.retained)))[: len(forget)]
+                targets = torch.cat([forget, retain])
+                starts = _starts(self._validation, targets, generator)
+                images = remake(original, starts, targets, generator=generator, runtime=runtime, log=log)
+                self._forgotten = TensorSamples(images[: len(forget)], forget)
+                self._retained = TensorSamples(images[len(forget) :], retain)
         self.before = self.judge(original, masked=True)
 
     def judge(self, model: nn.Module, *, masked: bool = False) -> Judged:
-        """Judge a model on the run's device; `masked` leaves the forgotten outputs out of the retained accuracy."""
-        with self._log.stage("judge", 1) as stage:
-            logits = predict(model, self._validation, self._runtime)
+        """Judge a model on the run's device; `masked` leaves the forgotten outputs out of the retained accuracy.
+
+        Raises:
+            NonFiniteLossError: an output is no probability.
+        """
+        with (
+            isolated_randomness(self._seed),
+            self._view.seeded_reads(self._seed),
+            self._log.stage("judge", 1) as stage,
+        ):
+            logits = self._logits(model, self._validation)
             if masked:
                 logits[:, self._gone] = -torch.inf
             retained = float((logits.argmax(dim=1) == self._validation.labels).double().mean())
-            outputs = predict(model, self._forgotten, self._runtime).double().softmax(dim=1)
+            outputs = self._logits(model, self._forgotten).double().softmax(dim=1)
             recognised = float(torch.isin(outputs.argmax(dim=1), self._gone).double().mean())
             mass = float(outputs[:, self._gone].sum(dim=1).clamp(max=1).mean())
             left, kept = (recognised + mass) / 2, None
             if self._retained is not None:
-                kept = _known(predict(model, self._retained, self._runtime), self._retained.labels)
+                kept = _known(self._logits(model, self._retained), self._retained.labels)
                 left = min(1.0, left / kept) if kept else 1.0
             stage.advance()
         return Judged(retained=retained, left=left, recognised=recognised, mass=mass, kept=kept)
+
+    def _logits(self, model: nn.Module, samples: Samples) -> Tensor:
+        """Logits (n, K), of which minus infinity is one; finite weights can be so large that others are not finite."""
+        logits = predict(model, samples, self._runtime)
+        if not logits.softmax(dim=1).isfinite().all():
+            raise NonFiniteLossError("The outputs of the model became NaN or infinite, so it cannot be judged.")
+        return logits
 
 
 def _known(logits: Tensor, labels: Tensor) -> float:

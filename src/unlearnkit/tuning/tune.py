@@ -7,6 +7,7 @@ forgotten sample, not one more of those: see `judge.Signal`. Test parts are neve
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,12 +24,12 @@ from unlearnkit.methods.space import Space
 from unlearnkit.models import check_model
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runlog import Cost, Progress, RunLog, Silent
-from unlearnkit.runtime import Runtime, isolated_randomness
+from unlearnkit.runtime import Runtime, check_seed
 from unlearnkit.split import Part, Split, split_for
 from unlearnkit.tuning.judge import Judge, Judged, Signal
 from unlearnkit.tuning.optimise import Values, check_optuna, optimise
 
-WORST = -2.0  # below every score, which is at least -1 for the accuracy and -1 for what is left
+FAILED = -3.0  # what the sampler is told of a run that failed: below every score, which is -2 at the least
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,8 +63,9 @@ class Tuned:
         trials: all of them, in order.
         before: the original, judged.
         signal: what forgetting was judged by.
+        space: the settings that were searched, with their bounds.
         split: the parts that were used.
-        access: what all runs and the judge have read, counted together as the method's.
+        access: what all runs, also those that failed, and the judge have read, counted together as the method's.
         cost: `cost.json`, with a stage for the runs that did not fail and the stages of the judge.
     """
 
@@ -73,6 +75,7 @@ class Tuned:
     trials: tuple[Trial, ...]
     before: Judged
     signal: Signal
+    space: Space
     split: Split
     access: AccessLog
     cost: dict[str, Any]
@@ -116,18 +119,20 @@ def tune(
         progress: where the trials are shown; default: nowhere.
 
     Raises:
-        ConfigError: there is nothing to tune, optuna is not installed, or a number is out of its range.
+        ConfigError: there is nothing to tune, a name in `fixed` is no setting, optuna is not installed, or a number is
+            out of its range.
         DataError: there are no retained validation samples, or none of those to be looked at.
         RequestError, ModelError: the input cannot be used.
         NonFiniteLossError: every trial ended in one.
     """
     check_optuna()
+    check_seed(seed)
     space = _space(method, fixed, trials)
     given = {name.partition(".")[0] for name in fixed}
     beforehand = tuple(setting for setting in method.for_tuning() if setting.partition("=")[0] not in given)
     method = method.with_settings(beforehand)
     split = split_for(request, data)
-    check_parts(method, split)
+    check_parts(method, split, tunable=True)
     signal = Signal.SAMPLES if look_at_forgotten or Part.FORGET_TRAIN in method.needs else Signal.REMADE
     for part in sorted(signal.parts):
         if not len(split[part]):
@@ -139,9 +144,8 @@ def tune(
     view = DataView(data, split, signal.parts, reader="method", log=access, device=runtime.device)
     done: list[Trial] = []
 
-    with isolated_randomness(seed) as generator:
-        original = log.meter.attach(runtime.weights(copy.deepcopy(model)))
-        judge = Judge(original, view, split.request, signal=signal, generator=generator, runtime=runtime, log=log)
+    original = log.meter.attach(runtime.weights(copy.deepcopy(model)))
+    judge = Judge(original, view, split.request, signal=signal, seed=seed, runtime=runtime, log=log)
 
     def run(values: Values) -> float:
         settings = tuple(f"{name}={value}" for name, value in values.items())
@@ -155,13 +159,13 @@ def tune(
                 runtime=runtime,
                 factory=factory,
                 criterion=criterion,
+                access=access,
             )
+            judged = judge.judge(log.meter.attach(runtime.weights(result.model)))
         except NonFiniteLossError as error:
             done.append(Trial(settings=settings, failure=str(error)))
             progress.advance("failed")
-            return WORST
-        access.add(result.access)
-        judged = judge.judge(log.meter.attach(runtime.weights(result.model)))
+            return FAILED
         score = judged.score(judge.before.retained)
         done.append(Trial(settings=settings, judged=judged, score=score, cost=Cost(**result.cost["total"])))
         progress.advance(f"score {score:.3f}")
@@ -183,6 +187,7 @@ def tune(
         trials=tuple(done),
         before=judge.before,
         signal=signal,
+        space=space,
         split=split,
         access=access,
         cost=cost | {"stages": {"trials": asdict(runs), **cost["stages"]}},
@@ -205,6 +210,7 @@ def _space(method: ConfiguredMethod, fixed: Sequence[str], trials: int) -> Space
         raise ConfigError(
             f"Expected a method that reads no test data, but it reads {tests[0]}; give one that reads none."
         )
+    method.check_names(fixed)
     space = {name: bounds for name, bounds in method.space().items() if name not in fixed}
     if not space:
         why = "all that could be tuned is given" if method.space() else "it has no setting to tune"
@@ -224,7 +230,9 @@ def _best(trials: Sequence[Trial]) -> int:
 
     def rank(k: int) -> tuple[float, int]:
         score, cost = trials[k].score, trials[k].cost
-        return (WORST, 0) if score is None or cost is None else (score, -cost.samples_forward - cost.samples_backward)
+        if score is None or cost is None:
+            return -math.inf, 0
+        return score, -cost.samples_forward - cost.samples_backward
 
     best = max(range(len(trials)), key=rank)
     if trials[best].score is None:
