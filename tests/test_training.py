@@ -479,8 +479,10 @@ def test_on_stored_statistics_every_step_is_taken_in_eval_mode() -> None:
 def test_a_batch_of_one_is_refused_for_a_model_with_batchnorm() -> None:
     samples = TensorSamples(*images_and_labels(5, torch.float32))
     options = {"stage": "s", "generator": torch.Generator(), "runtime": CPU, "log": RunLog(CPU)}
-    with pytest.raises(ConfigError, match="two samples or more"):
+    with pytest.raises(ConfigError, match=r"two samples or more.*leave a single one; choose another batch size"):
         train(MODELS["cnn-grey"].model(), samples, Recipe(batch_size=2), **options)
+    with pytest.raises(ConfigError, match=r"got a single sample; give more samples, or choose a method that keeps"):
+        train(MODELS["cnn-grey"].model(), TensorSamples(*images_and_labels(1, torch.float32)), Recipe(), **options)
     train(MODELS["vit-grey"].model(), samples, Recipe(batch_size=2), **options)
 
 

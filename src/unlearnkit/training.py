@@ -228,9 +228,10 @@ def _check_batches(model: nn.Module, smallest: int, samples: int, batch_size: in
         given = (
             "a single sample" if samples == 1 else f"{samples} samples in batches of {batch_size} leave a single one"
         )
+        more = "give more samples, or choose a method that keeps BatchNorm's stored statistics (docs/methods.md)"
         raise ConfigError(
             f"Expected batches of two samples or more{each} for a model with BatchNorm, but got {given}; "
-            f"{'give more samples' if samples < 2 * count else 'choose another batch size'}."
+            f"{more if samples < 2 * count else 'choose another batch size'}."
         )
 
 
