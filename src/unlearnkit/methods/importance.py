@@ -41,7 +41,7 @@ class FisherSettings(Config):
     per_sample: Literal["vmap", "loop"] = Field(
         default="vmap",
         description="vmap: gradients of many samples at once; loop: the same numbers one sample after another, "
-        "slower, for models that torch.func refuses",
+        "for models that torch.func refuses, and faster for millions of weights on a CPU",
     )
     chunk: int | None = Field(
         default=None, gt=0, description="samples whose gradients are held at once; none: as many as fit in 1 GiB"
@@ -173,7 +173,7 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
                 raise
             raise ModelError(
                 "Expected a model whose gradients torch.func takes sample by sample, but it refuses "
-                f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop: slower, the same numbers."
+                f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop: the same numbers, one by one."
             ) from error
         # not squared in place: the gradients of two parameters that are added may share their memory
         return {name: torch.tensordot(shares.to(g), g.square(), dims=1) for name, g in found.items()}
