@@ -78,11 +78,6 @@ class AccessLog:
         """Record that `reader` read `rows`."""
         self._read[reader, side][rows] = True
 
-    def add(self, other: AccessLog) -> None:
-        """Count what another log of the same data has counted, too."""
-        for key, mask in self._read.items():
-            mask |= other._read[key]
-
     def join(self, processes: Processes) -> None:
         """Add what the other processes of the run have read and decoded."""
         masks = [*self._read.values(), self._data.train.decoded, self._data.test.decoded]
