@@ -147,6 +147,18 @@ def test_a_model_that_torch_func_refuses_is_named_and_goes_through_the_loop() ->
     assert_close(fisher(model, data, per_sample="loop"), oracle(model, data)[0])
 
 
+def test_large_models_go_through_the_loop_on_a_cpu_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, data = model_for("looks"), samples()
+    count = sum(p.numel() for p in model.parameters())
+    monkeypatch.setattr(importance_module, "LOOP_WEIGHTS", count)
+    assert_close(fisher(model, data), oracle(model, data)[0])  # through torch.func it would be refused
+    elsewhere = {name: w.to("meta") for name, w in importance_module.trainable(model).items()}
+    assert importance_module._at_once(FisherSettings(), elsewhere)
+    monkeypatch.setattr(importance_module, "LOOP_WEIGHTS", count + 1)
+    with pytest.raises(ModelError, match="per_sample=loop"):
+        fisher(model, data)
+
+
 def test_the_users_criterion_takes_the_place_of_cross_entropy() -> None:
     model, data = model_for("tied"), samples()
     plain = fisher(model, data)

@@ -300,7 +300,7 @@ PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
         **FISHER, "alpha": 1e-6, "floor": 1e-8, "fisher.labels": "model", "fisher.per_sample": "loop"
     },
     ("ssd", "paper"): {
-        **FISHER, "alpha": 10.0, "ratio": 10.0, "dampening": 1.0, "fisher.labels": "true", "fisher.per_sample": "vmap"
+        **FISHER, "alpha": 10.0, "ratio": 10.0, "dampening": 1.0, "fisher.labels": "true", "fisher.per_sample": "auto"
     },
     ("scrub", "paper"): {
         **recipe("ascent", epochs=1, batch_size=512, lr=5e-4, weight_decay=5e-4),

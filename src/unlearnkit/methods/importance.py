@@ -29,6 +29,9 @@ Weights = dict[str, Tensor]
 SquaresFn = Callable[[Tensor, Tensor, Tensor], Weights]
 
 GRADIENT_BYTES = 2**30  # what the gradients of one chunk may take, where no chunk size is given
+# from so many trainable weights on, a CPU is faster sample by sample: vmap takes 0.8 of the loop's time with 125,000,
+# 2.1 times as long with 2 million and 3.3 times with 11 million (docs/log.md, 2026-11-22)
+LOOP_WEIGHTS = 1_000_000
 
 
 class FisherSettings(Config):
@@ -38,10 +41,10 @@ class FisherSettings(Config):
         default="true", description="true: the data's labels (empirical); model: all classes, weighted by its outputs"
     )
     samples: int | None = Field(default=None, gt=0, description="samples drawn from each part that is read; none: all")
-    per_sample: Literal["vmap", "loop"] = Field(
-        default="vmap",
+    per_sample: Literal["auto", "vmap", "loop"] = Field(
+        default="auto",
         description="vmap: gradients of many samples at once; loop: the same numbers one sample after another, "
-        "for models that torch.func refuses, and faster for millions of weights on a CPU",
+        "for models that torch.func refuses; auto: loop for a million weights or more on a CPU, else vmap",
     )
     chunk: int | None = Field(
         default=None, gt=0, description="samples whose gradients are held at once; none: as many as fit in 1 GiB"
@@ -85,7 +88,7 @@ def fisher_diagonal(
         criterion: (logits, labels) -> mean loss in place of cross-entropy.
 
     Raises:
-        ModelError: torch.func refuses the model, and `per_sample` is vmap.
+        ModelError: torch.func refuses the model, where `per_sample` is vmap or auto chooses it.
     """
     weights = trainable(model)
     total = {name: torch.zeros_like(w) for name, w in weights.items()}
@@ -96,7 +99,7 @@ def fisher_diagonal(
     one_gradient = sum(w.numel() * w.element_size() for w in weights.values())
     size = settings.chunk or min(runtime.eval_batch_size, max(1, GRADIENT_BYTES // one_gradient))
     chunks = mine.split(size) if len(mine) else ()
-    build = _vectorised if settings.per_sample == "vmap" else _one_by_one
+    build = _vectorised if _at_once(settings, weights) else _one_by_one
     squares = build(model, weights, criterion or F.cross_entropy)
     with log.stage(stage, len(chunks)) as progress, evaluating(model), log.meter.by_hand(model):
         for positions, images in zip(chunks, samples.stream([Batch(p) for p in chunks]), strict=True):
@@ -139,6 +142,13 @@ def mean_gradient(
     model.zero_grad(set_to_none=True)
     runtime.processes.sum(list(total.values()))
     return total
+
+
+def _at_once(settings: FisherSettings, weights: Weights) -> bool:
+    if settings.per_sample != "auto":
+        return settings.per_sample == "vmap"
+    on_cpu = all(w.device.type == "cpu" for w in weights.values())
+    return not (on_cpu and sum(w.numel() for w in weights.values()) >= LOOP_WEIGHTS)
 
 
 @torch.no_grad()

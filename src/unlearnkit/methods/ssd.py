@@ -28,7 +28,6 @@ the forget data, the bound above holds all the same; in shuffled batches it need
 given.
 
 Cost per run: one forward and backward pass for each training sample with its own gradient; less with `fisher.samples`.
-With millions of weights on a CPU `fisher.per_sample=loop` is two to three times as fast (docs/log.md).
 
 When it fails: on weights shared by all classes, which are never chosen; where alpha or ratio is so low that the
 retained classes' weights are hit. Biases and normalisation weights are dampened like any other, BatchNorm statistics
