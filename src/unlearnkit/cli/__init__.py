@@ -1,0 +1,39 @@
+"""The command line: parse, call a step, print. Exit codes: 0 done, 1 the work failed, 2 the request was wrong.
+
+A command is one file here, which knows its options, and one in `steps`, which does the work.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import typer
+
+from unlearnkit.cli import audit, demo, export, forget, methods, models, report, train, tune, verify
+from unlearnkit.errors import ConfigError, UnlearnkitError
+
+app = typer.Typer(
+    name="unlearnkit",
+    help="Make a trained image classifier forget classes, and show the evidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+for module in (demo, train, forget, tune, audit, report, verify, export, methods, models):  # the order of --help
+    app.command(module.__name__.rpartition(".")[2])(module.command)
+
+
+def main() -> None:
+    """Entry point: a named error becomes one line on standard error and its exit code."""
+    rank = os.environ.get("RANK", "0")
+    try:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.argv[1:2] not in (["train"], ["forget"]):
+            raise ConfigError(
+                "Expected `train` or `forget` where a launcher starts several processes; "
+                "start the other commands without it."
+            )
+        app()
+    except UnlearnkitError as error:
+        print(f"unlearnkit{'' if rank == '0' else f' (process {rank})'}: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,109 @@
+"""`unlearnkit audit`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+from unlearnkit.cli.common import audit_options, command_line, preprocessing_of, print_result, progress_of
+from unlearnkit.errors import ConfigError
+
+
+def command(
+    folder: Annotated[Path | None, typer.Argument(help="run folder made by `forget`")] = None,
+    original: Annotated[Path | None, typer.Option("--original", help="weights before forgetting")] = None,
+    unlearned: Annotated[Path | None, typer.Option("--unlearned", help="weights after forgetting")] = None,
+    retrained: opt.Retrained = None,
+    shadows: opt.Shadows = None,
+    model: opt.MaybeModel = None,
+    data: Annotated[str | None, typer.Option("--data", help=opt.DATA_HELP)] = None,
+    forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    already_forgotten: opt.Already = None,
+    out: Annotated[Path | None, typer.Option("--out", help="folder to write, for two weights files")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="exit with 3 unless the verdict is a pass")] = False,
+    quick: opt.Quick = False,
+    full: opt.Full = False,
+    audit_data: opt.AuditData = None,
+    include_images: opt.IncludeImages = False,
+    head: opt.Head = None,
+    seed: opt.Seed = 0,
+    image_size: opt.ImageSize = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    channels: opt.Channels = None,
+    classes: opt.Classes = None,
+    storage: opt.Storage = "auto",
+    workers: opt.Workers = None,
+    device: opt.Device = None,
+    precision: opt.Precision = "auto",
+    language: opt.Language = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
+    from unlearnkit.runtime import Runtime
+    from unlearnkit.steps.audit import audit_folder, audit_pair
+
+    runtime, progress = Runtime.named(device, precision), progress_of(quiet)
+    options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
+    if folder is not None:
+        pair_options = {
+            "--original": original,
+            "--unlearned": unlearned,
+            "--data": data,
+            "--forget": forget,
+            "--out": out,
+            "--already-forgotten": already_forgotten,
+            "--image-size": image_size,
+            "--mean": mean,
+            "--std": std,
+            "--channels": channels,
+            "--classes": classes,
+        }
+        given = [name for name, value in pair_options.items() if value]
+        if given:
+            raise ConfigError(
+                f"Expected a run folder alone, but got {given[0]} too; that option is for two weights files."
+            )
+        result = audit_folder(
+            folder,
+            options=options,
+            model=model,
+            include_images=include_images,
+            seed=seed,
+            runtime=runtime,
+            progress=progress,
+            language=language,
+            command=command_line(),
+        )
+    elif original is None or unlearned is None or data is None or out is None:
+        raise ConfigError(
+            "Expected a run folder, or --original, --unlearned, --data, --forget and --out together; "
+            "one of them is missing."
+        )
+    else:
+        result = audit_pair(
+            model=model,
+            original=original,
+            unlearned=unlearned,
+            data=data,
+            forget=forget,
+            already_forgotten=already_forgotten or [],
+            out=out,
+            options=options,
+            include_images=include_images,
+            seed=seed,
+            preprocessing=preprocessing_of(image_size, mean, std, channels, classes, storage, workers),
+            runtime=runtime,
+            progress=progress,
+            language=language,
+            overwrite=overwrite,
+            command=command_line(),
+        )
+    print_result({"audit": result, "out": str(folder or out)}, as_json, quiet)
+    if strict and result["verdict"]["status"] != "pass":
+        raise typer.Exit(3)

@@ -1,0 +1,97 @@
+"""What the commands share: the settings that options add up to, the progress line, the printed result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from unlearnkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unlearnkit.steps.judge import AuditOptions
+
+
+def command_line() -> list[str]:
+    """The words of the command, as the manifest records them."""
+    return ["unlearnkit", *sys.argv[1:]]
+
+
+def progress_of(quiet: bool, runtime: Any = None) -> Any:
+    """The progress line on standard error; silent where it is unwanted and in all processes but one."""
+    from unlearnkit.progress import progress_for_stderr
+    from unlearnkit.runlog import Silent
+
+    return Silent() if quiet or (runtime and not runtime.processes.is_main) else progress_for_stderr()
+
+
+def audit_options(
+    retrained: list[Path] | None,
+    shadows: list[Path] | None,
+    head: str | None,
+    audit_data: str | None,
+    *,
+    quick: bool,
+    full: bool,
+) -> AuditOptions:
+    """What the options of an audit add up to."""
+    from unlearnkit.steps.judge import AuditOptions, Depth
+
+    return AuditOptions(
+        retrained=retrained or (),
+        shadows=shadows or (),
+        head=head,
+        depth=Depth.chosen(quick=quick, full=full),
+        audit_data=audit_data,
+    )
+
+
+def preprocessing_of(
+    image_size: int | None,
+    mean: str | None,
+    std: str | None,
+    channels: str | None,
+    classes: Path | None,
+    storage: Literal["auto", "memory", "stream"],
+    workers: int | None,
+) -> Any:
+    """What the options of images add up to, checked."""
+    from unlearnkit.steps.common import Preprocessing, read_classes
+
+    return Preprocessing(
+        image_size=image_size,
+        mean=_floats("--mean", mean),
+        std=_floats("--std", std),
+        channels=_channels(channels),
+        classes=read_classes(classes) if classes else None,
+        storage=storage,
+        workers=workers,
+    )
+
+
+def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
+    """Print the result for people, as JSON, or not at all."""
+    from unlearnkit.show import show_result
+
+    if as_json:
+        print(json.dumps(result, indent=2, ensure_ascii=False))
+    elif not quiet:
+        show_result(result)
+
+
+def _channels(text: str | None) -> Literal[1, 3] | None:
+    if text is None:
+        return None
+    if text not in ("1", "3"):
+        raise ConfigError(f"Expected 1 or 3 for --channels, but got {text!r}; 3 is the default.")
+    return 1 if text == "1" else 3
+
+
+def _floats(name: str, text: str | None) -> tuple[float, ...] | None:
+    if text is None:
+        return None
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise ConfigError(f"Expected numbers with commas between them for {name}, but got {text!r}.") from error

@@ -1,0 +1,28 @@
+"""`unlearnkit demo`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+from unlearnkit.cli.common import command_line, print_result, progress_of
+
+
+def command(
+    out: Annotated[Path, typer.Option("--out", help="folder to write")] = Path("unlearnkit-demo"),
+    seed: opt.Seed = 0,
+    language: opt.Language = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train on bundled digits, retrain without the odd ones, forget them, audit, report; under a minute."""
+    from unlearnkit.steps.demo import demo_run
+
+    result = demo_run(
+        out=out, seed=seed, overwrite=overwrite, progress=progress_of(quiet), language=language, command=command_line()
+    )
+    print_result(result, as_json, quiet)

@@ -1,0 +1,27 @@
+"""`unlearnkit export`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+from unlearnkit.cli.common import command_line, print_result
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="run folder made by `forget`, or its weights file")],
+    out: opt.Out,
+    model: opt.MaybeModel = None,
+    head: opt.Head = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Write a smaller model without the forgotten outputs."""
+    from unlearnkit.steps.export import export_run
+
+    result = export_run(folder, out=out, model=model, head=head, overwrite=overwrite, command=command_line())
+    print_result(result, as_json, quiet)

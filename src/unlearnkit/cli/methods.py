@@ -1,0 +1,31 @@
+"""`unlearnkit methods`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+
+
+def command(
+    names: Annotated[list[str] | None, typer.Argument(help="methods whose settings are wanted")] = None,
+    cards: Annotated[bool, typer.Option("--cards", help="print the method cards as a Markdown page")] = False,
+    as_json: opt.Json = False,
+) -> None:
+    """List the unlearning methods and what they read and cost; of those named, also presets and settings."""
+    from unlearnkit.methods import METHODS, describe_methods, method_cards
+    from unlearnkit.show import show_methods, show_settings
+
+    if cards:
+        print(method_cards(names or METHODS), end="")
+        return
+    described = describe_methods(names or METHODS)
+    if as_json:
+        print(json.dumps(described, indent=2))
+    elif names:
+        show_settings(described)
+    else:
+        show_methods(described)

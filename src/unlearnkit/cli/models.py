@@ -1,0 +1,21 @@
+"""`unlearnkit models`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+
+
+def command(
+    pattern: Annotated[str, typer.Argument(help="part of a name, or a pattern such as *resnet*")] = "",
+    as_json: opt.Json = False,
+) -> None:
+    """List the architectures that --model takes by name."""
+    from unlearnkit.steps.models import model_names
+
+    names = model_names(pattern)
+    print(json.dumps(names, indent=2) if as_json else "\n".join(names))

@@ -1,0 +1,21 @@
+"""`unlearnkit report`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+
+
+def command(
+    folder: Annotated[Path, typer.Argument(help="run folder")], language: opt.Language = None, quiet: opt.Quiet = False
+) -> None:
+    """Write the report of a run folder anew."""
+    from unlearnkit.steps.report import report_run
+
+    path = report_run(folder, language=language)
+    if not quiet:
+        print(path)

@@ -1,0 +1,65 @@
+"""`unlearnkit train`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+from unlearnkit.cli.common import command_line, preprocessing_of, print_result, progress_of
+
+
+def command(
+    model: opt.Model,
+    data: opt.Data,
+    out: opt.Out,
+    exclude: Annotated[list[str] | None, typer.Option("--exclude", help="class to leave out; repeatable")] = None,
+    init: Annotated[Path | None, typer.Option("--init", help="weights to start from")] = None,
+    pretrained: Annotated[
+        bool, typer.Option("--pretrained", help="start from the architecture's published weights (timm, torchvision)")
+    ] = False,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="passes over the training data")] = None,
+    settings: opt.Settings = None,
+    seed: opt.Seed = 0,
+    image_size: opt.ImageSize = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    channels: opt.Channels = None,
+    classes: opt.Classes = None,
+    storage: opt.Storage = "auto",
+    workers: opt.Workers = None,
+    device: opt.Device = None,
+    precision: opt.Precision = "auto",
+    micro_batch: opt.MicroBatch = None,
+    compile: opt.Compile = False,
+    track: opt.Tracker = None,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Train a model; with --exclude, the model retrained without some classes."""
+    from unlearnkit.runtime import Runtime
+    from unlearnkit.steps.train import train_run
+
+    runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
+    changes = list(settings or []) + ([f"epochs={epochs}"] if epochs is not None else [])
+    result = train_run(
+        model=model,
+        data=data,
+        out=out,
+        exclude=exclude or [],
+        init=init,
+        pretrained=pretrained,
+        seed=seed,
+        settings=changes,
+        preprocessing=preprocessing_of(image_size, mean, std, channels, classes, storage, workers),
+        runtime=runtime,
+        progress=progress_of(quiet, runtime),
+        tracker=track,
+        overwrite=overwrite,
+        command=command_line(),
+    )
+    if runtime.processes.is_main:
+        print_result(result, as_json, quiet)

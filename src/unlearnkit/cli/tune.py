@@ -1,0 +1,85 @@
+"""`unlearnkit tune`: its options, and what they ask of a step."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from unlearnkit.cli import options as opt
+from unlearnkit.cli.common import command_line, preprocessing_of, print_result, progress_of
+
+
+def command(
+    weights: opt.Weights,
+    data: opt.Data,
+    out: opt.Out,
+    forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    model: opt.MaybeModel = None,
+    method: opt.MethodName = "unsir",
+    preset: opt.Preset = "default",
+    settings: opt.Settings = None,
+    trials: Annotated[int, typer.Option("--trials", help="runs of the method, the same budget for each method")] = 20,
+    look_at_forgotten: Annotated[
+        bool,
+        typer.Option("--look-at-forgotten", help="judge by forgotten training samples, though the method reads none"),
+    ] = False,
+    already_forgotten: opt.Already = None,
+    seed: opt.Seed = 0,
+    image_size: opt.ImageSize = None,
+    mean: opt.Mean = None,
+    std: opt.Std = None,
+    channels: opt.Channels = None,
+    classes: opt.Classes = None,
+    storage: opt.Storage = "auto",
+    workers: opt.Workers = None,
+    device: opt.Device = None,
+    precision: opt.Precision = "auto",
+    micro_batch: opt.MicroBatch = None,
+    compile: opt.Compile = False,
+    overwrite: opt.Overwrite = False,
+    as_json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Find a method's settings for a model, on retained validation data; settings given with --set stay."""
+    from unlearnkit.methods import make_method
+    from unlearnkit.runtime import Runtime
+    from unlearnkit.steps.tune import tune_run
+
+    options = {
+        "--image-size": image_size,
+        "--mean": mean,
+        "--std": std,
+        "--channels": channels,
+        "--classes": classes,
+        "--storage": storage if storage != "auto" else None,
+        "--workers": workers,
+        "--device": device,
+        "--precision": precision if precision != "auto" else None,
+        "--micro-batch": micro_batch,
+    }
+    result = tune_run(
+        weights=weights,
+        data=data,
+        forget=forget,
+        method=make_method(method, preset, settings or []),
+        method_name=method,
+        preset=preset,
+        overrides=settings or [],
+        out=out,
+        trials=trials,
+        look_at_forgotten=look_at_forgotten,
+        model=model,
+        already_forgotten=already_forgotten or [],
+        seed=seed,
+        preprocessing=preprocessing_of(image_size, mean, std, channels, classes, storage, workers),
+        runtime=Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile),
+        progress=progress_of(quiet),
+        overwrite=overwrite,
+        options=[
+            *(word for name, value in options.items() if value is not None for word in (name, str(value))),
+            *(["--compile"] if compile else []),
+        ],
+        command=command_line(),
+    )
+    print_result(result, as_json, quiet)
