@@ -17,7 +17,8 @@ run.
 
 `--set` is for every method that has the setting: `retain_per_class=1000` and `fisher.samples=5000` make large data
 affordable; `--variants paper` stays as published. `--primary` leaves out what of the audit does not vote: the same
-eight readings of the same samples, so the same verdict, in about half the time.
+eight readings of the same samples, so the same verdict, in about half the time. Its results are kept apart from those
+of full audits, the unlearned weights are not.
 """
 
 from __future__ import annotations

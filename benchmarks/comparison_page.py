@@ -21,13 +21,29 @@ SHORT = {  # the primary readings, as the table calls them
     "probe_recovery/forget_test": "probe",
     "relearn_steps": "relearning",
 }
+SHOWN = {  # readings without a vote that a full audit adds, as the second table calls them
+    "collateral_accuracy/retain_test": "nearest classes",
+    "js_divergence/forget_test": "JS",
+    "zrf/forget_test": "ZRF",
+    "membership_auc_rmia": "RMIA",
+    "membership_svc": "SVC",
+    "knn_recovery/forget_test": "k-NN",
+    "prototype_recovery/forget_test": "prototypes",
+    "linear_idi/forget_test": "IDI",
+    "cka_retrained/forget_test": "CKA",
+    "anamnesis_index": "anamnesis",
+    "few_shot_recovery/forget_test": "few shots",
+    "fine_tune_recovery/forget_test": "retained alone",
+    "weight_distance": "weights",
+}
 Rows = Sequence[dict[str, Any]]
 
 
 def table(result: dict[str, Any]) -> str:
     """Markdown: a line for each method and variant, the nearest to retraining first and the controls last.
 
-    Medians over the seeds, with lowest and highest; then what could not be run, and what tuning chose.
+    Medians over the seeds, with lowest and highest; then what could not be run, what a full audit saw besides, and
+    what tuning chose.
     """
     lines = [
         "| method | settings | reads forgotten data | A_f % | A_r % | families passed | worst gap | where "
@@ -36,8 +52,8 @@ def table(result: dict[str, Any]) -> str:
         *_reference_lines(result),
     ]
     done = finished(result["rows"])
-    for method, variant in sorted(done, key=lambda key: (done[key][0]["control"], worst(done[key]))):
-        lines.append(_line(result, method, variant, done[method, variant]))
+    order = sorted(done, key=lambda key: (done[key][0]["control"], worst(done[key])))
+    lines += [_line(result, *key, done[key]) for key in order]
     failed = [row for row in result["rows"] if row["failure"]]
     if failed:
         lines += ["", "Not run:", ""]
@@ -47,6 +63,9 @@ def table(result: dict[str, Any]) -> str:
         for (method, variant, failure), missing in seeds.items():
             which = "" if len(missing) == result["seeds"] else f", seed {', '.join(map(str, missing))}"
             lines.append(f"- `{method}`, {variant}{which}: {failure}")
+    audited = {key: group for key in order if (group := [row for row in done[key] if whole(row)])}
+    if audited:
+        lines += ["", *_shown(audited)]
     if result["tuning"]:
         lines += ["", *_tuning(result)]
     return "\n".join(lines)
@@ -59,6 +78,12 @@ def finished(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
         if not row["failure"]:
             groups.setdefault((row["method"], row["variant"]), []).append(row)
     return groups
+
+
+def whole(row: dict[str, Any]) -> bool:
+    """Whether the row's audit was a full one, and not of the primary readings alone."""
+    shown: dict[str, Any] = row.get("shown", {})
+    return "few_shot_recovery/forget_test" in shown
 
 
 def worst(group: Rows) -> float:
@@ -160,6 +185,36 @@ def _range(values: Sequence[float], digits: int) -> str:
         return "-"
     middle, low, high = (f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
     return middle if low == high else f"{middle} ({low} to {high})"
+
+
+def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
+    """The readings that have no vote: of the retrained models their median and range, of the rest medians."""
+    first = next(iter(groups.values()))[0]["shown"]
+    keys = [key for key in SHOWN if key in first]
+    retrained = [_range(_known(first[key]["retrained"]), 2) for key in keys]
+    original = [_range(_known([first[key]["original"]]), 2) for key in keys]
+    lines = [
+        "What else a full audit reads, without a vote:",
+        "",
+        f"| method | settings | {' | '.join(SHOWN[key] for key in keys)} |",
+        "| --- " * (2 + len(keys)) + "|",
+        f"| retrained models | | {' | '.join(retrained)} |",
+        f"| the original | | {' | '.join(original)} |",
+    ]
+    for (method, variant), group in groups.items():
+        if group[0]["method"] != "original":
+            cells = [_middle([row["shown"][key]["value"] for row in group]) for key in keys]
+            lines.append(f"| `{method}` | {variant} | {' | '.join(cells)} |")
+    return lines
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _middle(values: Sequence[float | None]) -> str:
+    known = _known(values)
+    return f"{statistics.median(known):.2f}" if known else "-"
 
 
 def _tuning(result: dict[str, Any]) -> list[str]:

@@ -17,6 +17,7 @@ from torch import nn
 from unlearnkit import ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
+from unlearnkit.audit.reading import Reading
 from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.data import ImageData
 from unlearnkit.errors import UnlearnkitError
@@ -41,7 +42,7 @@ class Bench:
     Args:
         checkpoints: the original's and the three retrained models'.
         work: where finished runs are kept.
-        metrics: what the audit computes: all, or those of the eight primary readings.
+        metrics: what the audit computes: all, or those of the eight primary readings, whose results are kept apart.
     """
 
     source: str
@@ -110,12 +111,13 @@ class Bench:
         audit has changed, they are audited again and nothing is unlearned again.
         """
 
-        def make(path: Path) -> dict[str, Any]:
-            unlearned, facts = self._unlearned(path.with_suffix(""), method, seed)
+        def make(folder: Path) -> dict[str, Any]:
+            unlearned, facts = self._unlearned(folder, method, seed)
             judged = audit(self._gathered(unlearned), self.metrics, priors=self.bank.priors if self.bank else None)
             return facts | summary(judged)
 
-        return self._once(name, method, {"seed": seed}, make)
+        kind = "" if self.metrics.keys() == METRICS.keys() else "-primary"
+        return self._once(name, method, {"seed": seed}, make, kind)
 
     def tuned(self, name: str, method: ConfiguredMethod, trials: int, fixed: Sequence[str] = ()) -> dict[str, Any]:
         """Search the method's settings but those in `fixed`, or say why not; what was done before is read."""
@@ -123,7 +125,12 @@ class Bench:
         return self._once(f"tune-{name}", method, what, lambda _: self._tune(method, trials, fixed))
 
     def _once(
-        self, name: str, method: ConfiguredMethod, what: dict[str, Any], make: Callable[[Path], dict[str, Any]]
+        self,
+        name: str,
+        method: ConfiguredMethod,
+        what: dict[str, Any],
+        make: Callable[[Path], dict[str, Any]],
+        kind: str = "",
     ) -> dict[str, Any]:
         key = {
             **what,
@@ -133,13 +140,13 @@ class Bench:
             "version": versions()["unlearnkit"],
         }
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-        path = self.work / f"{name}-{digest}.json"
+        path = self.work / f"{name}-{digest}{kind}.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return found
         began = time.perf_counter()
         try:
-            made = {"key": key, "failure": None, **make(path)}
+            made = {"key": key, "failure": None, **make(self.work / f"{name}-{digest}")}
         except UnlearnkitError as error:
             made = {"key": key, "failure": str(error)}
         written(path, made)
@@ -217,21 +224,37 @@ class Bench:
 
 
 def summary(judged: Audit) -> dict[str, Any]:
-    """The eight primary readings with what became of them, and the verdict."""
+    """The eight primary readings with what became of them, the readings without a vote, and the verdict."""
+    groups: dict[tuple[str, str | None], list[Reading]] = {}
+    for reading in judged.readings:
+        groups.setdefault((reading.metric, reading.part), []).append(reading)
     primary: dict[str, Any] = {}
     for each in PRIMARY:
-        group = [r for r in judged.readings if (r.metric, r.part) == (each.metric, each.part)]
+        group = groups.pop((each.metric, each.part))
         (mine,) = [r for r in group if r.model == "unlearned"]
         primary[each.key] = {
             "family": each.family,
-            "value": mine.value,
             "status": mine.verdict,
             "gap": mine.gap,
             "band": None if mine.band is None else list(mine.band),
-            "original": next(r.value for r in group if r.model == "original"),
-            "retrained": [r.value for r in group if r.model == "retrained"],
+            **_values(group),
         }
-    return {"primary": primary, "verdict": asdict(judged.verdict)}
+    shown = {
+        f"{metric}/{part}" if part else metric: _values(group)
+        for (metric, part), group in groups.items()
+        if not metric.startswith("cost")
+    }
+    return {"primary": primary, "shown": shown, "verdict": asdict(judged.verdict)}
+
+
+def _values(group: Sequence[Reading]) -> dict[str, Any]:
+    """What one reading gave for every model; None where it is not taken of one."""
+    one = {name: next((r.value for r in group if r.model == name), None) for name in ("unlearned", "original")}
+    return {
+        "value": one["unlearned"],
+        "original": one["original"],
+        "retrained": [r.value for r in group if r.model == "retrained"],
+    }
 
 
 def outcome(made: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ import comparison_runs
 import unlearnkit.audit.attacks as attacks_module
 import unlearnkit.audit.relearn as relearn_module
 from canonical import CPU
-from comparison_page import picture, table
+from comparison_page import SHOWN, picture, table
 from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import METHODS, UNSIR, ConfiguredMethod
@@ -170,16 +170,32 @@ def test_an_audit_is_made_again_without_the_unlearning(
     assert load(out) == load(made[0])
 
 
-def test_the_primary_readings_alone_are_those_of_the_whole_audit(
+def test_a_full_audit_of_kept_weights_has_the_same_primary_readings_and_shows_the_others(
     made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     light(monkeypatch)
     monkeypatch.setattr(attacks_module, "SHOTS", (1,))
+    monkeypatch.setattr(comparison_runs, "unlearn", lambda *_, **__: pytest.fail("unlearned again"))
+    work = tmp_path / "work"
+    shutil.copytree(made[0].parent / "work", work)
     whole = [word for word in made[1] if word != "--primary"]
-    whole += ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "all.json"), "--only", "original"]
-    compare_methods.main(whole)
-    (whole_row,), part_row = load(tmp_path / "all.json")["rows"], load(made[0])["rows"][0]
-    assert [whole_row[key] for key in ("primary", "verdict")] == [part_row[key] for key in ("primary", "verdict")]
+    whole += ["--work", str(work), "--out", str(tmp_path / "all.json")]
+    compare_methods.main([*whole, "--only", "original", "finetune", "--variants", "default"])
+    original, finetuned = load(tmp_path / "all.json")["rows"]
+    for row, part in zip((original, finetuned), load(made[0])["rows"], strict=False):
+        assert [row[key] for key in ("primary", "verdict")] == [part[key] for key in ("primary", "verdict")]
+    shown = original["shown"]
+    assert set(shown) >= set(SHOWN)
+    assert not {*shown} & {*original["primary"]}
+    of_itself = ["linear_idi/forget_test", "weight_distance"]  # by definition nothing for the original
+    assert [key for key in SHOWN if shown[key]["original"] is None] == of_itself
+    assert all(shown[key]["value"] == shown[key]["original"] for key in SHOWN if key not in of_itself)
+    assert all(len(shown[key]["retrained"]) == 3 for key in SHOWN)
+    page = (tmp_path / "all.md").read_text()
+    (line,) = [line for line in page.splitlines() if line.startswith("| `finetune`") and line.count("|") == 16]
+    shots = finetuned["shown"]["few_shot_recovery/forget_test"]["value"]
+    assert line.split("|")[3:-1][list(SHOWN).index("few_shot_recovery/forget_test")].strip() == f"{shots:.2f}"
+    assert "without a vote" not in made[0].with_suffix(".md").read_text()
 
 
 def test_all_methods_are_compared_unsir_also_without_noise_and_tuned_without_its_search() -> None:
