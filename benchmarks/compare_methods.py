@@ -10,15 +10,14 @@
 Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained validation data and, for
 methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
 one JSON file in --work, so an interrupted comparison goes on where it stopped; a run is made anew when its settings,
-the models or the version change (after changes of a method's code, start with an empty folder; after changes of the
-audit, take the JSON files away: the unlearned weights in the folders beside them are then audited again). A method
-that cannot run is a row with the reason. Writes --out, and a Markdown table and an SVG picture beside it, after every
-run.
+the original or the version change, and audited anew when the retrained models or the metrics do (after changes of a
+method's code, start with an empty folder; after changes of the audit, take the JSON files away: the unlearned weights
+in the folders beside them are then audited again). A method that cannot run is a row with the reason. Writes --out,
+and a Markdown table and an SVG picture beside it, after every run.
 
 `--set` is for every method that has the setting: `retain_per_class=1000` and `fisher.samples=5000` make large data
 affordable; `--variants paper` stays as published. `--primary` leaves out what of the audit does not vote: the same
-eight readings of the same samples, so the same verdict, in about half the time. Its results are kept apart from those
-of full audits, the unlearned weights are not.
+eight readings of the same samples, so the same verdict, in about half the time.
 """
 
 from __future__ import annotations

@@ -42,7 +42,7 @@ class Bench:
     Args:
         checkpoints: the original's and the three retrained models'.
         work: where finished runs are kept.
-        metrics: what the audit computes: all, or those of the eight primary readings, whose results are kept apart.
+        metrics: what the audit computes: all, or those of the eight primary readings.
     """
 
     source: str
@@ -107,51 +107,49 @@ class Bench:
     def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
         """Make the model forget and audit it, or say why not; what was done before is read.
 
-        The unlearned weights stay in a folder beside the result: where only the result is taken away, because the
-        audit has changed, they are audited again and nothing is unlearned again.
+        The unlearned weights lie in a folder of their own, which depends on the original alone: held against other
+        retrained models, audited in full after the primary readings, or by an audit that has changed (take its result
+        away), they are not unlearned again.
         """
+        what = {"seed": seed, **self._key(method)}
+        judges = {
+            "retrained": [checkpoint.sha256 for checkpoint in self.checkpoints[1:]],
+            "metrics": "all" if self.metrics.keys() == METRICS.keys() else list(self.metrics),
+        }
 
-        def make(folder: Path) -> dict[str, Any]:
-            unlearned, facts = self._unlearned(folder, method, seed)
+        def make() -> dict[str, Any]:
+            unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(what)}", method, seed)
             judged = audit(self._gathered(unlearned), self.metrics, priors=self.bank.priors if self.bank else None)
             return facts | summary(judged)
 
-        kind = "" if self.metrics.keys() == METRICS.keys() else "-primary"
-        return self._once(name, method, {"seed": seed}, make, kind)
+        return self._once(f"{name}, seed {seed}", name, what | judges, make)
 
     def tuned(self, name: str, method: ConfiguredMethod, trials: int, fixed: Sequence[str] = ()) -> dict[str, Any]:
         """Search the method's settings but those in `fixed`, or say why not; what was done before is read."""
-        what = {"trials": trials, **({"fixed": list(fixed)} if fixed else {})}
-        return self._once(f"tune-{name}", method, what, lambda _: self._tune(method, trials, fixed))
+        what = {"trials": trials, "fixed": list(fixed), **self._key(method)}
+        return self._once(f"{name}, {trials} trials", f"tune-{name}", what, lambda: self._tune(method, trials, fixed))
 
-    def _once(
-        self,
-        name: str,
-        method: ConfiguredMethod,
-        what: dict[str, Any],
-        make: Callable[[Path], dict[str, Any]],
-        kind: str = "",
-    ) -> dict[str, Any]:
-        key = {
-            **what,
+    def _key(self, method: ConfiguredMethod) -> dict[str, Any]:
+        """What a run and a search depend on."""
+        return {
             "settings": method.model_dump(mode="json"),
             "forget": list(self.split.request.forget_names),
-            "weights": [checkpoint.sha256 for checkpoint in self.checkpoints],
+            "original": self.checkpoints[0].sha256,
             "version": versions()["unlearnkit"],
         }
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
-        path = self.work / f"{name}-{digest}{kind}.json"
+
+    def _once(self, told: str, name: str, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        path = self.work / f"{name}-{_digest(key)}.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
             return found
         began = time.perf_counter()
         try:
-            made = {"key": key, "failure": None, **make(self.work / f"{name}-{digest}")}
+            made = {"key": key, "failure": None, **make()}
         except UnlearnkitError as error:
             made = {"key": key, "failure": str(error)}
         written(path, made)
-        told = ", ".join(f"{label} {value}" for label, value in what.items())
-        print(f"{name}, {told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
+        print(f"{told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
         return made
 
     def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
@@ -255,6 +253,10 @@ def _values(group: Sequence[Reading]) -> dict[str, Any]:
         "original": one["original"],
         "retrained": [r.value for r in group if r.model == "retrained"],
     }
+
+
+def _digest(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def outcome(made: dict[str, Any]) -> str:

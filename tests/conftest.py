@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +22,7 @@ import pytest
 import torch
 from PIL import Image
 
-from unlearnkit.cli import main
+from commands import WEIGHTS, Outcome, forget
 from unlearnkit.runtime import Runtime
 from unlearnkit.steps.train import train_run
 
@@ -126,24 +123,30 @@ def go(browser: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Any]]
         context.close()
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a command left: its exit code and what it printed."""
-
-    code: int
-    out: str
-    err: str
+@pytest.fixture(scope="session")
+def weights(digits_run: Path) -> Path:
+    return digits_run / WEIGHTS
 
 
-def run_cli(*args: object) -> Outcome:
-    """Run the command line in this process, through the entry point that `unlearnkit` and `python -m` call."""
-    out, err, code, argv = io.StringIO(), io.StringIO(), 0, sys.argv
-    sys.argv = ["unlearnkit", *(str(arg) for arg in args)]
-    try:
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            main()
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    finally:
-        sys.argv = argv
-    return Outcome(code, out.getvalue(), err.getvalue())
+@pytest.fixture(scope="session")
+def audited(digits_run: Path, digits_retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Run folder of a forget with its audit; tests that change it take a copy."""
+    out = tmp_path_factory.mktemp("cli") / "unlearned"
+    done = forget(
+        "--forget", "3", "--retrained", digits_retrained / WEIGHTS, "--quiet",
+        weights=digits_run / WEIGHTS, out=out,
+    )  # fmt: skip
+    assert done == Outcome(0, "", "")
+    return out
+
+
+@pytest.fixture
+def copied(audited: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(audited, tmp_path / "copy"))
+
+
+@pytest.fixture(scope="session")
+def without_3(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("cli") / "without 3"
+    assert forget("--forget", 3, "--no-audit", "--quiet", weights=digits_run / WEIGHTS, out=out).code == 0
+    return out / WEIGHTS

@@ -10,9 +10,8 @@ from torch import nn
 
 import unlearnkit.audit.relearn as relearn_module
 from canonical import CPU, MODELS, tiny_data
-from conftest import Outcome, run_cli
+from commands import FAST, Outcome, assert_refused, run_cli
 from test_any import CLASSES, picture
-from test_cli import FAST, assert_refused
 from unlearnkit.audit import METRICS, gather
 from unlearnkit.audit.zrf import incompetent
 from unlearnkit.errors import ConfigError, ModelError

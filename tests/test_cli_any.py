@@ -10,9 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from conftest import Outcome, run_cli
+from commands import FAST, Outcome, assert_refused, run_cli
 from test_any import CLASSES, picture
-from test_cli import FAST, assert_refused
 from unlearnkit.models import SmallCNN, build_model
 
 TINY_TRAIN = ("--device", "cpu", "--set", "epochs=1", "--set", "batch_size=14")

@@ -168,6 +168,16 @@ def test_an_audit_is_made_again_without_the_unlearning(
     out = tmp_path / "again.json"
     compare_methods.main([*made[1], "--work", str(work), "--out", str(out)])
     assert load(out) == load(made[0])
+    others = tmp_path / "models"  # the same retrained models in another order
+    for theirs, name in ((0, 2), (1, 1), (2, 0)):
+        shutil.copytree(made[0].parent / "models" / f"retrained-{theirs}", others / f"retrained-{name}")
+    shutil.copytree(made[0].parent / "models" / "original", others / "original")
+    arguments = ["--models", str(others), "--only", "finetune", "--variants", "default"]
+    compare_methods.main([*made[1], "--work", str(work), "--out", str(out), *arguments])
+    before, after = (next(row for row in load(path)["rows"] if row["method"] == "finetune") for path in (made[0], out))
+    accuracies = [row["primary"]["accuracy/retain_test"]["retrained"] for row in (before, after)]
+    assert len({*accuracies[0]}) > 1
+    assert accuracies[0] == accuracies[1][::-1]
 
 
 def test_a_full_audit_of_kept_weights_has_the_same_primary_readings_and_shows_the_others(

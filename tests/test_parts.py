@@ -18,7 +18,7 @@ from torch import nn
 
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from canonical import METHODS as SETTINGS
-from conftest import run_cli
+from commands import run_cli
 from unlearnkit.data import ImageData
 from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.methods import (

@@ -17,7 +17,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from conftest import png, run_cli
+from commands import run_cli
+from conftest import png
 from test_report import HOSTILE, Make, Reader, audit_json, make  # noqa: F401 - make is a fixture
 from unlearnkit import drawing
 from unlearnkit.data import AccessLog, load_data

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from canonical import CLASSES, CPU, tiny_data
-from conftest import Outcome, run_cli
+from commands import Outcome, run_cli
 from unlearnkit.data import AccessLog, DataView, load_data
 from unlearnkit.errors import AccessError, ConfigError, DataError, NonFiniteLossError
 from unlearnkit.methods import METHODS, UNSIR, ConfiguredMethod, Context, HeadMask, NegGrad, Retrain, make_method

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import Outcome, run_cli
+from commands import Outcome, run_cli
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import MANIFEST, add_to_run, write_run
 from unlearnkit.steps.verify import verify_run
