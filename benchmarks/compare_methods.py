@@ -9,11 +9,12 @@
 `unlearnkit train`; `--retrained` says how many of them there are to judge by.
 Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained validation data and, for
 methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
-one JSON file in --work, so an interrupted comparison goes on where it stopped; a run is made anew when its settings,
-the original or the version change, and audited anew when the retrained models or the metrics do (after changes of a
-method's code, start with an empty folder; after changes of the audit, take the JSON files away: the unlearned weights
-in the folders beside them are then audited again). A method that cannot run is a row with the reason. Writes --out,
-and a Markdown table and an SVG picture beside it, after every run.
+one JSON file in --work, so an interrupted comparison goes on where it stopped. A run is made anew when its settings,
+its seed, the request, the data, the original or the version change, and audited anew when the retrained models, the
+bank or the metrics do. After changes of a method's code start with an empty folder; after changes of the audit's code
+take the runs' JSON files away (not `tune-*.json`): the unlearned weights in the folders beside them are audited again.
+A method that cannot run is a row with the reason. Writes --out, and a Markdown table and an SVG picture beside it,
+after every run.
 
 `--set` is for every method that has the setting: `retain_per_class=1000` and `fisher.samples=5000` make large data
 affordable; `--variants paper` stays as published. `--primary` leaves out what of the audit does not vote: the same

@@ -21,7 +21,7 @@ SHORT = {  # the primary readings, as the table calls them
     "probe_recovery/forget_test": "probe",
     "relearn_steps": "relearning",
 }
-SHOWN = {  # readings without a vote that a full audit adds, as the second table calls them
+SHOWN = {  # readings without a vote that a full audit adds, as their table calls them
     "collateral_accuracy/retain_test": "nearest classes",
     "js_divergence/forget_test": "JS",
     "zrf/forget_test": "ZRF",
@@ -29,21 +29,22 @@ SHOWN = {  # readings without a vote that a full audit adds, as the second table
     "membership_svc": "SVC",
     "knn_recovery/forget_test": "k-NN",
     "prototype_recovery/forget_test": "prototypes",
-    "linear_idi/forget_test": "IDI",
+    "linear_idi/forget_test": "linear IDI",
     "cka_retrained/forget_test": "CKA",
     "anamnesis_index": "anamnesis",
     "few_shot_recovery/forget_test": "few shots",
     "fine_tune_recovery/forget_test": "retained alone",
     "weight_distance": "weights",
 }
+MARK = "\\*"  # of a value in doubt, as Markdown takes it literally
 Rows = Sequence[dict[str, Any]]
 
 
 def table(result: dict[str, Any]) -> str:
     """Markdown: a line for each method and variant, the nearest to retraining first and the controls last.
 
-    Medians over the seeds, with lowest and highest; then what could not be run, what a full audit saw besides, and
-    what tuning chose.
+    Medians over the seeds, with lowest and highest; then what could not be run, the eight readings, what full audits
+    read besides, and what tuning chose.
     """
     lines = [
         "| method | settings | reads forgotten data | A_f % | A_r % | families passed | worst gap | where "
@@ -63,7 +64,9 @@ def table(result: dict[str, Any]) -> str:
         for (method, variant, failure), missing in seeds.items():
             which = "" if len(missing) == result["seeds"] else f", seed {', '.join(map(str, missing))}"
             lines.append(f"- `{method}`, {variant}{which}: {failure}")
-    audited = {key: group for key in order if (group := [row for row in done[key] if whole(row)])}
+    if done:
+        lines += ["", *_eight({key: done[key] for key in order})]
+    audited = {key: group for key in order if (group := [row for row in done[key] if in_full(row)])}
     if audited:
         lines += ["", *_shown(audited)]
     if result["tuning"]:
@@ -80,7 +83,7 @@ def finished(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
     return groups
 
 
-def whole(row: dict[str, Any]) -> bool:
+def in_full(row: dict[str, Any]) -> bool:
     """Whether the row's audit was a full one, and not of the primary readings alone."""
     shown: dict[str, Any] = row.get("shown", {})
     return "few_shot_recovery/forget_test" in shown
@@ -187,34 +190,74 @@ def _range(values: Sequence[float], digits: int) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
-    """The readings that have no vote: of the retrained models their median and range, of the rest medians."""
-    first = next(iter(groups.values()))[0]["shown"]
-    keys = [key for key in SHOWN if key in first]
-    retrained = [_range(_known(first[key]["retrained"]), 2) for key in keys]
-    original = [_range(_known([first[key]["original"]]), 2) for key in keys]
+def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
+    """The eight readings, medians over the seeds: bold where most runs fail, in brackets where none is judged."""
+
+    def cell(key: str, values: Sequence[float | None]) -> str:
+        return _range([value for value in values if value is not None], 0 if key == "relearn_steps" else 2)
+
+    first = next(iter(groups.values()))[0]["primary"]
     lines = [
-        "What else a full audit reads, without a vote:",
+        "The eight readings (medians, fractions; relearning in steps, 128: not within these). Bold: told from "
+        "retrained models. In brackets: not judged, as the original itself cannot be told from them.",
         "",
-        f"| method | settings | {' | '.join(SHOWN[key] for key in keys)} |",
-        "| --- " * (2 + len(keys)) + "|",
-        f"| retrained models | | {' | '.join(retrained)} |",
-        f"| the original | | {' | '.join(original)} |",
+        f"| method | settings | {' | '.join(SHORT.values())} |",
+        "| --- " * (2 + len(SHORT)) + "|",
+        f"| retrained models | | {' | '.join(cell(key, first[key]['retrained']) for key in SHORT)} |",
     ]
     for (method, variant), group in groups.items():
-        if group[0]["method"] != "original":
-            cells = [_middle([row["shown"][key]["value"] for row in group]) for key in keys]
-            lines.append(f"| `{method}` | {variant} | {' | '.join(cells)} |")
+        cells = []
+        for key in SHORT:
+            found = [row["primary"][key] for row in group]
+            failed = sum(each["status"] == "fail" for each in found)
+            values = [each["value"] for each in found if each["value"] is not None]
+            text = cell(key, [statistics.median(values)] if values else [])
+            bold, open_ = 2 * failed > len(found), all(each["status"] == "unknown" for each in found)
+            cells.append(f"**{text}**" if bold else f"({text})" if open_ else text)
+        name = f"`{method}`" + (" (control)" if group[0]["control"] else "")
+        lines.append(f"| {name} | {variant} | {' | '.join(cells)} |")
     return lines
 
 
-def _known(values: Sequence[float | None]) -> list[float]:
-    return [value for value in values if value is not None]
+def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
+    """The readings that have no vote: of the retrained models median and range, of the rest medians; doubts marked."""
+    first = next(iter(groups.values()))[0]["shown"]
+    keys = [key for key in SHOWN if key in first]
+    doubted: dict[str, None] = {}
+
+    def cell(key: str, values: Sequence[float | None], doubts: Sequence[str]) -> str:
+        known = [value for value in values if value is not None]
+        doubted.update(dict.fromkeys(f"{SHOWN[key]} ({doubt.partition(':')[0]})" for doubt in doubts))
+        return f"{_range(known, 2)}{MARK if known and doubts else ''}"
+
+    def line(*cells: str) -> str:
+        return f"| {' | '.join(cells)} |"
+
+    lines = [
+        "What else a full audit reads, without a vote (fractions, not per cent):",
+        "",
+        line("method", "settings", *(SHOWN[key] for key in keys)),
+        "| --- " * (2 + len(keys)) + "|",
+        line("retrained models", "", *(cell(k, first[k]["retrained"], _doubts(first[k], "retrained")) for k in keys)),
+        line("the original", "", *(cell(k, [first[k]["original"]], _doubts(first[k], "original")) for k in keys)),
+    ]
+    for (method, variant), group in groups.items():
+        if method == "original":
+            continue
+        found = {key: [row["shown"].get(key, {"value": None}) for row in group] for key in keys}
+        middles = {key: [each["value"] for each in found[key] if each["value"] is not None] for key in keys}
+        doubts = {key: [doubt for each in found[key] for doubt in _doubts(each, "unlearned")] for key in keys}
+        name = f"`{method}`" + (" (control)" if group[0]["control"] else "")
+        cells = (cell(key, [statistics.median(middles[key])] if middles[key] else [], doubts[key]) for key in keys)
+        lines.append(line(name, variant, *cells))
+    if doubted:
+        lines += ["", f"{MARK} in doubt: {', '.join(doubted)}."]
+    return lines
 
 
-def _middle(values: Sequence[float | None]) -> str:
-    known = _known(values)
-    return f"{statistics.median(known):.2f}" if known else "-"
+def _doubts(values: dict[str, Any], model: str) -> list[str]:
+    """Doubts about one model's reading, or about those of all retrained models."""
+    return [doubt for name, found in values.get("doubts", {}).items() if name.startswith(model) for doubt in found]
 
 
 def _tuning(result: dict[str, Any]) -> list[str]:

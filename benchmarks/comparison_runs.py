@@ -112,14 +112,15 @@ class Bench:
         away), they are not unlearned again.
         """
         what = {"seed": seed, **self._key(method)}
-        judges = {
+        judges: dict[str, Any] = {
             "retrained": [checkpoint.sha256 for checkpoint in self.checkpoints[1:]],
-            "metrics": "all" if self.metrics.keys() == METRICS.keys() else list(self.metrics),
+            "metrics": list(self.metrics),
+            "priors": dict(self.bank.priors) if self.bank else None,
         }
 
         def make() -> dict[str, Any]:
             unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(what)}", method, seed)
-            judged = audit(self._gathered(unlearned), self.metrics, priors=self.bank.priors if self.bank else None)
+            judged = audit(self._gathered(unlearned), self.metrics, priors=judges["priors"])
             return facts | summary(judged)
 
         return self._once(f"{name}, seed {seed}", name, what | judges, make)
@@ -132,6 +133,7 @@ class Bench:
     def _key(self, method: ConfiguredMethod) -> dict[str, Any]:
         """What a run and a search depend on."""
         return {
+            "data": self.source,
             "settings": method.model_dump(mode="json"),
             "forget": list(self.split.request.forget_names),
             "original": self.checkpoints[0].sha256,
@@ -246,12 +248,15 @@ def summary(judged: Audit) -> dict[str, Any]:
 
 
 def _values(group: Sequence[Reading]) -> dict[str, Any]:
-    """What one reading gave for every model; None where it is not taken of one."""
-    one = {name: next((r.value for r in group if r.model == name), None) for name in ("unlearned", "original")}
+    """What one reading gave for every model, None where it is not taken of one, and the doubts about it."""
+    one = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
+    values = {name: None if reading is None else reading.value for name, reading in one.items()}
     return {
-        "value": one["unlearned"],
-        "original": one["original"],
+        "value": values["unlearned"],
+        "original": values["original"],
         "retrained": [r.value for r in group if r.model == "retrained"],
+        "doubts": {name: list(r.doubts) for name, r in one.items() if r is not None and r.doubts}
+        | {f"retrained-{r.replicate}": list(r.doubts) for r in group if r.model == "retrained" and r.doubts},
     }
 
 

@@ -70,7 +70,7 @@ def forget(*args: object, weights: Path, data: str = "digits", out: Path) -> Out
 def assert_refused(outcome: Outcome, *words: str) -> None:
     """One sentence on standard error that holds the words, nothing on standard output, exit code 2."""
     assert outcome.code == 2, outcome
-    assert outcome.out == ""
+    assert outcome.out == "", outcome
     assert outcome.err.startswith("unlearnkit: "), outcome.err
     assert outcome.err.count("\n") == 1, outcome.err
     assert outcome.err.rstrip().endswith((".", "?")), outcome.err

@@ -154,6 +154,7 @@ def test_large_models_go_through_the_loop_on_a_cpu_and_nowhere_else(monkeypatch:
     assert_close(fisher(model, data), oracle(model, data)[0])  # through torch.func it would be refused
     elsewhere = {name: w.to("meta") for name, w in importance_module.trainable(model).items()}
     assert importance_module._at_once(FisherSettings(), elsewhere)
+    assert importance_module._at_once(FisherSettings(per_sample="vmap"), importance_module.trainable(model))
     monkeypatch.setattr(importance_module, "LOOP_WEIGHTS", count + 1)
     with pytest.raises(ModelError, match="per_sample=loop"):
         fisher(model, data)

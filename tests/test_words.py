@@ -17,8 +17,8 @@ from markupsafe import Markup
 
 from test_report import HOSTILE, Reader, artefacts, audit_json, files, judged_audit, reading
 from unlearnkit import audit, drawing, report
+from unlearnkit.cli.options import Language
 from unlearnkit.errors import ConfigError
-from unlearnkit.options import Language
 from unlearnkit.report import render
 from unlearnkit.report.sentences import filled, marked, plain, translated
 from unlearnkit.report.text import made_at, points, quantity, seconds, shorten, span

@@ -1,6 +1,6 @@
 """The command line: parse, call a step, print. Exit codes: 0 done, 1 the work failed, 2 the request was wrong.
 
-A command is one file here, which knows its options, and one in `steps`, which does the work.
+A command is one file here, which knows its options, and a step, which does the work.
 """
 
 from __future__ import annotations
