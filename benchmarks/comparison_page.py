@@ -157,7 +157,7 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
     where = dict.fromkeys(SHORT[row["verdict"]["worst"]] for row in group)
     read = [row["forget_samples_read"] for row in group]
     cells = [
-        f"`{method}`" + (" (control)" if group[0]["control"] else ""),
+        _name(method, group),
         variant if len(group) == result["seeds"] else f"{variant}, {len(group)} of {result['seeds']} seeds",
         f"{max(read):,}" if reads_forgotten(group[0]) or max(read) else "no",
         *(_range(values, 1) for values in accuracies),
@@ -167,6 +167,16 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
         *(_range(shares(result, group, unit), 2) for unit in ("seconds", "samples")),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _name(method: str, group: Rows) -> str:
+    return f"`{method}`" + (" (control)" if group[0]["control"] else "")
+
+
+def _middle(values: Sequence[float | None]) -> list[float]:
+    """The median of what is known, alone; nothing where nothing is."""
+    known = [value for value in values if value is not None]
+    return [statistics.median(known)] if known else []
 
 
 def _reference_lines(result: dict[str, Any]) -> list[str]:
@@ -210,12 +220,10 @@ def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         for key in SHORT:
             found = [row["primary"][key] for row in group]
             failed = sum(each["status"] == "fail" for each in found)
-            values = [each["value"] for each in found if each["value"] is not None]
-            text = cell(key, [statistics.median(values)] if values else [])
+            text = cell(key, _middle([each["value"] for each in found]))
             bold, open_ = 2 * failed > len(found), all(each["status"] == "unknown" for each in found)
             cells.append(f"**{text}**" if bold else f"({text})" if open_ else text)
-        name = f"`{method}`" + (" (control)" if group[0]["control"] else "")
-        lines.append(f"| {name} | {variant} | {' | '.join(cells)} |")
+        lines.append(f"| {_name(method, group)} | {variant} | {' | '.join(cells)} |")
     return lines
 
 
@@ -245,11 +253,10 @@ def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         if method == "original":
             continue
         found = {key: [row["shown"].get(key, {"value": None}) for row in group] for key in keys}
-        middles = {key: [each["value"] for each in found[key] if each["value"] is not None] for key in keys}
+        middles = {key: _middle([each["value"] for each in found[key]]) for key in keys}
         doubts = {key: [doubt for each in found[key] for doubt in _doubts(each, "unlearned")] for key in keys}
-        name = f"`{method}`" + (" (control)" if group[0]["control"] else "")
-        cells = (cell(key, [statistics.median(middles[key])] if middles[key] else [], doubts[key]) for key in keys)
-        lines.append(line(name, variant, *cells))
+        cells = (cell(key, middles[key], doubts[key]) for key in keys)
+        lines.append(line(_name(method, group), variant, *cells))
     if doubted:
         lines += ["", f"{MARK} in doubt: {', '.join(doubted)}."]
     return lines
