@@ -144,7 +144,7 @@ class Bench:
         path = self.work / f"{name}-{_digest(key)}.json"
         if path.is_file():
             found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return found
+            return _public(found)
         began = time.perf_counter()
         try:
             made = {"key": key, "failure": None, **make()}
@@ -152,7 +152,7 @@ class Bench:
             made = {"key": key, "failure": str(error)}
         written(path, made)
         print(f"{told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
-        return made
+        return _public(made)
 
     def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
         """The unlearned model, and what the method read and cost: as it lies in the folder, or made and put there."""
@@ -258,6 +258,11 @@ def _values(group: Sequence[Reading]) -> dict[str, Any]:
         "doubts": {name: list(r.doubts) for name, r in one.items() if r is not None and r.doubts}
         | {f"retrained-{r.replicate}": list(r.doubts) for r in group if r.model == "retrained" and r.doubts},
     }
+
+
+def _public(made: dict[str, Any]) -> dict[str, Any]:
+    """What results may say of a run: not the source of the data, which can be a path on somebody's machine."""
+    return made | {"key": {name: value for name, value in made["key"].items() if name != "data"}}
 
 
 def _digest(key: dict[str, Any]) -> str:

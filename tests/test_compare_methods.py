@@ -68,6 +68,7 @@ def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None
     all_three = ("default", "tuned", "paper")
     assert found == [("original", "default", 0), *((name, kind, 0) for name in ONLY[1:] for kind in all_three)]
     assert set(result["tuning"]) == {"finetune", "ssd"}
+    assert not any("data" in each["key"] for each in (*result["rows"], *result["tuning"].values()))  # can be a path
     assert all(len(search["scores"]) == 2 for search in result["tuning"].values())
     assert [result["tuning"][name]["forget_samples_read"] > 0 for name in ("finetune", "ssd")] == [False, True]
 
@@ -404,6 +405,17 @@ def test_the_name_of_the_left_edge_stands_apart_from_the_ticks(cheapest: float) 
     (edge,) = [float(each.get("x", "nan")) for each in labels if each.text == "≈ 0"]
     assert places[0] == edge
     assert places[1] - edge > 35
+
+
+@pytest.mark.parametrize("height", [1.15, 1.0, 0.9])
+def test_the_name_of_the_limit_keeps_apart_from_marks_and_their_names(height: float) -> None:
+    """A mark at the left edge has its name where the limit's would be."""
+    points = [Point(name="free", x=0.0, y=height, contender=False), Point(name="a", x=0.5, y=5.0)]
+    texts = {each.text: each for each in drawn(points).iter() if each.tag.endswith("}text")}
+    (left, base), (across, down) = (
+        [float(texts[name].get(key, "nan")) for key in ("x", "y")] for name in ("end", "free")
+    )
+    assert abs(down - base) >= 14 or abs(across - left) >= 6.4 * len("free")
 
 
 def test_cheaper_is_left_nearer_is_lower_and_labels_keep_apart() -> None:

@@ -94,8 +94,8 @@ def trade_off(
         x = replace(x, low=x.low / ROOM)  # a tick next to the edge would cover its name
     y = _scale([bound for p in points for bound in (p.y, *(p.span or ()))], y_limit[0])
     parts = [element("rect", class_="paper", width=WIDTH, height=HEIGHT, rx=6), _axes(x, y, x_name, y_name)]
-    parts += [_limits(x, y, x_limit, y_limit), _front(front(points), x, y)]
     taken = [_around(_across(x, p.x), _down(y, p.y)) for p in points]
+    parts += [_limits(x, y, x_limit, y_limit, taken), _front(front(points), x, y)]
     if at_the_edge:
         parts.append(label("≈ 0", class_="soft", x=LEFT, y=HEIGHT - BOTTOM + 18, text_anchor="middle"))
     for point in points:
@@ -162,15 +162,23 @@ def _axes(x: Scale, y: Scale, x_name: str, y_name: str) -> str:
     return "".join(parts)
 
 
-def _limits(x: Scale, y: Scale, x_limit: tuple[float, str], y_limit: tuple[float, str]) -> str:
+def _limits(x: Scale, y: Scale, x_limit: tuple[float, str], y_limit: tuple[float, str], taken: list[Box]) -> str:
+    """Both dashed lines and their names, that of the level one in the freest place above or below it, left or right."""
     across, down = _across(x, x_limit[0]), _down(y, y_limit[0])
     low, high = HEIGHT - BOTTOM, WIDTH - RIGHT
+    taken.append((across - 5 - CELL * len(x_limit[1]), TOP + 12 - LINE + 3, across - 5, TOP + 15))
+    wide = CELL * len(y_limit[1])
+    places = [
+        (left, top, left + wide, top + LINE) for left in (LEFT + 6, high - 6 - wide) for top in (down - 17, down + 5)
+    ]
+    place = min(places, key=lambda box: sum(_overlap(box, other) for other in taken))
+    taken.append(place)
     return "".join(
         [
             element("line", class_="limit", x1=across, x2=across, y1=TOP, y2=low),
             element("line", class_="limit", x1=LEFT, x2=high, y1=down, y2=down),
             label(x_limit[1], class_="soft", x=across - 5, y=TOP + 12, text_anchor="end"),
-            label(y_limit[1], class_="soft", x=LEFT + 6, y=down - 6),
+            label(y_limit[1], class_="soft", x=place[0], y=place[3] - 3),
         ]
     )
 
