@@ -27,7 +27,8 @@ Cost per run: one pass of the forget data forward and backward and one forward, 
 When it fails: the images of a class mostly have one or two nearest classes, so predictions pile up there and say
 which class was removed; retained images near the boundary are dragged along, as no retained data holds them; where
 the original is so sure that the gradient is zero, the label is that of the clean image's best retained class. The class
-is hidden rather than gone: on CIFAR-10 25 steps on retained images alone brought half to two thirds of it back.
+is hidden rather than gone: for one class of CIFAR-10, 25 steps on
+retained images alone brought half to two thirds of it back.
 
 Source: M. Chen, W. Gao, G. Liu, K. Peng, C. Wang, "Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting
 the Decision Boundary", CVPR 2023 (arXiv 2303.11570), section 4.1; the step: I. Goodfellow et al., arXiv 1412.6572.

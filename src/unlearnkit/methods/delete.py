@@ -26,7 +26,8 @@ Cost per run: epochs x forget data, twice forward and once backward.
 
 When it fails: at a low rate the class is pushed to second place and no further; on a model so sure of itself that the
 other logits say nothing; with `batch_statistics` on small networks, whose statistics drift to the forget data. The
-class is hidden rather than gone: on CIFAR-10 25 steps on retained images alone brought half of it back.
+class is hidden rather than gone: for one class of CIFAR-10, 25 steps on retained images
+alone brought half of it back.
 
 Source: Y. Zhou et al., "Decoupled Distillation to Erase: A General Unlearning Method for Any Class-centric Tasks",
 CVPR 2025 (arXiv 2503.23751).
