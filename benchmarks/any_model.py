@@ -20,10 +20,10 @@ from typing import Any
 import torch
 
 from unlearnkit import UNSIR, Runtime
-from unlearnkit.progress import progress_for_stderr
+from unlearnkit.cli.progress import progress_for_stderr
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
+from unlearnkit.steps.auditing import AuditOptions
 from unlearnkit.steps.forget import forget_run
-from unlearnkit.steps.judge import AuditOptions
 from unlearnkit.steps.train import train_run
 
 

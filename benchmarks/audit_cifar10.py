@@ -25,7 +25,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from comparison_runs import written
 from make_bank import PRIMARY_METRICS
 from unlearnkit import UNSIR, ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, audit, gather
@@ -33,14 +32,14 @@ from unlearnkit.audit.bank import bank_for
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.reading import ModelName
 from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.compare.runs import written
 from unlearnkit.data import ImageData
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.head import find_head
 from unlearnkit.run_dir import WEIGHTS, read_json, versions
-from unlearnkit.runlog import Silent
+from unlearnkit.runtime.progress import Silent
 from unlearnkit.split import Part, split_for
-from unlearnkit.steps.common import load_images
-from unlearnkit.steps.opening import open_model
+from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.train import train_run
 
 CANDIDATES = ("original", "head mask", "UNSIR", "fresh retrained", "UNSIR, no noise")

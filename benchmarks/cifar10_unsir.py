@@ -23,13 +23,12 @@ import torch
 from linear_probe import linear_probe
 from unlearnkit import UNSIR, ForgetRequest, Part, Runtime, unlearn
 from unlearnkit.audit import METRICS, audit, gather
+from unlearnkit.cli.progress import progress_for_stderr
 from unlearnkit.data import ImageData
 from unlearnkit.models.checkpoint import read_checkpoint
-from unlearnkit.progress import progress_for_stderr
 from unlearnkit.run_dir import WEIGHTS, read_json, versions
 from unlearnkit.split import split_for
-from unlearnkit.steps.common import load_images
-from unlearnkit.steps.opening import open_model
+from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.train import train_run
 
 RECIPE = ("epochs=10", "batch_size=256", "lr=0.1", "weight_decay=5e-4", "schedule=one_cycle")

@@ -21,16 +21,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearnkit import Runtime
+from unlearnkit.cli.progress import progress_for_stderr
 from unlearnkit.data import AccessLog, DataView
 from unlearnkit.models.checkpoint import read_checkpoint
-from unlearnkit.progress import progress_for_stderr
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
 from unlearnkit.split import Part, split_resolved
-from unlearnkit.steps.common import load_images
-from unlearnkit.steps.opening import open_model
+from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.train import train_run
-from unlearnkit.training import predict
+from unlearnkit.training.predict import predict
 
 
 class Averaged(nn.Module):

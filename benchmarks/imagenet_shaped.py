@@ -26,15 +26,19 @@ import torch
 from PIL import Image
 
 from unlearnkit import Runtime
-from unlearnkit.data import AccessLog, DataView, ImageData, load_data
+from unlearnkit.data import AccessLog, DataView, ImageData
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.data.view import Batch
 from unlearnkit.models import build_model, check_model
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.run_dir import versions
-from unlearnkit.runlog import RunLog, Silent
-from unlearnkit.runtime import isolated_randomness
+from unlearnkit.runtime.progress import Silent
+from unlearnkit.runtime.randomness import isolated_randomness
+from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.split import Part, split_resolved
-from unlearnkit.training import Recipe, predict, train
+from unlearnkit.training.loop import train
+from unlearnkit.training.predict import predict
+from unlearnkit.training.recipe import Recipe
 
 MODELS = ("timm:vit_tiny_patch16_224", "timm:mobilenetv2_100")
 SIDE = 224

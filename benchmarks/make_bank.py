@@ -23,14 +23,13 @@ import torch
 
 from unlearnkit import ForgetRequest, Runtime
 from unlearnkit.audit import METRICS, audit, gather
-from unlearnkit.audit.relearn import CAP
+from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import PRIMARY, Scale
+from unlearnkit.cli.progress import progress_for_stderr
 from unlearnkit.models.checkpoint import read_checkpoint
-from unlearnkit.progress import progress_for_stderr
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, versions
 from unlearnkit.split import Part, split_for
-from unlearnkit.steps.common import load_images
-from unlearnkit.steps.opening import open_model
+from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.train import train_run
 
 # the metrics that give the primary readings

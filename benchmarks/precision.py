@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearnkit import Runtime
-from unlearnkit.losses import logits_of
 from unlearnkit.models import build_model
+from unlearnkit.network import logits_of
 
 MODELS = (
     ("airbench", 10, (3, 32, 32), 256),

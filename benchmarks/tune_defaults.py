@@ -25,21 +25,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from comparison_runs import written
 from unlearnkit import ForgetRequest, Runtime, unlearn
+from unlearnkit.compare.runs import written
 from unlearnkit.data import ImageData
-from unlearnkit.data.view import AccessLog, DataView
+from unlearnkit.data.access import AccessLog
+from unlearnkit.data.view import DataView
 from unlearnkit.errors import ConfigError, NonFiniteLossError
-from unlearnkit.methods import METHODS, ConfiguredMethod
+from unlearnkit.methods import ConfiguredMethod
+from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.run_dir import versions
-from unlearnkit.runlog import RunLog
+from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.split import Part, Split, split_for
-from unlearnkit.steps.common import load_images
-from unlearnkit.steps.opening import open_model
-from unlearnkit.tuning.judge import Judge, Judged, Signal
+from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.tuning.optimise import Values, optimise
+from unlearnkit.tuning.scoring import Judge, Judged, Signal
 from unlearnkit.tuning.tune import FAILED
 
 SEED = 1000  # of the search and of every run; comparisons have others

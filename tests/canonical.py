@@ -34,8 +34,8 @@ from unlearnkit.methods import (
     SalUn,
 )
 from unlearnkit.models import SmallCNN
-from unlearnkit.runtime import Runtime
-from unlearnkit.training import Recipe
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.training.recipe import Recipe
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32")
 CLASSES = ("ant", "bee", "cat", "dog")

@@ -23,7 +23,7 @@ import torch
 from PIL import Image
 
 from commands import WEIGHTS, Outcome, forget
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.train import train_run
 
 if TYPE_CHECKING:

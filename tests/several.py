@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from canonical import CLASSES, METHODS, TinyViT, small_cnn, tiny_data
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import UNSIR, Context, unlearn
-from unlearnkit.methods.noise import NoiseSettings
-from unlearnkit.methods.unsir import ImpairSettings, RepairSettings
+from unlearnkit.methods.unsir.noise import NoiseSettings
+from unlearnkit.methods.unsir.unsir import ImpairSettings, RepairSettings
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe, train
+from unlearnkit.training.loop import train
+from unlearnkit.training.recipe import Recipe
 
 METHOD = UNSIR(
     retain_per_class=15,

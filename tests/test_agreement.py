@@ -10,8 +10,8 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 
-from unlearnkit.audit.agreement import activation_distance, jensen_shannon, output_agreement, probabilities
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metrics.agreement import activation_distance, jensen_shannon, output_agreement, probabilities
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 

@@ -19,11 +19,11 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from canonical import TINY
-from unlearnkit.methods import make_method
+from unlearnkit.methods.registry import make_method
 from unlearnkit.run_dir import WEIGHTS, read_json
-from unlearnkit.runtime import Runtime
-from unlearnkit.steps.common import Preprocessing
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.opening import Preprocessing
 from unlearnkit.steps.train import train_run
 
 CLASSES = ("ant", "bee", "cat", "dog")

@@ -15,14 +15,14 @@ from canonical import CPU, MODELS, STEPS, tiny_data
 from unlearnkit.data import ImageData
 from unlearnkit.data.view import Samples
 from unlearnkit.errors import NonFiniteLossError
-from unlearnkit.losses import per_sample
 from unlearnkit.methods import Method, NegGrad, NegGradPlus, RandomLabel, Unlearned, unlearn
 from unlearnkit.methods.neggrad import ascent, ceiling_for
 from unlearnkit.methods.neggrad_plus import contrast
 from unlearnkit.methods.random_label import wrong_labels
 from unlearnkit.request import ForgetRequest
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.losses import per_sample
+from unlearnkit.training.recipe import Recipe
 
 LN4 = math.log(4)
 GENTLE = Recipe(epochs=3, batch_size=8, lr=0.005, clip_value=0.1)
@@ -151,7 +151,7 @@ def test_the_weights_of_neggrad_plus_hold_however_often_forget_samples_are_repea
         of = [F.cross_entropy(model(x[chosen]), y[chosen]) for chosen in (y == 0, y != 0)]
         seen.append(torch.stack([value, 0.7 * of[1] - 0.3 * of[0]]))
 
-    monkeypatch.setattr("unlearnkit.methods.fitting.train", spy)
+    monkeypatch.setattr("unlearnkit.methods.common.fitting.train", spy)
     forget(NegGradPlus(recipe=STEPS, repeats=repeats, alpha=0.7, ceiling=None), 0)
     assert seen[0][0].item() == pytest.approx(seen[0][1].item(), rel=1e-5)
 

@@ -10,21 +10,23 @@ import pytest
 import torch
 from torch import nn
 
-import unlearnkit.audit.attacks as attacks_module
+import unlearnkit.audit.observe.attacking as attacks_module
 from canonical import CPU
-from unlearnkit.audit.attacks import SHOTS, attack, few_shot_recovery, fine_tune_recovery
 from unlearnkit.audit.evidence import Attacks, Evidence, Recovered, Subject
+from unlearnkit.audit.metrics.attacks import few_shot_recovery, fine_tune_recovery
+from unlearnkit.audit.observe.attacking import SHOTS, attack
+from unlearnkit.audit.observe.relearning import RelearnGoal
 from unlearnkit.audit.reading import wilson
-from unlearnkit.audit.relearn import RelearnGoal
-from unlearnkit.data import AccessLog, DataView, load_data
+from unlearnkit.data import AccessLog, DataView
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest, ResolvedRequest
 from unlearnkit.run_dir import WEIGHTS
-from unlearnkit.runlog import RunLog
-from unlearnkit.runtime import isolated_randomness
+from unlearnkit.runtime.randomness import isolated_randomness
+from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.split import Part, split_for
-from unlearnkit.training import train
+from unlearnkit.training.loop import train
 
 
 def view() -> DataView:

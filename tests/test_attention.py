@@ -12,7 +12,7 @@ import torchvision
 from torch import Tensor, nn
 
 from canonical import TinyViT
-from unlearnkit.audit.attention import attention_layer, enlarged, grad_cam
+from unlearnkit.audit.observe.grad_cam import attention_layer, enlarged, grad_cam
 from unlearnkit.errors import ModelError
 from unlearnkit.models import SmallCNN
 

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import nn
 
-import unlearnkit.audit.relearn as relearn_module
+import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CPU, MODELS, tiny_data
 from commands import FAST, Outcome, assert_refused, run_cli
 from test_any import CLASSES, picture
 from unlearnkit.audit import METRICS, gather
-from unlearnkit.audit.zrf import incompetent
+from unlearnkit.audit.observe.untrained import incompetent
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.models import SmallCNN
 from unlearnkit.request import ForgetRequest

@@ -14,7 +14,7 @@ from canonical import CPU, MODELS, STEPS, tiny_data
 from unlearnkit.data import ImageData, ImageSet
 from unlearnkit.methods import BoundaryShrink, Unlearned, unlearn
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
 
 # Class 0 wins at the origin. Class 1 comes second there, but no step reaches it: its logit is constant. The boundary to

@@ -15,8 +15,9 @@ import yaml
 from markdown_it import MarkdownIt
 
 from unlearnkit.models import build_model
-from unlearnkit.models.card import readme
-from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes
+from unlearnkit.models.checkpoint import checkpoint_bytes
+from unlearnkit.models.metadata import ModelCard
+from unlearnkit.models.readme import readme
 
 CARD = ModelCard(
     model="timm:test_vit,img_size=32",

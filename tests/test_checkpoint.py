@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from unlearnkit.errors import WeightsError
 from unlearnkit.models import SmallCNN
-from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes, file_sha256, read_checkpoint
+from unlearnkit.models.checkpoint import checkpoint_bytes, file_sha256, read_checkpoint
+from unlearnkit.models.metadata import ModelCard
 
 CARD = ModelCard(
     model="small-cnn",

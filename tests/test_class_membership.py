@@ -14,7 +14,8 @@ import sklearn.svm
 import torch
 from torch import Tensor
 
-from unlearnkit.audit.class_membership import (
+from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metrics.class_membership import (
     FLOOR,
     PARTS,
     class_membership,
@@ -22,9 +23,8 @@ from unlearnkit.audit.class_membership import (
     log_probabilities,
     nearest_class,
 )
-from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metrics.roc import auc_interval
 from unlearnkit.audit.reading import ModelName, Reading, wilson
-from unlearnkit.audit.roc import auc_interval
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 

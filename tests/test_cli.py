@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 
 from commands import ARTEFACTS, FAST, WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
-from unlearnkit.methods import METHODS
+from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import build_model
-from unlearnkit.models.checkpoint import ModelCard, read_checkpoint
+from unlearnkit.models.checkpoint import read_checkpoint
+from unlearnkit.models.metadata import ModelCard
 
 
 def test_train_writes_a_run_and_says_so(tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ import pytest
 from commands import WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
 from conftest import png, write_parquet
 from unlearnkit.models import build_model
-from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
+from unlearnkit.models.metadata import ModelCard
 
 
 def _change_table(change: Callable[[pa.Table], pa.Table]) -> Callable[[Path], None]:

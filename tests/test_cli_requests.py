@@ -11,7 +11,8 @@ import pytest
 from commands import WEIGHTS, assert_refused, forget, run_cli, tree
 from conftest import png, write_parquet
 from unlearnkit.models import SmallCNN
-from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes
+from unlearnkit.models.checkpoint import checkpoint_bytes
+from unlearnkit.models.metadata import ModelCard
 
 
 @pytest.mark.parametrize(

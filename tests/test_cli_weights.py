@@ -12,7 +12,8 @@ from safetensors.torch import save_file
 
 from commands import WEIGHTS, assert_refused, forget, run_cli, tree
 from unlearnkit.models import SmallCNN
-from unlearnkit.models.checkpoint import METADATA_KEY, ModelCard, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.checkpoint import METADATA_KEY, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.metadata import ModelCard
 
 
 def _truncated(path: Path, whole: bytes) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from unlearnkit.audit.collateral import collateral, nearest_classes
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metrics.collateral import collateral, nearest_classes
 from unlearnkit.audit.reading import ModelName, wilson
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part

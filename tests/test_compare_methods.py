@@ -12,16 +12,17 @@ from typing import Any
 
 import pytest
 
-import compare_methods
-import comparison_runs
-import unlearnkit.audit.attacks as attacks_module
-import unlearnkit.audit.relearn as relearn_module
+import unlearnkit.audit.observe.attacking as attacks_module
+import unlearnkit.audit.observe.relearning as relearn_module
+import unlearnkit.compare.grid as compare_methods
+import unlearnkit.compare.runs as comparison_runs
 from canonical import CPU
-from comparison_page import SHOWN, picture, table
 from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.compare.page import SHOWN, picture, table
+from unlearnkit.compare.trade_off import Point, front, trade_off
 from unlearnkit.errors import ConfigError
-from unlearnkit.methods import METHODS, UNSIR, ConfiguredMethod
-from unlearnkit.report.trade_off import Point, front, trade_off
+from unlearnkit.methods import UNSIR, ConfiguredMethod
+from unlearnkit.methods.registry import METHODS
 from unlearnkit.steps.train import train_run
 
 FORGET = ("3", "8")

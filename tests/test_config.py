@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from unlearnkit.config import Config
 from unlearnkit.errors import ConfigError
-from unlearnkit.methods import make_method
+from unlearnkit.methods.registry import make_method
 
 
 class Inner(Config):

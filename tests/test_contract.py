@@ -17,7 +17,8 @@ from torch import Tensor, nn
 from canonical import CLASSES, CPU, METHODS, MODELS, REQUESTS, Canonical, tiny_data
 from unlearnkit import methods
 from unlearnkit.errors import AccessError, ConfigError, DataError, ModelError, NonFiniteLossError, UnlearnkitError
-from unlearnkit.methods import UNSIR, Context, Unlearned, make_method, unlearn
+from unlearnkit.methods import UNSIR, Context, Unlearned, unlearn
+from unlearnkit.methods.registry import make_method
 from unlearnkit.models import SmallCNN
 from unlearnkit.request import ForgetRequest
 from unlearnkit.split import Part

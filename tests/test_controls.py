@@ -15,9 +15,9 @@ from canonical import CPU
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for, banks
-from unlearnkit.audit.relearn import CAP
+from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import PRIMARY, Scale
-from unlearnkit.data import load_data
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.methods import HeadMask, unlearn
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from conftest import png, write_parquet
 from unlearnkit import ImageData, ImageSet, load_data
-from unlearnkit.data.decode import ImageOptions, PictureDecoder
 from unlearnkit.data.samples import Augmented, Concat, TensorSamples, crop_and_flip, per_class
+from unlearnkit.data.sources.decode import ImageOptions, PictureDecoder
 from unlearnkit.errors import ConfigError, DataError, UnlearnkitError
 
 CPU = torch.device("cpu")

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from unlearnkit.data.decode import ImageOptions, PictureDecoder
+from unlearnkit.data.sources.decode import ImageOptions, PictureDecoder
 from unlearnkit.errors import DataError
 
 RNG = np.random.default_rng(0)

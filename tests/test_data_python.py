@@ -14,7 +14,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from unlearnkit import ForgetRequest, ImageData, ImageSet, Part, split_for
 from unlearnkit.data import AccessLog, Batch, DataView, from_batches, from_datasets
-from unlearnkit.data.labels import known_labels
+from unlearnkit.data.sources.labels import known_labels
 from unlearnkit.errors import DataError
 
 CPU = torch.device("cpu")

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from conftest import png, write_parquet
 from unlearnkit import ImageData, load_data
-from unlearnkit.data import parquet
-from unlearnkit.data.hold_out import held_out
+from unlearnkit.data.sources import parquet
+from unlearnkit.data.sources.hold_out import held_out
 from unlearnkit.data.storage import Storage
 from unlearnkit.errors import DataError
 

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from canonical import CLASSES, CPU, small_cnn, tiny_data, tiny_vit
 from test_metrics import evidence, random_outputs, subject
-from unlearnkit.audit.attention import enlarged, grad_cam
-from unlearnkit.audit.embedding import MOST, embedding, principal_plane
 from unlearnkit.audit.evidence import HEAD, Outputs, Subject
-from unlearnkit.audit.panels import looks
+from unlearnkit.audit.observe.embedding import MOST, embedding, principal_plane
+from unlearnkit.audit.observe.grad_cam import enlarged, grad_cam
+from unlearnkit.audit.observe.grad_cam_samples import looks
 from unlearnkit.data import AccessLog, DataView
 from unlearnkit.errors import ModelError
 from unlearnkit.request import ForgetRequest

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from unlearnkit.data import load_data
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import OutputError
 from unlearnkit.models import SmallCNN
 from unlearnkit.report import render

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from canonical import TinyViT
 from unlearnkit.audit.evidence import HEAD
-from unlearnkit.audit.feature_layers import WIDEST, choose_layers, collecting, pooled_features
-from unlearnkit.audit.layout import as_map, pooled, token_grid
+from unlearnkit.audit.observe.feature_layers import WIDEST, choose_layers, collecting, pooled_features
+from unlearnkit.audit.observe.layout import as_map, pooled, token_grid
 from unlearnkit.errors import ModelError
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.head import features, find_head

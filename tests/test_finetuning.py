@@ -14,7 +14,6 @@ import unlearnkit.methods.l1_sparse as l1_module
 from canonical import CLASSES, CPU, METHODS, MODELS, STEPS, TinyViT, tiny_data
 from unlearnkit.data import ImageData, ImageSet
 from unlearnkit.errors import ConfigError, ModelError
-from unlearnkit.losses import cross_entropy
 from unlearnkit.methods import (
     DELETE,
     SCRUB,
@@ -30,11 +29,12 @@ from unlearnkit.methods import (
     Unlearned,
     unlearn,
 )
+from unlearnkit.methods.common.fitting import fit
 from unlearnkit.methods.finetune import redraw
-from unlearnkit.methods.fitting import fit
 from unlearnkit.methods.l1_sparse import with_l1
 from unlearnkit.request import ForgetRequest
-from unlearnkit.training import Recipe, make_optimizer
+from unlearnkit.training.losses import cross_entropy
+from unlearnkit.training.recipe import Recipe, make_optimizer
 
 FRESH = MODELS["cnn-grey"].fresh
 
@@ -213,7 +213,9 @@ def test_images_are_augmented_where_the_source_is_and_the_setting_says(
     monkeypatch: pytest.MonkeyPatch, augment: bool, kind: str
 ) -> None:
     recipes: list[Recipe] = []
-    monkeypatch.setattr("unlearnkit.methods.fitting.train", lambda model, samples, recipe, **_: recipes.append(recipe))
+    monkeypatch.setattr(
+        "unlearnkit.methods.common.fitting.train", lambda model, samples, recipe, **_: recipes.append(recipe)
+    )
     forget(FineTune(recipe=STEPS, augment=augment), data=tiny_data(augment="crop_flip"))
     forget(FineTune(recipe=STEPS, augment=augment))
     assert [recipe.augment for recipe in recipes] == [kind, "none"]

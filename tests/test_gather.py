@@ -13,18 +13,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import unlearnkit.audit.relearn as relearn_module
+import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, Evidence, audit, gather
-from unlearnkit.audit.accuracy import PARTS
 from unlearnkit.audit.evidence import Metric
+from unlearnkit.audit.metrics.accuracy import PARTS
 from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
 
-gather_module = import_module("unlearnkit.audit.gather")  # its package has a function of that name
+gather_module = import_module("unlearnkit.audit.observe.gather")  # its package has a function of that name
 OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
 
 

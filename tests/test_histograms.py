@@ -18,7 +18,7 @@ from test_metrics import CLASSES, evidence, one, random_outputs, subject
 from test_report import Make, audit_json, files, make, of_class, reading, svgs  # noqa: F401 - make is a fixture
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE
 from unlearnkit.audit.evidence import Outputs
-from unlearnkit.audit.histograms import LOSS_EDGES, PARTS, entropy_edges, histograms, shares
+from unlearnkit.audit.metrics.histograms import LOSS_EDGES, PARTS, entropy_edges, histograms, shares
 from unlearnkit.errors import OutputError
 from unlearnkit.report import render
 from unlearnkit.report.figures import Curve
@@ -192,7 +192,7 @@ def test_outlines_lie_where_the_bins_are() -> None:
 
 def test_the_readings_are_in_a_real_audit(digits_run: Path) -> None:
     from unlearnkit.audit import audit, gather
-    from unlearnkit.data import load_data
+    from unlearnkit.data.sources.registry import load_data
     from unlearnkit.models import SmallCNN
     from unlearnkit.models.checkpoint import read_checkpoint
     from unlearnkit.request import ForgetRequest

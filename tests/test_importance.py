@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-import unlearnkit.methods.importance as importance_module
+import unlearnkit.methods.common.importance as importance_module
 from canonical import CLASSES, CPU, MODELS
 from unlearnkit.data.samples import TensorSamples
 from unlearnkit.errors import ModelError
-from unlearnkit.methods.importance import FisherSettings, Weights, fisher_diagonal, mean_gradient
-from unlearnkit.processes import Processes
-from unlearnkit.runlog import RunLog
-from unlearnkit.runtime import Runtime
+from unlearnkit.methods.common.importance import FisherSettings, Weights, fisher_diagonal, mean_gradient
+from unlearnkit.runtime.processes import Processes
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
 
 N = 11
 

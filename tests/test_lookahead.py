@@ -7,10 +7,12 @@ import torch
 from torch import nn
 
 from unlearnkit.data.samples import TensorSamples
-from unlearnkit.lookahead import Lookahead
-from unlearnkit.runlog import RunLog, Silent
-from unlearnkit.runtime import Runtime
-from unlearnkit.training import Recipe, train
+from unlearnkit.runtime.progress import Silent
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.training.lookahead import Lookahead
+from unlearnkit.training.loop import train
+from unlearnkit.training.recipe import Recipe
 
 
 @pytest.mark.parametrize("steps", [20, 23])

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.membership import (
+from unlearnkit.audit.metrics.membership import (
     PARTS,
     SCORES,
     balanced,

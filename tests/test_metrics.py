@@ -18,13 +18,14 @@ from torch import Tensor, nn
 
 from canonical import MODELS
 from unlearnkit.audit import METRICS, audit
-from unlearnkit.audit.accuracy import accuracy, balanced_accuracy
-from unlearnkit.audit.cost import cost
 from unlearnkit.audit.evidence import Evidence, Outputs, Relearning, Subject
-from unlearnkit.audit.outputs import entropy, prediction_distribution, prediction_shares, total_variation
+from unlearnkit.audit.metrics.accuracy import accuracy, balanced_accuracy
+from unlearnkit.audit.metrics.cost import cost
+from unlearnkit.audit.metrics.outputs import entropy, prediction_distribution, prediction_shares, total_variation
+from unlearnkit.audit.metrics.relearn import relearn_time
+from unlearnkit.audit.metrics.weights import weight_distance
+from unlearnkit.audit.observe.distances import layer_distances
 from unlearnkit.audit.reading import Reading, wilson
-from unlearnkit.audit.relearn import relearn_time
-from unlearnkit.audit.weights import layer_distances, weight_distance
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.errors import ModelError
-from unlearnkit.losses import logits_of
 from unlearnkit.models import build_model, check_model
-from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.models.head import features, find_head, reset_head, without_outputs
+from unlearnkit.models.metadata import ModelCard
 from unlearnkit.models.preprocessing import OwnPreprocessing, own_preprocessing
+from unlearnkit.network import logits_of
 
 K = 6
 FAMILIES: dict[str, tuple[str, tuple[int, int, int], str, int]] = {  # name, images, head, width of what enters it

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 
 from canonical import MODELS
 from unlearnkit.errors import NonFiniteLossError
-from unlearnkit.methods.noise import NoiseSettings, frozen, learn_noise, notebook_noise
+from unlearnkit.methods.unsir.noise import NoiseSettings, frozen, learn_noise, notebook_noise
 from unlearnkit.models import SmallCNN
-from unlearnkit.runlog import RunLog
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
 
 SHAPE = (3, 8, 8)
 SETTINGS = NoiseSettings(batch_size=6, steps=7, lr=0.1, penalty=0.05)

@@ -19,25 +19,18 @@ from torch import nn
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from canonical import METHODS as SETTINGS
 from commands import run_cli
+from unlearnkit.cli.show import show_result
 from unlearnkit.data import ImageData
 from unlearnkit.errors import ConfigError, DataError
-from unlearnkit.methods import (
-    METHODS,
-    UNSIR,
-    Context,
-    HeadMask,
-    NegGrad,
-    NegGradPlus,
-    Original,
-    describe_methods,
-    unlearn,
-)
+from unlearnkit.methods import UNSIR, Context, HeadMask, NegGrad, NegGradPlus, Original, unlearn
+from unlearnkit.methods.cards import describe_methods
 from unlearnkit.methods.parts import check_parts
+from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import SmallCNN
-from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
+from unlearnkit.models.metadata import ModelCard
 from unlearnkit.request import ForgetRequest
 from unlearnkit.run_dir import WEIGHTS
-from unlearnkit.show import show_result
 from unlearnkit.split import Part, Side, split_for
 
 READERS = [name for name, kind in METHODS.items() if Part.FORGET_TRAIN in kind().needs]

@@ -20,18 +20,19 @@ from torch import Tensor
 from commands import run_cli
 from conftest import png
 from test_report import HOSTILE, Make, Reader, audit_json, make  # noqa: F401 - make is a fixture
-from unlearnkit import drawing
-from unlearnkit.data import AccessLog, load_data
-from unlearnkit.data.torchvision_sets import KINDS
+from unlearnkit.data import AccessLog
+from unlearnkit.data.sources.registry import load_data
+from unlearnkit.data.sources.torchvision_sets import KINDS
 from unlearnkit.errors import OutputError
 from unlearnkit.models import SmallCNN
 from unlearnkit.report import render
 from unlearnkit.report.text import isolated
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import split_for
+from unlearnkit.steps import drawing
 from unlearnkit.steps.audit import audit_folder, audit_pair
-from unlearnkit.steps.judge import AuditInputs, AuditOptions, Depth, audit_artefacts
+from unlearnkit.steps.auditing import AuditInputs, AuditOptions, Depth, audit_artefacts
 from unlearnkit.steps.pictures import PICTURES, Drawn, Pictures, noise
 from unlearnkit.steps.report import report_run
 from unlearnkit.steps.train import train_run
@@ -361,7 +362,8 @@ def test_stand_ins_of_people_are_people_too(personal: bool, monkeypatch: pytest.
 
     data = replace(whole, train=without(whole.train, kept[0]), test=without(whole.test, kept[1]))
     monkeypatch.setattr(
-        "unlearnkit.steps.judge.stand_ins_for", lambda _data, _source: replace(load_data("digits"), personal=personal)
+        "unlearnkit.steps.auditing.stand_ins_for",
+        lambda _data, _source: replace(load_data("digits"), personal=personal),
     )
     split = split_for(ForgetRequest(classes=("3",)), data)
     data.fix_shape(0)

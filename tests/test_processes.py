@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
-from unlearnkit.processes import Processes
+from unlearnkit.runtime.processes import Processes
 
 HERE = Path(__file__).parent
 LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]

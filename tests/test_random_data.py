@@ -15,7 +15,7 @@ from unlearnkit.audit import METRICS, gather
 from unlearnkit.data import ImageData, ImageSet
 from unlearnkit.methods import FineTune
 from unlearnkit.split import Part, split_for
-from unlearnkit.training import Recipe
+from unlearnkit.training.recipe import Recipe
 from unlearnkit.tuning import tune
 
 REQUEST = ForgetRequest(classes=(2,))

@@ -23,7 +23,7 @@ from unlearnkit.data import ImageData
 from unlearnkit.models import AirbenchNet
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.split import split_for
-from unlearnkit.steps.common import load_images
+from unlearnkit.steps.opening import load_images
 
 MODEL = "airbench,width=16"
 WEIGHTS = Path(__file__).parent / "weights" / "cifar10"

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from unlearnkit.data import load_data
-from unlearnkit.methods import make_method
+from unlearnkit.data.sources.registry import load_data
+from unlearnkit.methods.registry import make_method
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, split_for
-from unlearnkit.steps.common import card_for
 from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.opening import card_for
 
 DATA = Path(os.environ.get("UNLEARNKIT_DATA", Path(__file__).parents[2] / "shared" / "data"))
 CPU = Runtime(device=torch.device("cpu"))

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 import unlearnkit.methods.retrain as retrain
 from canonical import CLASSES, CPU, MODELS, STEP, tiny_data
-from unlearnkit.data import ImageData, load_data
+from unlearnkit.data import ImageData
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import ModelError
 from unlearnkit.methods import (
     BadTeacher,
@@ -28,7 +29,8 @@ from unlearnkit.methods import (
     unlearn,
 )
 from unlearnkit.models import SmallCNN
-from unlearnkit.models.checkpoint import ModelCard, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
+from unlearnkit.models.metadata import ModelCard
 from unlearnkit.request import ForgetRequest
 from unlearnkit.run_dir import WEIGHTS
 from unlearnkit.split import Part

@@ -13,19 +13,21 @@ import torch.nn.functional as F
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-import unlearnkit.audit.relearn as relearn_module
+import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CPU
 from unlearnkit.audit.evidence import Evidence, Relearning, Subject
+from unlearnkit.audit.metrics.relearn import crossing, relearn_time
+from unlearnkit.audit.observe.relearning import CAP, RelearnGoal, log_shares, measuring_steps, relearn
 from unlearnkit.audit.reading import ModelName
-from unlearnkit.audit.relearn import CAP, RelearnGoal, crossing, log_shares, measuring_steps, relearn, relearn_time
-from unlearnkit.data import AccessLog, DataView, load_data
+from unlearnkit.data import AccessLog, DataView
 from unlearnkit.data.samples import Concat, per_class
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.models.head import reset_head
 from unlearnkit.request import ForgetRequest, ResolvedRequest
-from unlearnkit.runlog import RunLog
-from unlearnkit.runtime import isolated_randomness
+from unlearnkit.runtime.randomness import isolated_randomness
+from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.split import Part, split_for
 
 

@@ -16,10 +16,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from unlearnkit.audit import representation
 from unlearnkit.audit.evidence import HEAD, Evidence, Outputs, Subject
-from unlearnkit.audit.reading import Reading, wilson
-from unlearnkit.audit.representation import (
+from unlearnkit.audit.metrics import representation
+from unlearnkit.audit.metrics.representation import (
     halves,
     knn_recovery,
     linear_probe,
@@ -29,6 +28,7 @@ from unlearnkit.audit.representation import (
     prototype_recovery,
     whitened,
 )
+from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor
 
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.membership import PARTS
+from unlearnkit.audit.metrics.membership import PARTS
+from unlearnkit.audit.metrics.rmia import average_log_probability, rmia, rmia_membership
+from unlearnkit.audit.metrics.roc import auc
+from unlearnkit.audit.metrics.u_lira import u_lira, u_lira_membership
 from unlearnkit.audit.reading import ModelName
-from unlearnkit.audit.rmia import average_log_probability, rmia, rmia_membership
-from unlearnkit.audit.roc import auc
-from unlearnkit.audit.u_lira import u_lira, u_lira_membership
 from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
@@ -316,7 +316,7 @@ def test_banks_that_agree_say_neither() -> None:
 
 
 def test_with_many_models_each_sample_has_a_standard_deviation_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlearnkit.audit.u_lira.MANY", 3)
+    monkeypatch.setattr("unlearnkit.audit.metrics.u_lira.MANY", 3)
     values = []
     for retrained in (RETRAINED, RETRAINED[:2]):  # enough in both banks, or too few in one
         shown = Evidence(

@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from unlearnkit.audit import roc
+from unlearnkit.audit.metrics import roc
+from unlearnkit.audit.metrics.roc import CURVE, FEWEST, auc, auc_interval, tpr_at_fpr, tpr_interval, tpr_reading
 from unlearnkit.audit.reading import Reading, wilson
-from unlearnkit.audit.roc import CURVE, FEWEST, auc, auc_interval, tpr_at_fpr, tpr_interval, tpr_reading
 from unlearnkit.errors import DataError
 
 

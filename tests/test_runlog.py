@@ -13,8 +13,10 @@ from torch import Tensor, nn
 
 from canonical import CPU, tiny_data
 from unlearnkit.errors import ConfigError, NonFiniteLossError
-from unlearnkit.runlog import CHECK_EVERY, Cost, Meter, RunLog
-from unlearnkit.runtime import Runtime, isolated_randomness
+from unlearnkit.runtime.cost import Cost, Meter
+from unlearnkit.runtime.randomness import isolated_randomness
+from unlearnkit.runtime.runlog import CHECK_EVERY, RunLog
+from unlearnkit.runtime.runtime import Runtime
 
 # ---- Meter -------------------------------------------------------------------------------------------------------
 
@@ -92,7 +94,7 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in ("unlearnkit.runlog", "unlearnkit.data.images"):
+    for module in ("unlearnkit.runtime.runlog", "unlearnkit.data.images"):
         monkeypatch.setattr(f"{module}.time", clock)
     return clock
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from canonical import tiny_vit
 from unlearnkit.errors import ConfigError
 from unlearnkit.models import SmallCNN, build_model
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 
 CPU = torch.device("cpu")
 

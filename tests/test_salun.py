@@ -15,9 +15,10 @@ from unlearnkit.data.samples import TensorSamples
 from unlearnkit.methods import SalUn, Unlearned, unlearn
 from unlearnkit.methods.salun import put_back, salient
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runlog import RunLog
+from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe, train
+from unlearnkit.training.loop import train
+from unlearnkit.training.recipe import Recipe
 
 Masks = dict[str, Tensor]
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE, Evidence, audit, gather
-from unlearnkit.audit.sampling import StandIns, shared_out, stratified
+from unlearnkit.audit.observe.sampling import StandIns, shared_out, stratified
 from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.request import ForgetRequest

@@ -12,11 +12,17 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
-from unlearnkit.audit import similarity
 from unlearnkit.audit.evidence import HEAD, Evidence, Outputs, Subject
+from unlearnkit.audit.metrics import similarity
+from unlearnkit.audit.metrics.representation import halves
+from unlearnkit.audit.metrics.similarity import (
+    cka,
+    cka_original,
+    cka_retrained,
+    information_difference,
+    linear_information,
+)
 from unlearnkit.audit.reading import Reading
-from unlearnkit.audit.representation import halves
-from unlearnkit.audit.similarity import cka, cka_original, cka_retrained, information_difference, linear_information
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 

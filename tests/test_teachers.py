@@ -15,16 +15,16 @@ import torch.nn.functional as F
 from scipy.stats import entropy
 from torch import Tensor, nn
 
+import unlearnkit.methods.common.fitting as fitting_module
 import unlearnkit.methods.delete as delete_module
-import unlearnkit.methods.fitting as fitting_module
 from canonical import CLASSES, CPU, MODELS, STEPS, tiny_data
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.methods import DELETE, SCRUB, BadTeacher, BoundaryShrink, unlearn
 from unlearnkit.methods.bad_teacher import two_teachers
+from unlearnkit.methods.common.teachers import divergence, teacher_of
 from unlearnkit.methods.scrub import disobeying, obeying
-from unlearnkit.methods.teachers import divergence, teacher_of
 from unlearnkit.request import ForgetRequest
-from unlearnkit.training import Recipe
+from unlearnkit.training.recipe import Recipe
 
 
 class Table(nn.Module):

@@ -21,11 +21,15 @@ from canonical import CPU, MODELS, TinyViT
 from unlearnkit.data.samples import TensorSamples, crop_and_flip
 from unlearnkit.data.view import Batch
 from unlearnkit.errors import ConfigError, ModelError, NonFiniteLossError
-from unlearnkit.losses import cross_entropy, logits_of, supervised
 from unlearnkit.models import SmallCNN
-from unlearnkit.runlog import RunLog
-from unlearnkit.runtime import Runtime
-from unlearnkit.training import Recipe, even_batches, make_optimizer, predict, rate_factor, recalibrate_batchnorm, train
+from unlearnkit.network import logits_of
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.training.batchnorm import recalibrate_batchnorm
+from unlearnkit.training.loop import even_batches, train
+from unlearnkit.training.losses import cross_entropy, supervised
+from unlearnkit.training.predict import predict
+from unlearnkit.training.recipe import Recipe, make_optimizer, rate_factor
 
 
 def images_and_labels(n: int = 22, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:

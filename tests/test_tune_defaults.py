@@ -11,8 +11,8 @@ import pytest
 
 import tune_defaults
 from unlearnkit.errors import ConfigError, NonFiniteLossError
-from unlearnkit.methods import METHODS
-from unlearnkit.tuning.judge import Judged
+from unlearnkit.methods.registry import METHODS
+from unlearnkit.tuning.scoring import Judged
 
 
 @pytest.fixture

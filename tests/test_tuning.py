@@ -19,19 +19,21 @@ from torch import Tensor, nn
 
 from canonical import CLASSES, CPU, tiny_data
 from commands import Outcome, run_cli
-from unlearnkit.data import AccessLog, DataView, load_data
+from unlearnkit.data import AccessLog, DataView
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import AccessError, ConfigError, DataError, NonFiniteLossError
-from unlearnkit.methods import METHODS, UNSIR, ConfiguredMethod, Context, HeadMask, NegGrad, Retrain, make_method
+from unlearnkit.methods import UNSIR, ConfiguredMethod, Context, HeadMask, NegGrad, Retrain
+from unlearnkit.methods.registry import METHODS, make_method
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runlog import RunLog
+from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.split import Part, split_for
 from unlearnkit.steps.opening import open_model
 from unlearnkit.tuning import Tuned, tune
-from unlearnkit.tuning.judge import REMADE, Judge, Signal
+from unlearnkit.tuning.inversion import remake
 from unlearnkit.tuning.optimise import optimise
-from unlearnkit.tuning.remade import remake
+from unlearnkit.tuning.scoring import REMADE, Judge, Signal
 
 GONE = 2  # "cat"
 REQUEST = ForgetRequest(classes=(CLASSES[GONE],))

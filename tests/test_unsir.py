@@ -12,24 +12,26 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import unlearnkit.methods.search as search_module
-import unlearnkit.methods.unsir as unsir_module
+import unlearnkit.methods.common.rate_search as search_module
+import unlearnkit.methods.unsir.unsir as unsir_module
 from canonical import CPU, MODELS, PER_CLASS, tiny_data
-from unlearnkit.data import ImageData, load_data
+from unlearnkit.data import ImageData
 from unlearnkit.data.samples import TensorSamples
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.data.view import Samples
 from unlearnkit.errors import ConfigError, NonFiniteLossError
-from unlearnkit.losses import cross_entropy, distillation
 from unlearnkit.methods import UNSIR, Unlearned, unlearn
-from unlearnkit.methods.search import SearchSettings
-from unlearnkit.methods.unsir_settings import weight_scale
+from unlearnkit.methods.common.rate_search import SearchSettings
+from unlearnkit.methods.unsir.settings import weight_scale
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runlog import KEPT, RunLog
-from unlearnkit.runtime import isolated_randomness
+from unlearnkit.runtime.randomness import isolated_randomness
+from unlearnkit.runtime.runlog import KEPT, RunLog
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe, train
+from unlearnkit.training.loop import train
+from unlearnkit.training.losses import cross_entropy, distillation
+from unlearnkit.training.recipe import Recipe
 
 
 def plain(*settings: str, **changes: Any) -> UNSIR:

@@ -7,7 +7,7 @@ import torch
 
 from unlearnkit import ForgetRequest, ImageData, ImageSet, Part, Split, split_for
 from unlearnkit.data import AccessLog, DataView
-from unlearnkit.data.view import Reader
+from unlearnkit.data.access import Reader
 from unlearnkit.errors import AccessError
 
 CPU = torch.device("cpu")

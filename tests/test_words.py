@@ -16,7 +16,7 @@ import torch
 from markupsafe import Markup
 
 from test_report import HOSTILE, Reader, artefacts, audit_json, files, judged_audit, reading
-from unlearnkit import audit, drawing, report
+from unlearnkit import audit, report
 from unlearnkit.cli.options import Language
 from unlearnkit.errors import ConfigError
 from unlearnkit.report import render
@@ -26,6 +26,7 @@ from unlearnkit.report.words import CHINESE as ZH
 from unlearnkit.report.words import ENGLISH as EN
 from unlearnkit.report.words import LANGUAGES, Words, speaking
 from unlearnkit.run_dir import versions, write_run
+from unlearnkit.steps import drawing
 
 TRANSLATIONS = [name for name in LANGUAGES if name != "en"]
 CLASSES = ["cat", "dog", "emu", "fox"]

@@ -9,7 +9,8 @@ from scipy.spatial.distance import jensenshannon
 from torch import nn
 
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject, Untrained
-from unlearnkit.audit.zrf import incompetent, zrf
+from unlearnkit.audit.metrics.zrf import zrf
+from unlearnkit.audit.observe.untrained import incompetent
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 

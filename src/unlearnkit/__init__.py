@@ -6,16 +6,16 @@
     result = uk.unlearn(model, uk.UNSIR(), data, uk.ForgetRequest(classes=("cat",)), seed=0)
     result.model, result.cost, result.access.forget_samples_read(result.split)
 
-The audit is `unlearnkit.audit.gather` followed by `unlearnkit.audit.audit`.
+The audit is `unlearnkit.audit.observe.gather` followed by `unlearnkit.audit.audit`.
 """
 
 from __future__ import annotations
 
-from unlearnkit.data import ImageData, ImageSet, from_batches, from_datasets, load_data
+from unlearnkit.data import ImageData, ImageSet, from_batches, from_datasets
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import (
     DELETE,
-    METHODS,
     SCRUB,
     SSD,
     UNSIR,
@@ -36,8 +36,9 @@ from unlearnkit.methods import (
     Unlearned,
     unlearn,
 )
+from unlearnkit.methods.registry import METHODS
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
 
 __all__ = [

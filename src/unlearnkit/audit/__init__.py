@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from unlearnkit.audit.evidence import Evidence, Metric
-from unlearnkit.audit.gather import gather
+from unlearnkit.audit.metrics.registry import METRICS, QUICK, RETRAIN_FREE
+from unlearnkit.audit.observe.gather import gather
 from unlearnkit.audit.reading import Audit, Reading, Verdict
-from unlearnkit.audit.suite import METRICS, QUICK, RETRAIN_FREE, audit
+from unlearnkit.audit.suite import audit
 
 __all__ = ["METRICS", "QUICK", "RETRAIN_FREE", "Audit", "Evidence", "Metric", "Reading", "Verdict", "audit", "gather"]

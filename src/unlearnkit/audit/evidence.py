@@ -180,3 +180,18 @@ class Metric:
     fn: Callable[[Evidence], list[Reading]]
     wants: frozenset[Want]
     parts: frozenset[Part] = frozenset()
+
+
+def reached_at(missing: Mapping[int, float]) -> int | None:
+    """First measured step at which the goal is reached, and still is at the next one, where there is a next one.
+
+    A retrained model stays for long just below the goal; one lucky measurement there is not yet knowledge.
+
+    Args:
+        missing: goal less accuracy, by measured step, ascending.
+    """
+    steps = list(missing)
+    for step, following in zip(steps, [*steps[1:], steps[-1]] if steps else [], strict=True):
+        if missing[step] <= 0 and missing[following] <= 0:
+            return step
+    return None

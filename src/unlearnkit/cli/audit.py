@@ -45,7 +45,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
-    from unlearnkit.runtime import Runtime
+    from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.audit import audit_folder, audit_pair
 
     runtime, progress = Runtime.named(device, precision), progress_of(quiet)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from unlearnkit.errors import ConfigError
 
 if TYPE_CHECKING:
-    from unlearnkit.steps.judge import AuditOptions
+    from unlearnkit.steps.auditing import AuditOptions
 
 
 def command_line() -> list[str]:
@@ -20,8 +20,8 @@ def command_line() -> list[str]:
 
 def progress_of(quiet: bool, runtime: Any = None) -> Any:
     """The progress line on standard error; silent where it is unwanted and in all processes but one."""
-    from unlearnkit.progress import progress_for_stderr
-    from unlearnkit.runlog import Silent
+    from unlearnkit.cli.progress import progress_for_stderr
+    from unlearnkit.runtime.progress import Silent
 
     return Silent() if quiet or (runtime and not runtime.processes.is_main) else progress_for_stderr()
 
@@ -36,7 +36,7 @@ def audit_options(
     full: bool,
 ) -> AuditOptions:
     """What the options of an audit add up to."""
-    from unlearnkit.steps.judge import AuditOptions, Depth
+    from unlearnkit.steps.auditing import AuditOptions, Depth
 
     return AuditOptions(
         retrained=retrained or (),
@@ -57,7 +57,8 @@ def preprocessing_of(
     workers: int | None,
 ) -> Any:
     """What the options of images add up to, checked."""
-    from unlearnkit.steps.common import Preprocessing, read_classes
+    from unlearnkit.cli.common import read_classes
+    from unlearnkit.steps.opening import Preprocessing
 
     return Preprocessing(
         image_size=image_size,
@@ -72,7 +73,7 @@ def preprocessing_of(
 
 def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
     """Print the result for people, as JSON, or not at all."""
-    from unlearnkit.show import show_result
+    from unlearnkit.cli.show import show_result
 
     if as_json:
         print(json.dumps(result, indent=2, ensure_ascii=False))
@@ -95,3 +96,23 @@ def _floats(name: str, text: str | None) -> tuple[float, ...] | None:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
         raise ConfigError(f"Expected numbers with commas between them for {name}, but got {text!r}.") from error
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Read a class list: one name on each line, in the order of the model's outputs.
+
+    Raises:
+        ConfigError: the file cannot be read, is empty, or names a class twice.
+    """
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"Expected a text file with class names at {path}, but it cannot be read ({error}); "
+            "write one name on each line."
+        ) from error
+    twice = [name for name in names if names.count(name) > 1]
+    if not names or twice:
+        got = f"{twice[0]!r} stands there twice" if twice else "it is empty"
+        raise ConfigError(f"Expected distinct class names in {path}, but {got}; write one name on each line.")
+    return names

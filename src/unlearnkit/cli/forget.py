@@ -48,8 +48,8 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Make a model forget classes, then audit and report."""
-    from unlearnkit.methods import make_method
-    from unlearnkit.runtime import Runtime
+    from unlearnkit.methods.registry import make_method
+    from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.forget import forget_run
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)

@@ -16,8 +16,9 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """List the unlearning methods and what they read and cost; of those named, also presets and settings."""
-    from unlearnkit.methods import METHODS, describe_methods, method_cards
-    from unlearnkit.show import show_methods, show_settings
+    from unlearnkit.cli.show import show_methods, show_settings
+    from unlearnkit.methods.cards import describe_methods, method_cards
+    from unlearnkit.methods.registry import METHODS
 
     if cards:
         print(method_cards(names or METHODS), end="")

@@ -40,7 +40,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Train a model; with --exclude, the model retrained without some classes."""
-    from unlearnkit.runtime import Runtime
+    from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.train import train_run
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)

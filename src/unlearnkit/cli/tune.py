@@ -42,8 +42,8 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find a method's settings for a model, on retained validation data; settings given with --set stay."""
-    from unlearnkit.methods import make_method
-    from unlearnkit.runtime import Runtime
+    from unlearnkit.methods.registry import make_method
+    from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.tune import tune_run
 
     options = {

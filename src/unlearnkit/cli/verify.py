@@ -15,7 +15,7 @@ def command(
     folder: Annotated[Path, typer.Argument(help="run folder")], as_json: opt.Json = False, quiet: opt.Quiet = False
 ) -> None:
     """Hash a run folder's files and inputs again; exit with 1 where they are not as recorded."""
-    from unlearnkit.show import show_verified
+    from unlearnkit.cli.show import show_verified
     from unlearnkit.steps.verify import verify_run
 
     result = verify_run(folder)

@@ -39,14 +39,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlearnkit.data.samples import Concat
-from unlearnkit.losses import Loss, logits_of
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit, retained_subset
-from unlearnkit.methods.retrain import fresh_model
+from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.common.fresh import fresh_model
+from unlearnkit.methods.common.teachers import divergence, taught, teacher_of
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.teachers import divergence, taught, teacher_of
+from unlearnkit.network import logits_of
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.losses import Loss
+from unlearnkit.training.recipe import Recipe
 
 RETAIN_SHARE = 0.3  # of each retained class, where retain_per_class is not given
 

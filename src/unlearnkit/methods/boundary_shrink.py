@@ -45,13 +45,13 @@ from torch import Tensor, nn
 
 from unlearnkit.data.samples import Relabelled
 from unlearnkit.data.view import Batch, PartSamples
-from unlearnkit.losses import logits_of, supervised
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit
+from unlearnkit.methods.common.fitting import fit
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.modes import frozen
+from unlearnkit.network import frozen, logits_of
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.losses import supervised
+from unlearnkit.training.recipe import Recipe
 
 
 class BoundaryShrink(ConfiguredMethod):

@@ -41,13 +41,13 @@ from typing import Self
 from pydantic import Field
 from torch import nn
 
-from unlearnkit.losses import distillation
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit
+from unlearnkit.methods.common.fitting import fit
+from unlearnkit.methods.common.teachers import teacher_of
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.teachers import teacher_of
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.losses import distillation
+from unlearnkit.training.recipe import Recipe
 
 
 class DELETE(ConfiguredMethod):

@@ -41,12 +41,12 @@ from pydantic import Field, model_validator
 from torch import nn
 
 from unlearnkit.errors import ConfigError
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit, retained_subset
-from unlearnkit.methods.retrain import fresh_model
+from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.common.fresh import fresh_model
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.recipe import Recipe
 
 
 class FineTune(ConfiguredMethod):

@@ -44,8 +44,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.importance import FisherSettings, Weights, fisher_diagonal, trainable
+from unlearnkit.methods.common.importance import FisherSettings, Weights, fisher_diagonal, trainable
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
 

@@ -35,11 +35,10 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlearnkit.errors import ModelError
-from unlearnkit.losses import logits_of
-from unlearnkit.methods.base import ConfiguredMethod, Context
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.models.check import probe_images
 from unlearnkit.models.head import find_head, own_head
-from unlearnkit.modes import evaluating
+from unlearnkit.network import evaluating, logits_of
 from unlearnkit.split import Part
 
 MASKED = -1e4  # finite, so that losses and softmax stay so

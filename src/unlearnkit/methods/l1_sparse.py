@@ -36,12 +36,12 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from unlearnkit.losses import Loss, supervised
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit, retained_subset
+from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe, rate_factor
+from unlearnkit.training.losses import Loss, supervised
+from unlearnkit.training.recipe import Recipe, rate_factor
 
 
 class L1Sparse(ConfiguredMethod):

@@ -35,12 +35,13 @@ from typing import Self
 from pydantic import Field
 from torch import Tensor, nn
 
-from unlearnkit.losses import Criterion, Loss, logits_of, per_sample
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit
+from unlearnkit.methods.common.fitting import fit
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.network import logits_of
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.losses import Criterion, Loss, per_sample
+from unlearnkit.training.recipe import Recipe
 
 
 class NegGrad(ConfiguredMethod):

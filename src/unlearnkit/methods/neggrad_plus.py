@@ -40,13 +40,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlearnkit.data.samples import Concat
-from unlearnkit.losses import Criterion, Loss, logits_of, per_sample
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit, retained_subset
+from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.neggrad import ceiling_for
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.network import logits_of
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.losses import Criterion, Loss, per_sample
+from unlearnkit.training.recipe import Recipe
 
 
 class NegGradPlus(ConfiguredMethod):

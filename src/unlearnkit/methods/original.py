@@ -26,7 +26,7 @@ from typing import ClassVar, Self
 
 from torch import nn
 
-from unlearnkit.methods.base import ConfiguredMethod, Context
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.split import Part
 
 

@@ -1,16 +1,13 @@
-"""What of a method's data is not there: refused before anything runs, with the methods that would do without it."""
+"""Refuses a method, before anything runs, where a part of the data that it reads has no samples."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from torch import Tensor
 
 from unlearnkit.errors import DataError
+from unlearnkit.methods.method import ConfiguredMethod, Method
+from unlearnkit.methods.registry import METHODS
 from unlearnkit.split import Part, Split
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from unlearnkit.methods.base import ConfiguredMethod, Method
 
 # classes with a single sample have none to hold out: what reads them must do without
 OPTIONAL = frozenset({Part.RETAIN_VAL})
@@ -30,8 +27,6 @@ def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
     missing = _missing(method, split)
     if not missing:
         return
-    from unlearnkit.methods import METHODS  # the registry is made of what the harness runs
-
     name = next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
     others = {name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)}
     able = [known + how for known, other in others.items() for how in _ways(other, split)]

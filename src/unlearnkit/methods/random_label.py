@@ -35,11 +35,11 @@ from torch import Tensor, nn
 
 from unlearnkit.data.samples import Concat, Relabelled
 from unlearnkit.data.view import Samples
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit, retained_subset
+from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.recipe import Recipe
 
 
 class RandomLabel(ConfiguredMethod):

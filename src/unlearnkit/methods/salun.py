@@ -45,13 +45,13 @@ from pydantic import Field
 from torch import nn
 
 from unlearnkit.data.samples import Concat, Relabelled
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit, retained_subset
-from unlearnkit.methods.importance import Weights, mean_gradient, trainable
+from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.common.importance import Weights, mean_gradient, trainable
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.random_label import wrong_labels
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.recipe import Recipe
 
 
 class SalUn(ConfiguredMethod):

@@ -44,13 +44,14 @@ import torch.nn.functional as F
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
-from unlearnkit.losses import Criterion, Loss, logits_of
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.fitting import fit, retained_subset
+from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.common.teachers import divergence, taught, teacher_of
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.teachers import divergence, taught, teacher_of
+from unlearnkit.network import logits_of
 from unlearnkit.split import Part
-from unlearnkit.training import Recipe
+from unlearnkit.training.losses import Criterion, Loss
+from unlearnkit.training.recipe import Recipe
 
 ROUNDING = 1e-5  # difference of two probabilities below which they are the same
 

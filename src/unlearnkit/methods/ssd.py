@@ -47,8 +47,8 @@ from pydantic import Field
 from torch import nn
 
 from unlearnkit.errors import ConfigError
-from unlearnkit.methods.base import ConfiguredMethod, Context
-from unlearnkit.methods.importance import FisherSettings, Weights, fisher_diagonal, trainable
+from unlearnkit.methods.common.importance import FisherSettings, Weights, fisher_diagonal, trainable
+from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
 

@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from unlearnkit.errors import ModelError
-from unlearnkit.losses import logits_of
 from unlearnkit.models.factory import reason
-from unlearnkit.modes import evaluating
+from unlearnkit.network import evaluating, logits_of
 
 
 def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) -> None:

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from unlearnkit.errors import ModelError
-from unlearnkit.losses import logits_of
 from unlearnkit.models.check import probe_images
 from unlearnkit.models.trace import Runs, depends, makes_logits, watched
-from unlearnkit.modes import evaluating
+from unlearnkit.network import evaluating, logits_of
 
 
 def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int], name: str | None = None) -> str:

@@ -11,12 +11,12 @@ from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.request import ClassRef, ForgetRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, check_output, read_json, write_run
-from unlearnkit.runlog import Progress
-from unlearnkit.runtime import Runtime, check_seed
+from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.randomness import check_seed
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import split_for
-from unlearnkit.steps.common import Preprocessing, load_images, request_for, retained_shape
-from unlearnkit.steps.judge import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
-from unlearnkit.steps.opening import open_model
+from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
+from unlearnkit.steps.opening import Preprocessing, load_images, open_model, request_for, retained_shape
 from unlearnkit.steps.pictures import Pictures
 from unlearnkit.steps.references import cost_beside, open_references
 from unlearnkit.steps.report import REPORT, check_language, report_run

@@ -9,10 +9,10 @@ from typing import Any
 from unlearnkit.errors import OutputError
 from unlearnkit.methods import UNSIR
 from unlearnkit.run_dir import WEIGHTS, check_output
-from unlearnkit.runlog import Progress
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.steps.auditing import AuditOptions
 from unlearnkit.steps.forget import forget_run
-from unlearnkit.steps.judge import AuditOptions
 from unlearnkit.steps.report import check_language
 from unlearnkit.steps.train import train_run
 

@@ -13,22 +13,29 @@ from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import ConfiguredMethod, Unlearned, unlearn
 from unlearnkit.methods.parts import check_parts
 from unlearnkit.models import build_model
-from unlearnkit.models.card import readme
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.models.hub import resolve_weights
+from unlearnkit.models.readme import readme
 from unlearnkit.request import ClassRef
 from unlearnkit.run_dir import README, WEIGHTS, check_output, write_run
-from unlearnkit.runlog import Progress
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import split_for
 from unlearnkit.steps.audit import add_audit
-from unlearnkit.steps.common import Preprocessing, card_for, load_images, request_for, retained_shape, tracking_folder
-from unlearnkit.steps.judge import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
-from unlearnkit.steps.opening import model_name, open_model
+from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
+from unlearnkit.steps.opening import (
+    Preprocessing,
+    card_for,
+    load_images,
+    model_name,
+    open_model,
+    request_for,
+    retained_shape,
+)
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.steps.references import cost_beside, open_references
 from unlearnkit.steps.report import check_language
-from unlearnkit.tracking import tracking
 
 
 def forget_run(

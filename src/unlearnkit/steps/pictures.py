@@ -15,13 +15,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from unlearnkit import drawing
-from unlearnkit.audit.embedding import Plane
-from unlearnkit.audit.panels import looks
+from unlearnkit.audit.observe.embedding import Plane
+from unlearnkit.audit.observe.grad_cam_samples import looks
 from unlearnkit.data import DataView
 from unlearnkit.errors import ModelError
 from unlearnkit.run_dir import MANIFEST, read_json
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.steps import drawing
 
 PICTURES = "pictures.json"
 SUFFIX = ".png"

@@ -11,19 +11,22 @@ from torch import nn
 
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
 from unlearnkit.errors import ConfigError
-from unlearnkit.from_scratch import initialise, recipe_for
 from unlearnkit.models import build_model, check_model
-from unlearnkit.models.card import readme
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
 from unlearnkit.models.head import find_head
+from unlearnkit.models.readme import readme
 from unlearnkit.request import ResolvedRequest, resolve_classes
 from unlearnkit.run_dir import README, WEIGHTS, check_output, write_run
-from unlearnkit.runlog import Progress, RunLog, Silent
-from unlearnkit.runtime import Runtime, isolated_randomness
+from unlearnkit.runtime.progress import Progress, Silent
+from unlearnkit.runtime.randomness import isolated_randomness
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, split_resolved
-from unlearnkit.steps.common import Preprocessing, card_for, load_images, tracking_folder
-from unlearnkit.tracking import tracking
-from unlearnkit.training import predict, train
+from unlearnkit.steps.opening import Preprocessing, card_for, load_images
+from unlearnkit.training.from_scratch import initialise, recipe_for
+from unlearnkit.training.loop import train
+from unlearnkit.training.predict import predict
 
 
 def train_run(

@@ -16,14 +16,13 @@ from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.request import ClassRef
 from unlearnkit.run_dir import check_output, write_run
-from unlearnkit.runlog import Progress
-from unlearnkit.runtime import Runtime
+from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import split_for
-from unlearnkit.steps.common import Preprocessing, load_images, request_for, retained_shape
-from unlearnkit.steps.opening import model_name, open_model
+from unlearnkit.steps.opening import Preprocessing, load_images, model_name, open_model, request_for, retained_shape
 from unlearnkit.tuning import Trial, tune
-from unlearnkit.tuning.judge import as_numbers
 from unlearnkit.tuning.optimise import check_optuna
+from unlearnkit.tuning.scoring import as_numbers
 
 
 def tune_run(

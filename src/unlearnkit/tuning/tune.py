@@ -14,20 +14,25 @@ from typing import Any
 
 from torch import nn
 
+from unlearnkit.data.access import AccessLog
 from unlearnkit.data.images import ImageData
-from unlearnkit.data.view import AccessLog, DataView
+from unlearnkit.data.view import DataView
 from unlearnkit.errors import ConfigError, DataError, NonFiniteLossError
-from unlearnkit.losses import Criterion
-from unlearnkit.methods.base import ConfiguredMethod, unlearn
+from unlearnkit.methods.harness import unlearn
+from unlearnkit.methods.method import ConfiguredMethod
 from unlearnkit.methods.parts import check_parts
 from unlearnkit.methods.space import Space
 from unlearnkit.models import check_model
 from unlearnkit.request import ForgetRequest
-from unlearnkit.runlog import Cost, Progress, RunLog, Silent
-from unlearnkit.runtime import Runtime, check_seed
+from unlearnkit.runtime.cost import Cost
+from unlearnkit.runtime.progress import Progress, Silent
+from unlearnkit.runtime.randomness import check_seed
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
-from unlearnkit.tuning.judge import Judge, Judged, Signal
+from unlearnkit.training.losses import Criterion
 from unlearnkit.tuning.optimise import Values, check_optuna, optimise
+from unlearnkit.tuning.scoring import Judge, Judged, Signal
 
 FAILED = -3.0  # what the sampler is told of a run that failed: below every score, which is -2 at the least
 

@@ -1,0 +1,90 @@
+"""Attacks that train: few samples of the forgotten classes, or none at all, to bring them back; by fixed recipes.
+
+Both train a copy of the model, whatever made it, and look at its accuracy on held-out forgotten data. What they find
+means something only beside the same attack on a retrained model, which learns the class from so many samples too.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from unlearnkit.audit.evidence import Attacks, Evidence, Subject
+from unlearnkit.audit.metrics.accuracy import SMALL
+from unlearnkit.audit.reading import Reading, wilson
+from unlearnkit.split import Part
+
+
+def few_shot_recovery(evidence: Evidence) -> list[Reading]:
+    """How well forgotten and retained test data are told apart after a few samples of every class, with a fresh head.
+
+    `few_shot_recovery` in [0, 1] is the mean of the accuracies on forgotten and on retained test data after the most
+    shots (20 of every class), with a normal 95 % interval; its series is the curve over 1, 5 and 20 shots. The mean
+    of both, because a network that takes everything for the forgotten class has not learned it. Training: Adam at
+    1e-3, batches of 64, about 30 steps. Target: the retrained model's.
+    """
+    readings = []
+    for subject in evidence.subjects:
+        base, found = _unknown("few_shot_recovery", subject), subject.attacks
+        if found is None:
+            readings.append(base)
+            continue
+        last = found.few_shot[max(found.few_shot)]
+        pairs = zip((last.forget, last.retain), found.samples, strict=True)
+        half = 1.96 * math.sqrt(sum(p * (1 - p) / n for p, n in pairs)) / 2
+        value = last.balanced
+        readings.append(
+            replace(
+                base,
+                value=value,
+                interval=(max(0.0, value - half), min(1.0, value + half)),
+                samples=min(found.samples),
+                series={str(shots): point.balanced for shots, point in found.few_shot.items()},
+                doubts=_doubts(found),
+            )
+        )
+    return readings
+
+
+def fine_tune_recovery(evidence: Evidence) -> list[Reading]:
+    """Accuracy on forgotten test data after fine-tuning on retained data only: does the class come back by itself?
+
+    `fine_tune_recovery` in [0, 1] with Wilson's interval; its series is the accuracy before and after, by the samples
+    trained on. Training: the model's own head, SGD at 0.01 with momentum 0.9, one pass of at most 25 steps of 64
+    retained samples. Target: the retrained model's, which has nothing that could come back.
+    """
+    readings = []
+    for subject in evidence.subjects:
+        base, found = _unknown("fine_tune_recovery", subject), subject.attacks
+        if found is None:
+            readings.append(base)
+            continue
+        value, n = found.fine_tuned[max(found.fine_tuned)].forget, found.samples[0]
+        readings.append(
+            replace(
+                base,
+                value=value,
+                interval=wilson(round(value * n), n),
+                samples=n,
+                series={str(count): point.forget for count, point in found.fine_tuned.items()},
+                doubts=_doubts(found),
+            )
+        )
+    return readings
+
+
+def _unknown(metric: str, subject: Subject) -> Reading:
+    return Reading(
+        metric=metric,
+        model=subject.name,
+        replicate=subject.replicate,
+        part=Part.FORGET_TEST.value,
+        value=None,
+        unit="fraction",
+        target="match_retrain",
+        doubts=(f"unknown: {subject.attack_failure or 'needs training and test samples of the forgotten classes'}",),
+    )
+
+
+def _doubts(found: Attacks) -> tuple[str, ...]:
+    return (f"small sample: {min(found.samples)}",) if min(found.samples) < SMALL else ()

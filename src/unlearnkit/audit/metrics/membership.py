@@ -1,0 +1,250 @@
+"""Sample membership: can the forgotten training samples be told from unseen samples of the same class?
+
+Scores are computed in float64 from the logits, each row by itself. A logit of -inf (a masked class) is allowed; the
+outputs of classes that were forgotten earlier are taken as they are.
+
+Shapes: n samples, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metrics.roc import SMALL, auc_reading, tpr_reading
+from unlearnkit.audit.reading import Reading, wilson
+from unlearnkit.errors import DataError
+from unlearnkit.split import Part
+
+PARTS = (Part.FORGET_TRAIN, Part.FORGET_TEST)
+SVC_PARTS = (Part.RETAIN_TRAIN, Part.RETAIN_TEST, Part.FORGET_TRAIN)
+SVC_MOST = 1000  # samples a side that the SVC is fitted to
+SVC_WEAK = 0.55  # balanced accuracy on its own samples up to which the SVC is doubted
+
+# ---- scores -------------------------------------------------------------------------------------------------------
+
+
+def logit_confidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit-scaled confidence phi = log p_y - log(1 - p_y) = z_y - log sum over i != y of exp z_i.
+
+    Written as a difference of logits it keeps its precision where p_y is 1 or 0 to the last digit.
+
+    Args:
+        logits: (n, K) floating; finite or -inf.
+        labels: (n,) int64.
+
+    Returns:
+        (n,) float64, from -inf to inf.
+
+    Raises:
+        DataError: a logit is NaN or inf, a row has no finite logit, or the shapes do not fit.
+
+    Source: Carlini et al., Membership Inference Attacks From First Principles, 2022, section IV-C.
+    """
+    shapes_fit = logits.ndim == 2 and labels.shape == logits.shape[:1]
+    if not shapes_fit or not usable(logits):
+        raise DataError(
+            f"Expected logits (n, K), finite or -inf, with labels (n,), but got {tuple(logits.shape)} and "
+            f"{tuple(labels.shape)} with {int((~logits.isfinite()).sum())} logits that are not finite; "
+            "check the model's outputs."
+        )
+    exact = logits.double()
+    chosen = labels[:, None]
+    return exact.gather(1, chosen).squeeze(1) - exact.scatter(1, chosen, -torch.inf).logsumexp(dim=1)
+
+
+def usable(logits: Tensor) -> bool:
+    """Whether scores can be computed: no NaN, no inf, and something finite in every row."""
+    return bool((logits < torch.inf).all() and logits.isfinite().any(dim=1).all())  # NaN < inf is False
+
+
+def loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy in nats, -log p_y = log(1 + exp(-phi)); (n,) float64, from 0 to inf (label masked).
+
+    Arguments and errors as in `logit_confidence`. Source: Yeom et al., CSF 2018.
+    """
+    return _softplus(-logit_confidence(logits, labels))
+
+
+def confidence(logits: Tensor, labels: Tensor) -> Tensor:
+    """p_y, (n,) float64 from 0 to 1. As a score it orders the samples as -loss does, so it has no metric of its own.
+
+    Arguments and errors as in `logit_confidence`. Source: Song and Mittal, USENIX Security 2021, section 3.
+    """
+    return logit_confidence(logits, labels).sigmoid()
+
+
+def entropy(logits: Tensor) -> Tensor:
+    """Entropy in nats, -sum p_i log p_i with 0 log 0 = 0; (n,) float64 from 0 to log K.
+
+    Argument and errors as in `logit_confidence`. Source: Shokri et al., S&P 2017; Song and Mittal, section 3.
+    """
+    probabilities, log_p, _ = _distribution(logits)
+    return -torch.where(probabilities > 0, probabilities * log_p, 0.0).sum(dim=1)
+
+
+def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mentr(p, y) = -(1 - p_y) log p_y - sum over i != y of p_i log(1 - p_i); (n,) float64 from 0 to inf.
+
+    Unlike the entropy it is large for a sample that is wrong with confidence. Arguments and errors as in
+    `logit_confidence`. Source: Song and Mittal, USENIX Security 2021, section 3.
+    """
+    probabilities, _, log_rest = _distribution(logits)
+    phi = logit_confidence(logits, labels)
+    others = torch.where(probabilities > 0, -probabilities * log_rest, 0.0).scatter(1, labels[:, None], 0.0)
+    own = torch.where(phi < torch.inf, (-phi).sigmoid() * _softplus(-phi), 0.0)
+    return own + others.sum(dim=1)
+
+
+def _distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """p, log p and log(1 - p), (n, K) float64.
+
+    At most one probability of a row is above 1/2. That one's logarithms come from its logit-scaled confidence; for the
+    others log_softmax and log1p lose nothing.
+    """
+    top = logits.argmax(dim=1)
+    phi = logit_confidence(logits, top)[:, None]
+    log_p = logits.double().log_softmax(dim=1).scatter(1, top[:, None], -_softplus(-phi))
+    log_rest = torch.log1p(-log_p.exp()).scatter(1, top[:, None], -_softplus(phi))
+    return log_p.exp(), log_p, log_rest
+
+
+def _softplus(x: Tensor) -> Tensor:
+    return torch.logaddexp(x, torch.zeros_like(x))  # F.softplus is only exact to 1e-9 above its threshold
+
+
+# ---- thresholds ---------------------------------------------------------------------------------------------------
+
+SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "loss": loss,
+    "entropy": lambda logits, _labels: entropy(logits),
+    "mentropy": modified_entropy,
+}
+
+
+def sample_membership(evidence: Evidence) -> list[Reading]:
+    """Threshold attacks on each model: members are forget_train, non-members forget_test samples of the same classes.
+
+    `membership_auc_NAME` and `membership_tpr_NAME` (at a false positive rate of 1 %), NAME of loss, entropy and
+    mentropy; fractions from 0 to 1, intervals as in `roc`. The attack calls the smaller loss or entropy a member,
+    which is fixed beforehand: below 1/2 the members have the larger loss, as after ascent on them. The series of an
+    AUC is its distance from 1/2 to either side, that of a TPR the rates at other false positive rates. Target: the
+    retrained models', for which nobody is a member; with few samples, or test data from elsewhere, that need not be
+    1/2. Missing parts give unknown readings.
+
+    Source: Yeom et al., CSF 2018 (loss); Song and Mittal, USENIX Security 2021 (entropies).
+    """
+    readings: list[Reading] = []
+    for subject in evidence.subjects:
+        for name, score in SCORES.items():
+            base = unmeasured(subject, f"membership_auc_{name}", PARTS)
+            scores = None
+            if not unknown(base):
+                members, others = (subject.outputs[part] for part in PARTS)
+                scores = -score(members.logits, members.labels), -score(others.logits, others.labels)
+            readings += compared(base, scores)
+    return readings
+
+
+def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Reading, Reading]:
+    """AUC and TPR reading of the scores of members and non-members; `base` twice where there are none."""
+    second = replace(base, metric=base.metric.replace("_auc_", "_tpr_"))
+    return (auc_reading(base, *scores), tpr_reading(second, *scores)) if scores else (base, second)
+
+
+def unknown(reading: Reading) -> bool:
+    """Whether its doubts rule out a value."""
+    return any(doubt.startswith("unknown") for doubt in reading.doubts)
+
+
+def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Reading:
+    """A reading to fill in: its doubts name parts seen in part and, as `unknown: ...`, what makes it impossible."""
+    missing = [f"unknown: {part.value} has no samples" for part in parts if part not in subject.outputs]
+    seen = {part: subject.outputs[part] for part in parts if part in subject.outputs}
+    broken = [f"unknown: outputs on {part.value} are not finite" for part, o in seen.items() if not usable(o.logits)]
+    partial = [
+        f"{part.value}: measured on {len(o.labels)} of {o.sampled_from} samples"
+        for part, o in seen.items()
+        if len(o.labels) < o.sampled_from
+    ]
+    return Reading(
+        metric=metric,
+        model=subject.name,
+        replicate=subject.replicate,
+        value=None,
+        unit="fraction",
+        target="match_retrain",
+        doubts=tuple(missing + broken) or tuple(partial),
+    )
+
+
+# ---- SVC ----------------------------------------------------------------------------------------------------------
+
+
+def svc_membership(evidence: Evidence) -> list[Reading]:
+    """Share of forget_train samples that an SVC takes for members: `membership_svc`, from 0 to 1, Wilson's interval.
+
+    The SVC (RBF, C = 3, gamma = 1) learns retained members (retain_train) from non-members (retain_test) by p_y, with
+    as many of each class on either side and at most 1,000 a side. Series: its balanced accuracy on these samples; near
+    1/2 it knows nothing and what it says of forgotten samples means little. Target: the retrained models'. Papers
+    often give 1 minus this share as "MIA efficacy".
+
+    Source: Jia et al., Model Sparsity Can Simplify Machine Unlearning, NeurIPS 2023, appendix C.3; settings of the
+    published code of Fan et al., SalUn, ICLR 2024. There the samples are drawn at random, here evenly along p_y.
+    """
+    return [_svc_reading(unmeasured(s, "membership_svc", SVC_PARTS), s) for s in evidence.subjects]
+
+
+def _svc_reading(base: Reading, subject: Subject) -> Reading:
+    from sklearn.svm import SVC  # slow to import
+
+    if unknown(base):
+        return base
+    members, others, asked = (subject.outputs[part] for part in SVC_PARTS)
+    known = balanced(members, others, SVC_MOST)
+    fitted = torch.cat(known)[:, None].numpy()
+    if fitted.size == 0 or fitted.min() == fitted.max():
+        return replace(base, doubts=("unknown: retained members and non-members have no p_y to be told by",))
+    truth = torch.tensor([True, False]).repeat_interleave(len(known[0])).numpy()
+    svc = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(fitted, truth)
+    called = svc.predict(confidence(asked.logits, asked.labels)[:, None].numpy())
+    skill = float((svc.predict(fitted) == truth).mean())
+    doubts = [*base.doubts]
+    if (fewest := min(len(called), len(known[0]))) < SMALL:
+        doubts.append(f"small sample: {fewest}")
+    if skill <= SVC_WEAK:
+        doubts.append(f"weak attack: it is right on {skill:.0%} of retained samples")
+    return replace(
+        base,
+        value=float(called.mean()),
+        interval=wilson(int(called.sum()), len(called)),
+        series={"attack_accuracy": skill},
+        samples=len(called),
+        doubts=tuple(doubts),
+    )
+
+
+def balanced(members: Outputs, others: Outputs, most: int) -> tuple[Tensor, Tensor]:
+    """p_y of as many members as others, as many of each class, at most `most` a side; two tensors (k,) float64.
+
+    They are taken evenly along the sorted p_y of a class: no chance is involved, and no order of the samples.
+    """
+    common = [k for k in members.labels.unique().tolist() if bool((others.labels == k).any())][:most]
+    sides: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for k in common:
+        rows = [outputs.labels == k for outputs in (members, others)]
+        count = min(int(rows[0].sum()), int(rows[1].sum()), max(1, most // len(common)))
+        for side, outputs, row in zip(sides, (members, others), rows, strict=True):
+            ordered = confidence(outputs.logits[row], outputs.labels[row]).sort().values
+            side.append(ordered[evenly(len(ordered), count)])
+    empty = torch.empty(0, dtype=torch.float64)
+    return torch.cat([empty, *sides[0]]), torch.cat([empty, *sides[1]])
+
+
+def evenly(n: int, count: int) -> Tensor:
+    """`count` positions spread evenly over n sorted samples, at the middles of as many equal shares; (count,) int64."""
+    return ((torch.arange(count, dtype=torch.float64) + 0.5) * n / count).long()

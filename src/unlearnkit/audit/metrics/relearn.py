@@ -1,0 +1,124 @@
+"""Relearn time: training steps until a model knows the forgotten classes again, by one fixed recipe.
+
+Every model is trained by the same recipe, whatever made it: its head is fitted anew to its frozen features, on training
+samples of all classes; then the whole model is trained on balanced batches, half forgotten and half retained training
+samples, with the share that a class has in them taken out of the loss (logit adjustment). With the old head kept, a
+mask of outputs would look like forgetting; on forgotten data alone, or with the share left in, a shift of one bias
+would do; and a head drawn at random distorts the features in the first steps (docs/adr/0003). The number means
+something only beside the retrained model's (Chundawat et al., "Zero-Shot Machine Unlearning", arXiv 2201.05629).
+
+Sources of the recipe: Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"
+(ICLR 2022, arXiv 2202.10054), for the head fitted first; Menon et al., "Long-tail learning via logit adjustment" (ICLR
+2021, arXiv 2007.07314), equation 10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from unlearnkit.audit.evidence import Evidence, reached_at
+from unlearnkit.audit.reading import Reading
+
+
+def crossing(missing: Mapping[int, float]) -> float | None:
+    """Step at which nothing is missing any more: between two measurements, interpolated over the logarithm of the step.
+
+    With b the step of `reached_at`, a the one measured before it, and m what is missing there (m_a > 0, m_b <= 0), it
+    is a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the difference that a
+    verdict overlooks.
+
+    Args:
+        missing: goal less accuracy, by measured step, ascending.
+
+    Returns:
+        The step, and 1 where it is the first or none at all was needed; None where the goal is not reached.
+    """
+    there = reached_at(missing)
+    if there is None:
+        return None
+    last = max((step for step in missing if step < there), default=0)
+    if last == 0:
+        return float(max(1, there))
+    return float(last * (there / last) ** (missing[last] / (missing[last] - missing[there])))
+
+
+def relearn_time(evidence: Evidence) -> list[Reading]:
+    """Steps until the forgotten classes are known again, with the retained ones and alone.
+
+    `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, at two
+    measurements running, as `crossing` finds it; its series is the accuracy on forgotten test data by step.
+    `relearn_forget_steps`: until forgotten test accuracy is; its series is the retained accuracy. `anamnesis_index` and
+    `anamnesis_index_forget` are their ratios to the geometric mean of the retrained models' (of the others', for one of
+    those): 1 where the model learns as fast as they do, below 1 where it remembers. Source of the ratio: Chundawat et
+    al., "Zero-Shot Machine Unlearning", IEEE TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on
+    forgotten and retained data to within a margin of the original's accuracy.
+
+    Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough, and where the goal was not
+    reached the step of the last measurement, with a doubt (censored). Target: the retrained model's. The interval is
+    (last measured step not there yet, first one there).
+    """
+    readings = []
+    for subject in evidence.subjects:
+        run = subject.relearning
+        unknown = Reading(
+            metric="relearn_steps",
+            model=subject.name,
+            replicate=subject.replicate,
+            value=None,
+            unit="steps",
+            target="match_retrain",
+            doubts=(
+                f"unknown: {subject.relearn_failure or 'needs training and test samples of the forgotten classes'}",
+            ),
+        )
+        if run is None:
+            readings += [unknown, replace(unknown, metric="relearn_forget_steps")]
+            continue
+        readings += [
+            _reading(unknown, run.missing, run.forget_accuracy),
+            _reading(replace(unknown, metric="relearn_forget_steps"), run.missing_forget, run.retain_accuracy),
+        ]
+    return [
+        *readings,
+        *_anamnesis(readings, "relearn_steps", "anamnesis_index"),
+        *_anamnesis(readings, "relearn_forget_steps", "anamnesis_index_forget"),
+    ]
+
+
+def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Reading]:
+    mine = [r for r in readings if r.metric == metric]
+    indices = []
+    for reading in mine:
+        others = [r for r in mine if r.model == "retrained" and r is not reading and r.value is not None]
+        if reading.value is None or not others:
+            continue
+        mean = math.exp(sum(math.log(r.value) for r in others if r.value) / len(others))
+        censored = [d for r in (reading, *others) for d in r.doubts if d.startswith("censored")]
+        single = ["one retrained model"] if len(others) == 1 else []
+        indices.append(
+            replace(
+                reading,
+                metric=name,
+                value=reading.value / mean,
+                unit="ratio",
+                interval=None,
+                series=None,
+                doubts=(*dict.fromkeys(censored), *single),
+            )
+        )
+    return indices
+
+
+def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, float]) -> Reading:
+    found = crossing(missing)
+    there = reached_at(missing) or 0
+    last, given_up = max((step for step in missing if step < there), default=0), max(missing)
+    return replace(
+        base,
+        value=float(given_up) if found is None else found,
+        interval=None if found is None else (float(last), float(max(1, there))),
+        series={str(step): accuracy for step, accuracy in series.items()},
+        doubts=(f"censored: not relearned within {given_up} steps",) if found is None else (),
+    )

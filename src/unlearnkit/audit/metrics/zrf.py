@@ -1,0 +1,55 @@
+"""ZRF: how far a model's answers to forgotten data are from those of a network that knows nothing.
+
+Shapes: n samples, K classes.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metrics.agreement import jensen_shannon, mean_reading, probabilities
+from unlearnkit.audit.reading import Reading
+from unlearnkit.split import Part
+
+PARTS = (Part.FORGET_TRAIN, Part.FORGET_TEST)
+DRAWN = 0.9  # share of the weights that must be drawn anew for a network to count as knowing nothing
+
+
+def zrf(evidence: Evidence) -> list[Reading]:
+    """ZRF = 1 - mean over forgotten samples of JS(f(x), g(x)) / log 2, with g the model's architecture untrained.
+
+    Range [0, 1]; near 1 where the model answers like a network that knows nothing, low where it is still sure. The
+    published target is "high"; a retrained model, which sees something else in the class, is mostly not near 1, so the
+    target here is the retrained model's value. One random network is drawn for an audit, the same for all models. The
+    interval is that of the mean over samples (normal, 95 %).
+
+    Source: V. S. Chundawat, A. K. Tarun, M. Mandal, M. Kankanhalli, "Can Bad Teaching Induce Forgetting?", AAAI 2023
+    (arXiv 2205.08096), section 4; the divergence in bits, so that the range is [0, 1].
+    """
+    readings = []
+    for part in PARTS:
+        for subject in evidence.subjects:
+            base = Reading(
+                metric="zrf",
+                model=subject.name,
+                replicate=subject.replicate,
+                part=part.value,
+                value=None,
+                unit="fraction",
+                target="match_retrain",
+                doubts=(f"unknown: {part.value} has no samples",),
+            )
+            if part not in subject.outputs:
+                readings.append(base)
+            elif evidence.random is None:
+                readings.append(replace(base, doubts=("unknown: no untrained network of this architecture",)))
+            else:
+                said = probabilities(subject.outputs[part].logits)
+                teacher = probabilities(evidence.random.outputs[part].logits)
+                values = 1 - jensen_shannon(said, teacher) / math.log(2)
+                few = evidence.random.drawn < DRAWN
+                kept = f"only {evidence.random.drawn:.0%} of the untrained network's weights could be drawn anew"
+                readings.append(mean_reading(replace(base, doubts=(kept,) if few else ()), values, most=1.0))
+    return readings

@@ -1,0 +1,198 @@
+"""Relearning: trains a model by one fixed recipe until it knows the forgotten classes again."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from unlearnkit.audit.evidence import Recovered, Relearning
+from unlearnkit.data import DataView, PartSamples
+from unlearnkit.data.samples import Concat, per_class
+from unlearnkit.models.head import find_head, head_features, reset_head
+from unlearnkit.network import logits_of
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.split import Part
+from unlearnkit.training.predict import predict
+from unlearnkit.training.recipe import Recipe, make_optimizer
+
+FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head
+RECIPE = Recipe(batch_size=64, optimizer="sgd", lr=0.003)
+
+MARGIN = 0.05  # accuracy that may be missing to the original's
+
+CAP = 128  # steps after which a run is given up, unless told otherwise
+
+GROWTH = math.sqrt(2)  # ratio of the steps at which accuracy is measured
+
+EVAL_SAMPLES = 300  # test samples on each side, at most
+
+
+def measuring_steps(cap: int) -> list[int]:
+    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ... in ratios of about 1.4, up to `cap`."""
+    steps = [0]
+    while steps[-1] < cap:
+        steps.append(min(cap, max(steps[-1] + 1, round(steps[-1] * GROWTH))))
+    return steps
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelearnGoal:
+    """Test samples that accuracy is measured on, and the accuracies to reach."""
+
+    forget: PartSamples
+    retain: PartSamples
+    forget_accuracy: float
+    retain_accuracy: float
+
+    @classmethod
+    def of(cls, original: nn.Module, view: DataView, *, generator: torch.Generator, runtime: Runtime) -> Self:
+        """Draw the samples, the same number of every class, and measure the original on them."""
+        chosen = []
+        for part in (Part.FORGET_TEST, Part.RETAIN_TEST):
+            samples = view.part(part)
+            count = max(1, EVAL_SAMPLES // len(samples.labels.unique()))
+            chosen.append(samples.subset(per_class(samples.labels, count, generator)))
+        home = next(original.parameters()).device
+        original.to(runtime.device)
+        reached = [_accuracy(original, samples, runtime) - MARGIN for samples in chosen]
+        original.to(home)
+        return cls(forget=chosen[0], retain=chosen[1], forget_accuracy=reached[0], retain_accuracy=reached[1])
+
+    def reached(self, model: nn.Module, runtime: Runtime) -> Recovered:
+        """Accuracy of a model, on the run's device, on the same test samples."""
+        return Recovered(forget=_accuracy(model, self.forget, runtime), retain=_accuracy(model, self.retain, runtime))
+
+
+def relearn(
+    model: nn.Module,
+    view: DataView,
+    goal: RelearnGoal,
+    *,
+    label: str,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+    head: str | None = None,
+    cap: int = CAP,
+) -> Relearning:
+    """Train a copy of `model` with a head fitted anew until it meets the goal twice running; `model` is not changed.
+
+    Args:
+        model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.
+        view: the audit's view.
+        goal: where to stop.
+        label: name for the progress.
+        generator: CPU generator of the samples; outputs of classes without samples are drawn from the global one,
+            seeded by the caller.
+        runtime: device and precision.
+        log: where the loss goes.
+        head: name of the classifier head, where it is not to be found.
+        cap: steps after which the run is given up.
+    """
+    learner = runtime.weights(copy.deepcopy(model)).requires_grad_(True)
+    name = find_head(learner, num_classes=len(view.split.request.classes), shape=view.shape, name=head)
+    reset_head(learner, name)
+    sides = [view.part(Part.FORGET_TRAIN), view.part(Part.RETAIN_TRAIN)]
+    _fit_head(learner, name, sides, generator, runtime)
+    optimizer = make_optimizer(learner, RECIPE)
+    shares = log_shares([side.labels for side in sides], len(view.split.request.classes)).to(runtime.device)
+    draws = [_Draws(len(side), generator) for side in sides]
+    forget: dict[int, float] = {}
+    retain: dict[int, float] = {}
+    done = 0
+    with log.stage(f"relearn {label}", cap) as stage:
+        for measured in measuring_steps(cap):
+            learner.train()
+            while done < measured:
+                chosen = [draw.take(RECIPE.batch_size // 2) for draw in draws]
+                images = torch.cat([side.images(i) for side, i in zip(sides, chosen, strict=True)])
+                labels = torch.cat([side.labels[i] for side, i in zip(sides, chosen, strict=True)])
+                with runtime.autocast():
+                    logits = logits_of(learner(runtime.inputs(images)))
+                    loss = F.cross_entropy(logits + shares, labels.to(runtime.device))
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                stage.step(loss)
+                done += 1
+            forget[done] = _accuracy(learner, goal.forget, runtime)
+            retain[done] = _accuracy(learner, goal.retain, runtime)
+            result = Relearning(
+                forget_accuracy=forget,
+                retain_accuracy=retain,
+                goal_forget=goal.forget_accuracy,
+                goal_retain=goal.retain_accuracy,
+            )
+            lately = list(result.missing.values())[-2:]
+            if len(lately) == 2 and max(lately) <= 0:  # as in `reached_at`
+                break
+    return result
+
+
+def log_shares(labels: Sequence[Tensor], classes: int) -> Tensor:
+    """Logarithm of every class's share in batches drawn from each of the sides alike, (K,); -inf where it has none."""
+    counts = [torch.bincount(side, minlength=classes) / len(side) for side in labels]
+    return torch.stack(counts).mean(dim=0).log()
+
+
+def _fit_head(
+    model: nn.Module, head: str, sides: Sequence[PartSamples], generator: torch.Generator, runtime: Runtime
+) -> None:
+    """Fit the head to the frozen features of training samples, the same number of every class, if there are as many.
+
+    Logistic regression with a little weight decay, by L-BFGS, in float64 on the CPU. Outputs of classes without samples
+    stay as they are.
+    """
+    count = max(1, FIT_SAMPLES // sum(len(side.labels.unique()) for side in sides))
+    chosen = Concat([side.subset(per_class(side.labels, count, generator)) for side in sides])
+    with head_features(model, head) as passes:
+        predict(model, chosen, runtime)
+    features = torch.cat([p.detach() for p in passes]).cpu().double()
+    classes, targets = chosen.labels.unique(return_inverse=True)
+    layer = model.get_submodule(head)
+    assert isinstance(layer, nn.Linear | nn.Conv2d)
+    scale = features.square().mean().sqrt().clamp_min(1e-12)  # L-BFGS wants a problem of ordinary size
+    fitted = nn.Linear(features.shape[1], len(classes), bias=layer.bias is not None, dtype=torch.float64)
+    nn.init.zeros_(fitted.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(fitted.bias)
+    optimizer = torch.optim.LBFGS(fitted.parameters(), max_iter=FIT_STEPS, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = F.cross_entropy(fitted(features / scale), targets) + FIT_DECAY * fitted.weight.square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+    with torch.no_grad():
+        weight = (fitted.weight / scale).view(len(classes), *layer.weight.shape[1:])
+        layer.weight[classes] = weight.to(layer.weight)
+        if layer.bias is not None:
+            layer.bias[classes] = fitted.bias.to(layer.bias)
+
+
+class _Draws:
+    """Positions 0..n-1 in random order, reshuffled whenever they are used up."""
+
+    def __init__(self, n: int, generator: torch.Generator) -> None:
+        self._n, self._generator = n, generator
+        self._left = torch.empty(0, dtype=torch.int64)
+
+    def take(self, count: int) -> Tensor:
+        while len(self._left) < count:
+            self._left = torch.cat([self._left, torch.randperm(self._n, generator=self._generator)])
+        taken, self._left = self._left[:count], self._left[count:]
+        return taken
+
+
+def _accuracy(model: nn.Module, samples: PartSamples, runtime: Runtime) -> float:
+    return float((predict(model, samples, runtime).argmax(dim=1) == samples.labels).float().mean())

@@ -1,0 +1,288 @@
+"""The runs behind a comparison: each search, and each run with its weights and its audit, is made once and kept."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unlearnkit import ForgetRequest, Runtime, unlearn
+from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
+from unlearnkit.audit.bank import Bank, bank_for
+from unlearnkit.audit.reading import Reading
+from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.data import ImageData
+from unlearnkit.errors import UnlearnkitError
+from unlearnkit.methods import ConfiguredMethod
+from unlearnkit.models import build_model
+from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
+from unlearnkit.run_dir import WEIGHTS, versions
+from unlearnkit.split import Split, split_for
+from unlearnkit.steps.opening import load_images, open_model, retained_shape
+from unlearnkit.steps.references import open_references
+from unlearnkit.tuning import tune
+
+TUNING_SEED = 1000  # apart from the seeds of the runs
+AUDIT_SEED = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """The models and the data that every method is run on.
+
+    Args:
+        checkpoints: the original's and the three retrained models'.
+        work: where finished runs are kept.
+        metrics: what the audit computes: all, or those of the eight primary readings.
+    """
+
+    source: str
+    model: str
+    data: ImageData
+    split: Split
+    request: ForgetRequest
+    checkpoints: tuple[Checkpoint, ...]
+    original: nn.Module
+    retrained: tuple[nn.Module, ...]
+    work: Path
+    runtime: Runtime
+    metrics: Mapping[str, Metric]
+
+    @classmethod
+    def opened(
+        cls,
+        source: str,
+        models: Path,
+        work: Path,
+        forget: list[str],
+        metrics: Mapping[str, Metric] = METRICS,
+        retrained: int = 3,
+    ) -> Bench:
+        """Open data and models; the architecture is the one that the original's file records."""
+        original = read_checkpoint(models / "original" / WEIGHTS)
+        data = load_images(source, None, original)
+        request = ForgetRequest(classes=tuple(forget))
+        split = split_for(request, data)
+        retained_shape(data, split, "the comparison")
+        files = [models / f"retrained-{i}" / WEIGHTS for i in range(retrained)]
+        references, _ = open_references(None, files, (), data, original, split.request)
+        assert original.card is not None, f"{original.path} does not record its architecture"
+        work.mkdir(parents=True, exist_ok=True)
+        return cls(
+            source=source,
+            model=original.card.model,
+            data=data,
+            split=split,
+            request=request,
+            checkpoints=(original, *(checkpoint for checkpoint, _ in references)),
+            original=open_model(None, original, data),
+            retrained=tuple(model for _, model in references),
+            work=work,
+            runtime=Runtime(),
+            metrics=metrics,
+        )
+
+    @cached_property
+    def bank(self) -> Bank | None:
+        """The spread of retrained models of this setting, where one is committed."""
+        return bank_for(self.source, self.data.classes, self.model, self.split.request.forget_names)
+
+    @cached_property
+    def references(self) -> Evidence:
+        """What is observed of the original and the retrained models: the same for every method, so it is done once."""
+        began = time.perf_counter()
+        evidence = self._gathered()
+        print(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)", flush=True)
+        return evidence
+
+    def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
+        """Make the model forget and audit it, or say why not; what was done before is read.
+
+        The unlearned weights lie in a folder of their own, which depends on the original alone: held against other
+        retrained models, audited in full after the primary readings, or by an audit that has changed (take its result
+        away), they are not unlearned again.
+        """
+        what = {"seed": seed, **self._key(method)}
+        judges: dict[str, Any] = {
+            "retrained": [checkpoint.sha256 for checkpoint in self.checkpoints[1:]],
+            "metrics": list(self.metrics),
+            "priors": dict(self.bank.priors) if self.bank else None,
+        }
+
+        def make() -> dict[str, Any]:
+            unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(what)}", method, seed)
+            judged = audit(self._gathered(unlearned), self.metrics, priors=judges["priors"])
+            return facts | summary(judged)
+
+        return self._once(f"{name}, seed {seed}", name, what | judges, make)
+
+    def tuned(self, name: str, method: ConfiguredMethod, trials: int, fixed: Sequence[str] = ()) -> dict[str, Any]:
+        """Search the method's settings but those in `fixed`, or say why not; what was done before is read."""
+        what = {"trials": trials, "fixed": list(fixed), **self._key(method)}
+        return self._once(f"{name}, {trials} trials", f"tune-{name}", what, lambda: self._tune(method, trials, fixed))
+
+    def _key(self, method: ConfiguredMethod) -> dict[str, Any]:
+        """What a run and a search depend on."""
+        return {
+            "data": self.source,
+            "settings": method.model_dump(mode="json"),
+            "forget": list(self.split.request.forget_names),
+            "original": self.checkpoints[0].sha256,
+            "version": versions()["unlearnkit"],
+        }
+
+    def _once(self, told: str, name: str, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        path = self.work / f"{name}-{_digest(key)}.json"
+        if path.is_file():
+            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return _public(found)
+        began = time.perf_counter()
+        try:
+            made = {"key": key, "failure": None, **make()}
+        except UnlearnkitError as error:
+            made = {"key": key, "failure": str(error)}
+        written(path, made)
+        print(f"{told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
+        return _public(made)
+
+    def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
+        """The unlearned model, and what the method read and cost: as it lies in the folder, or made and put there."""
+        weights, facts = folder / WEIGHTS, folder / "run.json"
+        if facts.is_file():
+            model = copy.deepcopy(self.original)
+            read_checkpoint(weights).load_into(model)
+            known: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
+            return model, known
+        result = unlearn(
+            self.original,
+            method,
+            self.data,
+            self.request,
+            seed=seed,
+            runtime=self.runtime,
+            factory=self._fresh,
+        )
+        parts: Any = result.access.summary(result.split)["parts"]
+        told = {
+            "read": {part: sum(c["read_by_method"] for c in classes.values()) for part, classes in parts.items()},
+            "forget_samples_read": result.access.forget_samples_read(result.split),
+            "cost": result.cost["total"],
+        }
+        card = self.checkpoints[0].card
+        assert card is not None  # as `opened` found it
+        folder.mkdir(exist_ok=True)
+        written(weights, checkpoint_bytes(result.model, card))
+        written(facts, told)  # last: it says that the weights are whole
+        return result.model, told
+
+    def _tune(self, method: ConfiguredMethod, trials: int, fixed: Sequence[str]) -> dict[str, Any]:
+        found = tune(
+            self.original,
+            method,
+            self.data,
+            self.request,
+            seed=TUNING_SEED,
+            trials=trials,
+            fixed=fixed,
+            runtime=self.runtime,
+            factory=self._fresh,
+        )
+        return {
+            "signal": found.signal.value,
+            "space": {key: asdict(bounds) for key, bounds in found.space.items()},
+            "best": found.best,
+            "chosen": list(found.trials[found.best].settings),
+            "scores": [trial.score for trial in found.trials],
+            "tried": [list(trial.settings) for trial in found.trials],
+            "forget_samples_read": found.access.forget_samples_read(found.split),
+            "cost": found.cost["total"],
+        }
+
+    def _gathered(self, unlearned: nn.Module | None = None) -> Evidence:
+        models: dict[Any, Any] = {"original": self.original, "retrained": self.retrained}
+        return gather(
+            models if unlearned is None else models | {"unlearned": unlearned},
+            self.data,
+            self.split,
+            metrics=self.metrics.values(),
+            seed=AUDIT_SEED,
+            runtime=self.runtime,
+            earlier=None if unlearned is None else self.references,
+        )
+
+    def _fresh(self) -> nn.Module:
+        return build_model(self.model, num_classes=len(self.data.classes), in_channels=self.data.shape[0])
+
+
+def summary(judged: Audit) -> dict[str, Any]:
+    """The eight primary readings with what became of them, the readings without a vote, and the verdict."""
+    groups: dict[tuple[str, str | None], list[Reading]] = {}
+    for reading in judged.readings:
+        groups.setdefault((reading.metric, reading.part), []).append(reading)
+    primary: dict[str, Any] = {}
+    for each in PRIMARY:
+        group = groups.pop((each.metric, each.part))
+        (mine,) = [r for r in group if r.model == "unlearned"]
+        primary[each.key] = {
+            "family": each.family,
+            "status": mine.verdict,
+            "gap": mine.gap,
+            "band": None if mine.band is None else list(mine.band),
+            **_values(group),
+        }
+    shown = {
+        f"{metric}/{part}" if part else metric: _values(group)
+        for (metric, part), group in groups.items()
+        if not metric.startswith("cost")
+    }
+    return {"primary": primary, "shown": shown, "verdict": asdict(judged.verdict)}
+
+
+def _values(group: Sequence[Reading]) -> dict[str, Any]:
+    """What one reading gave for every model, None where it is not taken of one, and the doubts about it."""
+    one = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
+    values = {name: None if reading is None else reading.value for name, reading in one.items()}
+    return {
+        "value": values["unlearned"],
+        "original": values["original"],
+        "retrained": [r.value for r in group if r.model == "retrained"],
+        "doubts": {name: list(r.doubts) for name, r in one.items() if r is not None and r.doubts}
+        | {f"retrained-{r.replicate}": list(r.doubts) for r in group if r.model == "retrained" and r.doubts},
+    }
+
+
+def _public(made: dict[str, Any]) -> dict[str, Any]:
+    """What results may say of a run: not the source of the data, which can be a path on somebody's machine."""
+    return made | {"key": {name: value for name, value in made["key"].items() if name != "data"}}
+
+
+def _digest(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def outcome(made: dict[str, Any]) -> str:
+    """One line about a finished search or run."""
+    if made["failure"]:
+        return f"not possible: {made['failure']}"
+    if "scores" in made:
+        return f"best score {made['scores'][made['best']]:.3f} in trial {made['best']} {' '.join(made['chosen'])}"
+    verdict = made["verdict"]
+    gap = "none" if verdict["worst_gap"] is None else f"{verdict['worst_gap']:.2f} ({verdict['worst']})"
+    return f"{verdict['status']}, worst gap {gap}"
+
+
+def written(path: Path, content: dict[str, Any] | str | bytes) -> None:
+    """Write a file in one rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    if isinstance(content, dict):
+        content = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+    temporary.replace(path)

@@ -1,0 +1,72 @@
+"""AccessLog: counts the samples that each reader has read, by part and class."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from unlearnkit.data.images import ImageData
+from unlearnkit.runtime.processes import Processes
+from unlearnkit.split import Part, Side, Split
+
+Reader = Literal["method", "audit"]
+
+
+class AccessLog:
+    """Which rows each reader has read; a row counts once, however often it is read."""
+
+    def __init__(self, data: ImageData) -> None:
+        self._data = data
+        sides: tuple[Side, ...] = ("train", "test")
+        self._read = {
+            (reader, side): torch.zeros(len(data.set(side)), dtype=torch.bool)
+            for reader in ("method", "audit")
+            for side in sides
+        }
+
+    def mark(self, reader: Reader, side: Side, rows: Tensor) -> None:
+        """Record that `reader` read `rows`."""
+        self._read[reader, side][rows] = True
+
+    def join(self, processes: Processes) -> None:
+        """Add what the other processes of the run have read and decoded."""
+        masks = [*self._read.values(), self._data.train.decoded, self._data.test.decoded]
+        counts = [mask.to(torch.int32) for mask in masks]
+        processes.sum(counts)
+        for mask, count in zip(masks, counts, strict=True):
+            mask |= count > 0
+
+    def forget_samples_read(self, split: Split) -> int:
+        """Distinct samples that the method read of the classes forgotten now or earlier."""
+        gone = [(part.side, split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST)]
+        return sum(int(self._read["method", side][rows].sum()) for side, rows in (*gone, *split.excluded.items()))
+
+    def summary(self, split: Split) -> dict[str, object]:
+        """Counts for `access.json`: per part and class the samples present, read by method and audit, decoded.
+
+        `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests.
+        """
+        groups: dict[str, tuple[Side, Tensor]] = {part.value: (part.side, split[part]) for part in Part}
+        groups |= {f"excluded_{side}": (side, rows) for side, rows in split.excluded.items()}
+        parts: dict[str, dict[str, dict[str, int]]] = {}
+        for name, (side, rows) in groups.items():
+            labels = self._data.labels(side)[rows]
+            masks = {
+                "read_by_method": self._read["method", side][rows],
+                "read_by_audit": self._read["audit", side][rows],
+                "decoded": self._data.set(side).decoded[rows],
+            }
+            parts[name] = {
+                self._data.classes[k]: {"samples": int((labels == k).sum())}
+                | {key: int(mask[labels == k].sum()) for key, mask in masks.items()}
+                for k in labels.unique().tolist()
+            }
+        forgotten = [c for name in parts for c in parts[name].values() if not name.startswith("retain")]
+        return {
+            "parts": parts,
+            "forget_samples_read": self.forget_samples_read(split),
+            "forget_samples_read_by_audit": sum(c["read_by_audit"] for c in forgotten),
+            "forget_samples_decoded": sum(c["decoded"] for c in forgotten),
+        }

@@ -1,0 +1,221 @@
+"""How much each weight matters: the per-sample Fisher diagonal, and the gradient that saliency is made of.
+
+Shapes: n samples, m of them in a chunk, C channels, H x W pixels, K classes. A `Weights` holds one tensor for each
+trainable parameter, by its name and in its shape; frozen parameters have no entry, tied ones have one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from unlearnkit.config import Config
+from unlearnkit.data.view import Batch, Samples
+from unlearnkit.errors import ModelError
+from unlearnkit.network import evaluating, logits_of
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.training.losses import Criterion, supervised
+from unlearnkit.training.micro_batches import Pieces, out_of_memory
+
+Weights = dict[str, Tensor]
+SquaresFn = Callable[[Tensor, Tensor, Tensor], Weights]
+
+GRADIENT_BYTES = 2**30  # what the gradients of one chunk may take, where no chunk size is given
+# from so many trainable weights on, a CPU is faster sample by sample: vmap takes 0.8 of the loop's time with 125,000,
+# 2.1 times as long with 2 million and 3.3 times with 11 million (docs/log.md, 2026-11-22)
+LOOP_WEIGHTS = 1_000_000
+
+
+class FisherSettings(Config):
+    """How the Fisher diagonal is estimated."""
+
+    labels: Literal["true", "model"] = Field(
+        default="true", description="true: the data's labels (empirical); model: all classes, weighted by its outputs"
+    )
+    samples: int | None = Field(default=None, gt=0, description="samples drawn from each part that is read; none: all")
+    per_sample: Literal["auto", "vmap", "loop"] = Field(
+        default="auto",
+        description="vmap: gradients of many samples at once; loop: the same numbers one sample after another, "
+        "for models that torch.func refuses; auto: loop for a million weights or more on a CPU, else vmap",
+    )
+    chunk: int | None = Field(
+        default=None, gt=0, description="samples whose gradients are held at once; none: as many as fit in 1 GiB"
+    )
+
+
+def trainable(model: nn.Module) -> Weights:
+    """Return the trainable parameters by name, detached; they share memory with the model."""
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def fisher_diagonal(
+    model: nn.Module,
+    samples: Samples,
+    settings: FisherSettings,
+    *,
+    stage: str,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+    criterion: Criterion | None = None,
+) -> Weights:
+    """Estimate the diagonal of the Fisher information, sample by sample, in eval mode.
+
+        labels=true:   F_i = 1/n sum over samples of (d l(x, y) / d w_i)^2
+        labels=model:  F_i = 1/n sum over samples of sum over k of p_k(x) (d l(x, k) / d w_i)^2
+
+    with l the loss of one sample and p the model's softmax. The square is taken before the mean: the square of a
+    batch's mean gradient is another quantity, about n times smaller near a minimum. All is computed in the precision
+    of the weights, also in a run in bf16, whose gradients are too coarse to be squared. Where memory does not hold a
+    chunk it is halved; processes share the samples.
+
+    Args:
+        model: on the run's device; it is left as it was.
+        samples: at least one.
+        settings: whose labels, how many samples, how.
+        stage: name under which the cost is logged.
+        generator: CPU generator of the draw, where not all samples are used.
+        runtime: device, precision, processes.
+        log: where the cost goes.
+        criterion: (logits, labels) -> mean loss in place of cross-entropy.
+
+    Raises:
+        ModelError: torch.func refuses the model, where `per_sample` is vmap or auto chooses it.
+    """
+    weights = trainable(model)
+    total = {name: torch.zeros_like(w) for name, w in weights.items()}
+    chosen = torch.arange(len(samples))
+    if settings.samples is not None and settings.samples < len(samples):
+        chosen = torch.randperm(len(samples), generator=generator)[: settings.samples]
+    mine = chosen[runtime.processes.share(len(chosen))]
+    one_gradient = sum(w.numel() * w.element_size() for w in weights.values())
+    size = settings.chunk or min(runtime.eval_batch_size, max(1, GRADIENT_BYTES // one_gradient))
+    chunks = mine.split(size) if len(mine) else ()
+    build = _vectorised if _at_once(settings, weights) else _one_by_one
+    squares = build(model, weights, criterion or F.cross_entropy)
+    with log.stage(stage, len(chunks)) as progress, evaluating(model), log.meter.by_hand(model):
+        for positions, images in zip(chunks, samples.stream([Batch(p) for p in chunks]), strict=True):
+            inputs = runtime.inputs(images)
+            for labels, shares in _labels(model, inputs, samples.labels[positions], settings, log):
+                for name, value in _halving(squares, inputs, labels, shares).items():
+                    total[name] += value
+                log.meter.forward += len(inputs)
+                log.meter.backward += len(inputs)
+            progress.advance()
+    runtime.processes.sum(list(total.values()))
+    return {name: value / len(chosen) for name, value in total.items()}
+
+
+def mean_gradient(
+    model: nn.Module,
+    samples: Samples,
+    *,
+    stage: str,
+    runtime: Runtime,
+    log: RunLog,
+    criterion: Criterion | None = None,
+) -> Weights:
+    """Return the gradient of the mean loss over all samples, in eval mode; the model is left without gradients.
+
+    Processes share the samples.
+    """
+    total = {name: torch.zeros_like(w) for name, w in trainable(model).items()}
+    pieces = Pieces(model, supervised(criterion), runtime, log)
+    mine = torch.arange(len(samples))[runtime.processes.share(len(samples))]
+    batches = mine.split(runtime.eval_batch_size) if len(mine) else ()
+    with log.stage(stage, len(batches)) as progress, evaluating(model):
+        for positions, images in zip(batches, samples.stream([Batch(p) for p in batches]), strict=True):
+            labels = samples.labels[positions].to(images.device)
+            value = pieces.backward(images, labels, of=len(samples))
+            for name, parameter in model.named_parameters():
+                if parameter.grad is not None:
+                    total[name] += parameter.grad
+            progress.step(value * len(samples) / len(positions))
+    model.zero_grad(set_to_none=True)
+    runtime.processes.sum(list(total.values()))
+    return total
+
+
+def _at_once(settings: FisherSettings, weights: Weights) -> bool:
+    if settings.per_sample != "auto":
+        return settings.per_sample == "vmap"
+    on_cpu = all(w.device.type == "cpu" for w in weights.values())
+    return not (on_cpu and sum(w.numel() for w in weights.values()) >= LOOP_WEIGHTS)
+
+
+@torch.no_grad()
+def _labels(
+    model: nn.Module, images: Tensor, labels: Tensor, settings: FisherSettings, log: RunLog
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield labels (m,) and their weights (m,): the true ones once, or every class with its probability."""
+    if settings.labels == "true":
+        yield labels.to(images.device), torch.ones(len(images), dtype=images.dtype, device=images.device)
+        return
+    logits = logits_of(model(images))
+    log.meter.forward += len(images)
+    for k, shares in enumerate(logits.softmax(dim=1).unbind(dim=1)):
+        yield torch.full_like(labels, k).to(images.device), shares
+
+
+def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
+    """Sums of squared per-sample gradients, through torch.func."""
+
+    def loss(weights: Weights, image: Tensor, label: Tensor) -> Tensor:
+        logits = logits_of(functional_call(model, weights, (image.unsqueeze(0),)))
+        return criterion(logits, label.unsqueeze(0))
+
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def squares(images: Tensor, labels: Tensor, shares: Tensor) -> Weights:
+        try:
+            with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no rule for vmap
+                found = gradients(weights, images, labels)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            raise ModelError(
+                "Expected a model whose gradients torch.func takes sample by sample, but it refuses "
+                f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop: the same numbers, one by one."
+            ) from error
+        # not squared in place: the gradients of two parameters that are added may share their memory
+        return {name: torch.tensordot(shares.to(g), g.square(), dims=1) for name, g in found.items()}
+
+    return squares
+
+
+def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
+    """The same sums with one ordinary backward pass for each sample."""
+    parameters = {name: p for name, p in model.named_parameters() if name in weights}
+
+    def squares(images: Tensor, labels: Tensor, shares: Tensor) -> Weights:
+        total = {name: torch.zeros_like(w) for name, w in weights.items()}
+        for image, label, share in zip(images.split(1), labels.split(1), shares, strict=True):
+            value = criterion(logits_of(model(image)), label)
+            found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+            for name, gradient in zip(parameters, found, strict=True):
+                if gradient is not None:
+                    total[name] += share * gradient.square()
+        return total
+
+    return squares
+
+
+def _halving(squares: SquaresFn, images: Tensor, labels: Tensor, shares: Tensor) -> Weights:
+    """Compute the sums; where memory runs out, those of the two halves."""
+    try:
+        return squares(images, labels, shares)
+    except RuntimeError as error:
+        if len(images) == 1 or not out_of_memory(error):
+            raise
+    half = len(images) // 2  # outside of the handler, whose traceback would keep the tensors of the failure alive
+    first = _halving(squares, images[:half], labels[:half], shares[:half])
+    second = _halving(squares, images[half:], labels[half:], shares[half:])
+    return {name: first[name] + second[name] for name in first}

@@ -1,0 +1,92 @@
+"""Method, Context and ConfiguredMethod: what an unlearning method is and what it may use."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, Self
+
+import torch
+from torch import nn
+
+from unlearnkit.config import Config
+from unlearnkit.data.view import DataView
+from unlearnkit.methods.space import Space
+from unlearnkit.request import ResolvedRequest
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.split import Part
+from unlearnkit.training.losses import Criterion
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a method may use.
+
+    Args:
+        view: the declared parts of the data.
+        request: ids to forget, ids forgotten earlier, the class list.
+        shape: (C, H, W) of the images.
+        factory: builds a freshly initialised model of the same architecture, or None where that is unknown.
+        generator: CPU generator; every draw of the method comes from it.
+        runtime: device and precision.
+        log: stages, losses, notes and progress.
+        criterion: the user's own loss in place of cross-entropy: (logits, labels) -> mean over the samples.
+    """
+
+    view: DataView
+    request: ResolvedRequest
+    shape: tuple[int, int, int]
+    factory: Callable[[], nn.Module] | None
+    generator: torch.Generator
+    runtime: Runtime
+    log: RunLog
+    criterion: Criterion | None = None
+
+
+class Method(Protocol):
+    """An unlearning method: a frozen configuration with `needs` and `run`."""
+
+    @property
+    def needs(self) -> frozenset[Part]:
+        """The parts that `run` reads; a read of any other part raises AccessError."""
+        ...
+
+    def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+        """Return the unlearned model; `model` is a private copy on the run's device and may be changed."""
+        ...
+
+
+class ConfiguredMethod(Config, ABC):
+    """Base of the methods in the registry: a Method whose configuration has presets and can be written down.
+
+    `control` marks a reference point that does not forget: it is there for the audit to fail, and is never proposed.
+    """
+
+    control: ClassVar[bool] = False
+
+    @classmethod
+    @abstractmethod
+    def presets(cls) -> dict[str, Callable[[], Self]]:
+        """The presets by name; `default` is one of them."""
+
+    @property
+    @abstractmethod
+    def needs(self) -> frozenset[Part]:
+        """The parts that `run` reads."""
+
+    @abstractmethod
+    def run(self, model: nn.Module, ctx: Context) -> nn.Module:
+        """Return the unlearned model; see `Method.run`."""
+
+    def space(self) -> Space:
+        """The settings worth tuning, with their bounds; none unless a method names them."""
+        return {}
+
+    def for_tuning(self) -> tuple[str, ...]:
+        """`NAME=VALUE` settings that a search of the others starts from: they switch off a search of the method's own.
+
+        A search inside of every trial would choose by the very samples that the trials are judged by.
+        """
+        return ()

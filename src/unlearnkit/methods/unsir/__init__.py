@@ -1,0 +1,1 @@
+"""UNSIR: error-maximising noise, impair, repair."""

@@ -1,0 +1,163 @@
+"""Error-maximising noise: images that a frozen model is as wrong about as possible.
+
+Shapes: M noise images of all classes together, C channels, H x W pixels, K classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import Tensor, nn
+
+from unlearnkit.config import Config
+from unlearnkit.network import frozen, logits_of, start_learning
+from unlearnkit.runtime.runlog import RunLog, Stage
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.training.loop import even_batches
+from unlearnkit.training.losses import Criterion
+
+MOST, MOST_TOGETHER, FEWEST = 256, 512, 16  # noise images of a class, of all classes, of a class at the least
+
+
+class NoiseSettings(Config):
+    """How the noise is learned, and how much of it the impair step sees."""
+
+    batch_size: int | None = Field(
+        default=None,
+        gt=0,
+        description="noise images for each class to forget (notebook: 256); none: 256, and fewer where all together "
+        "would be more than 512 or 0.3 of the retained subset, but no fewer than 16",
+    )
+    steps: int = Field(default=40, gt=0, description="steps of Adam on the noise (notebook: 40)")
+    lr: float = Field(default=0.1, gt=0, le=1e3, description="learning rate of those steps (notebook: 0.1)")
+    penalty: float = Field(default=0.1, ge=0, description="lambda, weight of the squared norm (notebook: 0.1)")
+    repeats: int | None = Field(
+        default=None,
+        gt=0,
+        description="times each noise image stands in an impair epoch (notebook: 20); "
+        "none: once, or so often that all noise is about 0.3 of the retained subset",
+    )
+
+    def per_class(self, classes: int, room: int = MOST_TOGETHER) -> int:
+        """Noise images for each of `classes` to forget; by default their sum hardly grows with the classes.
+
+        Args:
+            classes: number of classes.
+            room: noise images, of all classes, that an impair epoch has use for.
+        """
+        return self.batch_size or max(FEWEST, min(MOST, min(MOST_TOGETHER, room) // classes))
+
+
+def learn_noise(
+    model: nn.Module,
+    class_ids: Sequence[int],
+    shape: tuple[int, int, int],
+    settings: NoiseSettings,
+    *,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+    criterion: Criterion | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Learn noise for all `class_ids` together; the model is left exactly as it was.
+
+    From N ~ N(0, I), `steps` of Adam on
+
+        sum over c of [ -CE(f(N_c), c) + lambda * mean over images of (sum over pixels of N_c^2) ]
+
+    The weights are frozen and not differentiated, and BatchNorm uses its stored statistics, so every image's noise
+    depends on that image's start alone: the images are learned in batches that mix the classes, and a class's
+    noise is the same whether it is learned alone or with others, from the same start.
+
+    Args:
+        model: logits (M, K); on the run's device.
+        class_ids: classes to forget.
+        shape: (C, H, W); the noise lives in the normalised input space.
+        settings: size, steps, rate and penalty.
+        generator: CPU generator of the start.
+        runtime: device, precision, images per batch.
+        log: where the loss goes, stage `noise`.
+        criterion: (logits, labels) -> mean loss, to be maximised instead of the cross-entropy.
+
+    Returns:
+        noise (M, C, H, W) in the dtype of the weights and labels (M,) int64, class by class.
+
+    Raises:
+        NonFiniteLossError: the loss became NaN or infinite.
+
+    Source: Tarun et al., "Fast Yet Effective Machine Unlearning", TNNLS 2023, section IV (arXiv 2111.08947).
+    """
+    weights = next(model.parameters())
+    per_class = settings.per_class(len(class_ids))
+    labels = torch.tensor(class_ids).repeat_interleave(per_class)
+    start = torch.randn((len(labels), *shape), generator=generator).to(weights)
+    mine = torch.arange(len(labels))[runtime.processes.share(len(labels))]
+    batches = even_batches(mine, runtime.eval_batch_size) if len(mine) else []
+    learned = []
+    with log.stage("noise", settings.steps * len(batches)) as stage, frozen(model):
+        for positions in batches:
+            target = labels[positions].to(weights.device)
+            noise = start[positions.to(weights.device)]
+            learned.append(_maximise_error(model, noise, target, settings, per_class, runtime, stage, criterion))
+    return runtime.processes.gather(torch.cat([*learned, start[:0]]), len(labels)), labels
+
+
+def notebook_noise(
+    model: nn.Module,
+    class_ids: Sequence[int],
+    shape: tuple[int, int, int],
+    settings: NoiseSettings,
+    *,
+    generator: torch.Generator,
+    runtime: Runtime,
+    log: RunLog,
+    criterion: Criterion | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Learn noise as the published notebook does, bug for bug; same arguments and returns as `learn_noise`.
+
+    Class after class and in train mode, so BatchNorm's running statistics drift towards the noise; only the first C
+    (number of channels) images of each batch are kept; and every image is labelled class 0.
+
+    Source: GitHub vikram2000b/Fast-Machine-Unlearning, commit 252bc92.
+    """
+    weights, per_class = next(model.parameters()), settings.per_class(len(class_ids))
+    learned = []
+    with log.stage("noise", settings.steps * len(class_ids)) as stage:
+        start_learning(model)
+        for class_id in class_ids:
+            start = torch.randn((per_class, *shape), generator=generator).to(weights)
+            target = torch.full((per_class,), class_id, device=weights.device)
+            noise = _maximise_error(model, start, target, settings, per_class, runtime, stage, criterion)
+            model.zero_grad(set_to_none=True)
+            learned.append(noise[: shape[0]])
+    images = torch.cat(learned)
+    return images, torch.zeros(len(images), dtype=torch.int64)
+
+
+def _maximise_error(
+    model: nn.Module,
+    start: Tensor,
+    target: Tensor,
+    settings: NoiseSettings,
+    per_class: int,
+    runtime: Runtime,
+    stage: Stage,
+    criterion: Criterion | None,
+) -> Tensor:
+    """Run the steps on one batch; each image's gradient is that of a batch of `per_class` images."""
+    noise = start.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([noise], lr=settings.lr)
+    for _ in range(settings.steps):
+        with runtime.autocast():
+            logits = logits_of(model(runtime.inputs(noise)))
+        error = (criterion or F.cross_entropy)(logits, target) * len(target)
+        norm = noise.square().sum()
+        loss = (settings.penalty * norm - error) / per_class
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        stage.step(loss * (per_class / len(target)))
+    return noise.detach()

@@ -1,0 +1,49 @@
+"""Seeds: checked, and turned into a Generator while the global random state is kept as it was."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+from unlearnkit.errors import ConfigError
+
+
+def check_seed(seed: int) -> None:
+    """Refuse a seed that the generators do not take.
+
+    Raises:
+        ConfigError: it is negative or beyond 2**31.
+    """
+    if not 0 <= seed < 2**31:
+        raise ConfigError(f"Expected a seed from 0 to {2**31 - 1}, but got {seed}; 0 is the default.")
+
+
+@contextmanager
+def isolated_randomness(seed: int) -> Iterator[torch.Generator]:
+    """Seed every global generator, yield a CPU Generator of the same seed, and restore all states afterwards.
+
+    Dropout and module constructors take no Generator, so the global ones must be seeded; nobody but the callers of
+    this function (the harness) does that. Convolutions are held to deterministic algorithms meanwhile.
+
+    Raises:
+        ConfigError: the seed is negative or beyond 2**31.
+    """
+    check_seed(seed)
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count()))  # manual_seed seeds every one of them
+    with (
+        torch.random.fork_rng(devices=devices),
+        torch.backends.cudnn.flags(deterministic=True, benchmark=False),
+    ):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)
+        try:
+            yield torch.Generator().manual_seed(seed)
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)

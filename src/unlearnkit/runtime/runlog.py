@@ -1,0 +1,167 @@
+"""RunLog: named stages of a run with their cost, loss history and progress; a non-finite loss stops the run.
+
+Shapes: n images, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.runtime.cost import Cost, Mark, Meter
+from unlearnkit.runtime.progress import Progress, Silent
+from unlearnkit.runtime.runtime import Runtime
+
+CHECK_EVERY = 16  # steps between two looks at the losses: a look waits for the device
+KEPT = 4  # images of each class that are kept of what a method made
+
+
+Track = Callable[[dict[str, float], int], None]
+
+
+class Stage:
+    """A running stage: `step` records one loss and moves the progress on."""
+
+    def __init__(self, name: str, progress: Progress, track: Track | None = None, first_step: int = 0) -> None:
+        self._name, self._progress = name, progress
+        self._track, self._first_step = track, first_step
+        self._pending: list[Tensor] = []
+        self.losses: list[float] = []
+
+    def step(self, loss: Tensor) -> None:
+        """Record the loss of one step.
+
+        Raises:
+            NonFiniteLossError: a recent loss is NaN or infinite.
+        """
+        self._pending.append(loss.detach())
+        if len(self._pending) >= CHECK_EVERY:
+            self.check()
+        self._progress.advance(f"loss {self.losses[-1]:.3f}" if self.losses else "")
+
+    def advance(self) -> None:
+        """Move the progress on by a step that has no loss."""
+        self._progress.advance()
+
+    def check(self) -> None:
+        """Look at the losses recorded since the last look."""
+        recent = [float(x) for x in torch.stack(self._pending).tolist()] if self._pending else []
+        self._pending.clear()
+        self.losses.extend(recent)
+        for i, value in enumerate(recent):
+            if not _finite(value):
+                step = len(self.losses) - len(recent) + i + 1
+                raise NonFiniteLossError(
+                    f"The loss of stage '{self._name}' became {value} at step {step}; it was stopped. "
+                    "Lower the learning rate of that stage."
+                )
+            if self._track is not None:
+                self._track({f"{self._name}/loss": value}, self._first_step + len(self.losses) - len(recent) + i)
+
+
+def _finite(value: float) -> bool:
+    return value == value and abs(value) != float("inf")
+
+
+@dataclass
+class RunLog:
+    """Record of one run: cost and losses per stage, notes, progress, and what the method made to be looked at.
+
+    Args:
+        runtime: its device is synchronised around every stage.
+        progress: where progress is shown.
+        decode_seconds: reads the seconds spent on decoding so far, which are no part of a stage's cost.
+        track: called with {"stage/loss": value} and the step of that stage, for an experiment tracker.
+    """
+
+    runtime: Runtime
+    progress: Progress = field(default_factory=Silent)
+    decode_seconds: Callable[[], float] = float
+    track: Track | None = None
+    meter: Meter = field(default_factory=Meter)
+    stages: dict[str, Cost] = field(default_factory=dict)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+
+    def keep_images(self, name: str, images: Tensor, labels: Tensor) -> None:
+        """Keep the first few images of each class that the method made itself; never samples of the data.
+
+        Nothing is written here: whoever called the method decides whether anybody may see them.
+
+        Args:
+            name: what they are, for example `noise`.
+            images: (n, C, H, W) floating, as the model takes them.
+            labels: (n,) int64, the class that each was made for.
+        """
+        self.images[name] = {
+            k: images[(labels == k).to(images.device)][:KEPT].detach().float().cpu() for k in labels.unique().tolist()
+        }
+
+    @contextmanager
+    def stage(self, name: str, steps: int) -> Iterator[Stage]:
+        """Time a stage of `steps` steps; a name used again adds to the stage of that name."""
+        self._reset_peak()
+        stage = Stage(name, self.progress, self.track, first_step=len(self.history.get(name, ())))
+        began = self.mark()
+        self.progress.start(name, steps)
+        try:
+            yield stage
+            stage.check()
+        finally:  # a stage that failed has cost something too
+            self.progress.finish()
+            self.stages[name] = self.stages.get(name, Cost()) + self.since(began)
+            self.history.setdefault(name, []).extend(stage.losses)
+
+    def mark(self) -> Mark:
+        """Read the clock and the meter, with the device synchronised."""
+        self.runtime.synchronize()
+        return Mark(time.perf_counter() - self.decode_seconds(), self.meter.forward, self.meter.backward)
+
+    def since(self, mark: Mark) -> Cost:
+        """Return the cost since `mark`; decoding does not count."""
+        now = self.mark()
+        return Cost(now.seconds - mark.seconds, now.forward - mark.forward, now.backward - mark.backward, self._peak())
+
+    def cost(self, total: Cost | None = None) -> dict[str, Any]:
+        """`cost.json`: each stage, and the total: as measured from outside, or else the sum over the stages."""
+        stages = {name: asdict(cost) for name, cost in self.stages.items()}
+        return {"stages": stages, "total": asdict(total or self.total())}
+
+    def join(self, total: Cost) -> Cost:
+        """Add up the samples that all processes passed, in every stage and in `total`, which is returned.
+
+        Seconds stay this process's own: the processes work side by side.
+        """
+        costs = [total, *self.stages.values()]
+        counts = torch.tensor([[c.samples_forward, c.samples_backward] for c in costs], device=self.runtime.device)
+        self.runtime.processes.sum([counts])
+        for cost, (forward, backward) in zip(costs, counts.tolist(), strict=True):
+            cost.samples_forward, cost.samples_backward = forward, backward
+        return total
+
+    def total(self) -> Cost:
+        """Sum over the stages."""
+        total = Cost()
+        for cost in self.stages.values():
+            total = total + cost
+        return total
+
+    def _reset_peak(self) -> None:
+        if self.runtime.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self.runtime.device)
+
+    def _peak(self) -> int:
+        if self.runtime.device.type == "cuda":
+            return int(torch.cuda.max_memory_allocated(self.runtime.device))
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

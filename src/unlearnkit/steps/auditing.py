@@ -1,0 +1,153 @@
+"""What every audit does, whatever step asks for it: models and data -> audit.json, access.json and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from unlearnkit.audit import METRICS, QUICK, Audit, audit, gather
+from unlearnkit.audit.bank import bank_for
+from unlearnkit.audit.observe.embedding import embedding
+from unlearnkit.audit.observe.gather import IMAGES
+from unlearnkit.audit.observe.sampling import StandIns
+from unlearnkit.data import AccessLog, DataView, ImageData
+from unlearnkit.errors import ConfigError
+from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.split import Part, Split
+from unlearnkit.steps.opening import stand_ins_for
+from unlearnkit.steps.pictures import ATTENTION, EMBEDDING, Pictures, attention, plane
+from unlearnkit.steps.references import Costs, Opened
+
+QUICK_IMAGES = 2_000
+
+
+class Depth(StrEnum):
+    """How thoroughly to look."""
+
+    QUICK = "quick"  # 2,000 images, and nothing that trains
+    DEFAULT = "default"  # 10,000 images
+    FULL = "full"  # all images
+
+    @classmethod
+    def chosen(cls, *, quick: bool, full: bool) -> Depth:
+        """Return the depth that the options --quick and --full ask for."""
+        if quick and full:
+            raise ConfigError("Expected --quick or --full, but got both; choose one, or neither for the default.")
+        return cls.QUICK if quick else cls.FULL if full else cls.DEFAULT
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditOptions:
+    """How an audit looks, whatever it looks at.
+
+    Args:
+        retrained: weights of models that were trained without the classes.
+        shadows: weights from which the same method removed the same classes, each made from an original of its own;
+            with them and retrained models, U-LiRA is measured.
+        head: name of the classifier head; None: it is found.
+        depth: how thoroughly.
+        audit_data: a source of images that stand in for forgotten classes that are gone.
+    """
+
+    retrained: Sequence[Path] = ()
+    shadows: Sequence[Path] = ()
+    head: str | None = None
+    depth: Depth = Depth.DEFAULT
+    audit_data: str | None = None
+
+
+DEFAULT_AUDIT = AuditOptions()
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditInputs:
+    """The models to compare, and the data to compare them on."""
+
+    data: ImageData
+    split: Split
+    original: nn.Module
+    unlearned: nn.Module
+    retrained: Opened = ()
+    shadows: Opened = ()
+    access: AccessLog
+    costs: Costs
+    model: str | None  # name of the architecture, where it is known
+
+
+def audit_artefacts(
+    inputs: AuditInputs,
+    *,
+    seed: int,
+    runtime: Runtime,
+    progress: Progress | None,
+    options: AuditOptions,
+    include_images: bool = False,
+) -> tuple[dict[str, dict[str, Any]], Pictures, Audit]:
+    """Gather the evidence, apply every metric, and draw what may be drawn.
+
+    Returns:
+        the artefacts (audit.json, access.json), the pictures, and the audit.
+    """
+    depth = options.depth
+    stand_ins = stand_ins_for(inputs.data, options.audit_data) if options.audit_data else None
+    metrics = QUICK if depth is Depth.QUICK else METRICS
+    evidence = gather(
+        {
+            "original": inputs.original,
+            "unlearned": inputs.unlearned,
+            "retrained": [model for _, model in inputs.retrained],
+        },
+        inputs.data,
+        inputs.split,
+        metrics=metrics.values(),
+        seed=seed,
+        runtime=runtime,
+        access=inputs.access,
+        costs=inputs.costs,
+        progress=progress,
+        images={Depth.QUICK: QUICK_IMAGES, Depth.DEFAULT: IMAGES, Depth.FULL: None}[depth],
+        stand_ins=stand_ins,
+        head=options.head,
+        shadows=[model for _, model in inputs.shadows],
+    )
+    bank = bank_for(inputs.data.source, inputs.data.classes, inputs.model or "", inputs.split.request.forget_names)
+    result = audit(evidence, metrics, priors=bank.priors if bank else None, progress=progress)
+    content = result.as_dict() | {
+        "bank": bank.name if bank else None,
+        "retrained": _files(inputs.retrained),
+        "shadows": _files(inputs.shadows),
+        "seed": seed,
+        "depth": depth.value,
+        "stand_ins": stand_ins.source if stand_ins else None,
+    }
+    shown = {"original": inputs.original, "unlearned": inputs.unlearned}
+    if inputs.retrained:
+        shown["retrained"] = inputs.retrained[0][1]
+    pictures = Pictures.drawn(
+        personal=inputs.data.personal or (stand_ins is not None and stand_ins.personal),
+        include_images=include_images,
+        figures={
+            EMBEDDING: lambda: plane(embedding(evidence)),
+            ATTENTION: lambda: attention(
+                shown, _view(inputs, stand_ins, runtime), runtime=runtime, quick=depth is Depth.QUICK
+            ),
+        },
+    )
+    return {"audit.json": content, "access.json": inputs.access.summary(inputs.split)}, pictures, result
+
+
+def _view(inputs: AuditInputs, stand_ins: ImageData | None, runtime: Runtime) -> DataView:
+    view = DataView(
+        inputs.data, inputs.split, frozenset(Part), reader="audit", log=inputs.access, device=runtime.device
+    )
+    return view if stand_ins is None else StandIns(view, stand_ins)
+
+
+def _files(opened: Opened) -> list[dict[str, str]]:
+    return [{"path": str(checkpoint.path.absolute()), "sha256": checkpoint.sha256} for checkpoint, _ in opened]

@@ -1,0 +1,56 @@
+"""The gradient of a batch, computed in pieces that fit in memory.
+
+Shapes: n samples of a batch, C channels, H x W pixels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.training.losses import Loss
+
+
+class Pieces:
+    """Computes the gradient of a batch in pieces that fit in memory; the pieces shrink for good when one does not."""
+
+    def __init__(self, model: nn.Module, loss: Loss, runtime: Runtime, log: RunLog) -> None:
+        self._model, self._loss, self._runtime, self._log = model, loss, runtime, log
+        self._size = runtime.micro_batch_size
+
+    def backward(self, images: Tensor, labels: Tensor, *, of: int) -> Tensor:
+        """Put the gradients of (sum of the losses of these images) / `of` on the weights; returns that value."""
+        while True:
+            try:
+                return self._backward(images, labels, of)
+            except RuntimeError as error:
+                size = min(self._size or len(images), len(images))
+                if size == 1 or not out_of_memory(error):
+                    raise
+                self._size = (size + 1) // 2
+            # outside of the handler, whose traceback would keep the failed piece's tensors alive
+            self._log.notes["micro_batch_size"] = self._size
+            self._log.progress.say(f"out of memory: batches are computed in pieces of {self._size} images")
+            if self._runtime.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _backward(self, images: Tensor, labels: Tensor, of: int) -> Tensor:
+        for parameter in self._model.parameters():
+            parameter.grad = None
+        values = []
+        size = self._size or max(1, len(images))
+        for piece, target in zip(images.split(size), labels.split(size), strict=True):
+            with self._runtime.autocast():
+                value = self._loss(self._model, self._runtime.inputs(piece), target) * (len(piece) / of)
+            value.backward()
+            values.append(value.detach())
+        return torch.stack(values).sum()
+
+
+def out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch raised because memory ran out, on the CPU or on an accelerator."""
+    from accelerate.utils.memory import should_reduce_batch_size
+
+    return isinstance(error, torch.OutOfMemoryError) or bool(should_reduce_batch_size(error))

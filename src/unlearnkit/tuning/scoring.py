@@ -1,0 +1,184 @@
+"""The judge of a trial: retained accuracy kept, and what is left of the forgotten classes; no test data, no retraining.
+
+Shapes: n samples, K classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from unlearnkit.data.samples import TensorSamples
+from unlearnkit.data.view import DataView, PartSamples, Samples
+from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.request import ResolvedRequest
+from unlearnkit.runtime.randomness import isolated_randomness
+from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.split import Part
+from unlearnkit.training.predict import predict
+from unlearnkit.tuning.inversion import remake
+
+LOOKED_AT = 1000  # forget samples judged by, at most
+REMADE, REMADE_TOGETHER, FEWEST = 32, 512, 4  # images of a forgotten class, of all, of a class at the least
+
+
+class Signal(StrEnum):
+    """What forgetting is judged by.
+
+    `samples`: training samples of the classes to forget. Seen are the outputs alone: a class that the representation
+    keeps, or samples marked by a loss far above chance, are not noticed.
+    `remade`: images that the original takes for those classes, made from retained validation images (`remade.py`).
+    No forgotten sample is read. It sees less: whether the marks by which *the original* knew the class still count.
+    """
+
+    SAMPLES = "samples"
+    REMADE = "remade"
+
+    @property
+    def parts(self) -> frozenset[Part]:
+        """The parts that a judge reads."""
+        return frozenset({Part.RETAIN_VAL} | ({Part.FORGET_TRAIN} if self is Signal.SAMPLES else set()))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """What a judge found of a model.
+
+    Args:
+        retained: accuracy on the retained validation samples, in [0, 1].
+        left: what is left of the classes to forget, in [0, 1]; 0 is the target.
+        recognised: share of the images of those classes that are given to one of them.
+        mass: mean probability that these images' outputs give to those classes.
+        kept: for `remade`, how well remade images of retained classes are still known, in [0, 1].
+    """
+
+    retained: float
+    left: float
+    recognised: float
+    mass: float
+    kept: float | None = None
+
+    def score(self, before: float) -> float:
+        """Retained accuracy won or lost against `before`, less what is left; a point of one weighs one of the other."""
+        return self.retained - before - self.left
+
+
+class Judge:
+    """Holds every model of a search against the same retained validation samples and the same forgotten ones.
+
+        score = A(unlearned) - A(original) - left
+
+    A is the accuracy on `retain_val`; the original's is taken with the forgotten outputs masked, as its task is then
+    as easy as a retrained model's. `left` is, with G the classes to forget now or earlier and q the softmax,
+
+        samples:  s(forget samples)                            s(X) = mean over X of ([argmax q in G] + q(G)) / 2
+        remade:   min(1, s(remade as forgotten) / kept)        kept = mean of ([argmax q = y] + q_y) / 2 over images
+                                                               remade as retained classes
+
+    Its target is 0: a model retrained without a class has no reason ever to choose it. The average of the hard share
+    and the soft mass leads a search where one of them does not move. A model that no longer knows remade images of
+    retained classes either proves nothing by not knowing the forgotten ones, hence the quotient; where kept is 0,
+    left is 1. Every model is judged under the same seed, so that data which is random when it is read shows each the
+    same.
+
+    Args:
+        original: on the run's device, metered by the log.
+        view: allows `signal.parts`.
+        request: the classes.
+        signal: what forgetting is judged by.
+        seed: of the draws.
+        runtime: device, precision.
+        log: where the judge's own cost goes.
+
+    Raises:
+        NonFiniteLossError: the original's outputs are not finite; `judge` raises it of any other model.
+    """
+
+    def __init__(
+        self,
+        original: nn.Module,
+        view: DataView,
+        request: ResolvedRequest,
+        *,
+        signal: Signal,
+        seed: int,
+        runtime: Runtime,
+        log: RunLog,
+    ) -> None:
+        self._gone = torch.tensor([*request.forget, *request.already_forgotten])
+        self._view, self._seed, self._runtime, self._log = view, seed, runtime, log
+        self._validation = view.part(Part.RETAIN_VAL)
+        self._forgotten: Samples
+        self._retained: Samples | None = None
+        with isolated_randomness(seed) as generator, view.seeded_reads(seed):
+            if signal is Signal.SAMPLES:
+                samples = view.part(Part.FORGET_TRAIN)
+                self._forgotten = samples.subset(torch.randperm(len(samples), generator=generator)[:LOOKED_AT])
+            else:
+                count = max(FEWEST, min(REMADE, REMADE_TOGETHER // len(request.forget)))
+                forget = torch.tensor(request.forget).repeat_interleave(count)
+                retain = torch.tensor(request.retained).repeat(-(-len(forget) // len(request.retained)))[: len(forget)]
+                targets = torch.cat([forget, retain])
+                starts = _starts(self._validation, targets, generator)
+                images = remake(original, starts, targets, generator=generator, runtime=runtime, log=log)
+                self._forgotten = TensorSamples(images[: len(forget)], forget)
+                self._retained = TensorSamples(images[len(forget) :], retain)
+        self.before = self.judge(original, masked=True)
+
+    def judge(self, model: nn.Module, *, masked: bool = False) -> Judged:
+        """Judge a model on the run's device; `masked` leaves the forgotten outputs out of the retained accuracy.
+
+        Raises:
+            NonFiniteLossError: an output is no probability.
+        """
+        with (
+            isolated_randomness(self._seed),
+            self._view.seeded_reads(self._seed),
+            self._log.stage("judge", 1) as stage,
+        ):
+            logits = self._logits(model, self._validation)
+            if masked:
+                logits[:, self._gone] = -torch.inf
+            retained = float((logits.argmax(dim=1) == self._validation.labels).double().mean())
+            outputs = self._logits(model, self._forgotten).double().softmax(dim=1)
+            recognised = float(torch.isin(outputs.argmax(dim=1), self._gone).double().mean())
+            mass = float(outputs[:, self._gone].sum(dim=1).clamp(max=1).mean())
+            left, kept = (recognised + mass) / 2, None
+            if self._retained is not None:
+                kept = _known(self._logits(model, self._retained), self._retained.labels)
+                left = min(1.0, left / kept) if kept else 1.0
+            stage.advance()
+        return Judged(retained=retained, left=left, recognised=recognised, mass=mass, kept=kept)
+
+    def _logits(self, model: nn.Module, samples: Samples) -> Tensor:
+        """Logits (n, K), of which minus infinity is one; finite weights can be so large that others are not finite."""
+        logits = predict(model, samples, self._runtime)
+        if not logits.softmax(dim=1).isfinite().all():
+            raise NonFiniteLossError("The outputs of the model became NaN or infinite, so it cannot be judged.")
+        return logits
+
+
+def _known(logits: Tensor, labels: Tensor) -> float:
+    """Mean over the images of half of [argmax q = y] and half of q_y, in [0, 1]."""
+    outputs = logits.double().softmax(dim=1)
+    right = (outputs.argmax(dim=1) == labels).double()
+    return float((right + outputs[torch.arange(len(labels)), labels]).mean() / 2)
+
+
+def _starts(samples: PartSamples, targets: Tensor, generator: torch.Generator) -> Tensor:
+    """Images (n, C, H, W) of `samples` drawn at random, each of another class than its target where there is one."""
+    allowed = (samples.labels[None, :] != targets[:, None]).double()
+    allowed[allowed.sum(dim=1) == 0] = 1.0
+    return samples.images(torch.multinomial(allowed, 1, generator=generator).flatten())
+
+
+def as_numbers(judged: Judged) -> dict[str, Any]:
+    """What was found, for JSON."""
+    return {"retained": judged.retained, "left": judged.left} | {
+        key: value for key in ("recognised", "mass", "kept") if (value := getattr(judged, key)) is not None
+    }
