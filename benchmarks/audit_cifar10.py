@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from make_bank import PRIMARY_METRICS
+from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit import UNSIR, ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for

@@ -23,6 +23,7 @@ import torch
 
 from unlearnkit import ForgetRequest, Runtime
 from unlearnkit.audit import METRICS, audit, gather
+from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import PRIMARY, Scale
 from unlearnkit.cli.progress import progress_for_stderr
@@ -32,16 +33,6 @@ from unlearnkit.split import Part, split_for
 from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.train import train_run
 
-# the metrics that give the primary readings
-PRIMARY_METRICS = (
-    "accuracy",
-    "prediction_distribution",
-    "output_agreement",
-    "sample_membership",
-    "class_membership",
-    "probe_recovery",
-    "relearn_time",
-)
 RELEARN_CAP = 1024
 BANKS = Path(__file__).parent.parent / "src" / "unlearnkit" / "audit" / "banks"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -16,13 +14,11 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
 
 from commands import WEIGHTS, Outcome, forget
+from pictures_on_disk import png, write_parquet
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.train import train_run
 
@@ -46,26 +42,6 @@ def digits_retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("digits") / "retrained"
     train_run(model="small-cnn", data="digits", out=out, exclude=("3",), runtime=CPU)
     return out
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """Encode uint8 pixels (H, W, 3) or (H, W) as PNG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
-    return buffer.getvalue()
-
-
-def write_parquet(path: Path, images: Sequence[bytes], labels: Sequence[int], names: Sequence[str] | None) -> None:
-    """Write one file in the Hugging Face image convention."""
-    image = pa.array(
-        [{"bytes": raw, "path": f"image-{i}.png"} for i, raw in enumerate(images)],
-        type=pa.struct([("bytes", pa.binary()), ("path", pa.string())]),
-    )
-    table = pa.table({"image": image, "label": pa.array(labels, type=pa.int64())})
-    if names is not None:
-        features = {"image": {"_type": "Image"}, "label": {"names": list(names), "_type": "ClassLabel"}}
-        table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
-    pq.write_table(table, path)
 
 
 @pytest.fixture

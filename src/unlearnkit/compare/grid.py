@@ -32,9 +32,9 @@ from typing import Any
 
 import torch
 
-from make_bank import PRIMARY_METRICS
 from unlearnkit import UNSIR
 from unlearnkit.audit import METRICS
+from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.compare.page import picture, table
 from unlearnkit.compare.runs import Bench, written
 from unlearnkit.errors import ConfigError

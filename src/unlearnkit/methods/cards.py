@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from unlearnkit.methods.method import ConfiguredMethod
-from unlearnkit.methods.registry import METHODS, _kind
+from unlearnkit.methods.registry import METHODS, method_kind
 
 
 def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
             "settings": kind().described_settings(),
             "tuned": {key: [bounds.low, bounds.high] for key, bounds in kind().space().items()},
         }
-        for name, kind in ((name, _kind(name)) for name in names)
+        for name, kind in ((name, method_kind(name)) for name in names)
     ]
 
 

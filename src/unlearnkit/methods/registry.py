@@ -49,7 +49,7 @@ def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()
     Raises:
         ConfigError: the name, the preset or a setting is unknown, or a value is refused.
     """
-    kind = _kind(name)
+    kind = method_kind(name)
     presets = kind.presets()
     if preset not in presets:
         raise ConfigError(
@@ -58,7 +58,12 @@ def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()
     return presets[preset]().with_settings(settings)
 
 
-def _kind(name: str) -> type[ConfiguredMethod]:
+def method_kind(name: str) -> type[ConfiguredMethod]:
+    """Return the class of a method by its name.
+
+    Raises:
+        ConfigError: the name is unknown.
+    """
     if name not in METHODS:
         raise ConfigError(f"Expected one of the methods {', '.join(METHODS)}, but got {name!r}; choose one of them.")
     return METHODS[name]

@@ -12,7 +12,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from unlearnkit.errors import WeightsError
-from unlearnkit.models.metadata import ModelCard, _check
+from unlearnkit.models.metadata import ModelCard, check_card
 from unlearnkit.models.weights import fit_state, read_state
 
 METADATA_KEY = "unlearnkit"
@@ -77,7 +77,7 @@ def _card(path: Path, metadata: dict[str, str]) -> ModelCard | None:
         recorded = {f.name: raw[f.name] for f in fields(ModelCard) if f.name in needed or f.name in raw}
         values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in recorded.items()}
         card = ModelCard(**values)
-        _check(card)
+        check_card(card)
         return card
     except (ValueError, KeyError, TypeError) as error:
         raise WeightsError(

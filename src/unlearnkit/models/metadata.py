@@ -35,7 +35,7 @@ class ModelCard:
     interpolation: str = "bilinear"
 
 
-def _check(card: ModelCard) -> None:
+def check_card(card: ModelCard) -> None:
     """Raise ValueError where a field is of the wrong kind or contradicts another."""
 
     def all_of(values: object, kinds: type | tuple[type, ...]) -> bool:

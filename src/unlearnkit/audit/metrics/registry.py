@@ -71,3 +71,14 @@ QUICK = {name: metric for name, metric in METRICS.items() if not metric.wants & 
 # easily as in the original, members that stand out, an attack that brings it back. It cannot show that it is gone: how
 # much of a class a model knows that never saw it, only such a model tells.
 RETRAIN_FREE = frozenset(METRICS) - {"output_agreement", "rmia_membership", "u_lira_membership", "cka_retrained"}
+
+# the metrics that give the primary readings
+PRIMARY_METRICS = (
+    "accuracy",
+    "prediction_distribution",
+    "output_agreement",
+    "sample_membership",
+    "class_membership",
+    "probe_recovery",
+    "relearn_time",
+)

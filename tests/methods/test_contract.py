@@ -111,7 +111,7 @@ def test_the_methods_that_read_no_forgotten_sample_are_these() -> None:
 
 def test_methods_share_one_training_loop() -> None:
     """Optimisers of weights are made in training.py, not in a method; the one that is made here learns images."""
-    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(methods.__file__).parent.glob("*.py")}
+    sources = {path.name: path.read_text(encoding="utf-8") for path in Path(methods.__file__).parent.rglob("*.py")}
     assert {name for name, text in sources.items() if "torch.optim" in text or "import optim" in text} == {"noise.py"}
 
 

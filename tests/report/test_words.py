@@ -14,8 +14,8 @@ from typing import Any, get_args
 import pytest
 import torch
 from markupsafe import Markup
-
 from test_report import HOSTILE, Reader, artefacts, audit_json, files, judged_audit, reading
+
 from unlearnkit import audit, report
 from unlearnkit.cli.options import Language
 from unlearnkit.errors import ConfigError
@@ -340,7 +340,7 @@ def _said(text: str) -> bool:
 
 @pytest.mark.parametrize("language", TRANSLATIONS)
 def test_every_sentence_of_the_audit_is_translated(language: str) -> None:
-    said = [each for path in sorted(Path(audit.__file__).parent.glob("*.py")) for each in sentences(path)]
+    said = [each for path in sorted(Path(audit.__file__).parent.rglob("*.py")) for each in sentences(path)]
     assert {template for template, _ in said} >= NO_DOUBT
     missing = [
         template

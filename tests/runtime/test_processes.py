@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 
 from unlearnkit.runtime.processes import Processes
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parents[1] / "support"
 LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
 
 

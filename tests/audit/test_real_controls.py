@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_real_data import folder
 from torch import nn
 
 from canonical import CPU
-from test_real_data import folder
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
@@ -26,7 +26,7 @@ from unlearnkit.split import split_for
 from unlearnkit.steps.opening import load_images
 
 MODEL = "airbench,width=16"
-WEIGHTS = Path(__file__).parent / "weights" / "cifar10"
+WEIGHTS = Path(__file__).parents[1] / "weights" / "cifar10"
 REQUEST = ForgetRequest(classes=("airplane",))
 VOTES = ("accuracy", "prediction_distribution", "output_agreement", "class_membership", "probe_recovery")
 IMAGES = 4000

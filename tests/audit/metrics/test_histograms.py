@@ -13,9 +13,9 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-
 from test_metrics import CLASSES, evidence, one, random_outputs, subject
 from test_report import Make, audit_json, files, make, of_class, reading, svgs  # noqa: F401 - make is a fixture
+
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE
 from unlearnkit.audit.evidence import Outputs
 from unlearnkit.audit.metrics.histograms import LOSS_EDGES, PARTS, entropy_edges, histograms, shares

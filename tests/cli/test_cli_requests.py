@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from commands import WEIGHTS, assert_refused, forget, run_cli, tree
-from conftest import png, write_parquet
+from pictures_on_disk import png, write_parquet
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import checkpoint_bytes
 from unlearnkit.models.metadata import ModelCard

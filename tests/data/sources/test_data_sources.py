@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from conftest import png, write_parquet
+from pictures_on_disk import png, write_parquet
 from unlearnkit import ImageData, load_data
 from unlearnkit.data.sources import parquet
 from unlearnkit.data.sources.hold_out import held_out

@@ -19,7 +19,7 @@ from unlearnkit.split import Part, split_for
 from unlearnkit.steps.forget import forget_run
 from unlearnkit.steps.opening import card_for
 
-DATA = Path(os.environ.get("UNLEARNKIT_DATA", Path(__file__).parents[2] / "shared" / "data"))
+DATA = Path(os.environ.get("UNLEARNKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CPU = Runtime(device=torch.device("cpu"))
 
 

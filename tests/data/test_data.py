@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor
 
-from conftest import png, write_parquet
+from pictures_on_disk import png, write_parquet
 from unlearnkit import ImageData, ImageSet, load_data
 from unlearnkit.data.samples import Augmented, Concat, TensorSamples, crop_and_flip, per_class
 from unlearnkit.data.sources.decode import ImageOptions, PictureDecoder

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from test_report import HOSTILE, Make, Reader, audit_json, make  # noqa: F401 - make is a fixture
 from torch import Tensor
 
 from commands import run_cli
-from conftest import png
-from test_report import HOSTILE, Make, Reader, audit_json, make  # noqa: F401 - make is a fixture
+from pictures_on_disk import png
 from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.data.sources.torchvision_sets import KINDS

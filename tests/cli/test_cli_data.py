@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from commands import WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
-from conftest import png, write_parquet
+from pictures_on_disk import png, write_parquet
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.models.metadata import ModelCard

@@ -136,7 +136,7 @@ def test_export_refuses_weights_that_forgot_nothing(digits_run: Path, tmp_path: 
 
 
 def test_the_page_of_methods_is_what_the_command_prints() -> None:
-    page = Path(__file__).parent.parent / "docs" / "methods.md"
+    page = Path(__file__).parents[2] / "docs" / "methods.md"
     outcome = run_cli("methods", "--cards")
     assert outcome.code == 0
     assert outcome.out == page.read_text(encoding="utf-8"), "run: unlearnkit methods --cards > docs/methods.md"
