@@ -97,24 +97,22 @@ def draw(out: Path, result: dict[str, Any]) -> None:
     written(out.with_suffix(".svg"), picture(result) + "\n")
 
 
-def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tune, run and audit every method; the results so far are written after every seed of a method."""
-    out: Path = arguments.out
+def described(
+    bench: Bench, seeds: int, trials: int, settings: Sequence[str], label: str | None = None
+) -> dict[str, Any]:
+    """What a comparison's results say besides its rows, of which there are none yet; see the command's options."""
     trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
     costs = [read_json(folder, "cost.json", "total")["total"] for folder in trained]
-    methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.settings)
-    if "retrain" in (arguments.only or methods):
-        apart([read_json(folder, "config.json", "seed")["seed"] for folder in trained], arguments.seeds)
-    result: dict[str, Any] = {
+    return {
         "benchmark": "compare_methods",
-        "data": arguments.label or bench.source.partition(":")[0],
+        "data": label or bench.source.partition(":")[0],
         "model": bench.model,
         "bank": bench.bank.name if bench.bank else None,
         "forget": list(bench.split.request.forget_names),
         "forget_samples": len(bench.split[Part.FORGET_TRAIN]),
-        "seeds": arguments.seeds,
-        "trials": arguments.trials,
-        "settings": arguments.settings,
+        "seeds": seeds,
+        "trials": trials,
+        "settings": list(settings),
         "hardware": {
             "device": str(bench.runtime.device),
             "machine": platform.machine(),
@@ -127,6 +125,16 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
         "tuning": {},
         "rows": [],
     }
+
+
+def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Tune, run and audit every method; the results so far are written after every seed of a method."""
+    out: Path = arguments.out
+    trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
+    methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.settings)
+    if "retrain" in (arguments.only or methods):
+        apart([read_json(folder, "config.json", "seed")["seed"] for folder in trained], arguments.seeds)
+    result = described(bench, arguments.seeds, arguments.trials, arguments.settings, arguments.label)
     for seed in range(arguments.seeds):
         for name in arguments.only or methods:
             for variant in arguments.variants:
