@@ -213,7 +213,7 @@ def isolated_randomness(seed: int) -> Iterator[torch.Generator]:
     cudnn = torch.backends.cudnn
     with (
         torch.random.fork_rng(devices=devices),
-        # `flags` switches off all that it is not given: without `enabled` convolutions run without cuDNN, 50 times slower
+        # `flags` switches off all that it is not given: without `enabled` convolutions run without cuDNN, 50x slower
         cudnn.flags(enabled=cudnn.enabled, deterministic=True, benchmark=False, allow_tf32=cudnn.allow_tf32),
     ):
         torch.manual_seed(seed)
