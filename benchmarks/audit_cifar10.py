@@ -25,11 +25,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit import UNSIR, ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.audit.reading import ModelName
 from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.compare.runs import written
