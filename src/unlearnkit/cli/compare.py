@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
@@ -23,8 +23,8 @@ def command(
         list[str] | None, typer.Option("--method", help="method to run, or unsir-no-noise; repeatable; default: all")
     ] = None,
     variants: Annotated[
-        list[Literal["default", "tuned", "paper"]] | None,
-        typer.Option("--variant", help="settings to run it with; repeatable; default: default and tuned"),
+        list[str] | None,
+        typer.Option("--variant", help="default, tuned or paper settings; repeatable; default: the first two"),
     ] = None,
     settings: opt.Settings = None,
     seeds: Annotated[int, typer.Option("--seeds", help="number of seeds of each run")] = 3,

@@ -17,7 +17,7 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -32,7 +32,7 @@ from unlearnkit.methods.registry import METHODS
 from unlearnkit.run_dir import read_json, versions
 from unlearnkit.split import Part
 
-Variant = Literal["default", "tuned", "paper"]
+VARIANTS = ("default", "tuned", "paper")
 NO_NOISE = "unsir-no-noise"
 FEWEST_RETRAINED = 3  # fewer say nothing about how far retrained models differ
 
@@ -55,7 +55,7 @@ class Grid:
     """
 
     methods: tuple[str, ...] = ()
-    variants: tuple[Variant, ...] = ("default", "tuned")
+    variants: tuple[str, ...] = ("default", "tuned")
     seeds: int = 3
     trials: int = 12
     settings: tuple[str, ...] = ()
@@ -69,6 +69,9 @@ class Grid:
                 raise ConfigError(
                     f"Expected one of the methods {', '.join(sorted(known))}, but got {name!r}; choose one of them."
                 )
+        for name in self.variants:
+            if name not in VARIANTS:
+                raise ConfigError(f"Expected one of the variants {', '.join(VARIANTS)}, but got {name!r}; choose one.")
         for name, value in (("seeds", self.seeds), ("trials", self.trials)):
             if value < 1:
                 raise ConfigError(
