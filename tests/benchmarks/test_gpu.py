@@ -127,7 +127,7 @@ def test_the_full_plan_names_what_there_is() -> None:
         assert recipe.augment == "crop_flip"
         assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
     known = candidates(recipe.model_dump(), gpu.FULL.changes)
-    assert set(gpu.FULL.methods) == set(known) == {*METHODS, "unsir-no-noise"}
+    assert {*gpu.FULL.methods, "retrain"} == set(known) == {*METHODS, "unsir-no-noise"}
     assert set(gpu.FULL.few) <= set(known)
     weights = build_model("airbench", num_classes=10, in_channels=3).state_dict().values()
     assert 4 * 2 * sum(value.numel() for value in weights) < gpu.FILE_BYTES
