@@ -108,11 +108,11 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
         apart([read_json(folder, "config.json", "seed")["seed"] for folder in trained], arguments.seeds)
     result: dict[str, Any] = {
         "benchmark": "compare_methods",
-        "data": arguments.label or bench.source.partition(":")[0],
-        "model": bench.model,
+        "data": arguments.label or bench.case.spec.data.partition(":")[0],
+        "model": bench.case.architecture,
         "bank": bench.bank.name if bench.bank else None,
-        "forget": list(bench.split.request.forget_names),
-        "forget_samples": len(bench.split[Part.FORGET_TRAIN]),
+        "forget": list(bench.case.split.request.forget_names),
+        "forget_samples": len(bench.case.split[Part.FORGET_TRAIN]),
         "seeds": arguments.seeds,
         "trials": arguments.trials,
         "settings": arguments.settings,
