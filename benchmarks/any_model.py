@@ -19,11 +19,14 @@ from typing import Any
 
 import torch
 
-from unlearnkit import UNSIR, Runtime
+from unlearnkit import Runtime
 from unlearnkit.cli.progress import progress_for_stderr
+from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
 from unlearnkit.steps.auditing import AuditOptions
 from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import CaseSpec, TrainSpec
 from unlearnkit.steps.train import train_run
 
 
@@ -83,26 +86,20 @@ def _run(name: str, setting: Setting, data: Path, work: Path, runtime: Runtime) 
     retrained, forgotten = work / f"{name}-retrained", work / f"{name}-forgotten"
     for folder, exclude in ((original, ()), (retrained, setting.forget)):
         if not (folder / MANIFEST).is_file():
-            train_run(
+            training = TrainSpec(
                 model=setting.model,
                 data=source,
-                out=folder,
                 exclude=[str(k) for k in exclude],
                 settings=setting.recipe,
-                runtime=runtime,
-                progress=progress,
             )
+            train_run(training, Output(folder), runtime=runtime, progress=progress)
     result = forget_run(
-        weights=original / WEIGHTS,
-        data=source,
-        forget=setting.forget,
-        method=UNSIR(),
-        method_name="unsir",
-        out=forgotten,
+        CaseSpec(weights=original / WEIGHTS, data=source, forget=setting.forget),
+        MethodChoice("unsir"),
+        Output(forgotten, overwrite=True),
         audit=AuditOptions(retrained=(retrained / WEIGHTS,)),
         runtime=runtime,
         progress=progress,
-        overwrite=True,
     )
     readings = {(r["metric"], r["model"], r["part"]): r["value"] for r in result["audit"]["readings"]}
     cost = {folder: read_json(folder, "cost.json", "total")["total"] for folder in (original, retrained, forgotten)}

@@ -40,6 +40,8 @@ from unlearnkit.run_dir import WEIGHTS, read_json, versions
 from unlearnkit.runtime.progress import Silent
 from unlearnkit.split import Part, split_for
 from unlearnkit.steps.opening import load_images, open_model
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 CANDIDATES = ("original", "head mask", "UNSIR", "fresh retrained", "UNSIR, no noise")
@@ -87,7 +89,7 @@ def main() -> None:
     checkpoints = [read_checkpoint(folder / WEIGHTS) for folder in folders]
     assert checkpoints[0].card is not None
     name = checkpoints[0].card.model
-    data = load_images(source, None, checkpoints[0])
+    data = load_images(source, checkpoints[0])
     request = ForgetRequest(classes=(arguments.forget,))
     split = split_for(request, data)
     data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
@@ -161,14 +163,13 @@ def retraining(folder: Path, source: str, forget: str, runtime: Runtime) -> floa
     config = read_json(folder, "config.json", "model", "recipe")
     recipe = config["recipe"]
     with tempfile.TemporaryDirectory() as place:
-        train_run(
+        spec = TrainSpec(
             model=config["model"],
             data=source,
-            out=Path(place) / "retrained",
             exclude=[forget],
             settings=[f"{key}={value}" for key, value in (recipe | {"epochs": 1}).items() if value is not None],
-            runtime=runtime,
         )
+        train_run(spec, Output(Path(place) / "retrained"), runtime=runtime)
         seconds = float(read_json(Path(place) / "retrained", "cost.json", "total")["total"]["seconds"])
     return seconds * int(recipe["epochs"])
 

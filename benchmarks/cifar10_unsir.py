@@ -29,6 +29,8 @@ from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, read_json, versions
 from unlearnkit.split import split_for
 from unlearnkit.steps.opening import load_images, open_model
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 RECIPE = ("epochs=10", "batch_size=256", "lr=0.1", "weight_decay=5e-4", "schedule=one_cycle")
@@ -51,7 +53,7 @@ def main() -> None:
     for request in REQUESTS:
         _train(work / _name("retrained", request), source, request, runtime)
     checkpoint = read_checkpoint(work / "original" / WEIGHTS)
-    data = load_images(source, None, checkpoint)
+    data = load_images(source, checkpoint)
     rows: list[dict[str, Any]] = []
     for request in REQUESTS:
         rows += _references(work, data, request, runtime)
@@ -200,15 +202,8 @@ def _measure(
 
 def _train(folder: Path, source: str, exclude: tuple[int, ...], runtime: Runtime) -> None:
     if not folder.exists():
-        train_run(
-            model="torchvision:resnet18",
-            data=source,
-            out=folder,
-            exclude=[str(k) for k in exclude],
-            settings=RECIPE,
-            runtime=runtime,
-            progress=progress_for_stderr(),
-        )
+        spec = TrainSpec(model="torchvision:resnet18", data=source, exclude=[str(k) for k in exclude], settings=RECIPE)
+        train_run(spec, Output(folder), runtime=runtime, progress=progress_for_stderr())
 
 
 def _name(kind: str, request: tuple[int, ...]) -> str:

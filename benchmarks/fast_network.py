@@ -28,6 +28,8 @@ from unlearnkit.request import ResolvedRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
 from unlearnkit.split import Part, split_resolved
 from unlearnkit.steps.opening import load_images, open_model
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 from unlearnkit.training.predict import predict
 
@@ -62,15 +64,8 @@ def main() -> None:
     for seed in range(arguments.seeds):
         folder = arguments.work / f"{arguments.model}-{seed}"
         if not (folder / MANIFEST).is_file():
-            train_run(
-                model=arguments.model,
-                data=f"parquet:{arguments.data}",
-                out=folder,
-                seed=seed,
-                settings=arguments.settings,
-                runtime=runtime,
-                progress=progress_for_stderr(),
-            )
+            spec = TrainSpec(model=arguments.model, data=f"parquet:{arguments.data}", settings=arguments.settings)
+            train_run(spec, Output(folder), seed=seed, runtime=runtime, progress=progress_for_stderr())
         rows.append(_evaluated(arguments.model, f"parquet:{arguments.data}", folder, runtime))
         print(rows[-1])
     result = {
@@ -93,7 +88,7 @@ def main() -> None:
 def _evaluated(name: str, source: str, folder: Path, runtime: Runtime) -> dict[str, float]:
     """Accuracy on the test images, and what training cost."""
     checkpoint = read_checkpoint(folder / WEIGHTS)
-    data = load_images(source, None, checkpoint)
+    data = load_images(source, checkpoint)
     split = split_resolved(ResolvedRequest(forget=(), already_forgotten=(), classes=data.classes), data)
     data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
     view = DataView(data, split, frozenset(Part), reader="audit", log=AccessLog(data), device=runtime.device)

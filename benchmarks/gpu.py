@@ -44,12 +44,15 @@ from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.compare.grid import candidates, described, draw, one
 from unlearnkit.compare.runs import Bench, written
 from unlearnkit.data import AccessLog, DataView, ImageData, ImageSet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.data.sources.decode import ImageOptions
 from unlearnkit.data.sources.registry import SOURCES
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
 from unlearnkit.split import Part, split_for
 from unlearnkit.steps.opening import load_images, open_model
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 from unlearnkit.training.predict import predict
 
@@ -262,15 +265,13 @@ class Course:
             def make(folder: Path = folder, seed: int = seed, original: bool = number is None) -> dict[str, Any]:
                 kept = (folder / MANIFEST).is_file()
                 if not kept:
-                    train_run(
+                    spec = TrainSpec(
                         model=network.model,
                         data=self.source,
-                        out=folder,
                         exclude=() if original else FORGET,
-                        seed=seed,
                         settings=network.recipe,
-                        runtime=self.runtime,
                     )
+                    train_run(spec, Output(folder), seed=seed, runtime=self.runtime)
                 return {"kept": kept, **evaluated(network.model, self.source, folder, self.runtime)}
 
             every &= self.book.unit(step, unit, f"train {name}", make) is not None
@@ -343,7 +344,7 @@ def evaluated(model: str, source: str, folder: Path, runtime: Runtime) -> dict[s
     The logits of six views are averaged, as in `fast_network.py`.
     """
     checkpoint = read_checkpoint(folder / WEIGHTS)
-    data = load_images(source, None, checkpoint)
+    data = load_images(source, checkpoint)
     split = split_for(ForgetRequest(classes=FORGET), data)
     data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
     view = DataView(data, split, frozenset(Part), reader="audit", log=AccessLog(data), device=runtime.device)
@@ -399,7 +400,8 @@ def decoded_once(load: Callable[[str, ImageOptions], ImageData]) -> Callable[[st
     kept: dict[tuple[str, ImageOptions], tuple[ImageData, list[Tensor]]] = {}
 
     def loaded(directory: str, options: ImageOptions) -> ImageData:
-        key = directory, replace(options, channels=options.channels or 3)
+        wanted = replace(options.preprocessing, channels=options.preprocessing.channels or 3)
+        key = directory, replace(options, preprocessing=wanted)
         if key not in kept:
             data = load(*key)
             data.fix_shape(0)
@@ -423,8 +425,10 @@ def digits(_directory: str, _options: ImageOptions) -> ImageData:
     images = F.interpolate(small, size=24, mode="nearest").to(torch.uint8).repeat(1, 3, 1, 1)
     labels = torch.tensor(found.target[:600])
     train, test = (ImageSet.from_tensor(images[a:b], labels[a:b]) for a, b in ((0, 400), (400, 600)))
-    names, mean, std = tuple(map(str, range(10))), (0.5,) * 3, (0.25,) * 3
-    return ImageData(source="parquet:digits", classes=names, train=train, test=test, mean=mean, std=std)
+    fed = Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3)
+    return ImageData(
+        source="parquet:digits", classes=tuple(map(str, range(10))), train=train, test=test, preprocessing=fed
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:

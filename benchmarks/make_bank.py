@@ -34,6 +34,8 @@ from unlearnkit.run_dir import MANIFEST, WEIGHTS, versions
 from unlearnkit.runtime.progress import Progress
 from unlearnkit.split import Part, split_for
 from unlearnkit.steps.opening import load_images, open_model
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 RELEARN_CAP = 1024
@@ -68,7 +70,7 @@ def bank(
     """
     runtime, count = runtime or Runtime(), len(folders) - 1
     checkpoints = [read_checkpoint(folder / WEIGHTS) for folder in folders]
-    data = load_images(source, None, checkpoints[-1])
+    data = load_images(source, checkpoints[-1])
     split = split_for(ForgetRequest(classes=tuple(forget)), data)
     data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
     models = [open_model(model, checkpoint, data) for checkpoint in checkpoints]
@@ -135,16 +137,13 @@ def main() -> None:
         folder = arguments.work / ("original" if original else f"retrained-{seed}")
         folders.append(folder)
         if not (folder / MANIFEST).is_file():
-            train_run(
+            spec = TrainSpec(
                 model=arguments.model,
                 data=arguments.data,
-                out=folder,
                 exclude=() if original else arguments.forget,
-                seed=1000 + seed,
                 settings=arguments.settings,
-                runtime=runtime,
-                progress=progress,
             )
+            train_run(spec, Output(folder), seed=1000 + seed, runtime=runtime, progress=progress)
     try:
         result = bank(
             name=arguments.name,

@@ -63,7 +63,7 @@ class Task:
     def opened(cls, source: str, weights: str, forget: str, *settings: str) -> Task:
         """Open the data and the model; the architecture is the one that the file records."""
         checkpoint = read_checkpoint(weights)
-        data = load_images(source, None, checkpoint)
+        data = load_images(source, checkpoint)
         request = ForgetRequest(classes=tuple(forget.split(",")))
         split = split_for(request, data)
         data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))

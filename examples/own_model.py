@@ -22,8 +22,7 @@ def main() -> None:
         classes=tuple(str(name) for name in bunch.target_names),
         train=uk.ImageSet.from_tensor(images[:1400], labels[:1400]),
         test=uk.ImageSet.from_tensor(images[1400:], labels[1400:]),
-        mean=(0.5,),
-        std=(0.25,),
+        preprocessing=uk.Preprocessing(mean=(0.5,), std=(0.25,)),
     )
     model = trained(data.normalise(images[:1400]), labels[:1400])
 

@@ -20,6 +20,8 @@ import torch
 from commands import WEIGHTS, Outcome, forget
 from pictures_on_disk import png, write_parquet
 from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ CPU = Runtime(device=torch.device("cpu"))
 def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of a small CNN trained on digits."""
     out = tmp_path_factory.mktemp("digits") / "original"
-    train_run(model="small-cnn", data="digits", out=out, runtime=CPU)
+    train_run(TrainSpec(model="small-cnn", data="digits"), Output(out), runtime=CPU)
     return out
 
 
@@ -40,7 +42,7 @@ def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits_retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of the same, retrained without class 3."""
     out = tmp_path_factory.mktemp("digits") / "retrained"
-    train_run(model="small-cnn", data="digits", out=out, exclude=("3",), runtime=CPU)
+    train_run(TrainSpec(model="small-cnn", data="digits", exclude=("3",)), Output(out), runtime=CPU)
     return out
 
 

@@ -12,6 +12,7 @@ The audit is `unlearnkit.audit.observe.gather` followed by `unlearnkit.audit.aud
 from __future__ import annotations
 
 from unlearnkit.data import ImageData, ImageSet, from_batches, from_datasets
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import (
@@ -62,6 +63,7 @@ __all__ = [
     "NegGradPlus",
     "Original",
     "Part",
+    "Preprocessing",
     "RandomLabel",
     "Retrain",
     "Runtime",

@@ -23,6 +23,8 @@ from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import WEIGHTS
 from unlearnkit.split import split_for
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 # a network that never saw half of the digits has not the features to tell them by; where one is left out, it has
@@ -37,7 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[nn.Module]:
     for seed in range(5):
         out = tmp_path_factory.mktemp("trained") / str(seed)
         exclude = [str(k) for k in FORGOTTEN] if seed else []
-        train_run(model="small-cnn", data="digits", out=out, exclude=exclude, seed=20 + seed, runtime=CPU)
+        train_run(
+            TrainSpec(model="small-cnn", data="digits", exclude=exclude), Output(out), seed=20 + seed, runtime=CPU
+        )
         model = SmallCNN(10, 1)
         read_checkpoint(out / WEIGHTS).load_into(model)
         models.append(model.eval())

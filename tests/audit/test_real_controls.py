@@ -69,7 +69,7 @@ class Judge:
 @pytest.fixture(scope="module")
 def judge() -> Judge:
     source = folder("cifar10")
-    return Judge(load_images(source, None, read_checkpoint(WEIGHTS / "original.safetensors")))
+    return Judge(load_images(source, read_checkpoint(WEIGHTS / "original.safetensors")))
 
 
 def forgotten(result: Audit) -> dict[str, str | None]:

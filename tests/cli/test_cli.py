@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from commands import ARTEFACTS, FAST, WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import read_checkpoint
@@ -30,8 +31,8 @@ def test_train_writes_a_run_and_says_so(tmp_path: Path) -> None:
     assert {p.name for p in out.iterdir()} == ARTEFACTS - {"request.json"}
     card = read_checkpoint(out / WEIGHTS).card
     assert card == ModelCard(
-        model="small-cnn", classes=tuple("0123456789"), forgotten=("3", "5"), shape=(1, 8, 8), image_size=None,
-        mean=(0.3,), std=(0.4,),
+        model="small-cnn", classes=tuple("0123456789"), forgotten=("3", "5"), shape=(1, 8, 8),
+        preprocessing=Preprocessing(mean=(0.3,), std=(0.4,), channels=1),
     )  # fmt: skip
     parts = read(out, "access.json")["parts"]
     assert {"3", "5"} == parts["excluded_train"].keys()

@@ -15,6 +15,7 @@ from unlearnkit.errors import ConfigError
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.steps.demo import demo_run
+from unlearnkit.steps.output import Output
 
 DRAWN = {f"embedding-{name}.png" for name in ("original", "unlearned", "retrained")}
 DRAWN |= {f"attention-{i}.png" for i in (1, 2, 3)}  # a forgotten class and two retained ones
@@ -146,7 +147,7 @@ def test_forget_remembers_the_language_for_the_audit(weights: Path, tmp_path: Pa
     assert run_cli("report", tmp_path / "out", "--quiet").code == 0
     assert language_of(tmp_path / "out") == "zh-Hans"
     with pytest.raises(ConfigError, match="en, zh"):
-        demo_run(out=tmp_path / "demo", language="fr")
+        demo_run(Output(tmp_path / "demo", language="fr"))
     assert not (tmp_path / "demo").exists()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from commands import WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
 from pictures_on_disk import png, write_parquet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.models.metadata import ModelCard
@@ -175,9 +176,7 @@ def test_without_retained_data_a_method_that_reads_none_runs_and_the_audit_says_
         classes=names,
         forgotten=(),
         shape=(3, 12, 12),
-        image_size=None,
-        mean=(0.5,) * 3,
-        std=(0.25,) * 3,
+        preprocessing=Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3, channels=3),
     )
     weights.write_bytes(checkpoint_bytes(build_model("small-cnn", num_classes=4, in_channels=3), card))
     told = ("--weights", weights, "--data", f"parquet:{whole}", "--forget", "blue", "--device", "cpu", "--quiet")

@@ -10,6 +10,7 @@ import pytest
 
 from commands import WEIGHTS, assert_refused, forget, run_cli, tree
 from pictures_on_disk import png, write_parquet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import checkpoint_bytes
 from unlearnkit.models.metadata import ModelCard
@@ -100,9 +101,8 @@ def test_a_misspelt_class_name_is_answered_with_the_close_one(tmp_path: Path) ->
     for side in ("train", "test"):
         write_parquet(tmp_path / f"{side}.parquet", images * 4, [0, 1, 2] * 4, names)
     path = tmp_path / "w.safetensors"
-    card = ModelCard(
-        model="small-cnn", classes=names, forgotten=(), shape=(3, 8, 8), image_size=None, mean=(0.5,), std=(0.3,)
-    )
+    fed = Preprocessing(mean=(0.5,), std=(0.3,), channels=3)
+    card = ModelCard(model="small-cnn", classes=names, forgotten=(), shape=(3, 8, 8), preprocessing=fed)
     path.write_bytes(checkpoint_bytes(SmallCNN(3, 3), card))
     for args in (["--forget", "airplan"], ["--forget", "bird", "--already-forgotten", "airplan"]):
         outcome = forget(*args, weights=path, data=f"parquet:{tmp_path}", out=tmp_path / "out")

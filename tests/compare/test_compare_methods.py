@@ -25,6 +25,8 @@ from unlearnkit.compare.trade_off import Point, front, trade_off
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import UNSIR, ConfiguredMethod
 from unlearnkit.methods.registry import METHODS
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 FORGET = ("3", "8")
@@ -37,15 +39,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Results of a small comparison, and the arguments that made them."""
     folder = tmp_path_factory.mktemp("compare")
     for seed, name in enumerate(("original", "retrained-0", "retrained-1", "retrained-2")):
-        train_run(
-            model="small-cnn",
-            data="digits",
-            out=folder / "models" / name,
-            exclude=FORGET if seed else (),
-            seed=seed,
-            settings=RECIPE,
-            runtime=CPU,
-        )
+        spec = TrainSpec(model="small-cnn", data="digits", exclude=FORGET if seed else (), settings=RECIPE)
+        train_run(spec, Output(folder / "models" / name), seed=seed, runtime=CPU)
     arguments = ["--data", "digits", "--models", str(folder / "models"), "--work", str(folder / "work")]
     arguments += [
         *repeated("--forget", *FORGET),

@@ -19,11 +19,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from canonical import TINY
-from unlearnkit.methods.registry import make_method
+from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.forget import forget_run
-from unlearnkit.steps.opening import Preprocessing
+from unlearnkit.steps.opening import InputOptions
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import CaseSpec, TrainSpec
 from unlearnkit.steps.train import train_run
 
 CLASSES = ("ant", "bee", "cat", "dog")
@@ -82,26 +84,21 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 def through(model: str, source: str, precision: Any, out: Path, storage: Any = "auto") -> dict[str, Any]:
     """Train one epoch, then forget a class, with tiny settings."""
     runtime = Runtime(device=torch.device("cpu"), precision=precision)
-    preprocessing = Preprocessing(image_size=SIDE, storage=storage, workers=0)
-    train_run(
+    training = TrainSpec(
         model=model,
         data=source,
-        out=out / "original",
         settings=["epochs=1", "batch_size=14", "lr=0.01"],
-        preprocessing=preprocessing,
-        runtime=runtime,
+        inputs=InputOptions.by_hand(size=SIDE, storage=storage, workers=0),
     )
-    return forget_run(
+    train_run(training, Output(out / "original"), runtime=runtime)
+    spec = CaseSpec(
         weights=out / "original" / WEIGHTS,
         data=source,
         forget=("bee",),
-        method=make_method("unsir", "default", TINY),
-        method_name="unsir",
-        out=out / "forgotten",
-        preprocessing=Preprocessing(storage=storage, workers=0),
-        runtime=runtime,
-        audit=None,
+        inputs=InputOptions(storage=storage, workers=0),
     )
+    choice = MethodChoice("unsir", settings=TINY)
+    return forget_run(spec, choice, Output(out / "forgotten"), runtime=runtime, audit=None)
 
 
 @pytest.mark.parametrize(("model", "source", "precision"), TABLE, ids=["-".join(row) for row in TABLE])
@@ -145,25 +142,13 @@ def test_a_class_whose_folder_is_gone_is_forgotten_by_its_id(sources: dict[str, 
     for side in ("train", "test"):
         shutil.rmtree(left / side / "bee")
     runtime = Runtime(device=torch.device("cpu"), precision="fp32")
-    train_run(
-        model=MODELS["cnn"],
-        data=f"imagefolder:{whole}",
-        out=tmp_path / "original",
-        settings=["epochs=8", "lr=0.05"],
-        runtime=runtime,
-    )
+    training = TrainSpec(model=MODELS["cnn"], data=f"imagefolder:{whole}", settings=["epochs=8", "lr=0.05"])
+    train_run(training, Output(tmp_path / "original"), runtime=runtime)
     weights = {}
     for name, source in (("from-whole", whole), ("from-left", left)):
-        forget_run(
-            weights=tmp_path / "original" / WEIGHTS,
-            data=f"imagefolder:{source}",
-            forget=("bee",),
-            method=make_method("unsir", "default", TINY),
-            method_name="unsir",
-            out=tmp_path / name,
-            runtime=runtime,
-            audit=None,
-        )
+        spec = CaseSpec(weights=tmp_path / "original" / WEIGHTS, data=f"imagefolder:{source}", forget=("bee",))
+        choice = MethodChoice("unsir", settings=TINY)
+        forget_run(spec, choice, Output(tmp_path / name), runtime=runtime, audit=None)
         assert read_json(tmp_path / name, "request.json")["forget_ids"] == [1]
         assert read_json(tmp_path / name, "request.json")["classes"] == list(CLASSES)
         weights[name] = load_file(tmp_path / name / WEIGHTS)

@@ -19,8 +19,9 @@ from torch import Tensor
 
 from pictures_on_disk import png, write_parquet
 from unlearnkit import ImageData, ImageSet, load_data
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.data.samples import Augmented, Concat, TensorSamples, crop_and_flip, per_class
-from unlearnkit.data.sources.decode import ImageOptions, PictureDecoder
+from unlearnkit.data.sources.decode import PictureDecoder
 from unlearnkit.errors import ConfigError, DataError, UnlearnkitError
 
 CPU = torch.device("cpu")
@@ -140,8 +141,8 @@ def test_preprocessing_that_does_not_fit_is_refused(options: dict[str, tuple[flo
 
 def test_one_value_stands_for_every_channel(parquet_folder: Callable[..., Path]) -> None:
     data = load_data(f"parquet:{parquet_folder()}", mean=(0.0,), std=(1.0, 2.0, 4.0))
-    assert data.mean == (0.0, 0.0, 0.0)
-    assert data.std == (1.0, 2.0, 4.0)
+    assert data.preprocessing.mean == (0.0, 0.0, 0.0)
+    assert data.preprocessing.std == (1.0, 2.0, 4.0)
     with pytest.raises(ConfigError, match="1 or 3 values for mean, but got 2"):
         load_data(data.source, mean=(0.0, 1.0))
 
@@ -149,7 +150,7 @@ def test_one_value_stands_for_every_channel(parquet_folder: Callable[..., Path])
 def test_normalisation_is_the_formula() -> None:
     data = ImageData(
         source="made", classes=("a",), train=recorded_set([0])[0], test=recorded_set([0])[0],
-        mean=(0.5, 0.25), std=(0.25, 2.0),
+        preprocessing=Preprocessing(mean=(0.5, 0.25), std=(0.25, 2.0)),
     )  # fmt: skip
     pixels = torch.tensor([[[[0, 51]], [[255, 102]]]], dtype=torch.uint8)
     expected = torch.tensor([[[[-2.0, -1.2]], [[0.375, 0.075]]]])
@@ -307,7 +308,7 @@ def test_damaged_image_bytes_are_an_image_or_a_named_error(data: st.DataObject) 
             return "x.png"
 
     try:
-        PictureDecoder(Damaged(), ImageOptions()).decode([0], (3, 6, 5))
+        PictureDecoder(Damaged(), Preprocessing()).decode([0], (3, 6, 5))
     except UnlearnkitError as error:
         assert "x.png" in str(error)  # noqa: PT017 - no error is fine as well
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from unlearnkit.data.sources.registry import load_data
-from unlearnkit.methods.registry import make_method
+from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes
 from unlearnkit.request import ForgetRequest
@@ -18,6 +18,8 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, split_for
 from unlearnkit.steps.forget import forget_run
 from unlearnkit.steps.opening import card_for
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import CaseSpec
 
 DATA = Path(os.environ.get("UNLEARNKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CPU = Runtime(device=torch.device("cpu"))
@@ -56,20 +58,12 @@ def test_an_identity_is_forgotten_without_decoding_a_face_of_it(tmp_path: Path) 
     model = build_model("small-cnn", num_classes=len(data.classes), in_channels=3)
     weights = tmp_path / "original.safetensors"
     weights.write_bytes(checkpoint_bytes(model, card_for("small-cnn", data, forgotten=())))
-    method = make_method(
+    choice = MethodChoice(
         "unsir", settings=("noise.steps=2", "noise.batch_size=8", "repair.epochs=1", "search.attempts=1")
     )
     out = tmp_path / "run"
-    forget_run(
-        weights=weights,
-        data=source,
-        forget=(name,),
-        method=method,
-        method_name="unsir",
-        out=out,
-        audit=None,
-        runtime=CPU,
-    )
+    spec = CaseSpec(weights=weights, data=source, forget=(name,))
+    forget_run(spec, choice, Output(out), audit=None, runtime=CPU)
     access = json.loads((out / "access.json").read_text(encoding="utf-8"))
     assert access["forget_samples_read"] == 0
     assert access["forget_samples_decoded"] == 0

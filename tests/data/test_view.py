@@ -28,9 +28,7 @@ class Bench:
 
     def __init__(self) -> None:
         train, test = torch.arange(4).repeat(10), torch.arange(4).repeat(4)
-        self.data = ImageData(
-            source="made", classes=CLASSES, train=image_set(train), test=image_set(test), mean=(0.5,), std=(0.25,)
-        )
+        self.data = ImageData(source="made", classes=CLASSES, train=image_set(train), test=image_set(test))
         self.split: Split = split_for(ForgetRequest(classes=("dog",), already_forgotten=("old",)), self.data)
         self.data.fix_shape(int(self.split[Part.RETAIN_TRAIN][0]))
         self.log = AccessLog(self.data)

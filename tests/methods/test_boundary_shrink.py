@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import unlearnkit.methods.boundary_shrink as boundary_module
 from canonical import CPU, MODELS, STEPS, tiny_data
 from unlearnkit.data import ImageData, ImageSet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.methods import BoundaryShrink, Unlearned, unlearn
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime.runtime import Runtime
@@ -40,7 +41,8 @@ def data(std: float = 1.0, first: Tensor | None = None) -> ImageData:
         points[:6, 0, 0] = first
     labels = torch.arange(4).repeat_interleave(6)
     train, test = (ImageSet.from_tensor(points, labels) for _ in range(2))
-    return ImageData(source="points", classes=tuple("abcd"), train=train, test=test, mean=(0.0,), std=(std,))
+    fed = Preprocessing(mean=(0.0,), std=(std,))
+    return ImageData(source="points", classes=tuple("abcd"), train=train, test=test, preprocessing=fed)
 
 
 def labels_found(
@@ -118,9 +120,8 @@ def test_the_bound_is_in_units_of_each_channels_own_pixels(monkeypatch: pytest.M
     weights = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 20.0], [20.0, 0.0]])
     points, labels = torch.zeros(24, 2, 1, 1), torch.arange(4).repeat_interleave(6)
     train, test = (ImageSet.from_tensor(points, labels) for _ in range(2))
-    given = ImageData(
-        source="points", classes=tuple("abcd"), train=train, test=test, mean=(0.0, 0.0), std=(0.5, 2.0)
-    )  # fmt: skip
+    fed = Preprocessing(mean=(0.0, 0.0), std=(0.5, 2.0))
+    given = ImageData(source="points", classes=tuple("abcd"), train=train, test=test, preprocessing=fed)
     _, found = labels_found(monkeypatch, 0, bound=0.1, given=given, model=Linear(weights, BIASES))
     assert found.tolist() == [3] * 6
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import unlearnkit.methods.fisher as fisher_module
 from canonical import CPU, MODELS, tiny_data
 from unlearnkit.data import ImageData, ImageSet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import SSD, FisherForgetting, Unlearned, unlearn
 from unlearnkit.methods.fisher import add_noise, noise_variance
@@ -97,7 +98,8 @@ def float_data(images: Tensor, labels: Tensor, classes: int = 2) -> ImageData:
     """Float images as the model takes them, the same for training and test."""
     names = tuple("abcdefgh"[:classes])
     train, test = (ImageSet.from_tensor(images, labels) for _ in range(2))
-    return ImageData(source="floats", classes=names, train=train, test=test, mean=(0.0,), std=(1.0,))
+    fed = Preprocessing(mean=(0.0,), std=(1.0,))
+    return ImageData(source="floats", classes=names, train=train, test=test, preprocessing=fed)
 
 
 class TwoWeights(nn.Module):

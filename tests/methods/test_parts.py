@@ -21,6 +21,7 @@ from canonical import METHODS as SETTINGS
 from commands import run_cli
 from unlearnkit.cli.show import show_result
 from unlearnkit.data import ImageData
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.methods import UNSIR, Context, HeadMask, NegGrad, NegGradPlus, Original, unlearn
 from unlearnkit.methods.cards import describe_methods
@@ -162,8 +163,8 @@ def test_validation_samples_may_be_missing() -> None:
 def untrained(folder: Path, *classes: str) -> Path:
     """Weights of a small CNN for these classes."""
     card = ModelCard(
-        model="small-cnn", classes=classes, forgotten=(), shape=(3, 12, 12), image_size=None,
-        mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25),
+        model="small-cnn", classes=classes, forgotten=(), shape=(3, 12, 12),
+        preprocessing=Preprocessing(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25), channels=3),
     )  # fmt: skip
     (folder / "w.safetensors").write_bytes(checkpoint_bytes(SmallCNN(len(classes), 3), card))
     return folder / "w.safetensors"

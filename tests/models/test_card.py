@@ -14,6 +14,7 @@ import torch
 import yaml
 from markdown_it import MarkdownIt
 
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes
 from unlearnkit.models.metadata import ModelCard
@@ -24,11 +25,9 @@ CARD = ModelCard(
     classes=("ant", "bee", "cat"),
     forgotten=("bee",),
     shape=(3, 32, 32),
-    image_size=32,
-    mean=(0.5, 0.4, 0.3),
-    std=(0.2, 0.2, 0.2),
-    crop_pct=0.875,
-    interpolation="bicubic",
+    preprocessing=Preprocessing(
+        size=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), crop=0.875, interpolation="bicubic", channels=3
+    ),
 )
 
 
@@ -120,7 +119,7 @@ def test_the_facts_are_there() -> None:
         "mean [0.5, 0.4, 0.3], std [0.2, 0.2, 0.2]",
     ):
         assert fact in text, fact
-    trained = readme(replace(CARD, forgotten=(), image_size=None), kind="train", seed=0)
+    trained = readme(replace(CARD, forgotten=(), preprocessing=Preprocessing()), kind="train", seed=0)
     assert "| Classes left out of the training | none |" in trained
     assert "| Accuracy on held-out retained images | not measured |" in trained
     assert "as they are" in trained

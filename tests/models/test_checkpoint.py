@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save, save_file
 from torch import Tensor, nn
 
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import WeightsError
 from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import checkpoint_bytes, file_sha256, read_checkpoint
@@ -25,9 +26,7 @@ CARD = ModelCard(
     classes=("été", "cat, dog", '"quoted"'),
     forgotten=("cat, dog",),
     shape=(1, 8, 8),
-    image_size=None,
-    mean=(0.1,),
-    std=(0.2,),
+    preprocessing=Preprocessing(mean=(0.1,), std=(0.2,), channels=1),
 )
 
 
@@ -172,27 +171,27 @@ def test_any_bytes_are_refused_by_name(tmp_path: Path, content: bytes) -> None:
         "3",
         '"text"',
         "{}",
-        json.dumps({k: v for k, v in asdict(CARD).items() if k != "classes"}),
-        json.dumps(asdict(CARD) | {"model": 5}),
-        json.dumps(asdict(CARD) | {"classes": "abc"}),
-        json.dumps(asdict(CARD) | {"classes": []}),
-        json.dumps(asdict(CARD) | {"classes": ["a", "a"], "forgotten": []}),
-        json.dumps(asdict(CARD) | {"classes": [1, 2], "forgotten": []}),
-        json.dumps(asdict(CARD) | {"forgotten": ["nobody"]}),
-        json.dumps(asdict(CARD) | {"forgotten": None}),
-        json.dumps(asdict(CARD) | {"forgotten": [["a"]]}),
-        json.dumps(asdict(CARD) | {"shape": [1, 8]}),
-        json.dumps(asdict(CARD) | {"shape": [1, 8, -8]}),
-        json.dumps(asdict(CARD) | {"shape": ["1", 8, 8]}),
-        json.dumps(asdict(CARD) | {"image_size": "8"}),
-        json.dumps(asdict(CARD) | {"mean": ["x"]}),
-        json.dumps(asdict(CARD) | {"std": 1.0}),
-        json.dumps(asdict(CARD) | {"crop_pct": 0}),
-        json.dumps(asdict(CARD) | {"crop_pct": 1.5}),
-        json.dumps(asdict(CARD) | {"crop_pct": "1"}),
-        json.dumps(asdict(CARD) | {"crop_pct": None}),
-        json.dumps(asdict(CARD) | {"interpolation": "best"}),
-        json.dumps(asdict(CARD) | {"interpolation": ["bilinear"]}),
+        json.dumps({k: v for k, v in CARD.as_record().items() if k != "classes"}),
+        json.dumps(CARD.as_record() | {"model": 5}),
+        json.dumps(CARD.as_record() | {"classes": "abc"}),
+        json.dumps(CARD.as_record() | {"classes": []}),
+        json.dumps(CARD.as_record() | {"classes": ["a", "a"], "forgotten": []}),
+        json.dumps(CARD.as_record() | {"classes": [1, 2], "forgotten": []}),
+        json.dumps(CARD.as_record() | {"forgotten": ["nobody"]}),
+        json.dumps(CARD.as_record() | {"forgotten": None}),
+        json.dumps(CARD.as_record() | {"forgotten": [["a"]]}),
+        json.dumps(CARD.as_record() | {"shape": [1, 8]}),
+        json.dumps(CARD.as_record() | {"shape": [1, 8, -8]}),
+        json.dumps(CARD.as_record() | {"shape": ["1", 8, 8]}),
+        json.dumps(CARD.as_record() | {"image_size": "8"}),
+        json.dumps(CARD.as_record() | {"mean": ["x"]}),
+        json.dumps(CARD.as_record() | {"std": 1.0}),
+        json.dumps(CARD.as_record() | {"crop_pct": 0}),
+        json.dumps(CARD.as_record() | {"crop_pct": 1.5}),
+        json.dumps(CARD.as_record() | {"crop_pct": "1"}),
+        json.dumps(CARD.as_record() | {"crop_pct": None}),
+        json.dumps(CARD.as_record() | {"interpolation": "best"}),
+        json.dumps(CARD.as_record() | {"interpolation": ["bilinear"]}),
     ],
 )
 def test_a_damaged_card_is_refused(tmp_path: Path, metadata: str) -> None:
@@ -203,17 +202,18 @@ def test_a_damaged_card_is_refused(tmp_path: Path, metadata: str) -> None:
 
 
 def test_a_card_may_hold_a_size_and_nothing_forgotten(tmp_path: Path) -> None:
-    card = replace(CARD, image_size=8, forgotten=())
+    card = replace(CARD, preprocessing=replace(CARD.preprocessing, size=8), forgotten=())
     assert read_checkpoint(write(tmp_path, card=card)).card == card
 
 
 def test_a_card_of_before_the_crop_was_recorded_has_its_defaults(tmp_path: Path) -> None:
-    old = {key: value for key, value in asdict(CARD).items() if key not in ("crop_pct", "interpolation")}
+    old = {key: value for key, value in CARD.as_record().items() if key not in ("crop_pct", "interpolation")}
     save_file({"w": torch.ones(1)}, tmp_path / "w.safetensors", metadata={"unlearnkit": json.dumps(old)})
     assert read_checkpoint(tmp_path / "w.safetensors").card == CARD
-    assert (CARD.crop_pct, CARD.interpolation) == (1.0, "bilinear")
+    assert (CARD.preprocessing.crop, CARD.preprocessing.interpolation) == (1.0, "bilinear")
 
 
 def test_crop_and_interpolation_come_back(tmp_path: Path) -> None:
-    card = replace(CARD, crop_pct=0.875, interpolation="bicubic")
+    fed = replace(CARD.preprocessing, size=8, crop=0.875, interpolation="bicubic")
+    card = replace(CARD, preprocessing=fed)
     assert read_checkpoint(write(tmp_path, card=card)).card == card

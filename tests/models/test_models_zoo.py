@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ModelError
 from unlearnkit.models import build_model, check_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
@@ -73,9 +74,7 @@ def test_every_family_works_from_its_name_to_its_file_and_back(family: str, tmp_
         classes=tuple("abcdef"),
         forgotten=("b",),
         shape=shape,
-        image_size=None,
-        mean=(0.5,) * shape[0],
-        std=(0.5,) * shape[0],
+        preprocessing=Preprocessing(mean=(0.5,) * shape[0], std=(0.5,) * shape[0], channels=shape[0]),
     )
     path = tmp_path / "model.safetensors"
     path.write_bytes(checkpoint_bytes(model, card))
@@ -148,9 +147,10 @@ def test_the_zoos_say_how_their_models_are_fed(
 ) -> None:
     own = own_preprocessing(name)
     assert own is not None
-    assert (own.image_size, own.interpolation, own.mean[0], own.fixed_size) == (size, interpolation, mean, fixed)
-    assert own.crop_pct == pytest.approx(crop)
-    assert len(own.mean) == len(own.std) == 3
+    fed = own.preprocessing
+    assert (fed.size, fed.interpolation, fed.mean[0], own.fixed_size) == (size, interpolation, mean, fixed)
+    assert fed.crop == pytest.approx(crop)
+    assert len(fed.mean) == len(fed.std) == 3
 
 
 def test_every_model_of_both_zoos_says_it() -> None:
@@ -167,8 +167,9 @@ def test_every_model_of_both_zoos_says_it() -> None:
             oblong.append(str(error))
             continue
         assert isinstance(own, OwnPreprocessing), name
-        assert own.image_size >= 32, name
-        assert 0 < own.crop_pct <= 1, name
+        assert own.preprocessing.size is not None, name
+        assert own.preprocessing.size >= 32, name
+        assert 0 < own.preprocessing.crop <= 1, name
     assert len(oblong) < 10
     assert all("square images for timm:vit" in error and "img_size=NUMBER" in error for error in oblong)
 

@@ -21,6 +21,7 @@ from safetensors.torch import save
 from torch import nn
 from torchvision import models as torchvision_models
 
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ModelError, WeightsError
 from unlearnkit.models import build_model, is_trusted_name
 from unlearnkit.models.checkpoint import read_checkpoint
@@ -154,11 +155,9 @@ def test_weights_of_the_hub_come_with_their_architecture_and_classes(hub: Path) 
     assert found.model == "timm:test_vit,img_size=32,act_layer='gelu'"
     assert (found.num_classes, found.classes) == (3, ("ant", "bee", 'it\'s "c"'))
     assert found.preprocessing == OwnPreprocessing(
-        image_size=32,
-        mean=(0.5, 0.4, 0.3),
-        std=(0.2, 0.2, 0.2),
-        crop_pct=0.95,
-        interpolation="bicubic",
+        preprocessing=Preprocessing(
+            size=32, mean=(0.5, 0.4, 0.3), std=(0.2, 0.2, 0.2), crop=0.95, interpolation="bicubic"
+        ),
         fixed_size=True,
     )
     model = build_model(found.model, num_classes=3, in_channels=3)
@@ -168,7 +167,7 @@ def test_weights_of_the_hub_come_with_their_architecture_and_classes(hub: Path) 
     assert named.pos_embed.shape == model.pos_embed.shape
     own = own_preprocessing("timm:hf-hub:org/name")
     assert own is not None
-    assert own.mean == (0.5, 0.4, 0.3)
+    assert own.preprocessing.mean == (0.5, 0.4, 0.3)
 
 
 def test_a_revision_can_be_named(hub: Path) -> None:

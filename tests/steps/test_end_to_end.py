@@ -17,6 +17,7 @@ from unlearnkit.models import SmallCNN
 from unlearnkit.report import render
 from unlearnkit.report.words import ENGLISH
 from unlearnkit.steps.demo import FORGOTTEN, demo_run
+from unlearnkit.steps.output import Output
 
 ARTEFACTS = (
     "request.json",
@@ -36,7 +37,7 @@ FOLDERS = {"retrained": "retrained-1"}
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("demo") / "run"
-    return out, demo_run(out=out, seed=0)
+    return out, demo_run(Output(out), seed=0)
 
 
 def read(demo: tuple[Path, dict[str, Any]], name: str) -> Any:
@@ -196,5 +197,5 @@ def test_the_summary_is_what_was_written(demo: tuple[Path, dict[str, Any]]) -> N
 def test_a_second_demo_does_not_overwrite_the_first(demo: tuple[Path, dict[str, Any]]) -> None:
     before = (demo[0] / "unlearned" / "manifest.json").read_bytes()
     with pytest.raises(OutputError, match="exists"):
-        demo_run(out=demo[0], seed=0)
+        demo_run(Output(demo[0]), seed=0)
     assert (demo[0] / "unlearned" / "manifest.json").read_bytes() == before

@@ -33,8 +33,10 @@ from unlearnkit.split import split_for
 from unlearnkit.steps import drawing
 from unlearnkit.steps.audit import audit_folder, audit_pair
 from unlearnkit.steps.auditing import AuditInputs, AuditOptions, Depth, audit_artefacts
+from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import PICTURES, Drawn, Pictures, noise
 from unlearnkit.steps.report import report_run
+from unlearnkit.steps.specs import CaseSpec, TrainSpec
 from unlearnkit.steps.train import train_run
 from unlearnkit.steps.verify import verify_run
 
@@ -169,7 +171,8 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
             pixels = colour + rng.integers(-30, 30, (12, 12, 3))
             (folder / "data" / name / f"secret-{i}.png").write_bytes(png(pixels.clip(0, 255).astype(np.uint8)))
     out = folder / "original"
-    train_run(model="small-cnn", data=f"imagefolder:{folder / 'data'}", out=out, settings=["epochs=2"], runtime=CPU)
+    spec = TrainSpec(model="small-cnn", data=f"imagefolder:{folder / 'data'}", settings=["epochs=2"])
+    train_run(spec, Output(out), runtime=CPU)
     return folder / "data", out / "model.safetensors"
 
 
@@ -265,7 +268,7 @@ def test_the_page_shows_them_and_names_them_safely(shown: Path) -> None:
 
 def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
     weights = (copied / "model.safetensors").read_bytes()
-    audit_folder(copied, options=QUICK, runtime=CPU)
+    audit_folder(Output(copied), options=QUICK, runtime=CPU)
     assert drawings(copied) == set()
     content = said(copied)
     assert (content["personal"], content["include_images"]) == (True, False)
@@ -280,7 +283,7 @@ def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
     assert not list(images(page_of(copied)))
     assert (copied / "model.safetensors").read_bytes() == weights
 
-    audit_folder(copied, options=QUICK, include_images=True, runtime=CPU)
+    audit_folder(Output(copied, include_images=True), options=QUICK, runtime=CPU)
     assert drawings(copied) == {"embedding-original.png", "embedding-unlearned.png"}
     assert said(copied)["figures"]["noise"] == MISSING  # it was not kept, and cannot be made again
     assert said(copied)["figures"]["attention"] == {"missing": "quick"}
@@ -289,7 +292,7 @@ def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
 
 def test_a_later_audit_with_the_option_keeps_the_noise(copied: Path) -> None:
     before = (copied / "noise-0.png").read_bytes()
-    audit_folder(copied, options=QUICK, include_images=True, runtime=CPU)
+    audit_folder(Output(copied, include_images=True), options=QUICK, runtime=CPU)
     assert (copied / "noise-0.png").read_bytes() == before
     assert "attention-1.png" not in drawings(copied)
     assert "noise-0.png" in {each["file"] for each in said(copied)["figures"]["noise"]["pictures"]}
@@ -306,7 +309,7 @@ def test_a_report_that_cannot_be_drawn_does_not_leave_the_old_pictures(
 
     monkeypatch.setattr("unlearnkit.steps.audit.report_run", fail)
     with pytest.raises(OutputError, match="no report"):
-        audit_folder(copied, options=QUICK, runtime=CPU)
+        audit_folder(Output(copied), options=QUICK, runtime=CPU)
     assert drawings(copied) == set()
     assert not (copied / "report.html").exists()
 
@@ -316,16 +319,8 @@ def test_without_the_option_no_picture_is_ever_written(people: tuple[Path, Path]
     assert drawings(run) == set()
     assert said(run)["figures"] == {"noise": MISSING}
     pair = tmp_path / "pair"
-    audit_pair(
-        model=None,
-        original=people[1],
-        unlearned=run / "model.safetensors",
-        data=f"imagefolder:{people[0]}",
-        forget=("ann", HOSTILE_NAME),
-        out=pair,
-        options=QUICK,
-        runtime=CPU,
-    )
+    spec = CaseSpec(weights=people[1], data=f"imagefolder:{people[0]}", forget=("ann", HOSTILE_NAME))
+    audit_pair(spec, run / "model.safetensors", Output(pair), options=QUICK, runtime=CPU)
     assert drawings(pair) == set()
     assert said(pair)["figures"] == {"embedding": MISSING, "attention": MISSING}
     assert not list(images(page_of(pair)))

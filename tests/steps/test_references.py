@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import unlearnkit.methods.retrain as retrain
 from canonical import CLASSES, CPU, MODELS, STEP, tiny_data
 from unlearnkit.data import ImageData
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import ModelError
 from unlearnkit.methods import (
@@ -34,6 +35,8 @@ from unlearnkit.models.metadata import ModelCard
 from unlearnkit.request import ForgetRequest
 from unlearnkit.run_dir import WEIGHTS
 from unlearnkit.split import Part
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 FRESH = MODELS["cnn-grey"].fresh
@@ -75,15 +78,8 @@ def test_retrain_shares_no_tensor_with_the_original_before_its_first_step(monkey
 
 
 def test_retrain_gives_bit_for_bit_what_train_without_the_class_gives(tmp_path: Path) -> None:
-    train_run(
-        model="small-cnn",
-        data="digits",
-        out=tmp_path / "out",
-        exclude=("3",),
-        seed=4,
-        settings=["epochs=1"],
-        runtime=CPU,
-    )
+    spec = TrainSpec(model="small-cnn", data="digits", exclude=("3",), settings=["epochs=1"])
+    train_run(spec, Output(tmp_path / "out"), seed=4, runtime=CPU)
     expected = read_checkpoint(tmp_path / "out" / WEIGHTS).state
     digits, method = load_data("digits"), Retrain(epochs=1)
     result = forget(method, 3, model=SmallCNN(10), data=digits, factory=lambda: SmallCNN(10), seed=4)
@@ -330,9 +326,7 @@ def test_a_masked_model_is_written_and_loaded_into_the_plain_architecture(tmp_pa
         classes=CLASSES,
         forgotten=("bee",),
         shape=(1, 8, 8),
-        image_size=None,
-        mean=(0.5,),
-        std=(0.25,),
+        preprocessing=Preprocessing(mean=(0.5,), std=(0.25,), channels=1),
     )
     (tmp_path / WEIGHTS).write_bytes(checkpoint_bytes(result.model, card))
     plain = FRESH()

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.data import ImageData, ImageSet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.methods import (
     DELETE,
     SCRUB,
@@ -84,8 +85,7 @@ def tiny_data(
         classes=tuple(classes),
         train=image_set(per_class, 1),
         test=image_set(max(1, per_class // 3), 2),
-        mean=(0.5,) * channels,
-        std=(0.25,) * channels,
+        preprocessing=Preprocessing(mean=(0.5,) * channels, std=(0.25,) * channels),
         augment=augment,
     )
 

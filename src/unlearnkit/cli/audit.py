@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, preprocessing_of, print_result, progress_of
+from unlearnkit.cli.common import audit_options, command_line, inputs_of, print_result, progress_of
 from unlearnkit.errors import ConfigError
 
 
@@ -47,6 +47,8 @@ def command(
     """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.audit import audit_folder, audit_pair
+    from unlearnkit.steps.output import Output
+    from unlearnkit.steps.specs import CaseSpec
 
     runtime, progress = Runtime.named(device, precision), progress_of(quiet)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
@@ -70,15 +72,12 @@ def command(
                 f"Expected a run folder alone, but got {given[0]} too; that option is for two weights files."
             )
         result = audit_folder(
-            folder,
+            Output(folder, include_images=include_images, language=language, command=command_line()),
             options=options,
             model=model,
-            include_images=include_images,
             seed=seed,
             runtime=runtime,
             progress=progress,
-            language=language,
-            command=command_line(),
         )
     elif original is None or unlearned is None or data is None or out is None:
         raise ConfigError(
@@ -86,23 +85,22 @@ def command(
             "one of them is missing."
         )
     else:
-        result = audit_pair(
-            model=model,
-            original=original,
-            unlearned=unlearned,
+        spec = CaseSpec(
+            weights=original,
             data=data,
             forget=forget,
             already_forgotten=already_forgotten or [],
-            out=out,
+            model=model,
+            inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        )
+        result = audit_pair(
+            spec,
+            unlearned,
+            Output(out, overwrite, include_images, language, command_line()),
             options=options,
-            include_images=include_images,
             seed=seed,
-            preprocessing=preprocessing_of(image_size, mean, std, channels, classes, storage, workers),
             runtime=runtime,
             progress=progress,
-            language=language,
-            overwrite=overwrite,
-            command=command_line(),
         )
     print_result({"audit": result, "out": str(folder or out)}, as_json, quiet)
     if strict and result["verdict"]["status"] != "pass":

@@ -11,6 +11,7 @@ from unlearnkit.errors import ConfigError
 
 if TYPE_CHECKING:
     from unlearnkit.steps.auditing import AuditOptions
+    from unlearnkit.steps.opening import InputOptions
 
 
 def command_line() -> list[str]:
@@ -47,7 +48,7 @@ def audit_options(
     )
 
 
-def preprocessing_of(
+def inputs_of(
     image_size: int | None,
     mean: str | None,
     std: str | None,
@@ -55,13 +56,12 @@ def preprocessing_of(
     classes: Path | None,
     storage: Literal["auto", "memory", "stream"],
     workers: int | None,
-) -> Any:
+) -> InputOptions:
     """What the options of images add up to, checked."""
-    from unlearnkit.cli.common import read_classes
-    from unlearnkit.steps.opening import Preprocessing
+    from unlearnkit.steps.opening import InputOptions
 
-    return Preprocessing(
-        image_size=image_size,
+    return InputOptions.by_hand(
+        size=image_size,
         mean=_floats("--mean", mean),
         std=_floats("--std", std),
         channels=_channels(channels),

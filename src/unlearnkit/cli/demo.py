@@ -21,8 +21,8 @@ def command(
 ) -> None:
     """Train on bundled digits, retrain without the odd ones, forget them, audit, report; under a minute."""
     from unlearnkit.steps.demo import demo_run
+    from unlearnkit.steps.output import Output
 
-    result = demo_run(
-        out=out, seed=seed, overwrite=overwrite, progress=progress_of(quiet), language=language, command=command_line()
-    )
+    output = Output(out, overwrite, language=language, command=command_line())
+    result = demo_run(output, seed=seed, progress=progress_of(quiet))
     print_result(result, as_json, quiet)

@@ -22,6 +22,8 @@ def command(
 ) -> None:
     """Write a smaller model without the forgotten outputs."""
     from unlearnkit.steps.export import export_run
+    from unlearnkit.steps.output import Output
 
-    result = export_run(folder, out=out, model=model, head=head, overwrite=overwrite, command=command_line())
+    output = Output(out, overwrite, command=command_line())
+    result = export_run(folder, output, model=model, head=head)
     print_result(result, as_json, quiet)

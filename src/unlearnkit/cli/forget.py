@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, preprocessing_of, print_result, progress_of
+from unlearnkit.cli.common import audit_options, command_line, inputs_of, print_result, progress_of
 from unlearnkit.errors import ConfigError
 
 
@@ -48,35 +48,33 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Make a model forget classes, then audit and report."""
-    from unlearnkit.methods.registry import make_method
+    from unlearnkit.methods.choice import MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.forget import forget_run
+    from unlearnkit.steps.output import Output
+    from unlearnkit.steps.specs import CaseSpec
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
     if no_audit and (retrained or shadows or quick or full or audit_data or head):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
-    result = forget_run(
+    spec = CaseSpec(
         weights=weights,
         data=data,
         forget=forget,
-        method=make_method(method, preset, settings or []),
-        method_name=method,
-        preset=preset,
-        overrides=settings or [],
-        out=out,
-        model=model,
         already_forgotten=already_forgotten or [],
+        model=model,
+        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+    )
+    result = forget_run(
+        spec,
+        MethodChoice(method, preset, settings or []),
+        Output(out, overwrite, include_images, language, command_line()),
+        audit=None if no_audit else options,
         seed=seed,
-        preprocessing=preprocessing_of(image_size, mean, std, channels, classes, storage, workers),
         runtime=runtime,
         progress=progress_of(quiet, runtime),
         tracker=track,
-        overwrite=overwrite,
-        audit=None if no_audit else options,
-        include_images=include_images,
-        language=language,
-        command=command_line(),
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)

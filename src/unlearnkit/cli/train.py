@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import command_line, preprocessing_of, print_result, progress_of
+from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of
 
 
 def command(
@@ -41,25 +41,22 @@ def command(
 ) -> None:
     """Train a model; with --exclude, the model retrained without some classes."""
     from unlearnkit.runtime.runtime import Runtime
+    from unlearnkit.steps.output import Output
+    from unlearnkit.steps.specs import TrainSpec
     from unlearnkit.steps.train import train_run
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     changes = list(settings or []) + ([f"epochs={epochs}"] if epochs is not None else [])
-    result = train_run(
+    spec = TrainSpec(
         model=model,
         data=data,
-        out=out,
         exclude=exclude or [],
         init=init,
         pretrained=pretrained,
-        seed=seed,
         settings=changes,
-        preprocessing=preprocessing_of(image_size, mean, std, channels, classes, storage, workers),
-        runtime=runtime,
-        progress=progress_of(quiet, runtime),
-        tracker=track,
-        overwrite=overwrite,
-        command=command_line(),
+        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
     )
+    output = Output(out, overwrite=overwrite, command=command_line())
+    result = train_run(spec, output, seed=seed, runtime=runtime, progress=progress_of(quiet, runtime), tracker=track)
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import command_line, preprocessing_of, print_result, progress_of
+from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of
 
 
 def command(
@@ -42,8 +42,10 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find a method's settings for a model, on retained validation data; settings given with --set stay."""
-    from unlearnkit.methods.registry import make_method
+    from unlearnkit.methods.choice import MethodChoice
     from unlearnkit.runtime.runtime import Runtime
+    from unlearnkit.steps.output import Output
+    from unlearnkit.steps.specs import CaseSpec, SearchSpec
     from unlearnkit.steps.tune import tune_run
 
     options = {
@@ -58,28 +60,25 @@ def command(
         "--precision": precision if precision != "auto" else None,
         "--micro-batch": micro_batch,
     }
-    result = tune_run(
+    spec = CaseSpec(
         weights=weights,
         data=data,
         forget=forget,
-        method=make_method(method, preset, settings or []),
-        method_name=method,
-        preset=preset,
-        overrides=settings or [],
-        out=out,
-        trials=trials,
-        look_at_forgotten=look_at_forgotten,
-        model=model,
         already_forgotten=already_forgotten or [],
+        model=model,
+        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+    )
+    forget_options = [
+        *(word for name, value in options.items() if value is not None for word in (name, str(value))),
+        *(["--compile"] if compile else []),
+    ]
+    result = tune_run(
+        spec,
+        MethodChoice(method, preset, settings or []),
+        Output(out, overwrite, command=command_line()),
+        search=SearchSpec(trials=trials, look_at_forgotten=look_at_forgotten, forget_options=forget_options),
         seed=seed,
-        preprocessing=preprocessing_of(image_size, mean, std, channels, classes, storage, workers),
         runtime=Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile),
         progress=progress_of(quiet),
-        overwrite=overwrite,
-        options=[
-            *(word for name, value in options.items() if value is not None for word in (name, str(value))),
-            *(["--compile"] if compile else []),
-        ],
-        command=command_line(),
     )
     print_result(result, as_json, quiet)

@@ -139,11 +139,11 @@ def described(
     costs = [read_json(folder, "cost.json", "total")["total"] for folder in trained]
     return {
         "benchmark": "compare_methods",
-        "data": label or bench.source.partition(":")[0],
-        "model": bench.model,
+        "data": label or bench.case.spec.data.partition(":")[0],
+        "model": bench.case.architecture,
         "bank": bench.bank.name if bench.bank else None,
-        "forget": list(bench.split.request.forget_names),
-        "forget_samples": len(bench.split[Part.FORGET_TRAIN]),
+        "forget": list(bench.case.split.request.forget_names),
+        "forget_samples": len(bench.case.split[Part.FORGET_TRAIN]),
         "seeds": seeds,
         "trials": trials,
         "settings": list(settings),

@@ -14,20 +14,18 @@ from typing import Any
 
 from torch import nn
 
-from unlearnkit import ForgetRequest, Runtime, unlearn
+from unlearnkit import Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
 from unlearnkit.audit.reading import Reading
 from unlearnkit.audit.verdict import PRIMARY
-from unlearnkit.data import ImageData
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import ConfiguredMethod
-from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
-from unlearnkit.split import Split, split_for
-from unlearnkit.steps.opening import load_images, open_model, retained_shape
+from unlearnkit.steps.case import Case
 from unlearnkit.steps.references import open_references
+from unlearnkit.steps.specs import CaseSpec
 from unlearnkit.tuning import tune
 
 TUNING_SEED = 1000  # apart from the seeds of the runs
@@ -39,18 +37,14 @@ class Bench:
     """The models and the data that every method is run on.
 
     Args:
+        case: the original, the data and the request.
         checkpoints: the original's and the three retrained models'.
         work: where finished runs are kept.
         metrics: what the audit computes: all, or those of the eight primary readings.
     """
 
-    source: str
-    model: str
-    data: ImageData
-    split: Split
-    request: ForgetRequest
+    case: Case
     checkpoints: tuple[Checkpoint, ...]
-    original: nn.Module
     retrained: tuple[nn.Module, ...]
     work: Path
     runtime: Runtime
@@ -67,23 +61,15 @@ class Bench:
         retrained: int = 3,
     ) -> Bench:
         """Open data and models; the architecture is the one that the original's file records."""
-        original = read_checkpoint(models / "original" / WEIGHTS)
-        data = load_images(source, None, original)
-        request = ForgetRequest(classes=tuple(forget))
-        split = split_for(request, data)
-        retained_shape(data, split, "the comparison")
+        spec = CaseSpec(weights=models / "original" / WEIGHTS, data=source, forget=forget)
+        case = Case.opened(spec, reader="the comparison")
         files = [models / f"retrained-{i}" / WEIGHTS for i in range(retrained)]
-        references, _ = open_references(None, files, (), data, original, split.request)
-        assert original.card is not None, f"{original.path} does not record its architecture"
+        references, _ = open_references(case, files, ())
+        assert case.checkpoint.card is not None, f"{case.checkpoint.path} does not record its architecture"
         work.mkdir(parents=True, exist_ok=True)
         return cls(
-            source=source,
-            model=original.card.model,
-            data=data,
-            split=split,
-            request=request,
-            checkpoints=(original, *(checkpoint for checkpoint, _ in references)),
-            original=open_model(None, original, data),
+            case=case,
+            checkpoints=(case.checkpoint, *(checkpoint for checkpoint, _ in references)),
             retrained=tuple(model for _, model in references),
             work=work,
             runtime=Runtime(),
@@ -93,7 +79,8 @@ class Bench:
     @cached_property
     def bank(self) -> Bank | None:
         """The spread of retrained models of this setting, where one is committed."""
-        return bank_for(self.source, self.data.classes, self.model, self.split.request.forget_names)
+        case = self.case
+        return bank_for(case.spec.data, case.classes, case.architecture, case.split.request.forget_names)
 
     @cached_property
     def references(self) -> Evidence:
@@ -132,9 +119,9 @@ class Bench:
     def _key(self, method: ConfiguredMethod) -> dict[str, Any]:
         """What a run and a search depend on."""
         return {
-            "data": self.source,
+            "data": self.case.spec.data,
             "settings": method.model_dump(mode="json"),
-            "forget": list(self.split.request.forget_names),
+            "forget": list(self.case.split.request.forget_names),
             "original": self.checkpoints[0].sha256,
             "version": versions()["unlearnkit"],
         }
@@ -157,18 +144,18 @@ class Bench:
         """The unlearned model, and what the method read and cost: as it lies in the folder, or made and put there."""
         weights, facts = folder / WEIGHTS, folder / "run.json"
         if facts.is_file():
-            model = copy.deepcopy(self.original)
+            model = copy.deepcopy(self.case.model)
             read_checkpoint(weights).load_into(model)
             known: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
             return model, known
         result = unlearn(
-            self.original,
+            self.case.model,
             method,
-            self.data,
-            self.request,
+            self.case.data,
+            self.case.request,
             seed=seed,
             runtime=self.runtime,
-            factory=self._fresh,
+            factory=self.case.fresh,
         )
         parts: Any = result.access.summary(result.split)["parts"]
         told = {
@@ -185,15 +172,15 @@ class Bench:
 
     def _tune(self, method: ConfiguredMethod, trials: int, fixed: Sequence[str]) -> dict[str, Any]:
         found = tune(
-            self.original,
+            self.case.model,
             method,
-            self.data,
-            self.request,
+            self.case.data,
+            self.case.request,
             seed=TUNING_SEED,
             trials=trials,
             fixed=fixed,
             runtime=self.runtime,
-            factory=self._fresh,
+            factory=self.case.fresh,
         )
         return {
             "signal": found.signal.value,
@@ -207,19 +194,16 @@ class Bench:
         }
 
     def _gathered(self, unlearned: nn.Module | None = None) -> Evidence:
-        models: dict[Any, Any] = {"original": self.original, "retrained": self.retrained}
+        models: dict[Any, Any] = {"original": self.case.model, "retrained": self.retrained}
         return gather(
             models if unlearned is None else models | {"unlearned": unlearned},
-            self.data,
-            self.split,
+            self.case.data,
+            self.case.split,
             metrics=self.metrics.values(),
             seed=AUDIT_SEED,
             runtime=self.runtime,
             earlier=None if unlearned is None else self.references,
         )
-
-    def _fresh(self) -> nn.Module:
-        return build_model(self.model, num_classes=len(self.data.classes), in_channels=self.data.shape[0])
 
 
 def summary(judged: Audit) -> dict[str, Any]:

@@ -7,20 +7,20 @@ reads it and never before, and `decoded` remembers which rows that were.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
+from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, Origin, Preprocessing
 from unlearnkit.data.storage import Storage, Store, checked_storage, checked_workers
 from unlearnkit.data.stream import DecodeFn, RowReader, Shape, Share, read_seed, seeded, stream
 from unlearnkit.errors import DataError
 from unlearnkit.split import Part, Side, Split
 
 ShapeFn = Callable[[int], Shape]
-LARGEST = 8192  # side of an image, in pixels; what asks for more, a damaged file or a typing error, exhausts memory
 
 
 class ImageSet:
@@ -204,28 +204,21 @@ class ImageData:
     Args:
         source: where it came from, as given on the command line.
         classes: class names; a label is an index into this list.
-        mean, std: per channel, in units of [0, 1] pixels (of float pixels: in theirs). They are constants of the
-            configuration, never computed from the images: statistics of the data would carry the forgotten samples
-            into the preprocessing.
+        preprocessing: how the images are read, and normalised.
         augment: what training does to images unless told otherwise, `none` or `crop_flip`.
-        image_size: height and width that images are resized to, or None where they are taken as they are.
-        crop_pct: share of the resized image's shorter side that the centre crop keeps, in (0, 1].
-        interpolation: how images are resized: bilinear, bicubic, nearest or lanczos.
         personal: whether the images may show people; what a source does not know is taken for personal. Of personal
             data no picture of a sample is written unless somebody asks for it.
+        origins: where each field of `preprocessing` came from; empty for data that was put together in Python.
     """
 
     source: str
     classes: tuple[str, ...]
     train: ImageSet
     test: ImageSet
-    mean: tuple[float, ...] = (0.5,)
-    std: tuple[float, ...] = (0.25,)
+    preprocessing: Preprocessing = DEFAULT_PREPROCESSING
     augment: str = "none"
-    image_size: int | None = None
-    crop_pct: float = 1.0
-    interpolation: str = "bilinear"
     personal: bool = True
+    origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) < len(self.classes):
@@ -248,11 +241,7 @@ class ImageData:
         """Take the image shape of a row as the shape of all; the row must be one that may be read."""
         if self.train.shape is None:
             shape, dtype = self.set(side).probe(row)
-            if len(self.mean) not in (1, shape[0]) or len(self.std) not in (1, shape[0]):
-                raise DataError(
-                    f"Expected one mean and std or {shape[0]} for images of {shape[0]} channels, but got "
-                    f"{len(self.mean)} and {len(self.std)}; give one value per channel."
-                )
+            self.preprocessing.check_channels(shape[0])
             for each in (self.train, self.test):
                 each.shape, each.dtype = shape, dtype
 
@@ -298,8 +287,8 @@ class ImageData:
 
     def normalise(self, pixels_NCHW: Tensor) -> Tensor:
         """uint8 pixels -> float32 `(pixels / 255 - mean) / std`; float32 ones are not divided by 255."""
-        mean = torch.tensor(self.mean, device=pixels_NCHW.device).view(1, -1, 1, 1)
-        std = torch.tensor(self.std, device=pixels_NCHW.device).view(1, -1, 1, 1)
+        mean = torch.tensor(self.preprocessing.mean, device=pixels_NCHW.device).view(1, -1, 1, 1)
+        std = torch.tensor(self.preprocessing.std, device=pixels_NCHW.device).view(1, -1, 1, 1)
         scaled = pixels_NCHW if pixels_NCHW.is_floating_point() else pixels_NCHW.float() / 255.0
         return (scaled - mean) / std
 

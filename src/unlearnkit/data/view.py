@@ -136,7 +136,7 @@ class DataView:
     @property
     def std(self) -> tuple[float, ...]:
         """What the channels are divided by, one value or one for each: a pixel step of 1 is a step of 1 / std."""
-        return self._data.std
+        return self._data.preprocessing.std
 
     @property
     def augment(self) -> str:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from unlearnkit.errors import WeightsError
-from unlearnkit.models.metadata import ModelCard, check_card
+from unlearnkit.errors import ConfigError, WeightsError
+from unlearnkit.models.metadata import ModelCard
 from unlearnkit.models.weights import fit_state, read_state
 
 METADATA_KEY = "unlearnkit"
@@ -58,7 +57,7 @@ def read_checkpoint(path: str | Path) -> Checkpoint:
 def checkpoint_bytes(model: nn.Module, card: ModelCard) -> bytes:
     """Serialise a model with its card; tied weights are stored once for each name."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-    return save(state, metadata={METADATA_KEY: json.dumps(asdict(card))})
+    return save(state, metadata={METADATA_KEY: json.dumps(card.as_record())})
 
 
 def file_sha256(path: Path) -> str:
@@ -71,15 +70,8 @@ def _card(path: Path, metadata: dict[str, str]) -> ModelCard | None:
     if METADATA_KEY not in metadata:
         return None
     try:
-        raw: dict[str, Any] = json.loads(metadata[METADATA_KEY])
-        # files written before a field was added lack it: its default is what they were made with
-        needed = {field.name for field in fields(ModelCard) if field.default is MISSING}
-        recorded = {f.name: raw[f.name] for f in fields(ModelCard) if f.name in needed or f.name in raw}
-        values: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in recorded.items()}
-        card = ModelCard(**values)
-        check_card(card)
-        return card
-    except (ValueError, KeyError, TypeError) as error:
+        return ModelCard.from_record(json.loads(metadata[METADATA_KEY]))
+    except (ConfigError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"Expected the model card in {path} to hold its class list and preprocessing, but it is damaged "
             f"({type(error).__name__}: {error}); save the weights anew."

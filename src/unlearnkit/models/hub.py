@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.errors import WeightsError
+from unlearnkit.errors import ConfigError, WeightsError
 from unlearnkit.models.factory import reason
 from unlearnkit.models.fetch import fetching
 from unlearnkit.models.names import PLAIN
@@ -106,7 +106,7 @@ def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
     model = ",".join([f"timm:{architecture}", *(f"{key}={value!r}" for key, value in own.items())])
     try:
         preprocessing = from_config(config.get("pretrained_cfg") or {}, own)
-    except (KeyError, TypeError, ValueError) as error:
+    except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise _damaged(text, f"pretrained_cfg: {reason(error)}") from error
     return WeightsSource(
         path=path,

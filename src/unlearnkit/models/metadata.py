@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from unlearnkit.data.images import LARGEST
-
-INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
+from unlearnkit.data.preprocessing import LARGEST, Preprocessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,40 +18,53 @@ class ModelCard:
         classes: class names in the order of its outputs.
         forgotten: classes its weights must not know: forgotten by requests, or left out of training.
         shape: (C, H, W) of its images.
-        image_size: height and width that images are resized to, or None where they are taken as they are.
-        mean, std: normalisation of its images, per channel.
-        crop_pct: share of the resized image that the centre crop keeps, in (0, 1].
-        interpolation: how images are resized.
+        preprocessing: how its images are read and normalised; its channels are C.
     """
 
     model: str
     classes: tuple[str, ...]
     forgotten: tuple[str, ...]
     shape: tuple[int, int, int]
-    image_size: int | None
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_pct: float = 1.0
-    interpolation: str = "bilinear"
+    preprocessing: Preprocessing
+
+    def as_record(self) -> dict[str, Any]:
+        """As it is written into weights files, flat; 0.1.0 wrote the same."""
+        return {
+            "model": self.model,
+            "classes": list(self.classes),
+            "forgotten": list(self.forgotten),
+            "shape": list(self.shape),
+            **self.preprocessing.as_record(),
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> ModelCard:
+        """Read what `as_record` wrote, maybe years ago or by a stranger.
+
+        Raises:
+            KeyError, TypeError: a field is missing, or the record is none.
+            ValueError: a field is of the wrong kind, or contradicts another.
+            ConfigError: a value of the preprocessing is.
+        """
+        fields = {name: record[name] for name in ("model", "classes", "forgotten", "shape")}
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
+        _check(values)
+        return cls(**values, preprocessing=Preprocessing.from_record(record, channels=values["shape"][0]))
 
 
-def check_card(card: ModelCard) -> None:
+def _check(values: Mapping[str, Any]) -> None:
     """Raise ValueError where a field is of the wrong kind or contradicts another."""
+    model, classes, forgotten, shape = (values[name] for name in ("model", "classes", "forgotten", "shape"))
 
-    def all_of(values: object, kinds: type | tuple[type, ...]) -> bool:
-        return isinstance(values, tuple) and all(isinstance(v, kinds) for v in values)
+    def all_of(values: object, kind: type) -> bool:
+        return isinstance(values, tuple) and all(isinstance(v, kind) for v in values)
 
     sound = {
-        "model": isinstance(card.model, str),
-        "classes": all_of(card.classes, str) and 0 < len(card.classes) == len(set(card.classes)),
-        "forgotten": all_of(card.forgotten, str) and set(card.forgotten) <= set(card.classes),
-        "shape": all_of(card.shape, int) and len(card.shape) == 3 and 0 < min(card.shape) <= max(card.shape) <= LARGEST,
-        "image_size": card.image_size is None or (isinstance(card.image_size, int) and 0 < card.image_size <= LARGEST),
-        "mean": all_of(card.mean, (int, float)),
-        "std": all_of(card.std, (int, float)),
-        "crop_pct": isinstance(card.crop_pct, int | float) and 0 < card.crop_pct <= 1,
-        "interpolation": card.interpolation in INTERPOLATIONS,
+        "model": isinstance(model, str),
+        "classes": all_of(classes, str) and 0 < len(classes) == len(set(classes)),
+        "forgotten": all_of(forgotten, str) and set(forgotten) <= set(classes),
+        "shape": all_of(shape, int) and len(shape) == 3 and 0 < min(shape) <= max(shape) <= LARGEST,
     }
     wrong = [name for name, good in sound.items() if not good]
     if wrong:
-        raise ValueError(f"{wrong[0]} is {getattr(card, wrong[0])!r}")
+        raise ValueError(f"{wrong[0]} is {values[wrong[0]]!r}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ModelError
 from unlearnkit.models.factory import reason
 from unlearnkit.models.names import FETCHING, parse_name
@@ -19,19 +20,11 @@ class OwnPreprocessing:
     """How a pretrained model was fed.
 
     Args:
-        image_size: height and width of its images, in pixels.
-        mean, std: normalisation of its three channels, in units of [0, 1] pixels.
-        crop_pct: share of the resized image that the centre crop keeps, in (0, 1]. The few models that resize to less
-            than they need and pad have 1.
-        interpolation: how images are resized, such as `bilinear` or `bicubic`.
+        preprocessing: with a size; of the few models that resize to less than they need and pad the crop is 1.
         fixed_size: whether the model takes images of no other size.
     """
 
-    image_size: int
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_pct: float
-    interpolation: str
+    preprocessing: Preprocessing
     fixed_size: bool
 
 
@@ -54,16 +47,19 @@ def from_config(config: Mapping[str, Any], options: Mapping[str, object]) -> Own
 
     Raises:
         KeyError, TypeError, ValueError: the configuration is damaged, or its images are not square.
+        ConfigError: a value is out of its range.
     """
     if not config:
         return None
     size = options.get("img_size") or config["input_size"][1:]
     return OwnPreprocessing(
-        image_size=_square(size),
-        mean=tuple(float(value) for value in config["mean"]),
-        std=tuple(float(value) for value in config["std"]),
-        crop_pct=min(1.0, float(config.get("crop_pct") or 0.875)),  # timm's own default
-        interpolation=str(config.get("interpolation") or "bicubic"),
+        preprocessing=Preprocessing(
+            size=_square(size),
+            mean=tuple(float(value) for value in config["mean"]),
+            std=tuple(float(value) for value in config["std"]),
+            crop=min(1.0, float(config.get("crop_pct") or 0.875)),  # timm's own default
+            interpolation=str(config.get("interpolation") or "bicubic"),
+        ),
         fixed_size=bool(config.get("fixed_input_size")) and not options.get("dynamic_img_size"),
     )
 
@@ -101,11 +97,13 @@ def _of_torchvision(base: str, options: Mapping[str, object], name: str) -> OwnP
     except (TypeError, ValueError) as error:
         raise _not_square(name, error) from error
     return OwnPreprocessing(
-        image_size=size,
-        mean=tuple(preset.mean),
-        std=tuple(preset.std),
-        crop_pct=min(1.0, preset.crop_size[0] / preset.resize_size[0]),
-        interpolation=preset.interpolation.value,
+        preprocessing=Preprocessing(
+            size=size,
+            mean=tuple(preset.mean),
+            std=tuple(preset.std),
+            crop=min(1.0, preset.crop_size[0] / preset.resize_size[0]),
+            interpolation=preset.interpolation.value,
+        ),
         fixed_size=base.startswith(TORCHVISION_FIXED),
     )
 

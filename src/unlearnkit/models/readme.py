@@ -46,18 +46,19 @@ def readme(
         ("Accuracy on held-out retained images", "not measured" if accuracy is None else f"{accuracy:.1%}"),
     ]
     channels, height, width = card.shape
+    fed = card.preprocessing
     resize = (
         "as they are"
-        if card.image_size is None
-        else f"resized ({card.interpolation}) so that the centre of {card.image_size} x {card.image_size} is "
-        f"{card.crop_pct:.1%} of the shorter side"
-        if card.crop_pct < 1
-        else f"resized ({card.interpolation}) to {card.image_size} x {card.image_size}"
+        if fed.size is None
+        else f"resized ({fed.interpolation}) so that the centre of {fed.size} x {fed.size} is "
+        f"{fed.crop:.1%} of the shorter side"
+        if fed.crop < 1
+        else f"resized ({fed.interpolation}) to {fed.size} x {fed.size}"
     )
     preprocessing = [
         f"- {channels} x {height} x {width} (channels, height, width), {resize}",
         "- values scaled to [0, 1], then `(image - mean) / std` for each channel",
-        f"- mean {list(card.mean)}, std {list(card.std)}",
+        f"- mean {list(fed.mean)}, std {list(fed.std)}",
     ]
     what = (
         "Weights of an image classifier that was made to forget classes after its training."

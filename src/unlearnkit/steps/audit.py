@@ -2,85 +2,61 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.data import AccessLog
 from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
-from unlearnkit.request import ClassRef, ForgetRequest
-from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, check_output, read_json, write_run
+from unlearnkit.models.hub import WeightsSource
+from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, read_json, write_run
 from unlearnkit.runtime.progress import Progress
 from unlearnkit.runtime.randomness import check_seed
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.split import split_for
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
-from unlearnkit.steps.opening import Preprocessing, load_images, open_model, request_for, retained_shape
+from unlearnkit.steps.case import Case
+from unlearnkit.steps.opening import InputOptions
+from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import Pictures
-from unlearnkit.steps.references import cost_beside, open_references
+from unlearnkit.steps.record import audit_config, manifest_record, request_record
+from unlearnkit.steps.references import open_references
 from unlearnkit.steps.report import REPORT, check_language, report_run
+from unlearnkit.steps.specs import CaseSpec
+
+READER = "the audit"
 
 
 def audit_folder(
-    folder: Path,
+    output: Output,
     *,
     options: AuditOptions = DEFAULT_AUDIT,
     model: str | None = None,
-    include_images: bool = False,
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
-    language: str | None = None,
-    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit a run folder made by `forget`, and write its audit.json and report.html; returns the audit.
 
-    Pictures of samples that the folder has, and that may not be in it without `include_images`, are deleted. `language`
-    is that of the report; None: the one it had before, else English.
+    Pictures of samples that the folder has, and that may not be in it without `output.include_images`, are deleted.
+
+    Args:
+        output: the run folder, which is added to.
+        options: how to look.
+        model: name of the architecture, in place of the recorded one.
+        seed, runtime, progress: see `forget_run`.
 
     Raises:
         InputError: the folder is no such run, or its original weights are gone or have changed.
     """
+    folder = output.folder
     check_seed(seed)
-    check_language(language)
-    config = read_json(folder, "config.json", "kind")
-    if config.get("kind") != "forget":
-        raise OutputError(
-            f"Expected a run folder made by `forget`, but {folder} was made by `{config.get('kind')}`; "
-            "audit weights files with --original and --unlearned instead."
-        )
-    config = read_json(
-        folder, "config.json", "weights", "model", "data", "image_size", "shape", "mean", "std", "method"
-    )
-    request = read_json(folder, "request.json", "forget", "already_forgotten", "classes")
-    original = read_checkpoint(config["weights"])
-    recorded = read_json(folder, MANIFEST, "inputs")["inputs"].get(config["weights"])
-    if recorded != original.sha256:
-        raise OutputError(
-            f"Expected the weights that {folder} was made from, but {config['weights']} has changed since; "
-            "audit the two files with --original and --unlearned instead."
-        )
-    name = model or config["model"]
-    preprocessing = Preprocessing(
-        image_size=config["image_size"],
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        channels=1 if config["shape"][0] == 1 else 3,
-        classes=tuple(request["classes"]),
-        crop_pct=config.get("crop_pct"),
-        interpolation=config.get("interpolation"),
-    )
-    inputs = _open(
-        name,
-        original,
-        read_checkpoint(folder / WEIGHTS),
-        options,
-        load_images(config["data"], preprocessing, original),
-        ForgetRequest(classes=tuple(request["forget"]), already_forgotten=tuple(request["already_forgotten"])),
-        procedure=config,
-    )
-    inputs.costs["unlearned", 0] = read_json(folder, "cost.json", "total")["total"]
+    check_language(output.language)
+    case, config = _recorded(folder, model)
+    unlearned = read_checkpoint(folder / WEIGHTS)
+    cost = read_json(folder, "cost.json", "total")["total"]
+    inputs = _inputs(case, unlearned, options, procedure=config, unlearned_cost=cost)
     runtime = runtime or Runtime()
     artefacts, pictures, result = audit_artefacts(
         inputs,
@@ -88,19 +64,14 @@ def audit_folder(
         runtime=runtime,
         progress=progress,
         options=options,
-        include_images=include_images,
+        include_images=output.include_images,
     )
     artefacts["access.json"] = _merged(
         read_json(folder, "access.json", "parts", "forget_samples_read"), artefacts["access.json"]
     )
-    others = (*inputs.retrained, *inputs.shadows)
-    step = {
-        "command": list(command),
-        "seed": seed,
-        "device": str(runtime.device),
-        "inputs": {str(c.path.absolute()): c.sha256 for c in (original, *(c for c, _ in others))},
-    }
-    add_audit(folder, artefacts, pictures, step=step, language=language)
+    others = [checkpoint for checkpoint, _ in (*inputs.retrained, *inputs.shadows)]
+    step = manifest_record(replace(output, language=None), [case.checkpoint, *others], seed=seed, runtime=runtime)
+    add_audit(folder, artefacts, pictures, step=step, language=output.language)
     return result.as_dict()
 
 
@@ -122,119 +93,107 @@ def add_audit(
 
 
 def audit_pair(
-    *,
-    model: str | None,
-    original: Path,
+    spec: CaseSpec,
     unlearned: Path,
-    data: str,
-    forget: Sequence[ClassRef],
-    already_forgotten: Sequence[ClassRef] = (),
-    out: Path,
+    output: Output,
+    *,
     options: AuditOptions = DEFAULT_AUDIT,
-    include_images: bool = False,
     seed: int = 0,
-    preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
-    overwrite: bool = False,
-    language: str | None = None,
-    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Audit any two checkpoints, whatever tool made them, and write a run folder; returns the audit.
 
-    Classes that the original weights record as forgotten are added to `already_forgotten`.
+    Args:
+        spec: the weights before forgetting, the data, and what was to be forgotten.
+        unlearned: the weights after.
+        output: the run folder.
+        options: how to look.
+        seed, runtime, progress: see `forget_run`.
 
     Raises:
         InputError: something given cannot be used; nothing has been written.
     """
-    check_output(out, overwrite=overwrite, inputs=(original, unlearned, *options.retrained, *options.shadows))
+    original = Path(spec.weights)
+    output.check((original, unlearned, *options.retrained, *options.shadows))
     check_seed(seed)
-    check_language(language)
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
-    images = load_images(data, preprocessing, before, model=model or (before.card.model if before.card else None))
-    request = request_for(forget, already_forgotten, before, images.classes)
-    inputs = _open(model, before, after, options, images, request)
+    case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
     artefacts, pictures, result = audit_artefacts(
-        inputs,
+        _inputs(case, after, options),
         seed=seed,
         runtime=runtime,
         progress=progress,
         options=options,
-        include_images=include_images,
+        include_images=output.include_images,
     )
     artefacts["access.json"] = _without_method(artefacts["access.json"])
-    resolved, classes = inputs.split.request, inputs.data.classes
     write_run(
-        out,
+        output.folder,
         {
-            "request.json": {
-                "forget": list(resolved.forget_names),
-                "forget_ids": list(resolved.forget),
-                "already_forgotten": [classes[k] for k in resolved.already_forgotten],
-                "classes": list(classes),
-            },
-            "config.json": {
-                "kind": "audit",
-                "model": model or (before.card.model if before.card else None),
-                "weights": str(original.absolute()),
-                "unlearned": str(unlearned.absolute()),
-                "data": images.source,
-                "seed": seed,
-                "precision": runtime.precision,
-                "image_size": inputs.data.image_size,
-                "shape": list(inputs.data.shape),
-                "mean": list(inputs.data.mean),
-                "std": list(inputs.data.std),
-                "crop_pct": inputs.data.crop_pct,
-                "interpolation": inputs.data.interpolation,
-            },
+            "request.json": request_record(case),
+            "config.json": audit_config(case, unlearned, seed=seed, runtime=runtime),
             **artefacts,
             **pictures.artefacts(),
         },
-        overwrite=overwrite,
-        manifest={
-            "inputs": {str(c.path.absolute()): c.sha256 for c in (before, after)},
-            "seed": seed,
-            "device": str(runtime.device),
-            "command": list(command),
-        },
+        overwrite=output.overwrite,
+        manifest=manifest_record(output, [before, after], seed=seed, runtime=runtime),
     )
-    report_run(out, language=language)
+    report_run(output.folder, language=output.language)
     return result.as_dict()
 
 
-def _open(
-    name: str | None,
-    original: Checkpoint,
+def _recorded(folder: Path, model: str | None) -> tuple[Case, dict[str, Any]]:
+    """Open the case that a run folder of `forget` was made from, as it records it; also returns its config.json.
+
+    Raises:
+        InputError: the folder is no such run, or its original weights are gone or have changed.
+    """
+    config = read_json(folder, "config.json", "kind")
+    if config.get("kind") != "forget":
+        raise OutputError(
+            f"Expected a run folder made by `forget`, but {folder} was made by `{config.get('kind')}`; "
+            "audit weights files with --original and --unlearned instead."
+        )
+    config = read_json(
+        folder, "config.json", "weights", "model", "data", "image_size", "shape", "mean", "std", "method"
+    )
+    request = read_json(folder, "request.json", "forget", "already_forgotten", "classes")
+    original = read_checkpoint(config["weights"])
+    recorded = read_json(folder, MANIFEST, "inputs")["inputs"].get(config["weights"])
+    if recorded != original.sha256:
+        raise OutputError(
+            f"Expected the weights that {folder} was made from, but {config['weights']} has changed since; "
+            "audit the two files with --original and --unlearned instead."
+        )
+    spec = CaseSpec(
+        weights=original.path,
+        data=config["data"],
+        forget=request["forget"],
+        already_forgotten=request["already_forgotten"],
+        model=model or config["model"],
+        inputs=InputOptions.recorded(config, request["classes"]),
+    )
+    source = WeightsSource(path=original.path)
+    return Case.opened(spec, reader=READER, source=source, checkpoint=original), config
+
+
+def _inputs(
+    case: Case,
     unlearned: Checkpoint,
     options: AuditOptions,
-    images: ImageData,
-    request: ForgetRequest,
+    *,
     procedure: Mapping[str, Any] | None = None,
+    unlearned_cost: Mapping[str, Any] | None = None,
 ) -> AuditInputs:
-    split = split_for(request, images)
-    retained_shape(images, split, "the audit")
-    retrained, shadows = open_references(
-        name,
-        options.retrained,
-        options.shadows,
-        images,
-        original,
-        split.request,
-        judged=unlearned,
-        procedure=procedure,
-    )
-    return AuditInputs(
-        data=images,
-        split=split,
-        original=open_model(name, original, images),
-        unlearned=open_model(name, unlearned, images),
-        retrained=retrained,
-        shadows=shadows,
-        access=AccessLog(images),
-        costs=cost_beside(retrained, original.path),
-        model=name or (original.card.model if original.card else None),
+    references = open_references(case, options.retrained, options.shadows, judged=unlearned, procedure=procedure)
+    return AuditInputs.of(
+        case,
+        case.with_weights(unlearned),
+        references,
+        access=AccessLog(case.data),
+        unlearned_cost=unlearned_cost,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -20,9 +20,10 @@ from unlearnkit.errors import ConfigError
 from unlearnkit.runtime.progress import Progress
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split
+from unlearnkit.steps.case import Case
 from unlearnkit.steps.opening import stand_ins_for
 from unlearnkit.steps.pictures import ATTENTION, EMBEDDING, Pictures, attention, plane
-from unlearnkit.steps.references import Costs, Opened
+from unlearnkit.steps.references import Costs, Opened, cost_beside
 
 QUICK_IMAGES = 2_000
 
@@ -78,6 +79,38 @@ class AuditInputs:
     access: AccessLog
     costs: Costs
     model: str | None  # name of the architecture, where it is known
+
+    @classmethod
+    def of(
+        cls,
+        case: Case,
+        unlearned: nn.Module,
+        references: tuple[Opened, Opened],
+        *,
+        access: AccessLog,
+        unlearned_cost: Mapping[str, Any] | None = None,
+    ) -> AuditInputs:
+        """What an audit of a case looks at.
+
+        Args:
+            case: with the original.
+            unlearned: the model to judge.
+            references: retrained models and shadows to judge it by, see `open_references`.
+            access: where reads are counted.
+            unlearned_cost: what the unlearned model cost, where that is known.
+        """
+        retrained, shadows = references
+        return cls(
+            data=case.data,
+            split=case.split,
+            original=case.model,
+            unlearned=unlearned,
+            retrained=retrained,
+            shadows=shadows,
+            access=access,
+            costs=cost_beside(retrained, case.checkpoint.path, unlearned=unlearned_cost),
+            model=case.architecture,
+        )
 
 
 def audit_artefacts(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +11,18 @@ from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
 from unlearnkit.models.head import without_outputs
 from unlearnkit.request import resolve_classes
-from unlearnkit.run_dir import WEIGHTS, check_output, write_run
+from unlearnkit.run_dir import WEIGHTS, write_run
 from unlearnkit.steps.opening import model_name
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.record import export_config, manifest_record
 
 
 def export_run(
     folder: Path,
+    output: Output,
     *,
-    out: Path,
     model: str | None = None,
     head: str | None = None,
-    overwrite: bool = False,
-    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Cut the forgotten classes' outputs off the model of a run folder; returns a summary.
 
@@ -34,7 +33,7 @@ def export_run(
         WeightsError: the weights name no forgotten class.
         ModelError: the head is not found, or the remaining logits would change.
     """
-    check_output(out, overwrite=overwrite, inputs=(folder,))
+    output.check((folder,))
     checkpoint = read_checkpoint(folder / WEIGHTS if folder.is_dir() else folder)
     card = checkpoint.card
     if card is None or not card.forgotten:
@@ -47,14 +46,14 @@ def export_run(
     smaller = without_outputs(network, gone, num_classes=len(card.classes), shape=card.shape, name=head)
     kept = tuple(name for k, name in enumerate(card.classes) if k not in gone)
     new_card = replace(card, classes=kept, forgotten=())
-    summary = {"out": str(out), "classes": list(kept), "removed": list(card.forgotten)}
+    summary = {"out": str(output.folder), "classes": list(kept), "removed": list(card.forgotten)}
     write_run(
-        out,
+        output.folder,
         {
             WEIGHTS: checkpoint_bytes(smaller, new_card),
-            "config.json": {"kind": "export", "from": str(checkpoint.path.absolute()), **summary, **asdict(new_card)},
+            "config.json": export_config(checkpoint, new_card, summary),
         },
-        overwrite=overwrite,
-        manifest={"inputs": {str(checkpoint.path.absolute()): checkpoint.sha256}, "command": list(command)},
+        overwrite=output.overwrite,
+        manifest=manifest_record(output, [checkpoint]),
     )
     return summary

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
 from unlearnkit.data import ImageData
-from unlearnkit.data.sources.registry import load_data
+from unlearnkit.data.preprocessing import NOTHING_WANTED, Origin, PartialPreprocessing
+from unlearnkit.data.sources.registry import open_source
 from unlearnkit.data.storage import Storage
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.models import build_model, check_model, is_trusted_name
@@ -73,42 +74,70 @@ def _check_card(card: ModelCard, path: Path, data: ImageData) -> None:
             f"Expected images of shape {card.shape}, as {path} was made from, but the data gives {data.shape}; "
             f"resize them with --image-size {card.shape[-1]}."
         )
-    if (card.mean, card.std) != (data.mean, data.std):
+    wanted, given = card.preprocessing, data.preprocessing
+    if (wanted.mean, wanted.std) != (given.mean, given.std):
         raise ConfigError(
-            f"Expected images normalised with mean {card.mean} and std {card.std}, as {path} was made from, but got "
-            f"mean {data.mean} and std {data.std}; leave --mean and --std out."
+            f"Expected images normalised with mean {wanted.mean} and std {wanted.std}, as {path} was made from, but "
+            f"got mean {given.mean} and std {given.std}; leave --mean and --std out."
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preprocessing:
-    """How images are read and fed to the model, where it is given by hand.
+class InputOptions:
+    """How images are read, as far as a step is told.
 
     Args:
-        image_size: height and width that images are resized to.
-        mean, std: normalisation, one value or one per channel.
-        crop_pct, interpolation: how they are resized, where it is not the model's own way.
-        channels: 1 (grey) or 3 (RGB).
+        wanted: what of the preprocessing is given.
         classes: the model's class list, where the weights do not record it.
         storage: keep decoded images in memory, stream them, or decide by their size.
         workers: processes that decode streamed images.
+        origin: who gives `wanted`. What a run folder records is whole: no model zoo is asked beside it.
     """
 
-    image_size: int | None = None
-    mean: tuple[float, ...] | None = None
-    std: tuple[float, ...] | None = None
-    crop_pct: float | None = None
-    interpolation: str | None = None
-    channels: Literal[1, 3] | None = None
+    wanted: PartialPreprocessing = NOTHING_WANTED
     classes: tuple[str, ...] | None = None
     storage: Storage = "auto"
     workers: int | None = None
+    origin: Origin = Origin.HAND
+
+    @classmethod
+    def by_hand(
+        cls,
+        *,
+        size: int | None = None,
+        mean: tuple[float, ...] | None = None,
+        std: tuple[float, ...] | None = None,
+        channels: Literal[1, 3] | None = None,
+        classes: tuple[str, ...] | None = None,
+        storage: Storage = "auto",
+        workers: int | None = None,
+    ) -> InputOptions:
+        """What the options of a command add up to.
+
+        Raises:
+            ConfigError: a value is out of its range.
+        """
+        wanted = PartialPreprocessing(size=size, mean=mean, std=std, channels=channels)
+        return cls(wanted=wanted, classes=classes, storage=storage, workers=workers)
+
+    @classmethod
+    def recorded(cls, config: Mapping[str, Any], classes: Sequence[str]) -> InputOptions:
+        """What the `config.json` of a run folder says, and its class list.
+
+        Raises:
+            ConfigError: a value is out of its range.
+        """
+        wanted = PartialPreprocessing.from_record(config, channels=config["shape"][0])
+        return cls(wanted=wanted, classes=tuple(classes), origin=Origin.RECORD)
+
+
+DEFAULT_INPUTS = InputOptions()
 
 
 def load_images(
     source: str,
-    preprocessing: Preprocessing | None,
     checkpoint: Checkpoint | None,
+    options: InputOptions = DEFAULT_INPUTS,
     *,
     model: str | None = None,
     pretrained: bool = False,
@@ -118,67 +147,42 @@ def load_images(
 
     What is given by hand comes first, then what is stored with the weights, then the model's own configuration: all
     of it where the weights were made with it (pretrained ones, and files that record nothing), and its image size
-    alone where a model trained here takes no other.
+    alone where a model trained here takes no other. `ImageData.origins` says which of them decided.
 
     Args:
         source: the data source.
-        preprocessing: what is given by hand.
         checkpoint: the weights that the data is for.
+        options: what is given by hand.
         model: name of the architecture.
         pretrained: whether training starts from the architecture's published weights.
         hub: what a hub says of the weights.
     """
-    given = preprocessing or Preprocessing()
     card = checkpoint.card if checkpoint else None
-    own = hub.preprocessing if hub else None
-    if own is None and model is not None and card is None:
-        own = own_preprocessing(model)
-    wanted = card or (own if own and (pretrained or checkpoint) else None)
-    fixed_size = own.image_size if own and own.fixed_size else None
-    channels = given.channels or _channels(card)
-    data = load_data(
-        source,
-        image_size=given.image_size or (wanted.image_size if wanted else fixed_size),
-        crop_pct=given.crop_pct or (wanted.crop_pct if wanted else 1.0),
-        interpolation=given.interpolation or (wanted.interpolation if wanted else "bilinear"),
-        channels=channels,
-        mean=given.mean or (_for_channels(wanted.mean, channels) if wanted else None),
-        std=given.std or (_for_channels(wanted.std, channels) if wanted else None),
-        storage=given.storage,
-        workers=given.workers,
-    )
-    classes = card.classes if card else given.classes or (hub.classes if hub else None)
+    channels = options.wanted.channels
+    layers = [(options.origin, options.wanted)]
+    if card is not None:
+        layers.append((Origin.WEIGHTS, card.preprocessing.as_wanted(channels)))
+    elif options.origin is not Origin.RECORD:
+        own = hub.preprocessing if hub else None
+        if own is None and model is not None:
+            own = own_preprocessing(model)
+        if own is not None and (pretrained or checkpoint is not None):
+            layers.append((Origin.ZOO, own.preprocessing.as_wanted(channels)))
+        elif own is not None and own.fixed_size:
+            layers.append((Origin.ZOO, PartialPreprocessing(size=own.preprocessing.size)))
+    data = open_source(source, layers, storage=options.storage, workers=options.workers)
+    classes = card.classes if card else options.classes or (hub.classes if hub else None)
     return data.with_classes(classes) if classes else data
 
 
 def stand_ins_for(data: ImageData, source: str) -> ImageData:
     """Load another source as stand-ins for classes that `data` has lost, fed to the model in the same way."""
     channels, height, width = data.shape
-    others = load_data(
-        source,
-        image_size=height if height == width else data.image_size,
-        crop_pct=data.crop_pct,
-        interpolation=data.interpolation,
-        channels=1 if channels == 1 else 3,
-        mean=data.mean,
-        std=data.std,
-    )
+    size = height if height == width else data.preprocessing.size
+    wanted = replace(data.preprocessing.as_wanted(), size=size, channels=1 if channels == 1 else 3)
+    others = open_source(source, [(Origin.HAND, wanted)])
     # classes that the model does not know come after its own, where no part of a request looks
     return others.with_classes((*data.classes, *(name for name in others.classes if name not in data.classes)))
-
-
-def _channels(card: ModelCard | None) -> Literal[1, 3] | None:
-    """Channels that the weights were made for; None leaves it to the data source, whose images may have others."""
-    if card is None:
-        return None
-    if card.shape[0] == 1:
-        return 1
-    return 3 if card.shape[0] == 3 else None
-
-
-def _for_channels(values: tuple[float, ...], channels: int | None) -> tuple[float, ...]:
-    """Mean or std of an architecture's own three channels, for grey images the mean of the three."""
-    return (sum(values) / len(values),) if channels == 1 and len(values) == 3 else values
 
 
 def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelCard:
@@ -188,11 +192,7 @@ def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelC
         classes=data.classes,
         forgotten=tuple(data.classes[k] for k in forgotten),
         shape=data.shape,
-        image_size=data.image_size,
-        mean=data.mean,
-        std=data.std,
-        crop_pct=data.crop_pct,
-        interpolation=data.interpolation,
+        preprocessing=replace(data.preprocessing, channels=data.shape[0]),
     )
 
 

@@ -15,7 +15,7 @@ from unlearnkit.errors import ModelError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
-from unlearnkit.steps.opening import model_name, open_model
+from unlearnkit.steps.case import Case
 
 Opened = Sequence[tuple[Checkpoint, nn.Module]]
 Costs = dict[tuple[ModelName, int], Mapping[str, Any]]
@@ -23,12 +23,9 @@ Kind = Literal["retrained", "shadow"]
 
 
 def open_references(
-    name: str | None,
+    case: Case,
     retrained: Sequence[Path],
     shadows: Sequence[Path],
-    data: ImageData,
-    original: Checkpoint,
-    request: ResolvedRequest,
     *,
     judged: Checkpoint | None = None,
     procedure: Mapping[str, Any] | None = None,
@@ -41,11 +38,8 @@ def open_references(
     said of other files.
 
     Args:
-        name: of the architecture, where it is given.
+        case: the original, its data, and what was to be forgotten.
         retrained, shadows: weights files.
-        data: under the model's class list.
-        original: weights before forgetting.
-        request: what was to be forgotten.
         judged: weights after forgetting, where they are a file.
         procedure: method and settings that made them, as `config.json` has them, where they are known.
 
@@ -53,13 +47,13 @@ def open_references(
         ModelError: a file is no such model, or is given twice, or is that of the original or of the model `judged`.
         ConfigError, WeightsError: the weights cannot be read, or do not fit.
     """
-    seen = {original.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
-    origins = {original.sha256: "the model that is audited"}
+    seen = {case.checkpoint.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
+    origins = {case.checkpoint.sha256: "the model that is audited"}
     opened: dict[Kind, list[tuple[Checkpoint, nn.Module]]] = {"retrained": [], "shadow": []}
     given: list[tuple[Kind, Path]] = [("retrained", path) for path in retrained]
     for kind, path in [*given, *(("shadow", path) for path in shadows)]:
         checkpoint = read_checkpoint(path)
-        _check_classes(kind, checkpoint, data, request)
+        _check_classes(kind, checkpoint, case.data, case.split.request)
         if checkpoint.sha256 in seen:
             raise ModelError(
                 f"Expected retrained and shadow models that were made separately, but {path} is "
@@ -67,7 +61,7 @@ def open_references(
             )
         seen[checkpoint.sha256] = f"the same as {path}, another {kind} model's"
         _check_origin(kind, path, origins, procedure)
-        opened[kind].append((checkpoint, open_model(model_name(name, original), checkpoint, data)))
+        opened[kind].append((checkpoint, case.with_weights(checkpoint)))
     return opened["retrained"], opened["shadow"]
 
 

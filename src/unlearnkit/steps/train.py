@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,73 +14,60 @@ from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_chec
 from unlearnkit.models.head import find_head
 from unlearnkit.models.readme import readme
 from unlearnkit.request import ResolvedRequest, resolve_classes
-from unlearnkit.run_dir import README, WEIGHTS, check_output, write_run
+from unlearnkit.run_dir import README, WEIGHTS, write_run
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, split_resolved
-from unlearnkit.steps.opening import Preprocessing, card_for, load_images
+from unlearnkit.steps.opening import card_for, load_images
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.record import manifest_record, train_config
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.training.from_scratch import initialise, recipe_for
 from unlearnkit.training.loop import train
 from unlearnkit.training.predict import predict
 
 
 def train_run(
+    spec: TrainSpec,
+    output: Output,
     *,
-    model: str,
-    data: str,
-    out: Path,
-    exclude: Sequence[str] = (),
-    init: Path | None = None,
-    pretrained: bool = False,
     seed: int = 0,
-    settings: Sequence[str] = (),
-    preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     tracker: str | None = None,
-    overwrite: bool = False,
-    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Train a model on all classes but the excluded ones, and write its run folder; returns its summary.
 
-    `settings` are `NAME=VALUE` changes of the recipe: `TRAIN_RECIPE`, with the data source's own augmentation, and the
-    architecture's `default_recipe` where it has one. An architecture with an `initialise(images)` method is given
+    `spec.settings` are `NAME=VALUE` changes of the recipe: `TRAIN_RECIPE`, with the data source's own augmentation, and
+    the architecture's `default_recipe` where it has one. An architecture with an `initialise(images)` method is given
     retained training images before the first step.
 
     Classes that the weights to start from record as forgotten are excluded too. The output keeps its full width, so
     that a retrained model can be compared output by output.
 
     Args:
-        model: name of the architecture.
-        data: data source.
-        out: folder to write.
-        exclude: classes to leave out.
-        init: weights to start from; a head of another width is drawn anew, everything else must fit.
-        pretrained: start from the architecture's published weights (timm, torchvision).
+        spec: what to train.
+        output: the run folder.
         seed: seed of every random draw.
-        settings: changes of the recipe.
-        preprocessing: how images are read and fed to the model.
         runtime: device, precision, processes.
         progress: where progress is shown.
         tracker: name of an experiment tracker.
-        overwrite: replace an earlier run folder.
-        command: the command line, for the manifest.
 
     Raises:
         InputError: something given cannot be used.
         NonFiniteLossError: the loss became NaN or infinite.
     """
-    check_output(out, overwrite=overwrite, inputs=(init,) if init else ())
-    if init and pretrained:
+    output.check((spec.init,) if spec.init else ())
+    if spec.init and spec.pretrained:
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
     runtime, progress = runtime or Runtime(), progress or Silent()
-    start = read_checkpoint(init) if init else None
-    images = load_images(data, preprocessing, start, model=model, pretrained=pretrained)
+    start = read_checkpoint(spec.init) if spec.init else None
+    images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
     gone = start.card.forgotten if start and start.card else ()
-    excluded = tuple(sorted({*resolve_classes(exclude, images.classes), *resolve_classes(gone, images.classes)}))
+    excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
     split = split_resolved(request, images)
     images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
@@ -90,73 +75,51 @@ def train_run(
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
     view = DataView(images, split, parts, reader="method", log=access, device=runtime.device)
     with isolated_randomness(seed) as generator, view.seeded_reads(seed):
-        network, fresh = _network(model, images, start, pretrained)
-        recipe = recipe_for(network, images.augment).with_settings(settings)
+        network, fresh = _network(spec, images, start)
+        recipe = recipe_for(network, images.augment).with_settings(spec.settings)
         runtime = runtime.fitted(network, images.shape)
-        with tracking(tracker, tracking_folder(out), recipe.model_dump() | {"model": model}, runtime) as track:
+        parameters = recipe.model_dump() | {"model": spec.model}
+        with tracking(tracker, tracking_folder(output.folder), parameters, runtime) as track:
             log = RunLog(runtime, progress, decode_seconds=lambda: images.decode_seconds, track=track)
             network = log.meter.attach(runtime.weights(network))
             retained = view.part(Part.RETAIN_TRAIN)
-            if start is None and not pretrained:
+            if start is None and not spec.pretrained:
                 initialise(network, retained, generator)
             train(network, retained, recipe, stage="train", generator=generator, runtime=runtime, log=log)
             log.meter.detach(network)
         accuracy = _accuracy(network, view.part(Part.RETAIN_VAL), runtime)
     total = log.join(log.total())
     access.join(runtime.processes)
-    card = card_for(model, images, forgotten=excluded)
+    card = card_for(spec.model, images, forgotten=excluded)
     summary = {
         "validation_accuracy": accuracy,
         "validation_samples": len(view.part(Part.RETAIN_VAL)),
         "seconds": total.seconds,
-        "out": str(out),
+        "out": str(output.folder),
     }
     if not runtime.processes.is_main:
         return summary
+    facts = {"fresh": fresh, "notes": log.notes, **summary}
     write_run(
-        out,
+        output.folder,
         {
             WEIGHTS: checkpoint_bytes(network.to("cpu", torch.float32).eval(), card),
             README: readme(card, kind="train", method=None, seed=seed, accuracy=accuracy),
-            "config.json": {
-                "kind": "train",
-                "model": model,
-                "data": images.source,
-                "exclude": list(card.forgotten),
-                "init": str(init) if init else None,
-                "pretrained": pretrained,
-                "fresh": fresh,
-                "seed": seed,
-                "recipe": recipe.model_dump(),
-                "precision": runtime.precision,
-                "runtime": runtime.described(),
-                "notes": log.notes,
-                "waited_for_data_seconds": images.wait_seconds,
-                "image_size": images.image_size,
-                "mean": list(images.mean),
-                "std": list(images.std),
-                "shape": list(images.shape),
-                **summary,
-            },
+            "config.json": train_config(spec, images, card, recipe, runtime, seed=seed, facts=facts),
             "cost.json": log.cost(total),
             "access.json": access.summary(split),
             "history.json": dict(log.history),
         },
-        overwrite=overwrite,
-        manifest={
-            "inputs": {str(start.path.absolute()): start.sha256} if start else {},
-            "seed": seed,
-            "device": str(runtime.device),
-            "command": list(command),
-        },
+        overwrite=output.overwrite,
+        manifest=manifest_record(output, [start] if start else [], seed=seed, runtime=runtime),
     )
     return summary
 
 
-def _network(model: str, images: ImageData, start: Checkpoint | None, pretrained: bool) -> tuple[nn.Module, list[str]]:
+def _network(spec: TrainSpec, images: ImageData, start: Checkpoint | None) -> tuple[nn.Module, list[str]]:
     """Build the network and load what it starts from; also returns the keys that were drawn anew all the same."""
     classes = len(images.classes)
-    network = build_model(model, num_classes=classes, in_channels=images.shape[0], pretrained=pretrained)
+    network = build_model(spec.model, num_classes=classes, in_channels=images.shape[0], pretrained=spec.pretrained)
     check_model(network, classes=classes, shape=images.shape)
     if start is None:
         return network, []

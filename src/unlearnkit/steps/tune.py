@@ -4,48 +4,35 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict
-from importlib.metadata import version
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.methods import ConfiguredMethod
+from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
-from unlearnkit.models import build_model
-from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.models.hub import resolve_weights
-from unlearnkit.request import ClassRef
-from unlearnkit.run_dir import check_output, write_run
+from unlearnkit.run_dir import write_run
 from unlearnkit.runtime.progress import Progress
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.split import split_for
-from unlearnkit.steps.opening import Preprocessing, load_images, model_name, open_model, request_for, retained_shape
+from unlearnkit.steps.case import Case
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.record import manifest_record, tune_config
+from unlearnkit.steps.specs import DEFAULT_SEARCH, CaseSpec, SearchSpec
 from unlearnkit.tuning import Trial, tune
 from unlearnkit.tuning.optimise import check_optuna
 from unlearnkit.tuning.scoring import as_numbers
 
 
 def tune_run(
+    spec: CaseSpec,
+    choice: MethodChoice,
+    output: Output,
     *,
-    weights: str | Path,
-    data: str,
-    forget: Sequence[ClassRef],
-    method: ConfiguredMethod,
-    method_name: str,
-    preset: str = "default",
-    overrides: Sequence[str] = (),
-    out: Path,
-    trials: int = 20,
-    look_at_forgotten: bool = False,
-    model: str | None = None,
-    already_forgotten: Sequence[ClassRef] = (),
+    search: SearchSpec = DEFAULT_SEARCH,
     seed: int = 0,
-    preprocessing: Preprocessing | None = None,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
-    overwrite: bool = False,
-    options: Sequence[str] = (),
-    command: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Search settings for a method on a model, and write what was found to a folder; returns a summary.
 
@@ -53,104 +40,80 @@ def tune_run(
     `access.json`, `cost.json` and the manifest. See `tuning.tune` for the search and `tuning.judge` for the score.
 
     Args:
-        overrides: `NAME=VALUE` settings that `method` was built with; they stay as they are.
-        options: options that the `forget` command is to be given besides.
-        look_at_forgotten: judge by forgotten training samples, though the method reads none.
-        weights, data, forget, method, method_name, preset, out, model, already_forgotten, seed: see `forget_run`.
-        preprocessing, runtime, progress, overwrite, command: see `forget_run`.
-        trials: runs of the method.
+        spec, output, seed, runtime, progress: see `forget_run`.
+        choice: the method; the settings that it names stay as they are.
+        search: how to search.
 
     Raises:
         InputError: something given cannot be used; nothing has been written.
         UnlearnkitError: the work failed; the same holds.
     """
     check_optuna()
-    found = resolve_weights(str(weights))
-    check_output(out, overwrite=overwrite, inputs=(found.path,))
+    method = choice.make()
+    source = resolve_weights(str(spec.weights))
+    output.check((source.path,))
     runtime = runtime or Runtime()
-    checkpoint = read_checkpoint(found.path)
-    name = model_name(model or found.model, checkpoint)
-    images = load_images(data, preprocessing, checkpoint, model=name, hub=found)
-    request = request_for(forget, already_forgotten, checkpoint, images.classes)
-    split = split_for(request, images)
-    check_parts(method, split, tunable=True)
-    retained_shape(images, split, "tuning")
+    case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
     tuned = tune(
-        open_model(name, checkpoint, images),
+        case.model,
         method,
-        images,
-        request,
+        case.data,
+        case.request,
         seed=seed,
-        trials=trials,
-        fixed=[setting.partition("=")[0].strip() for setting in overrides],
-        look_at_forgotten=look_at_forgotten,
+        trials=search.trials,
+        fixed=choice.names_set,
+        look_at_forgotten=search.look_at_forgotten,
         runtime=runtime,
-        factory=lambda: build_model(name, num_classes=len(images.classes), in_channels=images.shape[0]),
+        factory=case.fresh,
         progress=progress,
     )
-    settings = [*overrides, *tuned.beforehand, *tuned.trials[tuned.best].settings]
-    forgetting = [
-        *("unlearnkit", "forget", "--weights", str(weights), "--data", data),
-        *(word for each in forget for word in ("--forget", str(each))),
-        *(word for each in already_forgotten for word in ("--already-forgotten", str(each))),
-        *("--method", method_name, "--preset", preset),
-        *(word for each in settings for word in ("--set", each)),
-        *(("--model", model) if model else ()),
-        *("--seed", str(seed)),
-        *options,
-        *("--out", str(out.with_name(f"{out.name}-forgotten"))),
-    ]
+    settings = [*choice.settings, *tuned.beforehand, *tuned.trials[tuned.best].settings]
+    found = replace(choice, settings=settings)
+    forgetting = _forget_command(spec, found, output.folder, search.forget_options, seed)
     access = tuned.access.summary(tuned.split)
     result = {
-        "method": method_name,
+        "method": choice.name,
         "signal": tuned.signal.value,
         "before": as_numbers(tuned.before),
         "best": tuned.best,
         "trials": [_described(k, trial) for k, trial in enumerate(tuned.trials)],
     }
-    chosen = {"method": method_name, "preset": preset, "settings": settings, "command": forgetting}
+    chosen = {"method": choice.name, "preset": choice.preset, "settings": settings, "command": forgetting}
     write_run(
-        out,
+        output.folder,
         {
             "settings.json": chosen,
             "trials.json": result,
             "access.json": access,
             "cost.json": tuned.cost,
-            "config.json": {
-                "kind": "tune",
-                "model": name,
-                "weights": str(found.path.absolute()),
-                "data": images.source,
-                "forget": list(tuned.split.request.forget_names),
-                "already_forgotten": [images.classes[k] for k in tuned.split.request.already_forgotten],
-                "method": method_name,
-                "preset": preset,
-                "overrides": list(overrides),
-                "needs": sorted(part.value for part in method.needs),
-                "space": {key: asdict(bounds) for key, bounds in tuned.space.items()},
-                "trials": trials,
-                "look_at_forgotten": look_at_forgotten,
-                "signal": tuned.signal.value,
-                "seed": seed,
-                "optuna": version("optuna"),
-            },
+            "config.json": tune_config(case, choice, method, search, tuned, seed=seed),
         },
-        overwrite=overwrite,
-        manifest={
-            "inputs": {str(found.path.absolute()): checkpoint.sha256},
-            "seed": seed,
-            "device": str(runtime.device),
-            "command": list(command),
-        },
+        overwrite=output.overwrite,
+        manifest=manifest_record(output, [case.checkpoint], seed=seed, runtime=runtime),
     )
     return {
-        "out": str(out),
+        "out": str(output.folder),
         **result,
         "settings": settings,
         "command": shlex.join(forgetting),
         "access": access,
         "cost": tuned.cost["total"],
     }
+
+
+def _forget_command(spec: CaseSpec, choice: MethodChoice, out: Path, options: Sequence[str], seed: int) -> list[str]:
+    """The words of the `unlearnkit forget` that does what was found, beside the folder of the search."""
+    return [
+        *("unlearnkit", "forget", "--weights", str(spec.weights), "--data", spec.data),
+        *(word for each in spec.forget for word in ("--forget", str(each))),
+        *(word for each in spec.already_forgotten for word in ("--already-forgotten", str(each))),
+        *("--method", choice.name, "--preset", choice.preset),
+        *(word for each in choice.settings for word in ("--set", each)),
+        *(("--model", spec.model) if spec.model else ()),
+        *("--seed", str(seed)),
+        *options,
+        *("--out", str(out.with_name(f"{out.name}-forgotten"))),
+    ]
 
 
 def _described(number: int, trial: Trial) -> dict[str, Any]:

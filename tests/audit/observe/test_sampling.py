@@ -63,8 +63,7 @@ def test_the_tier_follows_what_there_is_of_the_class() -> None:
         classes=CLASSES,
         train=gone.train,
         test=whole.test,
-        mean=whole.mean,
-        std=whole.std,
+        preprocessing=whole.preprocessing,
         augment="none",
     )
     assert int(train.sum()) == len(gone.train)

@@ -13,7 +13,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.transforms import CenterCrop, InterpolationMode, Resize
 
-from unlearnkit.data.sources.decode import ImageOptions, PictureDecoder
+from unlearnkit.data.preprocessing import Preprocessing
+from unlearnkit.data.sources.decode import PictureDecoder
 from unlearnkit.errors import DataError
 
 RNG = np.random.default_rng(0)
@@ -34,7 +35,7 @@ class Given:
 
 
 def decoded(picture: Image.Image, **options: object) -> Tensor:
-    decoder = PictureDecoder(Given(picture), ImageOptions(**options))  # type: ignore[arg-type]
+    decoder = PictureDecoder(Given(picture), Preprocessing(**options))  # type: ignore[arg-type]
     shape = decoder.shape_of(0)
     pixels = decoder.decode([0], shape)
     assert pixels.dtype == torch.uint8
@@ -103,24 +104,24 @@ def test_resizing_is_that_of_torchvision(interpolation: str, size: tuple[int, in
     picture = Image.fromarray(RNG.integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
     resize = Resize(round(14 / crop_pct), InterpolationMode(interpolation))
     expected = CenterCrop(14)(resize(picture))
-    pixels = decoded(picture, image_size=14, crop_pct=crop_pct, interpolation=interpolation)
+    pixels = decoded(picture, size=14, crop=crop_pct, interpolation=interpolation)
     assert torch.equal(pixels, chw(np.asarray(expected)))
 
 
 def test_the_proportions_are_kept() -> None:
     wide = np.zeros((10, 30, 3), dtype=np.uint8)
     wide[:, 10:20] = 200  # the square in the middle
-    assert decoded(Image.fromarray(wide), image_size=10).unique().tolist() == [200]
+    assert decoded(Image.fromarray(wide), size=10).unique().tolist() == [200]
 
 
 def test_sizes_that_differ_are_named() -> None:
-    decoder = PictureDecoder(Given(Image.new("L", (4, 5)), Image.new("L", (5, 4))), ImageOptions(channels=1))
+    decoder = PictureDecoder(Given(Image.new("L", (4, 5)), Image.new("L", (5, 4))), Preprocessing(channels=1))
     assert decoder.shape_of(0) == (1, 5, 4)
     with pytest.raises(DataError, match="4x5 pixels, but picture 1 has 5x4; give --image-size"):
         decoder.decode([0, 1], (1, 5, 4))
 
 
 def test_a_decoder_pickles() -> None:
-    decoder = PictureDecoder(Given(Image.fromarray(COLOURS)), ImageOptions(image_size=6))
+    decoder = PictureDecoder(Given(Image.fromarray(COLOURS)), Preprocessing(size=6))
     copy = pickle.loads(pickle.dumps(decoder.decode))
     assert torch.equal(copy([0], (3, 6, 6)), decoder.decode([0], (3, 6, 6)))

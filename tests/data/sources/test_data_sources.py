@@ -117,15 +117,15 @@ def test_every_source_gives_the_same_images_streamed_or_kept(kind: str, tmp_path
     for storage, workers in storages:
         data = load_data(source, storage=storage, workers=workers)
         assert data.classes == NAMES
-        assert len(data.mean) == 3
+        assert len(data.preprocessing.mean) == 3
         for side in ("train", "test"):
             assert data.labels(side).tolist() == LABELS  # type: ignore[arg-type]
             assert not data.set(side).decoded.any()  # type: ignore[arg-type]
             assert torch.equal(streamed(data, side)[..., :6, :5], expected)
             assert torch.equal(read(data, side)[..., :6, :5], expected)
     grey = load_data(source, channels=1, image_size=4)
-    assert grey.mean == (0.5,)
-    assert grey.std == (0.25,)
+    assert grey.preprocessing.mean == (0.5,)
+    assert grey.preprocessing.std == (0.25,)
     assert read(grey).shape == (8, 1, 4, 4)
 
 

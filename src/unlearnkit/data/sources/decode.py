@@ -9,7 +9,7 @@ import struct
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, TypedDict
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -17,9 +17,10 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from unlearnkit.data.images import ImageSet
+from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, RGB, Preprocessing
 from unlearnkit.data.storage import Storage
 from unlearnkit.data.stream import Shape
-from unlearnkit.errors import ConfigError, DataError
+from unlearnkit.errors import DataError
 
 # What Pillow raises on damaged bytes, by experiment with random ones.
 UNDECODABLE = (
@@ -34,7 +35,7 @@ UNDECODABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
-INTERPOLATIONS = {
+RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "nearest": Image.Resampling.NEAREST,
@@ -42,61 +43,20 @@ INTERPOLATIONS = {
 }
 
 
-class Preprocessing(TypedDict):
-    """Fields of an `ImageData` that say how its images are fed to a model."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    image_size: int | None
-    crop_pct: float
-    interpolation: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """How pictures become pixels, and where these are kept.
+    """What a source is asked for: how pictures become pixels, and where these are kept.
 
     Args:
-        image_size: height and width of the result; None: as the pictures are, and all must have one size.
-        crop_pct: the shorter side is resized to `round(image_size / crop_pct)`, and the centre is cut out.
-        interpolation: how a picture is resized: bilinear, bicubic, nearest or lanczos.
-        channels: 3 for RGB or 1 for grey; None: as the source has them.
+        preprocessing: with the channels that are asked for, None: as the source has them. The source names its own
+            normalisation; who asked for another is served when it is open.
         storage: see `ImageSet`.
         workers: processes that decode ahead when images are streamed.
     """
 
-    image_size: int | None = None
-    crop_pct: float = 1.0
-    interpolation: str = "bilinear"
-    channels: Literal[1, 3] | None = None
+    preprocessing: Preprocessing = DEFAULT_PREPROCESSING
     storage: Storage = "auto"
     workers: int = 0
-
-    def __post_init__(self) -> None:
-        if self.image_size is not None and self.image_size < 1:
-            raise ConfigError(f"Expected a positive image size, but got {self.image_size}; 224 is a common one.")
-        if not 0 < self.crop_pct <= 1:
-            raise ConfigError(f"Expected crop_pct above 0 and up to 1, but got {self.crop_pct}; 1 cuts no border off.")
-        if self.crop_pct != 1 and self.image_size is None:
-            raise ConfigError(f"Expected an image size beside crop_pct {self.crop_pct}, but got none; give both.")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ConfigError(
-                f"Expected interpolation {', '.join(INTERPOLATIONS)}, but got {self.interpolation!r}; "
-                "bilinear is the default."
-            )
-        if self.channels not in (None, 1, 3):
-            raise ConfigError(f"Expected 1 or 3 channels, but got {self.channels}; 3 is RGB, 1 is grey.")
-
-    def preprocessing(self) -> Preprocessing:
-        """What an `ImageData` is told of these options, with the default normalisation of as many channels."""
-        channels = self.channels or 3
-        return {
-            "mean": (0.5,) * channels,
-            "std": (0.25,) * channels,
-            "image_size": self.image_size,
-            "crop_pct": self.crop_pct,
-            "interpolation": self.interpolation,
-        }
 
 
 class Pictures(Protocol):
@@ -120,11 +80,11 @@ class PictureDecoder:
     and Pillow would clip them to white without a word.
     """
 
-    def __init__(self, pictures: Pictures, options: ImageOptions) -> None:
+    def __init__(self, pictures: Pictures, preprocessing: Preprocessing) -> None:
         self._pictures = pictures
-        self._channels = options.channels or 3
-        self._size, self._crop_pct = options.image_size, options.crop_pct
-        self._resampling = INTERPOLATIONS[options.interpolation]
+        self._channels = preprocessing.channels or RGB
+        self._size, self._crop = preprocessing.size, preprocessing.crop
+        self._resampling = RESAMPLING[preprocessing.interpolation]
 
     def shape_of(self, row: int) -> Shape:
         """(C, H, W) of a row, from the picture's header alone (its pixels are not decoded)."""
@@ -163,7 +123,7 @@ class PictureDecoder:
 
     def _resized(self, picture: Image.Image, size: int) -> Image.Image:
         width, height = picture.size
-        shorter = round(size / self._crop_pct)
+        shorter = round(size / self._crop)
         # rounded as torchvision's Resize and CenterCrop do
         scaled = [
             shorter if side == min(width, height) else int(shorter * side / min(width, height))
@@ -197,7 +157,7 @@ def as_uint8(picture: Image.Image, channels: int) -> Image.Image:
 
 def picture_set(labels: Tensor, pictures: Pictures, options: ImageOptions) -> ImageSet:
     """Return the set of pictures with these labels."""
-    decoder = PictureDecoder(pictures, options)
+    decoder = PictureDecoder(pictures, options.preprocessing)
     return ImageSet(labels, decoder.shape_of, decoder.decode, storage=options.storage, workers=options.workers)
 
 

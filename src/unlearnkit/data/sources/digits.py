@@ -6,6 +6,7 @@ import numpy as np
 import torch
 
 from unlearnkit.data.images import ImageData, ImageSet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.data.sources.decode import ImageOptions
 from unlearnkit.errors import ConfigError, DataError
 
@@ -22,10 +23,11 @@ def load_digits(rest: str, options: ImageOptions) -> ImageData:
     """
     if rest:
         raise DataError(f"Expected 'digits', but got 'digits:{rest}'; the bundled digits take no folder.")
-    if options.image_size not in (None, 8) or options.crop_pct != 1:
-        asked = options.image_size if options.crop_pct == 1 else f"a crop_pct of {options.crop_pct}"
+    wanted = options.preprocessing
+    if wanted.size not in (None, 8) or wanted.crop != 1:
+        asked = wanted.size if wanted.crop == 1 else f"a crop_pct of {wanted.crop}"
         raise ConfigError(f"Expected an image size of 8 for digits, but got {asked}; leave --image-size out.")
-    if options.channels == 3:
+    if wanted.channels == 3:
         raise ConfigError("Expected 1 channel for digits, but got 3; leave the channels out.")
     from sklearn.datasets import load_digits as sklearn_digits
 
@@ -44,7 +46,6 @@ def load_digits(rest: str, options: ImageOptions) -> ImageData:
         classes=tuple(str(k) for k in range(10)),
         train=image_set(~is_test),
         test=image_set(is_test),
-        mean=(0.3,),
-        std=(0.4,),
+        preprocessing=Preprocessing(mean=(0.3,), std=(0.4,), channels=1),
         personal=False,
     )

@@ -66,7 +66,7 @@ def load_hub(rest: str, options: ImageOptions) -> ImageData:
         train=image_set("train"),
         test=image_set("test"),
         augment="crop_flip",
-        **options.preprocessing(),
+        preprocessing=options.preprocessing.for_pictures(),
     )
 
 

@@ -58,7 +58,7 @@ def load_image_folder(directory: str, options: ImageOptions) -> ImageData:
         train=image_set(train_files, train_labels),
         test=image_set(test_files, test_labels),
         augment="crop_flip",
-        **options.preprocessing(),
+        preprocessing=options.preprocessing.for_pictures(),
     )
 
 

@@ -58,7 +58,7 @@ def load_parquet(directory: str, options: ImageOptions) -> ImageData:
         train=picture_set(labels["train"], ParquetImages(files["train"]), options),
         test=picture_set(labels["test"], ParquetImages(files["test"]), options),
         augment="crop_flip",
-        **options.preprocessing(),
+        preprocessing=options.preprocessing.for_pictures(),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
-from unlearnkit.data.images import LARGEST, ImageData
+from unlearnkit.data.images import ImageData
+from unlearnkit.data.preprocessing import Layers, Origin, PartialPreprocessing, resolve, wanted_of
 from unlearnkit.data.sources.decode import ImageOptions
 from unlearnkit.data.sources.digits import load_digits
 from unlearnkit.data.sources.hub import load_hub
@@ -15,7 +15,7 @@ from unlearnkit.data.sources.image_folder import load_image_folder
 from unlearnkit.data.sources.parquet import load_parquet
 from unlearnkit.data.sources.torchvision_sets import load_torchvision
 from unlearnkit.data.storage import Storage, checked_storage, checked_workers
-from unlearnkit.errors import ConfigError, DataError
+from unlearnkit.errors import DataError
 
 SOURCES: dict[str, tuple[str, Callable[[str, ImageOptions], ImageData]]] = {
     "digits": ("", load_digits),
@@ -30,8 +30,8 @@ def load_data(
     source: str,
     *,
     image_size: int | None = None,
-    crop_pct: float = 1.0,
-    interpolation: str = "bilinear",
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
     channels: Literal[1, 3] | None = None,
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
@@ -43,8 +43,8 @@ def load_data(
     Args:
         source: name of the source, with what it needs after a colon.
         image_size: height and width of the images; they are resized and the centre is cut out.
-        crop_pct: the shorter side is resized to `round(image_size / crop_pct)` before that.
-        interpolation: bilinear, bicubic, nearest or lanczos.
+        crop_pct: the shorter side is resized to `round(image_size / crop_pct)` before that; default: 1.
+        interpolation: bilinear, bicubic, nearest or lanczos; default: bilinear.
         channels: 3 for RGB or 1 for grey; default: 1 for digits, 3 for all others.
         mean, std: normalisation, one value or one per channel, in units of [0, 1] pixels; default: the source's.
         storage: `memory` keeps decoded images, `stream` decodes at each read; `auto` keeps them where they fit.
@@ -53,6 +53,23 @@ def load_data(
     Raises:
         DataError: the source is unknown, missing or corrupt.
         ConfigError: an option is out of range, mean or std do not fit the channels, or a std is not positive.
+    """
+    given = PartialPreprocessing(
+        size=image_size, crop=crop_pct, interpolation=interpolation, mean=mean, std=std, channels=channels
+    )
+    return open_source(source, [(Origin.HAND, given)], storage=storage, workers=workers)
+
+
+def open_source(source: str, layers: Layers, *, storage: Storage = "auto", workers: int | None = None) -> ImageData:
+    """Load a source as `load_data` does, for several who ask for its preprocessing; the data says who was served.
+
+    Args:
+        source: see `load_data`.
+        layers: who asks for what, in the order of precedence.
+        storage, workers: see `load_data`.
+
+    Raises:
+        DataError, ConfigError: see `load_data`.
     """
     name, _, rest = source.partition(":")
     if name not in SOURCES:
@@ -64,36 +81,9 @@ def load_data(
     if needs and not rest:
         what = "folder" if needs == "DIR" else "name"
         raise DataError(f"Expected {name}:{needs}, but the {what} is missing; write it after the colon.")
-    if image_size is not None and not 0 < image_size <= LARGEST:
-        raise ConfigError(
-            f"Expected an image size from 1 to {LARGEST} pixels, but got {image_size}; most models take 32 to 1024."
-        )
     options = ImageOptions(
-        image_size=image_size,
-        crop_pct=crop_pct,
-        interpolation=interpolation,
-        channels=channels,
-        storage=checked_storage(storage),
-        workers=checked_workers(workers),
+        preprocessing=wanted_of(layers), storage=checked_storage(storage), workers=checked_workers(workers)
     )
     data = load(rest, options)
-    count = len(data.mean)
-    return replace(
-        data, mean=_per_channel("mean", mean, data.mean, count), std=_per_channel("std", std, data.std, count)
-    )
-
-
-def _per_channel(
-    name: str, given: tuple[float, ...] | None, default: tuple[float, ...], channels: int
-) -> tuple[float, ...]:
-    values = default if given is None else given
-    if len(values) == 1:
-        values = values * channels
-    if len(values) != channels:
-        wanted = "1 value" if channels == 1 else f"1 or {channels} values"
-        raise ConfigError(f"Expected {wanted} for {name}, but got {len(values)}; give one per image channel.")
-    for value in values:
-        if not math.isfinite(value) or (name == "std" and value <= 0):
-            kind = "positive number" if name == "std" else "finite number"
-            raise ConfigError(f"Expected a {kind} for {name}, but got {value}; it is in units of [0, 1] pixels.")
-    return values
+    preprocessing, origins = resolve(layers, data.preprocessing)
+    return replace(data, preprocessing=preprocessing, origins=origins)

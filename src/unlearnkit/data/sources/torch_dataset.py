@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, Subset
 
 from unlearnkit.data.images import ImageData, ImageSet
+from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.data.sources.decode import as_uint8, first_line
 from unlearnkit.data.sources.hold_out import held_out
 from unlearnkit.data.sources.labels import checked_labels, known_labels
@@ -88,8 +89,7 @@ def from_datasets(
         classes=names or tuple(str(k) for k in range(1 + max(int(ids.max()), int(test_ids.max())))),
         train=image_set(train, ids, "train"),
         test=image_set(test, test_ids, "test"),
-        mean=mean,
-        std=std,
+        preprocessing=Preprocessing(mean=mean, std=std),
         augment=augment,
     )
 
@@ -134,8 +134,7 @@ def from_batches(
         classes=names or tuple(str(k) for k in range(1 + max(int(ids.max()) for _, ids in sides))),
         train=ImageSet.from_tensor(*sides[0]),
         test=ImageSet.from_tensor(*sides[1]),
-        mean=mean,
-        std=std,
+        preprocessing=Preprocessing(mean=mean, std=std),
         augment=augment,
     )
 

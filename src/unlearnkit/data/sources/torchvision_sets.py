@@ -86,7 +86,7 @@ def load_torchvision(rest: str, options: ImageOptions) -> ImageData:
         test=image_set(1, test, "test"),
         augment="crop_flip" if kind.mirror else "none",
         personal=kind.people,
-        **options.preprocessing(),
+        preprocessing=options.preprocessing.for_pictures(),
     )
 
 

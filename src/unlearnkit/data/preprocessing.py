@@ -1,0 +1,235 @@
+"""How images are fed to a model: Preprocessing, the one object that says it, and where each of its values came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Literal
+
+from unlearnkit.errors import ConfigError, DataError
+
+LARGEST = 8192  # side of an image, in pixels; what asks for more, a damaged file or a typing error, exhausts memory
+INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos")
+RGB = 3  # channels of pictures of which nobody says how many they are to have
+RECORDED = {"image_size": "size", "mean": "mean", "std": "std", "crop_pct": "crop", "interpolation": "interpolation"}
+
+
+class Origin(StrEnum):
+    """Where a value came from."""
+
+    HAND = "given by hand"
+    RECORD = "recorded in the run folder"
+    WEIGHTS = "recorded with the weights"
+    ZOO = "the model's own"
+    SOURCE = "of the data source"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How the images of a data set are fed to a model.
+
+    Args:
+        size: height and width that images are resized to, in pixels; None: they are taken as they are.
+        crop: the shorter side is resized to `round(size / crop)`, and the centre is cut out; in (0, 1].
+        interpolation: how images are resized: bilinear, bicubic, nearest or lanczos.
+        mean, std: one value, or one per channel, in units of [0, 1] pixels (of float pixels: in theirs). They are
+            constants of the configuration, never computed from the images: statistics of the data would carry the
+            forgotten samples into the preprocessing.
+        channels: of the images; None: as they have them.
+
+    Raises:
+        ConfigError: a value is out of its range, or does not fit another.
+    """
+
+    size: int | None = None
+    crop: float = 1.0
+    interpolation: str = "bilinear"
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.25,)
+    channels: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_values(self)
+        for name, count in (("mean", len(self.mean)), ("std", len(self.std))):
+            if count != 1 and (count == 0 or self.channels not in (None, count)):
+                wanted = "1 value" if self.channels in (None, 1) else f"1 or {self.channels} values"
+                raise ConfigError(f"Expected {wanted} for {name}, but got {count}; give one per image channel.")
+        if self.crop != 1 and self.size is None:
+            raise ConfigError(f"Expected an image size beside crop_pct {self.crop}, but got none; give both.")
+
+    def as_record(self) -> dict[str, Any]:
+        """As it is written into weights files and config.json, where the images' shape says the channels."""
+        return {
+            "image_size": self.size,
+            "mean": list(self.mean),
+            "std": list(self.std),
+            "crop_pct": self.crop,
+            "interpolation": self.interpolation,
+        }
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], *, channels: int) -> Preprocessing:
+        """Read what `as_record` wrote; the crop and the interpolation may be missing, as in files of 0.1.0.
+
+        Raises:
+            KeyError: another value is missing.
+            ConfigError: a value is out of its range or of the wrong kind.
+        """
+        missing = [key for key in ("image_size", "mean", "std") if key not in record]
+        if missing:
+            raise KeyError(missing[0])
+        values = {name: _from_json(record[key]) for key, name in RECORDED.items() if key in record}
+        return cls(**values, channels=channels)
+
+    def as_wanted(self, channels: int | None = None) -> PartialPreprocessing:
+        """All of it as a wish, for images that are to have so many channels (None: as many as these here).
+
+        For grey images the normalisation of three channels becomes its mean over the three.
+        """
+        mean, std = (
+            (sum(values) / len(values),) if channels == 1 and len(values) == RGB else values
+            for values in (self.mean, self.std)
+        )
+        return PartialPreprocessing(
+            size=self.size,
+            crop=self.crop,
+            interpolation=self.interpolation,
+            mean=mean,
+            std=std,
+            channels=1 if self.channels == 1 else 3 if self.channels == RGB else None,
+        )
+
+    def for_pictures(self) -> Preprocessing:
+        """The same for encoded pictures, which are read as RGB unless grey is asked for: one mean and std for each."""
+        count = self.channels or RGB
+        mean, std = _per_channel(self.mean, count), _per_channel(self.std, count)
+        return Preprocessing(
+            size=self.size, crop=self.crop, interpolation=self.interpolation, mean=mean, std=std, channels=count
+        )
+
+    def check_channels(self, channels: int) -> None:
+        """Refuse images of so many channels where mean and std are for others.
+
+        Raises:
+            DataError: they are.
+        """
+        if len(self.mean) not in (1, channels) or len(self.std) not in (1, channels):
+            raise DataError(
+                f"Expected one mean and std or {channels} for images of {channels} channels, but got "
+                f"{len(self.mean)} and {len(self.std)}; give one value per channel."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PartialPreprocessing:
+    """The values of a `Preprocessing` that somebody asks for; None: they are left to others.
+
+    Raises:
+        ConfigError: a value is out of its range.
+    """
+
+    size: int | None = None
+    crop: float | None = None
+    interpolation: str | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    channels: Literal[1, 3] | None = None
+
+    def __post_init__(self) -> None:
+        if self.channels not in (None, 1, RGB):
+            raise ConfigError(f"Expected 1 or 3 channels, but got {self.channels}; 3 is RGB, 1 is grey.")
+        _check_values(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], *, channels: int) -> PartialPreprocessing:
+        """Read what `Preprocessing.as_record` wrote, of which anything may be missing."""
+        values = {name: _from_json(record.get(key)) for key, name in RECORDED.items()}
+        return cls(**values, channels=1 if channels == 1 else 3)
+
+
+Layers = Sequence[tuple[Origin, PartialPreprocessing]]  # the first one that has a value decides
+
+
+def wanted_of(layers: Layers) -> Preprocessing:
+    """Return what the layers ask a data source for, before it is opened; of the normalisation it needs to know nothing.
+
+    Raises:
+        ConfigError: a crop is asked for, and no size.
+    """
+    names = ("size", "crop", "interpolation", "channels")
+    found = {name: value for name in names if (value := _first(layers, name)[0]) is not None}
+    return Preprocessing(**found)
+
+
+def resolve(layers: Layers, source: Preprocessing) -> tuple[Preprocessing, dict[str, Origin]]:
+    """Return how images are fed, and by field where that comes from: the one place that decides between the two.
+
+    Args:
+        layers: who asks for what, in the order of precedence.
+        source: how the opened source hands out its images, with the normalisation that it has where nobody asks for
+            another; pixels are as it says, whatever was asked for.
+
+    Raises:
+        ConfigError: mean or std do not fit the channels.
+    """
+    plain = Preprocessing(channels=RGB)
+    values: dict[str, Any] = {}
+    origins: dict[str, Origin] = {}
+    for name in Preprocessing.__dataclass_fields__:
+        value, origin = _first(layers, name)
+        own = getattr(source, name)
+        if name in ("mean", "std"):
+            values[name] = _per_channel(own if value is None else value, source.channels or 1)
+            by_default = set(own) == set(getattr(plain, name))
+        else:
+            values[name] = own
+            by_default = own == getattr(plain, name)
+            origin = origin if value == own else None
+        origins[name] = origin or (Origin.DEFAULT if by_default else Origin.SOURCE)
+    return Preprocessing(**values), origins
+
+
+def _first(layers: Layers, name: str) -> tuple[Any, Origin | None]:
+    """The first value that a layer has, and whose it is."""
+    for origin, layer in layers:
+        value = getattr(layer, name)
+        if value is not None:
+            return value, origin
+    return None, None
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values
+
+
+def _from_json(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _check_values(given: Preprocessing | PartialPreprocessing) -> None:
+    """The one place for ranges; they hold for values from a command line as for those of a stranger's file."""
+    if given.size is not None and not (isinstance(given.size, int) and 0 < given.size <= LARGEST):
+        raise ConfigError(
+            f"Expected an image size from 1 to {LARGEST} pixels, but got {given.size!r}; most models take 32 to 1024."
+        )
+    if given.crop is not None and not (isinstance(given.crop, int | float) and 0 < given.crop <= 1):
+        raise ConfigError(f"Expected crop_pct above 0 and up to 1, but got {given.crop!r}; 1 cuts no border off.")
+    if given.interpolation is not None and given.interpolation not in INTERPOLATIONS:
+        raise ConfigError(
+            f"Expected interpolation {', '.join(INTERPOLATIONS)}, but got {given.interpolation!r}; "
+            "bilinear is the default."
+        )
+    for name, values in (("mean", given.mean), ("std", given.std)):
+        if not isinstance(values, tuple | None):
+            raise ConfigError(f"Expected a list of numbers for {name}, but got {values!r}; write one per channel.")
+        for value in values or ():
+            if not isinstance(value, int | float) or not math.isfinite(value) or (name == "std" and value <= 0):
+                kind = "positive number" if name == "std" else "finite number"
+                raise ConfigError(f"Expected a {kind} for {name}, but got {value!r}; it is in units of [0, 1] pixels.")
+
+
+DEFAULT_PREPROCESSING = Preprocessing()
+NOTHING_WANTED = PartialPreprocessing()

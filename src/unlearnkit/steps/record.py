@@ -1,0 +1,157 @@
+"""What run folders record besides results: config.json, request.json, and the manifest's part on how they were made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.data import ImageData
+from unlearnkit.methods import ConfiguredMethod, Unlearned
+from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.models.checkpoint import Checkpoint
+from unlearnkit.models.metadata import ModelCard
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.steps.case import Case
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import SearchSpec, TrainSpec
+from unlearnkit.training.recipe import Recipe
+from unlearnkit.tuning import Tuned
+
+
+def preprocessing_record(data: ImageData) -> dict[str, Any]:
+    """How images were fed to the model, the same keys in every config.json; `InputOptions.recorded` reads them."""
+    fed = data.preprocessing.as_record()
+    return {"image_size": fed.pop("image_size"), "shape": list(data.shape), **fed}
+
+
+def request_record(case: Case) -> dict[str, Any]:
+    """request.json: the classes by name and id, and the class list."""
+    resolved = case.split.request
+    return {
+        "forget": list(resolved.forget_names),
+        "forget_ids": list(resolved.forget),
+        "already_forgotten": [case.classes[k] for k in resolved.already_forgotten],
+        "classes": list(case.classes),
+    }
+
+
+def manifest_record(
+    output: Output, inputs: Sequence[Checkpoint], *, seed: int | None = None, runtime: Runtime | None = None
+) -> dict[str, Any]:
+    """What manifest.json says of how a folder was made; also an entry of its `later_steps`.
+
+    Args:
+        output: its command, and its language where one is chosen.
+        inputs: the weights that were read.
+        seed, runtime: of a step that draws and computes.
+    """
+    return {
+        "inputs": {str(checkpoint.path.absolute()): checkpoint.sha256 for checkpoint in inputs},
+        **({} if seed is None else {"seed": seed}),
+        **({} if runtime is None else {"device": str(runtime.device)}),
+        "command": list(output.command),
+        **({"language": output.language} if output.language else {}),
+    }
+
+
+def train_config(
+    spec: TrainSpec,
+    data: ImageData,
+    card: ModelCard,
+    recipe: Recipe,
+    runtime: Runtime,
+    *,
+    seed: int,
+    facts: Mapping[str, Any],
+) -> dict[str, Any]:
+    """config.json of `train`; `facts` are what came of it."""
+    return {
+        "kind": "train",
+        "model": spec.model,
+        "data": data.source,
+        "exclude": list(card.forgotten),
+        "init": str(spec.init) if spec.init else None,
+        "pretrained": spec.pretrained,
+        "seed": seed,
+        "recipe": recipe.model_dump(),
+        "precision": runtime.precision,
+        "runtime": runtime.described(),
+        "waited_for_data_seconds": data.wait_seconds,
+        **preprocessing_record(data),
+        **facts,
+    }
+
+
+def forget_config(
+    case: Case, choice: MethodChoice, method: ConfiguredMethod, result: Unlearned, *, seed: int
+) -> dict[str, Any]:
+    """config.json of `forget`."""
+    return {
+        "kind": "forget",
+        **_opened(case),
+        **choice.as_record(),
+        "settings": method.model_dump(),
+        "needs": _needs(method),
+        "seed": seed,
+        "precision": result.notes["runtime"]["precision"],
+        "runtime": result.notes["runtime"],
+        "waited_for_data_seconds": case.data.wait_seconds,
+        **preprocessing_record(case.data),
+        "notes": result.notes,
+    }
+
+
+def tune_config(
+    case: Case, choice: MethodChoice, method: ConfiguredMethod, search: SearchSpec, tuned: Tuned, *, seed: int
+) -> dict[str, Any]:
+    """config.json of `tune`."""
+    request = request_record(case)
+    return {
+        "kind": "tune",
+        **_opened(case),
+        "forget": request["forget"],
+        "already_forgotten": request["already_forgotten"],
+        **choice.as_record(),
+        "needs": _needs(method),
+        "space": {key: asdict(bounds) for key, bounds in tuned.space.items()},
+        "trials": search.trials,
+        "look_at_forgotten": search.look_at_forgotten,
+        "signal": tuned.signal.value,
+        "seed": seed,
+        "optuna": version("optuna"),
+        **preprocessing_record(case.data),
+    }
+
+
+def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) -> dict[str, Any]:
+    """config.json of `audit`, where it makes a folder of its own."""
+    return {
+        "kind": "audit",
+        "model": case.architecture,
+        "weights": _absolute(case.checkpoint.path),
+        "unlearned": _absolute(unlearned),
+        "data": case.data.source,
+        "seed": seed,
+        "precision": runtime.precision,
+        **preprocessing_record(case.data),
+    }
+
+
+def export_config(exported: Checkpoint, card: ModelCard, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """config.json of `export`: the card of the smaller model; `facts` are what was done."""
+    return {"kind": "export", "from": _absolute(exported.path), **facts, **card.as_record()}
+
+
+def _opened(case: Case) -> dict[str, Any]:
+    return {"model": case.architecture, "weights": _absolute(case.checkpoint.path), "data": case.data.source}
+
+
+def _needs(method: ConfiguredMethod) -> list[str]:
+    return sorted(part.value for part in method.needs)
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())

@@ -1,0 +1,72 @@
+"""What the steps are asked to do: what to forget and of which model, what to train, how to search."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearnkit.request import ClassRef
+from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseSpec:
+    """What a case is opened from, as a command line names it.
+
+    Args:
+        weights: of the trained model: a safetensors or state_dict file, or `hf-hub:ORG/NAME`.
+        data: the data source.
+        forget: names or ids of the classes to forget.
+        already_forgotten: those forgotten earlier; the ones that the weights record are added.
+        model: name of the architecture; None: the one recorded with the weights.
+        inputs: how images are read.
+    """
+
+    weights: str | Path
+    data: str
+    forget: Sequence[ClassRef]
+    already_forgotten: Sequence[ClassRef] = ()
+    model: str | None = None
+    inputs: InputOptions = DEFAULT_INPUTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSpec:
+    """What is to be trained.
+
+    Args:
+        model: name of the architecture.
+        data: data source.
+        exclude: classes to leave out.
+        init: weights to start from; a head of another width is drawn anew, everything else must fit.
+        pretrained: start from the architecture's published weights (timm, torchvision).
+        settings: changes of the recipe.
+        inputs: how images are read.
+    """
+
+    model: str
+    data: str
+    exclude: Sequence[str] = ()
+    init: Path | None = None
+    pretrained: bool = False
+    settings: Sequence[str] = ()
+    inputs: InputOptions = DEFAULT_INPUTS
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchSpec:
+    """How settings are searched.
+
+    Args:
+        trials: runs of the method.
+        look_at_forgotten: judge by forgotten training samples, though the method reads none.
+        forget_options: options that the `forget` command is to be given besides.
+    """
+
+    trials: int = 20
+    look_at_forgotten: bool = False
+    forget_options: Sequence[str] = ()
+
+
+DEFAULT_SEARCH = SearchSpec()
