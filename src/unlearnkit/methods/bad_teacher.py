@@ -32,7 +32,7 @@ Deep Networks using an Incompetent Teacher", AAAI 2023 (arXiv 2205.08096).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -55,6 +55,8 @@ RETAIN_SHARE = 0.3  # of each retained class, where retain_per_class is not give
 class BadTeacher(ConfiguredMethod):
     """Bad Teacher; see the module's text."""
 
+    name: ClassVar[str] = "bad-teacher"
+
     temperature: float = Field(default=1.0, gt=0, le=1e3, description="T of both divergences (paper: 1)")
     recipe: Recipe = Recipe(epochs=5, batch_size=64, lr=2e-3, optimizer="adam")
     retain_per_class: int | None = Field(
@@ -70,7 +72,7 @@ class BadTeacher(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -37,7 +37,7 @@ the Decision Boundary", CVPR 2023 (arXiv 2303.11570), section 4.1; the step: I. 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -57,6 +57,8 @@ from unlearnkit.training.recipe import Recipe
 class BoundaryShrink(ConfiguredMethod):
     """Boundary Shrink; see the module's text."""
 
+    name: ClassVar[str] = "boundary-shrink"
+
     bound: float = Field(default=0.01, gt=0, le=1e3, description="size of the step, in [0, 1] pixels (paper: 0.1)")
     recipe: Recipe = Recipe(epochs=2, batch_size=64, lr=1.1e-4)
     batch_statistics: bool = Field(default=False, description="BatchNorm follows the forget batches (paper: true)")
@@ -70,7 +72,7 @@ class BoundaryShrink(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -36,7 +36,7 @@ CVPR 2025 (arXiv 2503.23751).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 from torch import nn
@@ -53,6 +53,8 @@ from unlearnkit.training.recipe import Recipe
 class DELETE(ConfiguredMethod):
     """DELETE; see the module's text."""
 
+    name: ClassVar[str] = "delete"
+
     recipe: Recipe = Recipe(epochs=20, batch_size=128, lr=1e-4)
     batch_statistics: bool = Field(default=False, description="BatchNorm follows the forget batches (paper: true)")
 
@@ -64,7 +66,7 @@ class DELETE(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -34,7 +34,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -51,6 +51,8 @@ from unlearnkit.training.recipe import Recipe
 
 class FineTune(ConfiguredMethod):
     """Fine-tuning on retained data; CF-k and EU-k with `last` and `reset`."""
+
+    name: ClassVar[str] = "finetune"
 
     recipe: Recipe = Recipe(epochs=2, batch_size=128, lr=0.2, weight_decay=1.2e-5, schedule="cosine")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
@@ -72,7 +74,7 @@ class FineTune(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

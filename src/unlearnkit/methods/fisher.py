@@ -38,7 +38,7 @@ Networks", CVPR 2020 (arXiv 1911.04933).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -53,6 +53,8 @@ from unlearnkit.split import Part
 class FisherForgetting(ConfiguredMethod):
     """Fisher forgetting; see the module's text."""
 
+    name: ClassVar[str] = "fisher"
+
     alpha: float = Field(default=1e-6, gt=0, le=1e3, description="noise: variance is alpha / sqrt(F + floor) (ours)")
     floor: float = Field(default=1e-8, gt=0, le=1e3, description="added to the Fisher information (notebook: 1e-8)")
     fisher: FisherSettings = FisherSettings()
@@ -65,7 +67,7 @@ class FisherForgetting(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -27,8 +27,8 @@ for Logit-based Classifiers", Machine Learning 2022 (arXiv 2002.02730).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -48,14 +48,10 @@ INSTEAD = "from Python, unlearnkit.methods.masked(model, classes) wraps any mode
 class HeadMask(ConfiguredMethod):
     """The original with the forgotten outputs switched off."""
 
+    name: ClassVar[str] = "head-mask"
     control: ClassVar[bool] = True
 
     head: str | None = Field(default=None, description="layer that makes the logits; none: it is found")
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -30,7 +30,7 @@ Unlearning", NeurIPS 2023 (arXiv 2304.04934).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -46,6 +46,8 @@ from unlearnkit.training.recipe import Recipe, rate_factor
 
 class L1Sparse(ConfiguredMethod):
     """Fine-tuning with a falling L1 penalty."""
+
+    name: ClassVar[str] = "l1-sparse"
 
     gamma: float = Field(
         default=1.9e-6,
@@ -65,7 +67,7 @@ class L1Sparse(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -46,6 +46,8 @@ from unlearnkit.training.recipe import Recipe
 
 class NegGrad(ConfiguredMethod):
     """Bounded gradient ascent on the forget data."""
+
+    name: ClassVar[str] = "neggrad"
 
     recipe: Recipe = Recipe(epochs=7, batch_size=128, lr=8.5e-4, clip_value=0.1)
     ceiling: float | None = Field(
@@ -63,7 +65,7 @@ class NegGrad(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

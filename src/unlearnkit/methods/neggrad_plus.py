@@ -33,7 +33,7 @@ Source: M. Kurmanji, P. Triantafillou, J. Hayes, E. Triantafillou, "Towards Unbo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -52,6 +52,8 @@ from unlearnkit.training.recipe import Recipe
 
 class NegGradPlus(ConfiguredMethod):
     """Descent on retained data against bounded ascent on forget data."""
+
+    name: ClassVar[str] = "neggrad+"
 
     alpha: float = Field(
         default=0.53, gt=0, lt=1, description="weight of the retained data, against 1 - alpha (paper: tuned)"
@@ -77,7 +79,7 @@ class NegGradPlus(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

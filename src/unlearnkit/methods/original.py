@@ -21,8 +21,7 @@ Source: none; it is the model that was given, the point of reference that every 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from torch import nn
 
@@ -33,12 +32,8 @@ from unlearnkit.split import Part
 class Original(ConfiguredMethod):
     """The model as it is."""
 
+    name: ClassVar[str] = "original"
     control: ClassVar[bool] = True
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:

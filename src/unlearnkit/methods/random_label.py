@@ -26,8 +26,8 @@ unlearning by relabelling; Golatkar et al. 2020 (arXiv 1911.04933) as the baseli
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -45,15 +45,12 @@ from unlearnkit.training.recipe import Recipe
 class RandomLabel(ConfiguredMethod):
     """Training on wrong labels for the forget data."""
 
+    name: ClassVar[str] = "random-label"
+
     recipe: Recipe = Recipe(epochs=8, batch_size=128, lr=0.017, schedule="cosine")
     retain: bool = Field(default=True, description="train on the retained data too")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
     augment: bool = Field(default=True, description="augment images where the data source does")
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -25,8 +25,7 @@ Forget with Machine Unlearning", IEEE Symposium on Security and Privacy 2015.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -42,14 +41,11 @@ from unlearnkit.training.recipe import Recipe
 class Retrain(ConfiguredMethod):
     """Training from nothing without the forgotten classes, by the recipe of `train`."""
 
+    name: ClassVar[str] = "retrain"
+
     epochs: int | None = Field(default=None, gt=0, description="passes; none: the architecture's recipe")
     batch_size: int | None = Field(default=None, gt=0, description="samples per step; none: the architecture's recipe")
     lr: float | None = Field(default=None, gt=0, le=1e3, description="peak rate; none: the architecture's recipe")
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:

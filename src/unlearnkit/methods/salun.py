@@ -38,7 +38,7 @@ Classification and Generation", ICLR 2024 (arXiv 2310.12508); settings: GitHub O
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -57,6 +57,8 @@ from unlearnkit.training.recipe import Recipe
 class SalUn(ConfiguredMethod):
     """Saliency unlearning; see the module's text."""
 
+    name: ClassVar[str] = "salun"
+
     share: float = Field(default=0.5, gt=0, le=1, description="share of the weights that may change (paper: 0.5)")
     recipe: Recipe = Recipe(epochs=10, batch_size=256, lr=0.013)
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
@@ -70,7 +72,7 @@ class SalUn(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

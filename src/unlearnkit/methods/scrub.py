@@ -38,7 +38,7 @@ Source: M. Kurmanji, P. Triantafillou, J. Hayes, E. Triantafillou, "Towards Unbo
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -58,6 +58,8 @@ ROUNDING = 1e-5  # difference of two probabilities below which they are the same
 
 class SCRUB(ConfiguredMethod):
     """SCRUB; see the module's text."""
+
+    name: ClassVar[str] = "scrub"
 
     rounds: int = Field(default=5, gt=0, description="rounds, each with a min epoch (paper: 3)")
     max_rounds: int = Field(default=1, gt=0, description="rounds that begin with a max epoch; at most all (paper: 2)")
@@ -84,7 +86,7 @@ class SCRUB(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

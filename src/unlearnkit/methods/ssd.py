@@ -40,7 +40,7 @@ Dampening", AAAI 2024 (arXiv 2308.07707).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -55,6 +55,8 @@ from unlearnkit.split import Part
 
 class SSD(ConfiguredMethod):
     """Selective synaptic dampening; see the module's text."""
+
+    name: ClassVar[str] = "ssd"
 
     alpha: float | None = Field(
         default=None,
@@ -74,7 +76,7 @@ class SSD(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

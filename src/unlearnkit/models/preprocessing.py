@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unlearnkit.errors import ModelError
-from unlearnkit.models.factory import reason
+from unlearnkit.errors import ModelError, reason
 from unlearnkit.models.names import FETCHING, parse_name
 from unlearnkit.models.timm_zoo import build_timm
 

@@ -45,7 +45,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 from torch import nn
@@ -68,6 +68,8 @@ NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noi
 
 class UNSIR(ConfiguredMethod):
     """UNSIR with our tuned default; see the module's text for the idea, the formulas and the sources."""
+
+    name: ClassVar[str] = "unsir"
 
     retain_per_class: int | None = Field(
         default=None, gt=0, description="retained samples per class; none: a fifth of the class, at least 100"
@@ -102,7 +104,7 @@ class UNSIR(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper, "notebook": cls.notebook}
+        return super().presets() | {"paper": cls.paper, "notebook": cls.notebook}
 
     @property
     def needs(self) -> frozenset[Part]:
