@@ -1,4 +1,4 @@
-"""DELETE: distil the original's outputs on forget data with the forgotten classes cut out. Reads forget data alone.
+"""DELETE: distils the original's outputs on forget data, the forgotten classes cut out; reads forget data alone.
 
 Idea. What the original says about a forget image besides its class ("it is no cat, rather a dog than a ship") is
 knowledge of the retained classes and should stay. So the target is the original's distribution without the forgotten
@@ -31,6 +31,15 @@ alone brought half of it back.
 
 Source: Y. Zhou et al., "Decoupled Distillation to Erase: A General Unlearning Method for Any Class-centric Tasks",
 CVPR 2025 (arXiv 2503.23751).
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.DELETE().with_settings(["recipe.epochs=1"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['distil'])
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""FineTune: go on training on the retained data, and let the rest be forgotten; all layers, or the last k alone.
+"""FineTune: goes on training on the retained data alone, in all layers or in the last k.
 
 Idea. A network that is trained on something else forgets what it is no longer shown (catastrophic forgetting).
 Fine-tuning on the retained data uses that, and nothing but that. With `last`, only the last k layers are trained
@@ -28,6 +28,15 @@ is the control for UNSIR without noise.
 Source: A. Golatkar, A. Achille, S. Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020 (arXiv 1911.04933), as a
 baseline; S. Goel, A. Prabhu, A. Sanyal, S.-N. Lim, P. Torr, P. Kumaraguru, "Towards Adversarial Evaluations for Inexact
 Machine Unlearning", 2022 (arXiv 2201.06640), for CF-k and EU-k.
+
+Example: CF-k with the last two layers; an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.FineTune().with_settings(["recipe.epochs=1", "last=2"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (0, ['finetune'])
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""RandomLabel (Amnesiac): train on the forget data under random wrong labels, beside the retained data.
+"""RandomLabel (Amnesiac): trains on the forget data under random wrong labels, beside the retained data.
 
 Idea. The forget data is relabelled at random with retained classes. The model is trained on it and unlearns what it
 knew by learning nonsense. The retained data, trained on in the same epochs, keeps the rest in place.
@@ -22,6 +22,15 @@ data; without the retained data the whole model is thrown about.
 
 Source: L. Graves, V. Nagisetty, V. Ganesh, "Amnesiac Machine Learning", AAAI 2021 (arXiv 2010.10981), section on
 unlearning by relabelling; Golatkar et al. 2020 (arXiv 1911.04933) as the baseline "random labels".
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.RandomLabel().with_settings(["recipe.epochs=1", "retain_per_class=5"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['relabel'])
 """
 
 from __future__ import annotations
