@@ -18,7 +18,7 @@ from unlearnkit.audit.observe.gather import IMAGES
 from unlearnkit.audit.observe.sampling import StandIns
 from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.errors import ConfigError
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split
 from unlearnkit.steps.opening import stand_ins_for
@@ -98,8 +98,8 @@ def audit_artefacts(
     depth = options.depth
     stand_ins = stand_ins_for(inputs.data, options.audit_data) if options.audit_data else None
     metrics, broken = named_metrics(quick=depth is Depth.QUICK)
-    for sentence in broken if progress else ():
-        progress.say(f"left out of the audit: {sentence}")
+    for sentence in broken:
+        (progress or Silent()).say(f"left out of the audit: {sentence}")
     evidence = gather(
         {
             "original": inputs.original,
