@@ -47,6 +47,7 @@ from unlearnkit.data import AccessLog, DataView, ImageData, ImageSet
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.data.sources.decode import ImageOptions
 from unlearnkit.data.sources.registry import SOURCES
+from unlearnkit.data.sources.source import Source
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json, versions
 from unlearnkit.split import Part, split_for
@@ -455,8 +456,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     book = Book(arguments.work, arguments.out, arguments.budget, smoke=arguments.smoke)
     steps = Course(book, plan, source).steps()
     with ExitStack() as stack:
-        load = digits if arguments.smoke else SOURCES["parquet"][1]
-        stack.enter_context(patch.dict(SOURCES, {"parquet": ("DIR", decoded_once(load))}))
+        load = digits if arguments.smoke else SOURCES["parquet"].load
+        stack.enter_context(patch.dict(SOURCES, {"parquet": Source(load=decoded_once(load), needs="DIR")}))
         if arguments.smoke:  # relearning is tried for three steps
             stack.enter_context(patch.object(relearning_module, "measuring_steps", lambda cap: [1, min(3, cap)]))
         for name in arguments.only or steps:

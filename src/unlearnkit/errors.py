@@ -50,3 +50,8 @@ class NonFiniteLossError(UnlearnkitError):
 
 class ProcessError(UnlearnkitError):
     """The processes of a run do not find each other, or one of them has died."""
+
+
+def reason(error: BaseException) -> str:
+    """First line of an error, or its type where it says nothing."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

@@ -15,6 +15,8 @@ import unlearnkit.compare.runs as comparison_runs
 from unlearnkit.compare.grid import candidates
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import build_model
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.training.from_scratch import recipe_for
 
 
@@ -84,10 +86,10 @@ def test_a_second_run_computes_nothing(made: Path, monkeypatch: pytest.MonkeyPat
 def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     train = gpu.train_run
 
-    def failing(**told: Any) -> dict[str, Any]:
-        if told["out"].name == "retrained-0":
+    def failing(spec: TrainSpec, output: Output, **told: Any) -> dict[str, Any]:
+        if output.folder.name == "retrained-0":
             raise ValueError("injected")
-        return train(**told)
+        return train(spec, output, **told)
 
     with monkeypatch.context() as patch:
         patch.setattr(gpu, "train_run", failing)

@@ -122,7 +122,7 @@ def test_a_misspelt_class_name_is_answered_with_the_close_one(tmp_path: Path) ->
         (["forget", "--precision", "fp8"], "--precision"),
         (["forget", "--image-size", "0"], "--image-size"),
         (["report"], "argument"),
-        (["report", "x", "--language", "fr"], "'en', 'zh'"),
+        (["report", "x", "--language", "fr"], "(en, zh)"),
         (["export", "x"], "--out"),
         (["forgive"], "forgive"),
         (["forget", "--frget", "3"], "--frget"),

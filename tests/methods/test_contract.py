@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from canonical import CLASSES, CPU, METHODS, MODELS, REQUESTS, Canonical, tiny_data
+from canonical import CLASSES, CPU, METHODS, MODELS, REQUESTS, Canonical, derived, tiny_data
 from unlearnkit import methods
 from unlearnkit.errors import AccessError, ConfigError, DataError, ModelError, NonFiniteLossError, UnlearnkitError
 from unlearnkit.methods import UNSIR, Context, Unlearned, unlearn
-from unlearnkit.methods.registry import make_method
+from unlearnkit.methods.registry import _by_name, make_method
 from unlearnkit.models import SmallCNN
 from unlearnkit.request import ForgetRequest
 from unlearnkit.split import Part
@@ -106,7 +106,21 @@ def run(method: str, model: nn.Module, setting: str, request_name: str, seed: in
 
 
 def test_the_methods_that_read_no_forgotten_sample_are_these() -> None:
-    assert {name.partition(":")[0] for name, entry in METHODS.items() if not entry.reads_forget} == ZERO_GLANCE
+    assert {name.partition(":")[0] for name, entry in METHODS.items() if not entry.reads_forget} >= ZERO_GLANCE
+
+
+def test_a_method_is_known_by_its_name_and_two_cannot_share_one() -> None:
+    assert all(name == kind.name for name, kind in methods.METHODS.items())
+    with pytest.raises(ConfigError, match="UNSIR and UNSIR are both named 'unsir'"):
+        _by_name(UNSIR, UNSIR)
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_cheap_settings_can_be_derived_for_every_method(name: str) -> None:
+    """So a new method needs no line in the canonical table to be run by the tests of this file."""
+    method: Any = derived(methods.METHODS[name]).method
+    values = {each["name"]: each["value"] for each in method.described_settings()}
+    assert all(value <= 2 for key, value in values.items() if key.endswith("epochs") and value is not None)
 
 
 def test_methods_share_one_training_loop() -> None:
@@ -139,7 +153,7 @@ def test_the_callers_model_is_left_as_it_was(method: str, model: str, request_na
 @combinations
 def test_the_weights_really_change_and_share_no_memory(method: str, model: str, request_name: str) -> None:
     seen = observed(method, model, request_name)
-    assert same_tensors(seen.model, seen.result.model) != METHODS[method].changes
+    assert METHODS[method].changes in (None, not same_tensors(seen.model, seen.result.model))
     ours = {p.data_ptr() for p in seen.model.parameters()}
     assert all(p.data_ptr() not in ours for p in seen.result.model.parameters())
 
@@ -163,7 +177,8 @@ def test_same_seed_same_weights_whatever_the_global_state(method: str, model: st
 @combinations
 def test_another_seed_other_weights(method: str, model: str, request_name: str) -> None:
     other = run(method, MODELS[model].model(), model, request_name, seed=6)
-    assert same_tensors(observed(method, model, request_name).result.model, other.model) != METHODS[method].draws
+    same = same_tensors(observed(method, model, request_name).result.model, other.model)
+    assert METHODS[method].draws in (None, not same)
 
 
 @combinations
@@ -209,7 +224,7 @@ def test_frozen_parameters_stay_frozen(method: str, model: str, request_name: st
         assert parameter.requires_grad == (name not in held), name
         assert entry.fresh or name not in held or torch.equal(parameter, before.tensors[name]), name
     moved = [n for n, p in result.named_parameters() if not torch.equal(p, before.tensors[n])]
-    assert bool(moved) == entry.changes
+    assert entry.changes in (None, bool(moved))
     assert entry.fresh or set(moved).isdisjoint(held)
 
 
@@ -506,7 +521,7 @@ def test_a_class_without_any_data_is_forgotten_too_unless_its_data_is_declared(m
         return
     result = unlearn(model, entry.method, data, request, seed=0, runtime=CPU, factory=setting.fresh)
     assert len(result.split[Part.FORGET_TRAIN]) == 0
-    assert same_tensors(model, result.model) != entry.changes
+    assert entry.changes in (None, not same_tensors(model, result.model))
 
 
 def test_every_named_error_of_a_run_is_ours() -> None:

@@ -107,7 +107,7 @@ def test_a_method_that_reads_no_retained_data_runs_where_it_is_gone(name: str) -
     assert (held[Part.RETAIN_TRAIN], held[Part.RETAIN_VAL], held[Part.RETAIN_TEST]) == (0, 0, 0)
     assert held[Part.FORGET_TRAIN] == 12
     before, after = model.state_dict(), result.model.state_dict()
-    assert any(not torch.equal(after[key], value) for key, value in before.items()) == entry.changes
+    assert entry.changes in (None, any(not torch.equal(after[key], value) for key, value in before.items()))
     read = 12 if entry.reads_forget else 0
     assert result.access.forget_samples_read(result.split) == int(data.train.decoded.sum()) == read
     assert not data.test.decoded.any()

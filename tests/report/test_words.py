@@ -9,7 +9,7 @@ import string
 from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +17,6 @@ from markupsafe import Markup
 from test_report import HOSTILE, Reader, artefacts, audit_json, files, judged_audit, reading
 
 from unlearnkit import audit, report
-from unlearnkit.cli.options import Language
 from unlearnkit.errors import ConfigError
 from unlearnkit.report import render
 from unlearnkit.report.sentences import filled, marked, plain, translated
@@ -69,11 +68,6 @@ def test_every_string_is_used() -> None:
     folder = Path(report.__file__).parent
     used = "".join(p.read_text(encoding="utf-8") for p in folder.iterdir() if p.suffix in (".py", ".j2"))
     assert not [name for name in vars(EN) if name.isupper() and not re.search(rf"words\.{name}\b", used)]
-
-
-def test_the_option_knows_the_languages() -> None:
-    (choices, *_) = get_args(get_args(Language)[0])
-    assert get_args(choices) == tuple(LANGUAGES)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -1,6 +1,8 @@
 """One table of canonical settings that drives the contract tests: methods x models x requests, and tiny data.
 
-A new method joins by one line in `METHODS`, with its hand count of passes; nothing else is to be written for it.
+A new method joins by its line in the registry: its cheap settings follow from the names of its settings (`cheap`).
+They are not written in the method's class, as what is cheap is the tests' business and no user's. A line in `KNOWN`
+makes the contract tighter: a hand count of passes, other variants, what must and must not change.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from unlearnkit.methods import (
     UNSIR,
     BadTeacher,
     BoundaryShrink,
+    ConfiguredMethod,
     FineTune,
     FisherForgetting,
     HeadMask,
@@ -34,6 +37,7 @@ from unlearnkit.methods import (
     Retrain,
     SalUn,
 )
+from unlearnkit.methods import METHODS as REGISTRY
 from unlearnkit.models import SmallCNN
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.recipe import Recipe
@@ -213,17 +217,17 @@ class Canonical:
     knows; other stages must merely cost something.
 
     Args:
-        changes: whether any weight changes.
+        changes: whether any weight changes; None: it is not known, and not tested.
         trains: whether it trains; if not, no seed matters, and only the head may change.
-        draws: whether anything is drawn at random, so that another seed gives other weights.
+        draws: whether anything is drawn at random, so that another seed gives other weights; None: as above.
         fresh: whether it starts from a new model, and so keeps nothing that the caller froze.
     """
 
     method: Method
     passes: Callable[..., Passes]
-    changes: bool = True
+    changes: bool | None = True
     trains: bool = True
-    draws: bool = True
+    draws: bool | None = True
     fresh: bool = False
 
     @property
@@ -236,7 +240,7 @@ STEPS = Recipe(epochs=2, batch_size=8, lr=0.01)
 STEP = Recipe(epochs=1, batch_size=8, lr=0.01)
 
 
-METHODS: dict[str, Canonical] = {
+KNOWN: dict[str, Canonical] = {
     "unsir": Canonical(method=UNSIR().with_settings(TINY), passes=unsir_passes),
     "unsir:paper": Canonical(method=UNSIR.paper().with_settings(TINY), passes=unsir_passes),
     "unsir:notebook": Canonical(method=UNSIR.notebook().with_settings(TINY), passes=unsir_passes),
@@ -280,6 +284,24 @@ METHODS: dict[str, Canonical] = {
     "delete": Canonical(method=DELETE(recipe=STEPS), passes=delete_passes),
     "delete:paper": Canonical(method=DELETE(recipe=STEPS, batch_statistics=True), passes=delete_passes),
 }
+
+MOST = {"epochs": 2, "steps": 2, "rounds": 2, "attempts": 2, "batch_size": 8}  # of a setting whose name ends so
+
+
+def cheap(method: ConfiguredMethod) -> list[str]:
+    """`NAME=VALUE` settings that make a method fast, found by the names of its settings."""
+    settings = ((each["name"], each["value"]) for each in method.described_settings())
+    limits = ((name, value, MOST.get(name.rpartition(".")[2])) for name, value in settings)
+    return [f"{name}={most}" for name, value, most in limits if most and isinstance(value, int) and value > most]
+
+
+def derived(kind: type[ConfiguredMethod]) -> Canonical:
+    """The entry of a method of which nothing is written down here."""
+    method = kind().with_settings(cheap(kind()))
+    return Canonical(method=method, passes=no_passes, changes=None if kind.control else True, draws=None)
+
+
+METHODS: dict[str, Canonical] = KNOWN | {name: derived(kind) for name, kind in REGISTRY.items() if name not in KNOWN}
 
 
 @dataclass(frozen=True, kw_only=True)

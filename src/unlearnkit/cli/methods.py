@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -18,15 +19,18 @@ def command(
     """List the unlearning methods and what they read and cost; of those named, also presets and settings."""
     from unlearnkit.cli.show import show_methods, show_settings
     from unlearnkit.methods.cards import describe_methods, method_cards
-    from unlearnkit.methods.registry import METHODS
+    from unlearnkit.methods.registry import METHODS, PLUGINS
 
     if cards:
         print(method_cards(names or METHODS), end="")
         return
-    described = describe_methods(names or METHODS)
+    usable, broken = ({}, []) if names else PLUGINS.load_all()
+    described = describe_methods(names or [*METHODS, *usable])
     if as_json:
         print(json.dumps(described, indent=2))
     elif names:
         show_settings(described)
     else:
         show_methods(described)
+    for sentence in broken:
+        print(f"unlearnkit: {sentence}", file=sys.stderr)

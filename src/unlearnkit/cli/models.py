@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Annotated
 
 import typer
@@ -15,7 +16,9 @@ def command(
     as_json: opt.Json = False,
 ) -> None:
     """List the architectures that --model takes by name."""
-    from unlearnkit.steps.models import model_names
+    from unlearnkit.steps.models import broken_models, model_names
 
     names = model_names(pattern)
     print(json.dumps(names, indent=2) if as_json else "\n".join(names))
+    for sentence in broken_models():
+        print(f"unlearnkit: {sentence}", file=sys.stderr)

@@ -7,7 +7,9 @@ from typing import Annotated, Literal
 
 import typer
 
-DATA_HELP = "digits, parquet:DIR, imagefolder:DIR, hf:NAME or torchvision:NAME:ROOT"
+from unlearnkit.steps.sources import source_forms
+
+DATA_HELP = f"{source_forms()}, or a source that an installed package adds"
 Model = Annotated[
     str,
     typer.Option(
@@ -20,7 +22,7 @@ MaybeModel = Annotated[
 Weights = Annotated[
     str, typer.Option("--weights", help="trained model: a safetensors or state_dict file, or hf-hub:ORG/NAME")
 ]
-MethodName = Annotated[str, typer.Option("--method", help="see `unlearnkit methods`")]
+MethodName = Annotated[str, typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class")]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="folder to write; must not exist", show_default=False)]
@@ -89,8 +91,8 @@ IncludeImages = Annotated[
     ),
 ]
 Language = Annotated[
-    Literal["en", "zh"] | None,
-    typer.Option("--language", help="of the report (zh: Chinese); default: the one it had before, else en"),
+    str | None,
+    typer.Option("--language", help="of the report, as en or zh (Chinese); default: the one it had before, else en"),
 ]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors (and --json)")]

@@ -27,12 +27,21 @@ would say about forget data: the forgotten class is then told from others by its
 
 Source: V. S. Chundawat, A. K. Tarun, M. Mandal, M. Kankanhalli, "Can Bad Teaching Induce Forgetting? Unlearning in
 Deep Networks using an Incompetent Teacher", AAAI 2023 (arXiv 2205.08096).
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import functools, unlearnkit as uk
+    >>> build = functools.partial(uk.models.build_model, "small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> data, method = uk.load_data("digits"), uk.BadTeacher().with_settings(["recipe.epochs=1", "retain_per_class=5"])
+    >>> result = uk.unlearn(build(), method, data, uk.ForgetRequest(classes=("3",)), seed=0, factory=build)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['distil'])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -49,11 +58,15 @@ from unlearnkit.split import Part
 from unlearnkit.training.losses import Loss
 from unlearnkit.training.recipe import Recipe
 
+# Shapes: N samples of a batch, C channels, H x W pixels, K classes.
+
 RETAIN_SHARE = 0.3  # of each retained class, where retain_per_class is not given
 
 
 class BadTeacher(ConfiguredMethod):
     """Bad Teacher; see the module's text."""
+
+    name: ClassVar[str] = "bad-teacher"
 
     temperature: float = Field(default=1.0, gt=0, le=1e3, description="T of both divergences (paper: 1)")
     recipe: Recipe = Recipe(epochs=5, batch_size=64, lr=2e-3, optimizer="adam")
@@ -70,7 +83,7 @@ class BadTeacher(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -105,13 +118,13 @@ def two_teachers(competent: nn.Module, incompetent: nn.Module, forget: Sequence[
         temperature: T.
     """
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        student = logits_of(model(images))
-        forgotten = torch.isin(labels, torch.tensor(forget, device=labels.device))
-        wanted = torch.empty_like(student)
-        for teacher, taught_here in ((competent, ~forgotten), (incompetent, forgotten)):
-            if taught_here.any():
-                wanted[taught_here] = taught(teacher, images[taught_here])
-        return divergence(wanted, student, temperature).mean()
+    def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
+        student_NK = logits_of(model(images_NCHW))
+        forgotten_N = torch.isin(labels_N, torch.tensor(forget, device=labels_N.device))
+        wanted_NK = torch.empty_like(student_NK)
+        for teacher, rows_N in ((competent, ~forgotten_N), (incompetent, forgotten_N)):
+            if rows_N.any():
+                wanted_NK[rows_N] = taught(teacher, images_NCHW[rows_N])
+        return divergence(wanted_NK, student_NK, temperature).mean()
 
     return loss

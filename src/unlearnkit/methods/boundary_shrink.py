@@ -1,4 +1,4 @@
-"""Boundary Shrink: forget images are relearned as their nearest retained class. Reads forget data alone.
+"""Boundary Shrink: trains on forget images under their nearest retained class; reads forget data alone.
 
 Idea. A retrained model gives forget images to the classes next to them. Which these are is found by a step across the
 decision boundary, as in an adversarial attack. Fine-tuning on the clean images under those labels shrinks the
@@ -32,12 +32,22 @@ retained images alone brought half to two thirds of it back.
 
 Source: M. Chen, W. Gao, G. Liu, K. Peng, C. Wang, "Boundary Unlearning: Rapid Forgetting of Deep Networks via Shifting
 the Decision Boundary", CVPR 2023 (arXiv 2303.11570), section 4.1; the step: I. Goodfellow et al., arXiv 1412.6572.
+
+Example: an untrained network stands for the trained one, and the settings are tiny; every image has got a label of a
+retained class.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.BoundaryShrink().with_settings(["recipe.epochs=1"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> sum(result.notes["nearest"].values()), "3" in result.notes["nearest"]
+    (147, False)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -53,9 +63,13 @@ from unlearnkit.split import Part
 from unlearnkit.training.losses import supervised
 from unlearnkit.training.recipe import Recipe
 
+# Shapes: N forget samples, B of them in a batch, C channels, H x W pixels, R retained of K classes.
+
 
 class BoundaryShrink(ConfiguredMethod):
     """Boundary Shrink; see the module's text."""
+
+    name: ClassVar[str] = "boundary-shrink"
 
     bound: float = Field(default=0.01, gt=0, le=1e3, description="size of the step, in [0, 1] pixels (paper: 0.1)")
     recipe: Recipe = Recipe(epochs=2, batch_size=64, lr=1.1e-4)
@@ -70,7 +84,7 @@ class BoundaryShrink(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -102,20 +116,20 @@ def nearest_labels(model: nn.Module, samples: PartSamples, bound: float, ctx: Co
     """
     runtime, n = ctx.runtime, len(samples)
     shared = n >= runtime.processes.count
-    mine = torch.arange(n)[runtime.processes.share(n) if shared else slice(None)]
-    batches = mine.split(runtime.eval_batch_size)
-    step = bound / torch.tensor(ctx.view.std, device=runtime.device).view(1, -1, 1, 1)
-    classes = torch.tensor(ctx.request.retained, device=runtime.device)
+    positions_N = torch.arange(n)[runtime.processes.share(n) if shared else slice(None)]
+    batches = positions_N.split(runtime.eval_batch_size)
+    step_1C11 = bound / torch.tensor(ctx.view.std, device=runtime.device).view(1, -1, 1, 1)
+    retained_R = torch.tensor(ctx.request.retained, device=runtime.device)
     error, labels = supervised(ctx.criterion), []
     with ctx.log.stage("nearest", len(batches)) as stage, frozen(model):
-        for positions, images in zip(batches, samples.stream([Batch(p) for p in batches]), strict=True):
-            inputs = runtime.inputs(images).detach().requires_grad_(True)
+        for positions_B, images_BCHW in zip(batches, samples.stream([Batch(p) for p in batches]), strict=True):
+            inputs_BCHW = runtime.inputs(images_BCHW).detach().requires_grad_(True)
             with runtime.autocast():
-                value = error(model, inputs, samples.labels[positions].to(inputs.device))
-            (slope,) = torch.autograd.grad(value, inputs)
+                value = error(model, inputs_BCHW, samples.labels[positions_B].to(inputs_BCHW.device))
+            (slope_BCHW,) = torch.autograd.grad(value, inputs_BCHW)
             with torch.no_grad(), runtime.autocast():
-                logits = logits_of(model(runtime.inputs(inputs + step * slope.sign())))
-            labels.append(classes[logits[:, classes].argmax(dim=1)])
+                logits_BK = logits_of(model(runtime.inputs(inputs_BCHW + step_1C11 * slope_BCHW.sign())))
+            labels.append(retained_R[logits_BK[:, retained_R].argmax(dim=1)])
             stage.step(value)
-    found = torch.cat(labels)
-    return (runtime.processes.gather(found, n) if shared else found).cpu()
+    labels_N = torch.cat(labels)
+    return (runtime.processes.gather(labels_N, n) if shared else labels_N).cpu()

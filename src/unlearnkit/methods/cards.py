@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +25,7 @@ def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
             "idea": _card(kind)[0].splitlines()[0],
             "control": kind.control,
             "reads": sorted(part.value for part in kind().needs),
-            "cost": next(" ".join(p.partition(": ")[2].split()) for p in _card(kind) if p.startswith("Cost per run: ")),
+            "cost": next((" ".join(p.removeprefix(COST).split()) for p in _card(kind) if p.startswith(COST)), UNSTATED),
             "presets": list(kind.presets()),
             "settings": kind().described_settings(),
             "tuned": {key: [bounds.low, bounds.high] for key, bounds in kind().space().items()},
@@ -36,7 +37,11 @@ def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
 def method_cards(names: Iterable[str] = METHODS) -> str:
     """The cards of all methods, or of those named, as one Markdown page: docs/methods.md.
 
-    In front stands a table of what each reads and costs.
+    In front stands a table of what each reads and costs. The method of another package has as much of a card as its
+    module's text gives.
+
+    Args:
+        names: see `method_kind`.
 
     Raises:
         ConfigError: a name is unknown.
@@ -54,18 +59,23 @@ def method_cards(names: Iterable[str] = METHODS) -> str:
         name = f"`{entry['name']}`" + (" (control)" if entry["control"] else "")
         lines.append(f"| {name} | {', '.join(entry['reads']) or 'nothing'} | {entry['cost']} |")
     for entry in described:
-        title, *paragraphs = _card(METHODS[entry["name"]])
+        title, *paragraphs = _card(method_kind(entry["name"]))
         lines += ["", f"## {entry['name']}", "", title]
         for paragraph in paragraphs:
+            if paragraph.lstrip().startswith(">>> "):
+                lines += ["", "```python", *textwrap.dedent(paragraph).splitlines(), "```"]
+                continue
             head, mark, rest = paragraph.partition(". " if paragraph.startswith(("Idea.", "Update.")) else ": ")
             known = mark and (head in CARD_PARTS or head.startswith("Deviations"))
             lines += ["", f"**{head}.** {rest[:1].upper()}{rest[1:]}" if known else paragraph]
     return "\n".join(lines) + "\n"
 
 
-CARD_PARTS = ("Idea", "Update", "Reads", "Hyperparameters", "Cost per run", "When it fails", "Source")
+CARD_PARTS = ("Idea", "Update", "Reads", "Hyperparameters", "Cost per run", "When it fails", "Source", "Example")
+COST = "Cost per run: "
+UNSTATED = "not stated"
 
 
 def _card(kind: type[ConfiguredMethod]) -> list[str]:
-    """Paragraphs of a method's card, the text of its module."""
-    return (inspect.getdoc(inspect.getmodule(kind)) or "").split("\n\n")
+    """Paragraphs of a method's card: the text of its module, or of its class where that has none."""
+    return (inspect.getdoc(inspect.getmodule(kind)) or inspect.cleandoc(kind.__doc__ or kind.__name__)).split("\n\n")

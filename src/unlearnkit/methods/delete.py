@@ -1,4 +1,4 @@
-"""DELETE: distil the original's outputs on forget data with the forgotten classes cut out. Reads forget data alone.
+"""DELETE: distils the original's outputs on forget data, the forgotten classes cut out; reads forget data alone.
 
 Idea. What the original says about a forget image besides its class ("it is no cat, rather a dog than a ship") is
 knowledge of the retained classes and should stay. So the target is the original's distribution without the forgotten
@@ -31,12 +31,21 @@ alone brought half of it back.
 
 Source: Y. Zhou et al., "Decoupled Distillation to Erase: A General Unlearning Method for Any Class-centric Tasks",
 CVPR 2025 (arXiv 2503.23751).
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.DELETE().with_settings(["recipe.epochs=1"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['distil'])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 from torch import nn
@@ -53,6 +62,8 @@ from unlearnkit.training.recipe import Recipe
 class DELETE(ConfiguredMethod):
     """DELETE; see the module's text."""
 
+    name: ClassVar[str] = "delete"
+
     recipe: Recipe = Recipe(epochs=20, batch_size=128, lr=1e-4)
     batch_statistics: bool = Field(default=False, description="BatchNorm follows the forget batches (paper: true)")
 
@@ -64,7 +75,7 @@ class DELETE(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -1,4 +1,4 @@
-"""FineTune: go on training on the retained data, and let the rest be forgotten; all layers, or the last k alone.
+"""FineTune: goes on training on the retained data alone, in all layers or in the last k.
 
 Idea. A network that is trained on something else forgets what it is no longer shown (catastrophic forgetting).
 Fine-tuning on the retained data uses that, and nothing but that. With `last`, only the last k layers are trained
@@ -28,13 +28,22 @@ is the control for UNSIR without noise.
 Source: A. Golatkar, A. Achille, S. Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020 (arXiv 1911.04933), as a
 baseline; S. Goel, A. Prabhu, A. Sanyal, S.-N. Lim, P. Torr, P. Kumaraguru, "Towards Adversarial Evaluations for Inexact
 Machine Unlearning", 2022 (arXiv 2201.06640), for CF-k and EU-k.
+
+Example: CF-k with the last two layers; an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.FineTune().with_settings(["recipe.epochs=1", "last=2"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (0, ['finetune'])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field, model_validator
@@ -51,6 +60,8 @@ from unlearnkit.training.recipe import Recipe
 
 class FineTune(ConfiguredMethod):
     """Fine-tuning on retained data; CF-k and EU-k with `last` and `reset`."""
+
+    name: ClassVar[str] = "finetune"
 
     recipe: Recipe = Recipe(epochs=2, batch_size=128, lr=0.2, weight_decay=1.2e-5, schedule="cosine")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
@@ -72,7 +83,7 @@ class FineTune(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -1,4 +1,4 @@
-"""Fisher forgetting: noise on every weight, the more the less the retained data needs it. Reads no forget data.
+"""Fisher forgetting: adds noise to every weight, more where the retained data needs it less; reads no forget data.
 
 Idea. A weight that the retained data determines sharply (large Fisher information) must stay where it is; one that
 it leaves open may hold what is to be forgotten. Gaussian noise of the matching size drowns that. There is no
@@ -33,12 +33,22 @@ result depends on the draw. BatchNorm statistics stay and no longer fit the weig
 
 Source: A. Golatkar, A. Achille, S. Soatto, "Eternal Sunshine of the Spotless Net: Selective Forgetting in Deep
 Networks", CVPR 2020 (arXiv 1911.04933).
+
+Example: an untrained network stands for the trained one, and the settings are tiny; the information is estimated on 32
+samples.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.FisherForgetting().with_settings(["fisher.samples=32"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.cost["stages"]["fisher"]["samples_backward"], "noise_rms" in result.notes
+    (32, True)
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -53,6 +63,8 @@ from unlearnkit.split import Part
 class FisherForgetting(ConfiguredMethod):
     """Fisher forgetting; see the module's text."""
 
+    name: ClassVar[str] = "fisher"
+
     alpha: float = Field(default=1e-6, gt=0, le=1e3, description="noise: variance is alpha / sqrt(F + floor) (ours)")
     floor: float = Field(default=1e-8, gt=0, le=1e3, description="added to the Fisher information (notebook: 1e-8)")
     fisher: FisherSettings = FisherSettings()
@@ -65,7 +77,7 @@ class FisherForgetting(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -1,4 +1,4 @@
-"""HeadMask: set the forgotten classes' logits to -1e4 and change nothing else. The negative control of an audit.
+"""HeadMask: sets the forgotten classes' logits to -1e4 and changes nothing else; a control that an audit must fail.
 
 Idea. The classifier head's rows of the forgotten classes are set to zero and their biases to -1e4, so that these
 classes are never predicted. Every feature stays as it was, so accuracy is perfect and nothing is forgotten. An audit
@@ -23,12 +23,21 @@ When it fails: always, by design: a linear probe on the features finds the class
 Source: none for the control. That a class can be hidden by its logits, within the last layer, and that this does not
 forget it, is the starting point of T. Baumhauer, P. Schöttle, M. Zeppelzauer, "Machine Unlearning: Linear Filtration
 for Logit-based Classifiers", Machine Learning 2022 (arXiv 2002.02730).
+
+Example: the forgotten class's bias is -1e4, and no sample was read; an untrained network stands for the trained one.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.HeadMask()
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.model.head.bias[3].item(), result.access.forget_samples_read(result.split)
+    (-10000.0, 0)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -41,6 +50,8 @@ from unlearnkit.models.head import find_head, own_head
 from unlearnkit.network import evaluating, logits_of
 from unlearnkit.split import Part
 
+# Shapes: N images, C channels, H x W pixels, K classes, G of them forgotten.
+
 MASKED = -1e4  # finite, so that losses and softmax stay so
 INSTEAD = "from Python, unlearnkit.methods.masked(model, classes) wraps any model."
 
@@ -48,14 +59,10 @@ INSTEAD = "from Python, unlearnkit.methods.masked(model, classes) wraps any mode
 class HeadMask(ConfiguredMethod):
     """The original with the forgotten outputs switched off."""
 
+    name: ClassVar[str] = "head-mask"
     control: ClassVar[bool] = True
 
     head: str | None = Field(default=None, description="layer that makes the logits; none: it is found")
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -81,8 +88,8 @@ class HeadMask(ConfiguredMethod):
             head.weight[gone] = 0.0
             head.bias[gone] = MASKED
             with evaluating(model):
-                logits = logits_of(model(probe_images(ctx.shape, like=head.weight)))[:, gone]
-            if not torch.allclose(logits, torch.full_like(logits, MASKED), rtol=1e-3):
+                logits_NG = logits_of(model(probe_images(ctx.shape, like=head.weight)))[:, gone]
+            if not torch.allclose(logits_NG, torch.full_like(logits_NG, MASKED), rtol=1e-3):
                 raise ModelError(
                     f"Expected the outputs of {name!r} to be the logits, but something changes them later; {INSTEAD}"
                 )
@@ -104,8 +111,8 @@ class Masked(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (n, C, H, W) -> logits (n, K)."""
-        logits = logits_of(self.model(images))
-        return logits.index_fill(1, torch.tensor(self.classes, device=logits.device), MASKED)
+        logits_NK = logits_of(self.model(images))
+        return logits_NK.index_fill(1, torch.tensor(self.classes, device=logits_NK.device), MASKED)
 
 
 def masked(model: nn.Module, classes: Sequence[int]) -> nn.Module:

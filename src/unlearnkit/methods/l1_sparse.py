@@ -1,4 +1,4 @@
-"""L1-sparse: fine-tune on the retained data with an L1 penalty on the weights.
+"""L1-sparse: fine-tunes on the retained data with an L1 penalty on the weights.
 
 Idea. What the retained data does not need is driven to zero while the model is fine-tuned on it. What was kept for the
 forgotten classes is part of that. The penalty falls from epoch to epoch, so that the last epochs regain what it cost.
@@ -25,12 +25,21 @@ right size depends on the number of weights, as the norm is a sum.
 
 Source: J. Jia, J. Liu, P. Ram, Y. Yao, G. Liu, Y. Liu, P. Sharma, S. Liu, "Model Sparsity Can Simplify Machine
 Unlearning", NeurIPS 2023 (arXiv 2304.04934).
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.L1Sparse().with_settings(["recipe.epochs=1", "retain_per_class=5"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (0, ['sparsify'])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -46,6 +55,8 @@ from unlearnkit.training.recipe import Recipe, rate_factor
 
 class L1Sparse(ConfiguredMethod):
     """Fine-tuning with a falling L1 penalty."""
+
+    name: ClassVar[str] = "l1-sparse"
 
     gamma: float = Field(
         default=1.9e-6,
@@ -65,7 +76,7 @@ class L1Sparse(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -1,4 +1,4 @@
-"""NegGrad: gradient ascent on the forget data.
+"""NegGrad: raises the loss on the forget data by gradient ascent.
 
 Idea. Training lowered the loss on the forget data, so the steps are taken back: SGD raises it. Nothing but the forget
 data is looked at, and so nothing holds the retained data in place. Few and small steps are all there is between too
@@ -24,13 +24,23 @@ itself a mark by which a member of the forgotten class is recognised; BatchNorm 
 
 Source: A. Golatkar, A. Achille, S. Soatto, "Eternal Sunshine of the Spotless Net", CVPR 2020 (arXiv 1911.04933), as a
 baseline.
+
+Example: an untrained network stands for the trained one, and the settings are tiny; every sample of the forgotten class
+is read.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.NegGrad().with_settings(["recipe.epochs=1"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['ascend'])
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 from torch import Tensor, nn
@@ -43,9 +53,13 @@ from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion, Loss, per_sample
 from unlearnkit.training.recipe import Recipe
 
+# Shapes: N samples of a batch, C channels, H x W pixels, K classes.
+
 
 class NegGrad(ConfiguredMethod):
     """Bounded gradient ascent on the forget data."""
+
+    name: ClassVar[str] = "neggrad"
 
     recipe: Recipe = Recipe(epochs=7, batch_size=128, lr=8.5e-4, clip_value=0.1)
     ceiling: float | None = Field(
@@ -63,7 +77,7 @@ class NegGrad(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -99,7 +113,8 @@ def ascent(each: Criterion, ceiling: float) -> Loss:
         ceiling: largest loss that is still pushed up.
     """
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        return -each(logits_of(model(images)), labels).clamp(max=ceiling).mean()
+    def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
+        losses_N = each(logits_of(model(images_NCHW)), labels_N)
+        return -losses_N.clamp(max=ceiling).mean()
 
     return loss

@@ -1,4 +1,4 @@
-"""NegGrad+: descend on the retained data while ascending on the forget data.
+"""NegGrad+: lowers the loss on the retained data while it raises the loss on the forget data.
 
 Idea. NegGrad's ascent is balanced by ordinary training on the retained data in the same step. One weight, alpha, says
 how much retaining counts against forgetting. Tuned, it is a strong baseline that newer methods must beat.
@@ -28,12 +28,21 @@ above chance is a mark of the forgotten class.
 
 Source: M. Kurmanji, P. Triantafillou, J. Hayes, E. Triantafillou, "Towards Unbounded Machine Unlearning", NeurIPS 2023
 (arXiv 2302.09880).
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.NegGradPlus().with_settings(["recipe.epochs=1", "retain_per_class=5"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['contrast'])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -49,9 +58,13 @@ from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion, Loss, per_sample
 from unlearnkit.training.recipe import Recipe
 
+# Shapes: N samples of a batch, C channels, H x W pixels, K classes.
+
 
 class NegGradPlus(ConfiguredMethod):
     """Descent on retained data against bounded ascent on forget data."""
+
+    name: ClassVar[str] = "neggrad+"
 
     alpha: float = Field(
         default=0.53, gt=0, lt=1, description="weight of the retained data, against 1 - alpha (paper: tuned)"
@@ -77,7 +90,7 @@ class NegGradPlus(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -120,10 +133,10 @@ def contrast(each: Criterion, gone: Sequence[int], *, alpha: float, share: float
         ceiling: largest loss of a forgotten sample that is still pushed up.
     """
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        values = each(logits_of(model(images)), labels)
-        forgotten = torch.isin(labels, torch.tensor(gone, device=labels.device))
-        pushed = -(1 - alpha) / share * values.clamp(max=ceiling)
-        return torch.where(forgotten, pushed, alpha / (1 - share) * values).mean()
+    def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
+        losses_N = each(logits_of(model(images_NCHW)), labels_N)
+        forgotten_N = torch.isin(labels_N, torch.tensor(gone, device=labels_N.device))
+        pushed_N = -(1 - alpha) / share * losses_N.clamp(max=ceiling)
+        return torch.where(forgotten_N, pushed_N, alpha / (1 - share) * losses_N).mean()
 
     return loss

@@ -1,4 +1,4 @@
-"""Original: do nothing. The control that an audit must fail.
+"""Original: returns the model as it came; a control that an audit must fail.
 
 Idea. The model is returned bit for bit as it came. Whatever an audit says of it is what it says of a model that has
 forgotten nothing. A metric on which the original looks like a retrained model cannot tell forgetting from not
@@ -17,12 +17,20 @@ Deviations: none; there is nothing to deviate from.
 When it fails: always, and must.
 
 Source: none; it is the model that was given, the point of reference that every comparison has.
+
+Example: the weights are those that were given.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.Original()
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.model is model, bool((result.model.head.weight == model.head.weight).all())
+    (False, True)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from torch import nn
 
@@ -33,12 +41,8 @@ from unlearnkit.split import Part
 class Original(ConfiguredMethod):
     """The model as it is."""
 
+    name: ClassVar[str] = "original"
     control: ClassVar[bool] = True
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -1,4 +1,4 @@
-"""Refuses a method, before anything runs, where a part of the data that it reads has no samples."""
+"""Checks, before a method runs, that there are samples in every part of the data that it reads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
     missing = _missing(method, split)
     if not missing:
         return
-    name = next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
+    name = getattr(type(method), "name", type(method).__name__)
     others = {name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)}
     able = [known + how for known, other in others.items() for how in _ways(other, split)]
     instead = f"or choose a method that does without ({', '.join(able)})" if able else "no method does without"

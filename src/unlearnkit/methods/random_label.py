@@ -1,4 +1,4 @@
-"""RandomLabel (Amnesiac): train on the forget data under random wrong labels, beside the retained data.
+"""RandomLabel (Amnesiac): trains on the forget data under random wrong labels, beside the retained data.
 
 Idea. The forget data is relabelled at random with retained classes. The model is trained on it and unlearns what it
 knew by learning nonsense. The retained data, trained on in the same epochs, keeps the rest in place.
@@ -22,12 +22,21 @@ data; without the retained data the whole model is thrown about.
 
 Source: L. Graves, V. Nagisetty, V. Ganesh, "Amnesiac Machine Learning", AAAI 2021 (arXiv 2010.10981), section on
 unlearning by relabelling; Golatkar et al. 2020 (arXiv 1911.04933) as the baseline "random labels".
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.RandomLabel().with_settings(["recipe.epochs=1", "retain_per_class=5"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['relabel'])
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
+from typing import ClassVar
 
 import torch
 from pydantic import Field
@@ -45,15 +54,12 @@ from unlearnkit.training.recipe import Recipe
 class RandomLabel(ConfiguredMethod):
     """Training on wrong labels for the forget data."""
 
+    name: ClassVar[str] = "random-label"
+
     recipe: Recipe = Recipe(epochs=8, batch_size=128, lr=0.017, schedule="cosine")
     retain: bool = Field(default=True, description="train on the retained data too")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
     augment: bool = Field(default=True, description="augment images where the data source does")
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:

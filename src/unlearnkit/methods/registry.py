@@ -1,10 +1,10 @@
-"""The registry of methods: every method by its name."""
+"""The registry of methods: ours by their names, those of installed packages, and classes by their import path."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from unlearnkit.errors import ConfigError
+from unlearnkit.errors import ConfigError, UnlearnkitError
 from unlearnkit.methods.bad_teacher import BadTeacher
 from unlearnkit.methods.boundary_shrink import BoundaryShrink
 from unlearnkit.methods.delete import DELETE
@@ -22,29 +22,84 @@ from unlearnkit.methods.salun import SalUn
 from unlearnkit.methods.scrub import SCRUB
 from unlearnkit.methods.ssd import SSD
 from unlearnkit.methods.unsir.unsir import UNSIR
+from unlearnkit.plugins import Plugins, import_path
 
-METHODS: dict[str, type[ConfiguredMethod]] = {
-    "unsir": UNSIR,
-    "retrain": Retrain,
-    "original": Original,
-    "head-mask": HeadMask,
-    "finetune": FineTune,
-    "neggrad": NegGrad,
-    "neggrad+": NegGradPlus,
-    "random-label": RandomLabel,
-    "l1-sparse": L1Sparse,
-    "fisher": FisherForgetting,
-    "ssd": SSD,
-    "scrub": SCRUB,
-    "salun": SalUn,
-    "bad-teacher": BadTeacher,
-    "boundary-shrink": BoundaryShrink,
-    "delete": DELETE,
-}
+
+def _by_name(*kinds: type[ConfiguredMethod]) -> dict[str, type[ConfiguredMethod]]:
+    """Key the classes by their `name`.
+
+    Raises:
+        ConfigError: two of them have the same.
+    """
+    found: dict[str, type[ConfiguredMethod]] = {}
+    for kind in kinds:
+        if kind.name in found:
+            raise ConfigError(
+                f"Expected a name of its own for each method, but {found[kind.name].__name__} and {kind.__name__} are "
+                f"both named {kind.name!r}; rename one."
+            )
+        found[kind.name] = kind
+    return found
+
+
+METHODS = _by_name(  # in the order of `unlearnkit methods`
+    UNSIR,
+    Retrain,
+    Original,
+    HeadMask,
+    FineTune,
+    NegGrad,
+    NegGradPlus,
+    RandomLabel,
+    L1Sparse,
+    FisherForgetting,
+    SSD,
+    SCRUB,
+    SalUn,
+    BadTeacher,
+    BoundaryShrink,
+    DELETE,
+)
+
+
+def _checked(found: object, place: str) -> type[ConfiguredMethod]:
+    """Return what another package holds as a method, if the command line can run it.
+
+    Raises:
+        ConfigError: it is no class, no ConfiguredMethod, lacks `needs` or `run`, or has a setting without a default.
+    """
+    wish = f"Expected a subclass of unlearnkit.methods.method.ConfiguredMethod at {place}, but"
+    if not isinstance(found, type):
+        raise ConfigError(f"{wish} got {type(found).__name__}; name the class itself.")
+    if not issubclass(found, ConfiguredMethod):
+        lacking = [part for part in ("needs", "run") if not hasattr(found, part)]
+        why = f"has no {' and no '.join(lacking)}" if lacking else "is none, though it has needs and run"
+        raise ConfigError(f"{wish} {found.__name__} {why}; from Python, unlearn() takes any object that has both.")
+    if found.__abstractmethods__:
+        raise ConfigError(
+            f"{wish} {found.__name__} has no {' and no '.join(sorted(found.__abstractmethods__))}; define it."
+        )
+    try:
+        found()
+    except UnlearnkitError as error:
+        raise ConfigError(
+            f"{wish} {found.__name__} cannot be built without settings ({error}); give each a default."
+        ) from error
+    return found
+
+
+PLUGINS: Plugins[type[ConfiguredMethod]] = Plugins(
+    group="unlearnkit.methods", what="method", builtin=METHODS, error=ConfigError, check=_checked
+)
 
 
 def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()) -> ConfiguredMethod:
     """Build a method from its name, a preset and `NAME=VALUE` settings.
+
+    Args:
+        name: see `method_kind`.
+        preset: one of its presets.
+        settings: applied on top.
 
     Raises:
         ConfigError: the name, the preset or a setting is unknown, or a value is refused.
@@ -61,9 +116,22 @@ def make_method(name: str, preset: str = "default", settings: Sequence[str] = ()
 def method_kind(name: str) -> type[ConfiguredMethod]:
     """Return the class of a method by its name.
 
+    Args:
+        name: one of `METHODS`, one that an installed package adds, or `package.module:Class`. The latter is imported,
+            which runs its code: only a name that the user gave belongs here, never one that was read from a file.
+
     Raises:
-        ConfigError: the name is unknown.
+        ConfigError: the name is unknown, or what it means cannot be imported or is no method.
     """
-    if name not in METHODS:
-        raise ConfigError(f"Expected one of the methods {', '.join(METHODS)}, but got {name!r}; choose one of them.")
-    return METHODS[name]
+    if name in METHODS:
+        return METHODS[name]
+    if ":" in name:
+        form = "package.module:Class"
+        return _checked(import_path(name, what="a method", form=form, error=ConfigError), name)
+    foreign = PLUGINS.names()
+    if name not in foreign:
+        raise ConfigError(
+            f"Expected one of the methods {', '.join([*METHODS, *foreign])}, but got {name!r}; "
+            "choose one of them, or write package.module:Class."
+        )
+    return PLUGINS.load(name)

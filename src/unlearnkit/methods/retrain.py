@@ -1,4 +1,4 @@
-"""Retrain: a fresh model from its factory, trained on the retained data alone. The gold standard.
+"""Retrain: trains a fresh model on the retained data alone; the gold standard.
 
 Idea. A model that never saw the forgotten classes is what forgetting is held against. It is built anew by the
 architecture's factory, given the architecture's own initialisation from retained images, and trained on the retained
@@ -21,12 +21,20 @@ When it fails: the retained data is gone; the recipe does not suit the architect
 
 Source: none; it is the definition that unlearning is held against, since Y. Cao, J. Yang, "Towards Making Systems
 Forget with Machine Unlearning", IEEE Symposium on Security and Privacy 2015.
+
+Example: one epoch in place of a full training; an untrained network stands for the original.
+
+    >>> import functools, unlearnkit as uk
+    >>> build = functools.partial(uk.models.build_model, "small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> data, method = uk.load_data("digits"), uk.Retrain().with_settings(["epochs=1"])
+    >>> result = uk.unlearn(build(), method, data, uk.ForgetRequest(classes=("3",)), seed=0, factory=build)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (0, ['retrain'])
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Self
+from typing import ClassVar
 
 from pydantic import Field
 from torch import nn
@@ -42,14 +50,11 @@ from unlearnkit.training.recipe import Recipe
 class Retrain(ConfiguredMethod):
     """Training from nothing without the forgotten classes, by the recipe of `train`."""
 
+    name: ClassVar[str] = "retrain"
+
     epochs: int | None = Field(default=None, gt=0, description="passes; none: the architecture's recipe")
     batch_size: int | None = Field(default=None, gt=0, description="samples per step; none: the architecture's recipe")
     lr: float | None = Field(default=None, gt=0, le=1e3, description="peak rate; none: the architecture's recipe")
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return {"default": cls}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -1,4 +1,4 @@
-"""SalUn, saliency unlearning: random wrong labels on forget data, learned by the most salient weights alone.
+"""SalUn (saliency unlearning): learns random wrong labels on forget data with the most salient weights alone.
 
 Idea. The weights whose gradient on the forget data is largest are the ones that hold it. Random wrong labels for
 the forget images, mixed with the retained data, are learned, but only by those weights. All others stay as they are,
@@ -33,12 +33,21 @@ suits one original destroys or spares another.
 
 Source: C. Fan et al., "SalUn: Empowering Machine Unlearning via Gradient-based Weight Saliency in Both Image
 Classification and Generation", ICLR 2024 (arXiv 2310.12508); settings: GitHub OPTML-Group/Unlearn-Saliency.
+
+Example: an untrained network stands for the trained one, and the settings are tiny; half of the weights are chosen.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.SalUn().with_settings(["recipe.epochs=1", "retain_per_class=5"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.notes["salient"] / sum(p.numel() for p in model.parameters())
+    0.5
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -57,6 +66,8 @@ from unlearnkit.training.recipe import Recipe
 class SalUn(ConfiguredMethod):
     """Saliency unlearning; see the module's text."""
 
+    name: ClassVar[str] = "salun"
+
     share: float = Field(default=0.5, gt=0, le=1, description="share of the weights that may change (paper: 0.5)")
     recipe: Recipe = Recipe(epochs=10, batch_size=256, lr=0.013)
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
@@ -70,7 +81,7 @@ class SalUn(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

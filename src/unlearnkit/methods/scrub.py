@@ -1,4 +1,4 @@
-"""SCRUB: a student disobeys the original model on forget data and obeys it on retained data, epoch by epoch.
+"""SCRUB: drives a student from the original model on forget data and back to it on retained data, epoch by epoch.
 
 Idea. The original model is the teacher, and the student starts as its copy. A *max* epoch over the forget data
 drives the student's outputs away from the teacher's; a *min* epoch over the retained data pulls them back there and
@@ -33,12 +33,21 @@ and dropout the first max epoch does nothing at all, and forgetting begins after
 
 Source: M. Kurmanji, P. Triantafillou, J. Hayes, E. Triantafillou, "Towards Unbounded Machine Unlearning", NeurIPS
 2023 (arXiv 2302.09880).
+
+Example: an untrained network stands for the trained one, and the settings are tiny.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.SCRUB().with_settings(["rounds=1", "retain_per_class=5"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (147, ['max', 'min'])
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch.nn.functional as F
 from pydantic import Field, model_validator
@@ -53,11 +62,15 @@ from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion, Loss
 from unlearnkit.training.recipe import Recipe
 
+# Shapes: N samples of a batch, C channels, H x W pixels, K classes.
+
 ROUNDING = 1e-5  # difference of two probabilities below which they are the same
 
 
 class SCRUB(ConfiguredMethod):
     """SCRUB; see the module's text."""
+
+    name: ClassVar[str] = "scrub"
 
     rounds: int = Field(default=5, gt=0, description="rounds, each with a min epoch (paper: 3)")
     max_rounds: int = Field(default=1, gt=0, description="rounds that begin with a max epoch; at most all (paper: 2)")
@@ -84,7 +97,7 @@ class SCRUB(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -119,10 +132,11 @@ def disobeying(teacher: nn.Module, temperature: float) -> Loss:
     Where the outputs are the teacher's up to rounding the slope is zero, and what is computed in its place is left out.
     """
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
-        theirs, mine = taught(teacher, images), logits_of(model(images))
-        apart = ((theirs / temperature).softmax(dim=1) - (mine / temperature).softmax(dim=1)).abs().amax(dim=1)
-        return -divergence(theirs, mine, temperature).masked_fill(apart <= ROUNDING, 0.0).mean()
+    def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
+        teacher_NK, student_NK = taught(teacher, images_NCHW), logits_of(model(images_NCHW))
+        difference_NK = (teacher_NK / temperature).softmax(dim=1) - (student_NK / temperature).softmax(dim=1)
+        same_N = difference_NK.abs().amax(dim=1) <= ROUNDING
+        return -divergence(teacher_NK, student_NK, temperature).masked_fill(same_N, 0.0).mean()
 
     return loss
 
@@ -132,9 +146,9 @@ def obeying(
 ) -> Loss:
     """Return the min epoch's loss: alpha times the mean divergence from the teacher + gamma times cross-entropy."""
 
-    def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-        logits = logits_of(model(images))
-        known = (criterion or F.cross_entropy)(logits, labels)
-        return alpha * divergence(taught(teacher, images), logits, temperature).mean() + gamma * known
+    def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
+        logits_NK = logits_of(model(images_NCHW))
+        known = (criterion or F.cross_entropy)(logits_NK, labels_N)
+        return alpha * divergence(taught(teacher, images_NCHW), logits_NK, temperature).mean() + gamma * known
 
     return loss

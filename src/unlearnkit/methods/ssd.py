@@ -1,4 +1,4 @@
-"""SSD, selective synaptic dampening: shrink the weights that matter to the forget data above all. No training.
+"""SSD (selective synaptic dampening): shrinks the weights that matter most to the forget data; trains nothing.
 
 Idea. A weight that is far more important to the forget data than to all training data has specialised on it. Such
 weights, and only they, are shrunk, the more the more lopsided their importance. Importance is the diagonal of the
@@ -35,12 +35,21 @@ stay. Nothing heals the model afterwards.
 
 Source: J. Foster, S. Schoepf, A. Brintrup, "Fast Machine Unlearning Without Retraining Through Selective Synaptic
 Dampening", AAAI 2024 (arXiv 2308.07707).
+
+Example: an untrained network stands for the trained one; alpha follows from the share of the forgotten class.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.SSD().with_settings(["fisher.samples=32"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> round(result.notes["ssd"]["alpha"], 1)
+    5.1
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from pydantic import Field
@@ -55,6 +64,8 @@ from unlearnkit.split import Part
 
 class SSD(ConfiguredMethod):
     """Selective synaptic dampening; see the module's text."""
+
+    name: ClassVar[str] = "ssd"
 
     alpha: float | None = Field(
         default=None,
@@ -74,7 +85,7 @@ class SSD(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper}
+        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -12,13 +12,15 @@ from unlearnkit.errors import ModelError
 from unlearnkit.models.airbench import AirbenchNet
 from unlearnkit.models.builtin import AllCNN, SmallCNN, resnet18_cifar
 from unlearnkit.models.check import check_model
-from unlearnkit.models.factory import build_imported, building
+from unlearnkit.models.factory import build_from, build_imported, building
 from unlearnkit.models.names import is_import_path, is_trusted_name, parse_name
 from unlearnkit.models.timm_zoo import build_timm
 from unlearnkit.models.torchvision_zoo import build_torchvision
+from unlearnkit.plugins import Plugins
 
 __all__ = [
     "BUILTIN",
+    "PLUGINS",
     "AirbenchNet",
     "AllCNN",
     "SmallCNN",
@@ -37,13 +39,29 @@ BUILTIN: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+def _checked(found: object, place: str) -> Callable[..., nn.Module]:
+    """Return what a package adds as a model's factory, if it can be called."""
+    if not callable(found):
+        raise ModelError(
+            f"Expected a factory at {place}, but got {type(found).__name__}; "
+            "name a function or class that is called with num_classes= and in_channels=."
+        )
+    return found
+
+
+PLUGINS: Plugins[Callable[..., nn.Module]] = Plugins(
+    group="unlearnkit.models", what="model", builtin=BUILTIN, error=ModelError, check=_checked
+)
+
+
 def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bool = False) -> nn.Module:
     """Build a model with fresh weights, or a zoo's pretrained ones; draws from the global generator.
 
     Options follow after commas, as Python literals or plain words: `timm:vit_tiny_patch16_224,img_size=32,depth=6`.
 
     Args:
-        name: a built-in name, `timm:NAME`, `torchvision:NAME`, or `package.module:factory` (called with
+        name: a built-in name or that of a model that an installed package adds (both are called with `num_classes=`,
+            `in_channels=` and the options), `timm:NAME`, `torchvision:NAME`, or `package.module:factory` (called with
             `num_classes=` and the options).
         num_classes: width of the output.
         in_channels: channels of the images.
@@ -63,11 +81,13 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
         return build_torchvision(
             parsed.base, parsed.options, num_classes=num_classes, in_channels=in_channels, pretrained=pretrained
         )
-    if parsed.kind == "built-in" and parsed.base not in BUILTIN:
-        close = difflib.get_close_matches(parsed.base, BUILTIN, n=1)
+    foreign = PLUGINS.names() if parsed.kind == "built-in" and parsed.base not in BUILTIN else []
+    if parsed.kind == "built-in" and parsed.base not in (*BUILTIN, *foreign):
+        known = (*BUILTIN, *foreign)
+        close = difflib.get_close_matches(parsed.base, known, n=1)
         others = "timm:NAME, torchvision:NAME and package.module:factory also work."
         hint = f"did you mean {close[0]!r}? {others}" if close else others
-        raise ModelError(f"Expected a built-in model ({', '.join(BUILTIN)}), but got {parsed.base!r}; {hint}")
+        raise ModelError(f"Expected a built-in model ({', '.join(known)}), but got {parsed.base!r}; {hint}")
     if pretrained:
         raise ModelError(
             f"Expected timm:NAME or torchvision:NAME for pretrained weights, but got {name!r}, which has none; "
@@ -75,8 +95,11 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
         )
     if parsed.kind == "import":
         return build_imported(parsed.base, parsed.options, num_classes=num_classes)
+    given = {"num_classes": num_classes, "in_channels": in_channels, **parsed.options}
+    if parsed.base in foreign:
+        return build_from(PLUGINS.load(parsed.base), parsed.base, given)
     with building(parsed.base, parsed.options):
-        return BUILTIN[parsed.base](num_classes, in_channels, **parsed.options)
+        return BUILTIN[parsed.base](**given)
 
 
 def list_models(pattern: str = "") -> list[str]:
@@ -86,6 +109,7 @@ def list_models(pattern: str = "") -> list[str]:
 
     names = [
         *BUILTIN,
+        *PLUGINS.names(),
         *(f"torchvision:{name}" for name in zoo.list_models(module=zoo)),
         *(f"timm:{name}" for name in timm.list_models()),
     ]

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from unlearnkit.errors import ModelError
-from unlearnkit.models.factory import reason
+from unlearnkit.errors import ModelError, reason
 from unlearnkit.network import evaluating, logits_of
 
 

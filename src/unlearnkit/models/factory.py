@@ -1,14 +1,14 @@
-"""Models from the user's own code: `package.module:factory` is imported and called."""
+"""Builds models from code that is not ours: `package.module:factory`, and factories of other packages."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from torch import nn
 
-from unlearnkit.errors import ModelError, UnlearnkitError
+from unlearnkit.errors import ModelError, UnlearnkitError, reason
+from unlearnkit.plugins import import_path
 
 
 @contextmanager
@@ -30,35 +30,39 @@ def building(name: str, options: Mapping[str, object]) -> Iterator[None]:
         ) from error
 
 
-def reason(error: BaseException) -> str:
-    """First line of an error, or its type where it says nothing."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)
-
-
 def build_imported(path: str, options: Mapping[str, object], *, num_classes: int) -> nn.Module:
     """Import `package.module:factory` and call it with `num_classes=` and the options.
 
     Raises:
         ModelError: it cannot be imported or called, or returns no module.
     """
-    module_name, _, factory_name = path.partition(":")
+    factory = import_path(path, what="a factory", form="package.module:factory", error=ModelError)
+    return build_from(factory, path, {"num_classes": num_classes, **options})
+
+
+def build_from(factory: object, place: str, given: Mapping[str, object]) -> nn.Module:
+    """Call a factory that somebody else wrote.
+
+    Args:
+        factory: should be callable.
+        place: where it is, for messages.
+        given: its keyword arguments.
+
+    Raises:
+        ModelError: it cannot be called with them, or returns no module.
+    """
+    names = ", ".join(f"{key}=" for key in given)
     try:
-        factory = getattr(importlib.import_module(module_name), factory_name)
+        if not callable(factory):
+            raise TypeError(f"{type(factory).__name__} is not callable")
+        model = factory(**given)
     except Exception as error:
         raise ModelError(
-            f"Expected a factory at {path}, but it cannot be imported ({type(error).__name__}: {error}); "
-            "write package.module:factory, and check that the package is on the Python path."
-        ) from error
-    try:
-        model = factory(num_classes=num_classes, **options)
-    except Exception as error:
-        given = ", ".join(f"{key}=" for key in ("num_classes", *options))
-        raise ModelError(
-            f"Expected {path} to take {given}, but it failed ({error}); "
-            "name a function or class that is called with num_classes=."
+            f"Expected {place} to take {names}, but it failed ({reason(error)}); "
+            f"name a function or class that is called with {next(iter(given))}=."
         ) from error
     if not isinstance(model, nn.Module):
         raise ModelError(
-            f"Expected {path} to return a torch.nn.Module, but got {type(model).__name__}; return the model itself."
+            f"Expected {place} to return a torch.nn.Module, but got {type(model).__name__}; return the model itself."
         )
     return model

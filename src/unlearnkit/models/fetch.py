@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from unlearnkit.errors import InputError
-from unlearnkit.models.factory import reason
+from unlearnkit.errors import InputError, reason
 
 
 @contextmanager

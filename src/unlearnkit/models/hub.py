@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.errors import ConfigError, WeightsError
-from unlearnkit.models.factory import reason
+from unlearnkit.errors import ConfigError, WeightsError, reason
 from unlearnkit.models.fetch import fetching
 from unlearnkit.models.names import PLAIN
 from unlearnkit.models.preprocessing import OwnPreprocessing, from_config

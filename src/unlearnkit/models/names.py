@@ -67,7 +67,8 @@ def is_import_path(name: str) -> bool:
 def is_trusted_name(name: str) -> bool:
     """Whether a name read from a weights file may be built: it runs no code of a stranger and fetches nothing.
 
-    Import paths run code, and timm's `hf-hub:`, `hf_hub:` and `local-dir:` read other files or the network.
+    Import paths run code, and timm's `hf-hub:`, `hf_hub:` and `local-dir:` read other files or the network. A model
+    that an installed package declares by an entry point is trusted: the user installed it, and a file only names it.
     """
     prefix, colon, rest = _split(name)[0].partition(":")
     return PLAIN.fullmatch(rest) is not None if colon and prefix in ZOOS else not colon

@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from unlearnkit.data.preprocessing import Preprocessing
-from unlearnkit.errors import ModelError
-from unlearnkit.models.factory import reason
+from unlearnkit.errors import ModelError, reason
 from unlearnkit.models.names import FETCHING, parse_name
 from unlearnkit.models.timm_zoo import build_timm
 

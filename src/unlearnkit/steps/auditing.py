@@ -10,14 +10,15 @@ from typing import Any
 
 from torch import nn
 
-from unlearnkit.audit import METRICS, QUICK, Audit, audit, gather
+from unlearnkit.audit import Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
+from unlearnkit.audit.named import named_metrics
 from unlearnkit.audit.observe.embedding import embedding
 from unlearnkit.audit.observe.gather import IMAGES
 from unlearnkit.audit.observe.sampling import StandIns
 from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.errors import ConfigError
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split
 from unlearnkit.steps.case import Case
@@ -129,7 +130,9 @@ def audit_artefacts(
     """
     depth = options.depth
     stand_ins = stand_ins_for(inputs.data, options.audit_data) if options.audit_data else None
-    metrics = QUICK if depth is Depth.QUICK else METRICS
+    metrics, broken = named_metrics(quick=depth is Depth.QUICK)
+    for sentence in broken:
+        (progress or Silent()).say(f"left out of the audit: {sentence}")
     evidence = gather(
         {
             "original": inputs.original,

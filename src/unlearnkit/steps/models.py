@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from unlearnkit.models import list_models
+from unlearnkit.models import PLUGINS, list_models
 
 
 def model_names(pattern: str = "") -> list[str]:
     """Names that contain `pattern`, or match it where it has `*` or `?`."""
     return list_models(pattern)
+
+
+def broken_models() -> list[str]:
+    """One sentence for each model that an installed package adds and that cannot be used."""
+    return PLUGINS.load_all()[1]

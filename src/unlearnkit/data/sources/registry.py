@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -13,17 +12,34 @@ from unlearnkit.data.sources.digits import load_digits
 from unlearnkit.data.sources.hub import load_hub
 from unlearnkit.data.sources.image_folder import load_image_folder
 from unlearnkit.data.sources.parquet import load_parquet
+from unlearnkit.data.sources.source import Source
 from unlearnkit.data.sources.torchvision_sets import load_torchvision
 from unlearnkit.data.storage import Storage, checked_storage, checked_workers
 from unlearnkit.errors import DataError
+from unlearnkit.plugins import Plugins
 
-SOURCES: dict[str, tuple[str, Callable[[str, ImageOptions], ImageData]]] = {
-    "digits": ("", load_digits),
-    "parquet": ("DIR", load_parquet),
-    "imagefolder": ("DIR", load_image_folder),
-    "hf": ("NAME", load_hub),
-    "torchvision": ("NAME:ROOT", load_torchvision),
+SOURCES: dict[str, Source] = {
+    "digits": Source(load=load_digits),
+    "parquet": Source(load=load_parquet, needs="DIR"),
+    "imagefolder": Source(load=load_image_folder, needs="DIR"),
+    "hf": Source(load=load_hub, needs="NAME"),
+    "torchvision": Source(load=load_torchvision, needs="NAME:ROOT"),
 }
+
+
+def _checked(found: object, place: str) -> Source:
+    """Return what a package adds as a data source, if it is one."""
+    if not isinstance(found, Source):
+        raise DataError(
+            f"Expected a data source at {place}, but got {type(found).__name__}; "
+            "name an unlearnkit.data.sources.source.Source there."
+        )
+    return found
+
+
+PLUGINS: Plugins[Source] = Plugins(
+    group="unlearnkit.data", what="data source", builtin=SOURCES, error=DataError, check=_checked
+)
 
 
 def load_data(
@@ -38,10 +54,11 @@ def load_data(
     storage: Storage = "auto",
     workers: int | None = None,
 ) -> ImageData:
-    """Load `digits`, `parquet:DIR`, `imagefolder:DIR`, `hf:NAME[:CONFIG]`, `hf:DIR` or `torchvision:NAME:ROOT`.
+    """Load a data source: one of `SOURCES`, or one that an installed package adds.
 
     Args:
-        source: name of the source, with what it needs after a colon.
+        source: name of the source, with what it needs after a colon: `digits`, `parquet:DIR`, `imagefolder:DIR`,
+            `hf:NAME[:CONFIG]`, `hf:DIR`, `torchvision:NAME:ROOT`.
         image_size: height and width of the images; they are resized and the centre is cut out.
         crop_pct: the shorter side is resized to `round(image_size / crop_pct)` before that; default: 1.
         interpolation: bilinear, bicubic, nearest or lanczos; default: bilinear.
@@ -72,18 +89,25 @@ def open_source(source: str, layers: Layers, *, storage: Storage = "auto", worke
         DataError, ConfigError: see `load_data`.
     """
     name, _, rest = source.partition(":")
-    if name not in SOURCES:
-        raise DataError(
-            f"Expected a data source ({', '.join(SOURCES)}), but got {source!r}; write digits, parquet:DIR or "
-            "imagefolder:DIR."
-        )
-    needs, load = SOURCES[name]
-    if needs and not rest:
-        what = "folder" if needs == "DIR" else "name"
-        raise DataError(f"Expected {name}:{needs}, but the {what} is missing; write it after the colon.")
+    kind = _named(name, source)
+    if kind.needs and not rest:
+        what = "folder" if kind.needs == "DIR" else "name"
+        raise DataError(f"Expected {name}:{kind.needs}, but the {what} is missing; write it after the colon.")
     options = ImageOptions(
         preprocessing=wanted_of(layers), storage=checked_storage(storage), workers=checked_workers(workers)
     )
-    data = load(rest, options)
+    data = kind.load(rest, options)
     preprocessing, origins = resolve(layers, data.preprocessing)
     return replace(data, preprocessing=preprocessing, origins=origins)
+
+
+def _named(name: str, source: str) -> Source:
+    if name in SOURCES:
+        return SOURCES[name]
+    foreign = PLUGINS.names()
+    if name not in foreign:
+        raise DataError(
+            f"Expected a data source ({', '.join([*SOURCES, *foreign])}), but got {source!r}; write digits, "
+            "parquet:DIR or imagefolder:DIR."
+        )
+    return PLUGINS.load(name)

@@ -1,4 +1,4 @@
-"""What methods that train have in common: the retained samples they take, and `train` under the run's context."""
+"""Draws the retained samples that a method takes, and trains a model under the run's context."""
 
 from __future__ import annotations
 

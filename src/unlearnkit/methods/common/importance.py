@@ -1,6 +1,6 @@
-"""How much each weight matters: the per-sample Fisher diagonal, and the gradient that saliency is made of.
+"""Estimates how much each weight matters: the per-sample Fisher diagonal, and the gradient behind saliency.
 
-Shapes: n samples, m of them in a chunk, C channels, H x W pixels, K classes. A `Weights` holds one tensor for each
+Shapes: n samples, M of them in a chunk, C channels, H x W pixels, K classes. A `Weights` holds one tensor for each
 trainable parameter, by its name and in its shape; frozen parameters have no entry, tied ones have one.
 """
 
@@ -102,13 +102,13 @@ def fisher_diagonal(
     build = _vectorised if _at_once(settings, weights) else _one_by_one
     squares = build(model, weights, criterion or F.cross_entropy)
     with log.stage(stage, len(chunks)) as progress, evaluating(model), log.meter.by_hand(model):
-        for positions, images in zip(chunks, samples.stream([Batch(p) for p in chunks]), strict=True):
-            inputs = runtime.inputs(images)
-            for labels, shares in _labels(model, inputs, samples.labels[positions], settings, log):
-                for name, value in _halving(squares, inputs, labels, shares).items():
+        for positions_M, images_MCHW in zip(chunks, samples.stream([Batch(p) for p in chunks]), strict=True):
+            inputs_MCHW = runtime.inputs(images_MCHW)
+            for labels_M, shares_M in _labels(model, inputs_MCHW, samples.labels[positions_M], settings, log):
+                for name, value in _halving(squares, inputs_MCHW, labels_M, shares_M).items():
                     total[name] += value
-                log.meter.forward += len(inputs)
-                log.meter.backward += len(inputs)
+                log.meter.forward += len(inputs_MCHW)
+                log.meter.backward += len(inputs_MCHW)
             progress.advance()
     runtime.processes.sum(list(total.values()))
     return {name: value / len(chosen) for name, value in total.items()}
@@ -153,16 +153,17 @@ def _at_once(settings: FisherSettings, weights: Weights) -> bool:
 
 @torch.no_grad()
 def _labels(
-    model: nn.Module, images: Tensor, labels: Tensor, settings: FisherSettings, log: RunLog
+    model: nn.Module, images_MCHW: Tensor, labels_M: Tensor, settings: FisherSettings, log: RunLog
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield labels (m,) and their weights (m,): the true ones once, or every class with its probability."""
+    """Yield labels (M,) and their weights (M,): the true ones once, or every class with its probability."""
+    device = images_MCHW.device
     if settings.labels == "true":
-        yield labels.to(images.device), torch.ones(len(images), dtype=images.dtype, device=images.device)
+        yield labels_M.to(device), torch.ones(len(images_MCHW), dtype=images_MCHW.dtype, device=device)
         return
-    logits = logits_of(model(images))
-    log.meter.forward += len(images)
-    for k, shares in enumerate(logits.softmax(dim=1).unbind(dim=1)):
-        yield torch.full_like(labels, k).to(images.device), shares
+    logits_MK = logits_of(model(images_MCHW))
+    log.meter.forward += len(images_MCHW)
+    for k, shares_M in enumerate(logits_MK.softmax(dim=1).unbind(dim=1)):
+        yield torch.full_like(labels_M, k).to(device), shares_M
 
 
 def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
@@ -174,10 +175,10 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
 
     gradients = vmap(grad(loss), in_dims=(None, 0, 0))
 
-    def squares(images: Tensor, labels: Tensor, shares: Tensor) -> Weights:
+    def squares(images_MCHW: Tensor, labels_M: Tensor, shares_M: Tensor) -> Weights:
         try:
             with sdpa_kernel(SDPBackend.MATH):  # the fused kernels of attention have no rule for vmap
-                found = gradients(weights, images, labels)
+                found = gradients(weights, images_MCHW, labels_M)
         except RuntimeError as error:
             if out_of_memory(error):
                 raise
@@ -186,7 +187,7 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
                 f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop: the same numbers, one by one."
             ) from error
         # not squared in place: the gradients of two parameters that are added may share their memory
-        return {name: torch.tensordot(shares.to(g), g.square(), dims=1) for name, g in found.items()}
+        return {name: torch.tensordot(shares_M.to(g), g.square(), dims=1) for name, g in found.items()}
 
     return squares
 
@@ -195,10 +196,10 @@ def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
     """The same sums with one ordinary backward pass for each sample."""
     parameters = {name: p for name, p in model.named_parameters() if name in weights}
 
-    def squares(images: Tensor, labels: Tensor, shares: Tensor) -> Weights:
+    def squares(images_MCHW: Tensor, labels_M: Tensor, shares_M: Tensor) -> Weights:
         total = {name: torch.zeros_like(w) for name, w in weights.items()}
-        for image, label, share in zip(images.split(1), labels.split(1), shares, strict=True):
-            value = criterion(logits_of(model(image)), label)
+        for image_1CHW, label_1, share in zip(images_MCHW.split(1), labels_M.split(1), shares_M, strict=True):
+            value = criterion(logits_of(model(image_1CHW)), label_1)
             found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, found, strict=True):
                 if gradient is not None:

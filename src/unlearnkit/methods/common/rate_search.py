@@ -1,4 +1,4 @@
-"""Rate search: start again at lower learning rates until the retained validation accuracy holds."""
+"""Searches the learning rates: starts again at lower ones until the retained validation accuracy holds."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Error-maximising noise: images that a frozen model is as wrong about as possible.
+"""Learns error-maximising noise: images that a frozen model is as wrong about as possible.
 
-Shapes: M noise images of all classes together, C channels, H x W pixels, K classes.
+Shapes: M noise images of all classes together, B of them in a batch, C channels, H x W pixels, K classes.
 """
 
 from __future__ import annotations
@@ -92,17 +92,17 @@ def learn_noise(
     """
     weights = next(model.parameters())
     per_class = settings.per_class(len(class_ids))
-    labels = torch.tensor(class_ids).repeat_interleave(per_class)
-    start = torch.randn((len(labels), *shape), generator=generator).to(weights)
-    mine = torch.arange(len(labels))[runtime.processes.share(len(labels))]
-    batches = even_batches(mine, runtime.eval_batch_size) if len(mine) else []
+    labels_M = torch.tensor(class_ids).repeat_interleave(per_class)
+    start_MCHW = torch.randn((len(labels_M), *shape), generator=generator).to(weights)
+    own = torch.arange(len(labels_M))[runtime.processes.share(len(labels_M))]
+    batches = even_batches(own, runtime.eval_batch_size) if len(own) else []
     learned = []
     with log.stage("noise", settings.steps * len(batches)) as stage, frozen(model):
-        for positions in batches:
-            target = labels[positions].to(weights.device)
-            noise = start[positions.to(weights.device)]
-            learned.append(_maximise_error(model, noise, target, settings, per_class, runtime, stage, criterion))
-    return runtime.processes.gather(torch.cat([*learned, start[:0]]), len(labels)), labels
+        for positions_B in batches:
+            labels_B = labels_M[positions_B].to(weights.device)
+            start_BCHW = start_MCHW[positions_B.to(weights.device)]
+            learned.append(_maximise_error(model, start_BCHW, labels_B, settings, per_class, runtime, stage, criterion))
+    return runtime.processes.gather(torch.cat([*learned, start_MCHW[:0]]), len(labels_M)), labels_M
 
 
 def notebook_noise(
@@ -128,19 +128,19 @@ def notebook_noise(
     with log.stage("noise", settings.steps * len(class_ids)) as stage:
         start_learning(model)
         for class_id in class_ids:
-            start = torch.randn((per_class, *shape), generator=generator).to(weights)
-            target = torch.full((per_class,), class_id, device=weights.device)
-            noise = _maximise_error(model, start, target, settings, per_class, runtime, stage, criterion)
+            start_BCHW = torch.randn((per_class, *shape), generator=generator).to(weights)
+            labels_B = torch.full((per_class,), class_id, device=weights.device)
+            noise_BCHW = _maximise_error(model, start_BCHW, labels_B, settings, per_class, runtime, stage, criterion)
             model.zero_grad(set_to_none=True)
-            learned.append(noise[: shape[0]])
-    images = torch.cat(learned)
-    return images, torch.zeros(len(images), dtype=torch.int64)
+            learned.append(noise_BCHW[: shape[0]])
+    images_MCHW = torch.cat(learned)
+    return images_MCHW, torch.zeros(len(images_MCHW), dtype=torch.int64)
 
 
 def _maximise_error(
     model: nn.Module,
-    start: Tensor,
-    target: Tensor,
+    start_BCHW: Tensor,
+    labels_B: Tensor,
     settings: NoiseSettings,
     per_class: int,
     runtime: Runtime,
@@ -148,16 +148,16 @@ def _maximise_error(
     criterion: Criterion | None,
 ) -> Tensor:
     """Run the steps on one batch; each image's gradient is that of a batch of `per_class` images."""
-    noise = start.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([noise], lr=settings.lr)
+    noise_BCHW = start_BCHW.clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([noise_BCHW], lr=settings.lr)
     for _ in range(settings.steps):
         with runtime.autocast():
-            logits = logits_of(model(runtime.inputs(noise)))
-        error = (criterion or F.cross_entropy)(logits, target) * len(target)
-        norm = noise.square().sum()
+            logits_BK = logits_of(model(runtime.inputs(noise_BCHW)))
+        error = (criterion or F.cross_entropy)(logits_BK, labels_B) * len(labels_B)
+        norm = noise_BCHW.square().sum()
         loss = (settings.penalty * norm - error) / per_class
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        stage.step(loss * (per_class / len(target)))
-    return noise.detach()
+        stage.step(loss * (per_class / len(labels_B)))
+    return noise_BCHW.detach()

@@ -1,4 +1,4 @@
-"""UNSIR: error-maximising noise, impair, repair. Zero-glance: no sample of the forgotten classes is ever read.
+"""UNSIR: learns error-maximising noise, impairs with it, repairs; reads no sample of the forgotten classes.
 
 Idea. Noise is learned on which the frozen model errs as much as possible about the classes to forget. One epoch at a
 high learning rate on that noise, labelled with those classes, and a small subset of the retained data overwrites what
@@ -38,6 +38,16 @@ it shows.
 Source: A. K. Tarun, V. S. Chundawat, M. Mandal, M. Kankanhalli, "Fast Yet Effective Machine Unlearning", IEEE TNNLS
 2023 (arXiv 2111.08947); settings from the authors' notebook, GitHub vikram2000b/Fast-Machine-Unlearning, commit
 252bc92.
+
+Example: an untrained network stands for the trained one, and the settings are tiny; no sample of the forgotten class is
+read.
+
+    >>> import unlearnkit as uk
+    >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> method = uk.UNSIR().with_settings(["retain_per_class=5", "noise.steps=2", "noise.batch_size=8", "search=none"])
+    >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
+    >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
+    (0, ['noise', 'impair', 'repair', 'recalibrate'])
 """
 
 from __future__ import annotations
@@ -45,7 +55,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import ClassVar, Self
 
 from pydantic import Field
 from torch import nn
@@ -68,6 +78,8 @@ NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noi
 
 class UNSIR(ConfiguredMethod):
     """UNSIR with our tuned default; see the module's text for the idea, the formulas and the sources."""
+
+    name: ClassVar[str] = "unsir"
 
     retain_per_class: int | None = Field(
         default=None, gt=0, description="retained samples per class; none: a fifth of the class, at least 100"
@@ -102,7 +114,7 @@ class UNSIR(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return {"default": cls, "paper": cls.paper, "notebook": cls.notebook}
+        return super().presets() | {"paper": cls.paper, "notebook": cls.notebook}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -1,6 +1,7 @@
 """The languages of the report: one file of strings each, all with the names, and the kinds of string, of `Words`.
 
-A translation is one file beside `en.py` and a line in `LANGUAGES`. mypy finds a name that is missing in it, and
+A translation is one file beside `en.py` and a line in `LANGUAGES`, or a module of another package that its entry point
+in the group `unlearnkit.languages` names. mypy finds a name that is missing in it, and
 tests/test_words.py what mypy cannot see: the keys of dictionaries, the placeholders, and sentences of the audit.
 
 `{}` is filled in by the page; a translation that wants another order numbers them: `{1}` before `{0}`.
@@ -8,9 +9,10 @@ tests/test_words.py what mypy cannot see: the keys of dictionaries, the placehol
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, cast
 
 from unlearnkit.errors import ConfigError
+from unlearnkit.plugins import Plugins
 from unlearnkit.report.words import en, zh
 
 Months = tuple[str, str, str, str, str, str, str, str, str, str, str, str]
@@ -217,15 +219,38 @@ CHINESE: Words = zh
 LANGUAGES = {"en": ENGLISH, "zh": CHINESE}
 
 
+def _checked(found: object, place: str) -> Words:
+    """Return what a package adds as a language, if it has every string."""
+    missing = [name for name in Words.__annotations__ if not hasattr(found, name)]
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        raise ConfigError(
+            f"Expected every string of the report at {place}, but {', '.join(missing[:5])}{more} are missing; "
+            "add what unlearnkit.report.words.en has."
+        )
+    return cast(Words, found)
+
+
+PLUGINS: Plugins[Words] = Plugins(
+    group="unlearnkit.languages", what="language", builtin=LANGUAGES, error=ConfigError, check=_checked
+)
+
+
 def speaking(language: str) -> Words:
     """Return the strings of a language.
 
+    Args:
+        language: one of `LANGUAGES`, or one that an installed package adds.
+
     Raises:
-        ConfigError: there is no such language.
+        ConfigError: there is no such language, or the package's cannot be used.
     """
-    if language not in LANGUAGES:
+    if language in LANGUAGES:
+        return LANGUAGES[language]
+    foreign = PLUGINS.names()
+    if language not in foreign:
         raise ConfigError(
-            f"Expected one of the report's languages ({', '.join(LANGUAGES)}), but got {language!r}; "
+            f"Expected one of the report's languages ({', '.join([*LANGUAGES, *foreign])}), but got {language!r}; "
             "choose one with --language."
         )
-    return LANGUAGES[language]
+    return PLUGINS.load(language)

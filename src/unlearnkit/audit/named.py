@@ -1,0 +1,33 @@
+"""Lists the metrics that an audit applies: the built-in ones, and those that installed packages add."""
+
+from __future__ import annotations
+
+from unlearnkit.audit.evidence import Metric
+from unlearnkit.audit.metrics.registry import METRICS, TRAINING
+from unlearnkit.errors import ConfigError
+from unlearnkit.plugins import Plugins
+
+
+def _checked(found: object, place: str) -> Metric:
+    """Return what a package adds as a metric, if it is one."""
+    if not isinstance(found, Metric):
+        raise ConfigError(
+            f"Expected a metric at {place}, but got {type(found).__name__}; name an unlearnkit.audit.Metric there."
+        )
+    return found
+
+
+PLUGINS: Plugins[Metric] = Plugins(
+    group="unlearnkit.metrics", what="metric", builtin=METRICS, error=ConfigError, check=_checked
+)
+
+
+def named_metrics(*, quick: bool = False) -> tuple[dict[str, Metric], list[str]]:
+    """Return every metric by its name, and a sentence for each one of another package that cannot be used.
+
+    Args:
+        quick: leave out those that train a copy of every model.
+    """
+    foreign, broken = PLUGINS.load_all()
+    metrics = METRICS | foreign
+    return {name: each for name, each in metrics.items() if not (quick and each.wants & TRAINING)}, broken

@@ -1,0 +1,23 @@
+"""Source: what the registry of data sources holds of each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from unlearnkit.data.images import ImageData
+from unlearnkit.data.sources.decode import ImageOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A kind of data source: `NAME`, or `NAME:` with what it needs after the colon.
+
+    Args:
+        load: (what stands after the colon, how images are read) -> the data. `ImageData.source` must be a text that
+            `load_data` takes, as the run folder records it and `audit` reads the data by it again.
+        needs: what must stand after the colon, as messages and the help name it: `DIR`; empty: nothing.
+    """
+
+    load: Callable[[str, ImageOptions], ImageData]
+    needs: str = ""
