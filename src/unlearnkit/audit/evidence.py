@@ -7,13 +7,14 @@ Shapes: n samples of a part, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
 
-from unlearnkit.audit.reading import ModelName, Reading
+from unlearnkit.audit.doubts import Doubt
+from unlearnkit.audit.reading import ModelName
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 
@@ -134,10 +135,10 @@ class Subject:
     outputs: Mapping[Part, Outputs]
     distances: Mapping[str, float] | None
     relearning: Relearning | None
-    relearn_failure: str | None
+    relearn_failure: Doubt | None
     cost: Mapping[str, Any] | None
     attacks: Attacks | None = None
-    attack_failure: str | None = None
+    attack_failure: Doubt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,21 +166,6 @@ class Evidence:
     def named(self, name: ModelName) -> list[Subject]:
         """All models of one name."""
         return [s for s in self.subjects if s.name == name]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A metric: a pure function of the Evidence, and what it must hold for it.
-
-    Args:
-        fn: Evidence -> readings.
-        wants: kinds of evidence.
-        parts: parts whose outputs it looks at.
-    """
-
-    fn: Callable[[Evidence], list[Reading]]
-    wants: frozenset[Want]
-    parts: frozenset[Part] = frozenset()
 
 
 def reached_at(missing: Mapping[int, float]) -> int | None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import no_samples, size_doubts
 from unlearnkit.audit.evidence import Evidence, Outputs
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
 
@@ -30,7 +32,7 @@ def accuracy(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="fraction",
                 target="match_retrain" if part.forgotten else "higher",
-                doubts=(f"unknown: {part.value} has no samples",),
+                doubts=(no_samples(part.value),),
             )
             measured = part in subject.outputs
             readings.append(_measured(unknown, subject.outputs[part], evidence) if measured else unknown)
@@ -54,11 +56,6 @@ def balanced_accuracy(evidence: Evidence) -> list[Reading]:
 def _measured(base: Reading, outputs: Outputs, evidence: Evidence) -> Reading:
     right = outputs.predictions == outputs.labels
     n = len(right)
-    doubts = []
-    if n < SMALL:
-        doubts.append(f"small sample: {n}")
-    if n < outputs.sampled_from:
-        doubts.append(f"measured on {n} of {outputs.sampled_from} samples")
     series = {
         evidence.request.classes[k]: float(right[outputs.labels == k].double().mean())
         for k in outputs.labels.unique().tolist()
@@ -69,5 +66,33 @@ def _measured(base: Reading, outputs: Outputs, evidence: Evidence) -> Reading:
         interval=wilson(int(right.sum()), n),
         samples=n,
         series=series,
-        doubts=tuple(doubts),
+        doubts=tuple(size_doubts(n, outputs.sampled_from, SMALL)),
     )
+
+
+ACCURACY = Metric(
+    fn=accuracy,
+    readings=("accuracy",),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(
+        Vote(
+            metric="accuracy",
+            part=Part.RETAIN_TEST,
+            family="accuracy",
+            scale="proportion",
+            delta=0.01,
+            fault="low",
+            powerless=True,
+        ),
+        Vote(
+            metric="accuracy",
+            part=Part.FORGET_TEST,
+            family="accuracy",
+            scale="proportion",
+            delta=0.01,
+            powerless=True,
+        ),
+    ),
+)
+BALANCED_ACCURACY = Metric(fn=balanced_accuracy, readings=("balanced_accuracy",), wants=OUTPUTS, parts=frozenset(PARTS))

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import Doubt, because, size_doubts
 from unlearnkit.audit.evidence import Attacks, Evidence, Subject
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
@@ -82,9 +84,13 @@ def _unknown(metric: str, subject: Subject) -> Reading:
         value=None,
         unit="fraction",
         target="match_retrain",
-        doubts=(f"unknown: {subject.attack_failure or 'needs training and test samples of the forgotten classes'}",),
+        doubts=(because(subject.attack_failure or Doubt("needs_forgotten_samples")),),
     )
 
 
-def _doubts(found: Attacks) -> tuple[str, ...]:
-    return (f"small sample: {min(found.samples)}",) if min(found.samples) < SMALL else ()
+def _doubts(found: Attacks) -> tuple[Doubt, ...]:
+    return tuple(size_doubts(min(found.samples), None, SMALL))
+
+
+FEW_SHOT_RECOVERY = Metric(fn=few_shot_recovery, readings=("few_shot_recovery",), wants=frozenset({"attacks"}))
+FINE_TUNE_RECOVERY = Metric(fn=fine_tune_recovery, readings=("fine_tune_recovery",), wants=frozenset({"attacks"}))

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import size_doubts
 from unlearnkit.audit.evidence import Evidence, Outputs
+from unlearnkit.audit.metric import OUTPUTS, Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.metrics.agreement import probabilities
 from unlearnkit.audit.reading import Reading, wilson
@@ -70,7 +72,7 @@ def collateral(evidence: Evidence) -> list[Reading]:
                     interval=wilson(int(hits.sum()), n),
                     series=shown,
                     samples=n,
-                    doubts=(f"small sample: {n}",) if n < SMALL else (),
+                    doubts=tuple(size_doubts(n, None, SMALL)),
                 )
             )
     return readings
@@ -78,3 +80,8 @@ def collateral(evidence: Evidence) -> list[Reading]:
 
 def _share(hits: Tensor) -> float:
     return float(hits.double().mean())
+
+
+COLLATERAL = Metric(
+    fn=collateral, readings=("collateral_accuracy", "forgotten_share"), wants=OUTPUTS, parts=frozenset(PARTS)
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.reading import Reading
 
 
@@ -46,3 +47,6 @@ def cost(evidence: Evidence) -> list[Reading]:
             )
         )
     return readings
+
+
+COST = Metric(fn=cost, readings=("cost_seconds", "cost_ratio"), wants=frozenset({"cost"}))

@@ -15,7 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs
+from unlearnkit.audit.metric import OUTPUTS, Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.metrics.agreement import mean_reading
 from unlearnkit.audit.metrics.membership import entropy, loss, usable
@@ -67,7 +69,7 @@ def histograms(evidence: Evidence) -> list[Reading]:
                     value=None,
                     unit="nats",
                     target="match_retrain",
-                    doubts=(f"unknown: {part.value} has no samples",),
+                    doubts=(no_samples(part.value),),
                 )
                 outputs = subject.outputs.get(part)
                 readings.append(base if outputs is None else _measured(base, outputs, edges[name]))
@@ -76,15 +78,16 @@ def histograms(evidence: Evidence) -> list[Reading]:
 
 def _measured(base: Reading, outputs: Outputs, edges: tuple[float, ...]) -> Reading:
     if not usable(outputs.logits):
-        return replace(base, doubts=(f"unknown: outputs on {base.part} are not finite",))
+        return replace(base, doubts=(unknown("outputs_not_finite", {"part": str(base.part)}),))
     n, most = len(outputs.labels), outputs.sampled_from
     values = loss(outputs.logits, outputs.labels) if base.metric == "loss" else entropy(outputs.logits)
-    doubts = [f"small sample: {n}"] if n < SMALL else []
-    if n < most:
-        doubts.append(f"measured on {n} of {most} samples")
+    doubts = size_doubts(n, most, SMALL)
     series = dict(zip((f"{edge:.6g}" for edge in edges), shares(values, edges), strict=True))
     masked = int(values.isinf().sum())
     if masked:
-        doubts.insert(0, f"unknown: the loss of {masked} of {n} samples is infinite, as their class is masked")
+        doubts.insert(0, unknown("loss_infinite", {"masked": masked, "n": n}))
         return replace(base, series=series, samples=n, doubts=tuple(doubts))
     return mean_reading(replace(base, series=series, doubts=tuple(doubts)), values)
+
+
+HISTOGRAMS = Metric(fn=histograms, readings=("loss", "output_entropy"), wants=OUTPUTS, parts=frozenset(PARTS))

@@ -14,7 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, is_unknown, no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
 from unlearnkit.audit.metrics.roc import SMALL, auc_reading, tpr_reading
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.errors import DataError
@@ -143,7 +145,7 @@ def sample_membership(evidence: Evidence) -> list[Reading]:
         for name, score in SCORES.items():
             base = unmeasured(subject, f"membership_auc_{name}", PARTS)
             scores = None
-            if not unknown(base):
+            if not is_unknown(base.doubts):
                 members, others = (subject.outputs[part] for part in PARTS)
                 scores = -score(members.logits, members.labels), -score(others.logits, others.labels)
             readings += compared(base, scores)
@@ -156,18 +158,13 @@ def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Readi
     return (auc_reading(base, *scores), tpr_reading(second, *scores)) if scores else (base, second)
 
 
-def unknown(reading: Reading) -> bool:
-    """Whether its doubts rule out a value."""
-    return any(doubt.startswith("unknown") for doubt in reading.doubts)
-
-
 def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Reading:
-    """A reading to fill in: its doubts name parts seen in part and, as `unknown: ...`, what makes it impossible."""
-    missing = [f"unknown: {part.value} has no samples" for part in parts if part not in subject.outputs]
+    """Return a reading to fill in: its doubts name parts seen in part and, as `unknown`, what makes it impossible."""
+    missing = [no_samples(part.value) for part in parts if part not in subject.outputs]
     seen = {part: subject.outputs[part] for part in parts if part in subject.outputs}
-    broken = [f"unknown: outputs on {part.value} are not finite" for part, o in seen.items() if not usable(o.logits)]
+    broken = [unknown("outputs_not_finite", {"part": part.value}) for part, o in seen.items() if not usable(o.logits)]
     partial = [
-        f"{part.value}: measured on {len(o.labels)} of {o.sampled_from} samples"
+        Doubt("partial_part", {"part": part.value, "n": len(o.labels), "whole": o.sampled_from})
         for part, o in seen.items()
         if len(o.labels) < o.sampled_from
     ]
@@ -202,22 +199,20 @@ def svc_membership(evidence: Evidence) -> list[Reading]:
 def _svc_reading(base: Reading, subject: Subject) -> Reading:
     from sklearn.svm import SVC  # slow to import
 
-    if unknown(base):
+    if is_unknown(base.doubts):
         return base
     members, others, asked = (subject.outputs[part] for part in SVC_PARTS)
     known = balanced(members, others, SVC_MOST)
     fitted = torch.cat(known)[:, None].numpy()
     if fitted.size == 0 or fitted.min() == fitted.max():
-        return replace(base, doubts=("unknown: retained members and non-members have no p_y to be told by",))
+        return replace(base, doubts=(unknown("no_scores"),))
     truth = torch.tensor([True, False]).repeat_interleave(len(known[0])).numpy()
     svc = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(fitted, truth)
     called = svc.predict(confidence(asked.logits, asked.labels)[:, None].numpy())
     skill = float((svc.predict(fitted) == truth).mean())
-    doubts = [*base.doubts]
-    if (fewest := min(len(called), len(known[0]))) < SMALL:
-        doubts.append(f"small sample: {fewest}")
+    doubts = [*base.doubts, *size_doubts(min(len(called), len(known[0])), None, SMALL)]
     if skill <= SVC_WEAK:
-        doubts.append(f"weak attack: it is right on {skill:.0%} of retained samples")
+        doubts.append(Doubt("weak_attack", {"share": skill}))
     return replace(
         base,
         value=float(called.mean()),
@@ -248,3 +243,13 @@ def balanced(members: Outputs, others: Outputs, most: int) -> tuple[Tensor, Tens
 def evenly(n: int, count: int) -> Tensor:
     """`count` positions spread evenly over n sorted samples, at the middles of as many equal shares; (count,) int64."""
     return ((torch.arange(count, dtype=torch.float64) + 0.5) * n / count).long()
+
+
+SAMPLE_MEMBERSHIP = Metric(
+    fn=sample_membership,
+    readings=tuple(f"membership_{kind}_{score}" for score in SCORES for kind in ("auc", "tpr")),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(Vote(metric="membership_auc_loss", family="membership", scale="proportion", delta=0.02),),
+)
+SVC_MEMBERSHIP = Metric(fn=svc_membership, readings=("membership_svc",), wants=OUTPUTS, parts=frozenset(SVC_PARTS))

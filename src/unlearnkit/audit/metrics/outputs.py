@@ -10,7 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, no_samples
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
 
@@ -55,7 +57,7 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="fraction",
                 target="match_retrain",
-                doubts=(f"unknown: {part.value} has no samples",),
+                doubts=(no_samples(part.value),),
             )
             if mine is None:
                 readings.append(base)
@@ -66,7 +68,7 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
                     base,
                     value=top,
                     series={name: float(share) for name, share in zip(classes, mine, strict=True)},
-                    doubts=("degenerate: nearly all predictions are one class",) if top > 0.95 else (),
+                    doubts=(Doubt("one_class_predicted"),) if top > 0.95 else (),
                 )
             )
             readings.append(replace(base, metric="prediction_entropy", value=entropy(mine), unit="nats", doubts=()))
@@ -77,7 +79,7 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
             ]
             if others:
                 distance = total_variation(mine, torch.stack(others).mean(dim=0))
-                doubts = ("one retrained model",) if len(others) == 1 else ()
+                doubts = (Doubt("one_retrained"),) if len(others) == 1 else ()
                 readings.append(
                     replace(
                         base,
@@ -88,3 +90,22 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
                     )
                 )
     return readings
+
+
+# a model nearer to the retrained ones than they are to each other is no worse than they are
+PREDICTION_DISTRIBUTION = Metric(
+    fn=prediction_distribution,
+    readings=("prediction_max_share", "prediction_entropy", "prediction_tv"),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(
+        Vote(
+            metric="prediction_tv",
+            part=Part.FORGET_TEST,
+            family="outputs",
+            scale="proportion",
+            delta=0.05,
+            fault="high",
+        ),
+    ),
+)

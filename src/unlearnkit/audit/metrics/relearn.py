@@ -18,7 +18,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import Doubt, because
 from unlearnkit.audit.evidence import Evidence, reached_at
+from unlearnkit.audit.metric import Metric, Vote
 from unlearnkit.audit.reading import Reading
 
 
@@ -69,9 +71,7 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
             value=None,
             unit="steps",
             target="match_retrain",
-            doubts=(
-                f"unknown: {subject.relearn_failure or 'needs training and test samples of the forgotten classes'}",
-            ),
+            doubts=(because(subject.relearn_failure or Doubt("needs_forgotten_samples")),),
         )
         if run is None:
             readings += [unknown, replace(unknown, metric="relearn_forget_steps")]
@@ -95,8 +95,8 @@ def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Read
         if reading.value is None or not others:
             continue
         mean = math.exp(sum(math.log(r.value) for r in others if r.value) / len(others))
-        censored = [d for r in (reading, *others) for d in r.doubts if d.startswith("censored")]
-        single = ["one retrained model"] if len(others) == 1 else []
+        censored = [d for r in (reading, *others) for d in r.doubts if d.code == "censored"]
+        single = [Doubt("one_retrained")] if len(others) == 1 else []
         indices.append(
             replace(
                 reading,
@@ -120,5 +120,13 @@ def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, f
         value=float(given_up) if found is None else found,
         interval=None if found is None else (float(last), float(max(1, there))),
         series={str(step): accuracy for step, accuracy in series.items()},
-        doubts=(f"censored: not relearned within {given_up} steps",) if found is None else (),
+        doubts=(Doubt("censored", {"steps": given_up}),) if found is None else (),
     )
+
+
+RELEARN_TIME = Metric(
+    fn=relearn_time,
+    readings=("relearn_steps", "relearn_forget_steps", "anamnesis_index", "anamnesis_index_forget"),
+    wants=frozenset({"relearn"}),
+    votes=(Vote(metric="relearn_steps", family="relearn", scale="time", delta=0.25),),
+)

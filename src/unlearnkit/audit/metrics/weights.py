@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.reading import Reading
 
 
@@ -24,3 +25,6 @@ def weight_distance(evidence: Evidence) -> list[Reading]:
         for subject in evidence.subjects
         if subject.distances is not None and subject.name != "original"
     ]
+
+
+WEIGHT_DISTANCE = Metric(fn=weight_distance, readings=("weight_distance",), wants=frozenset({"weights"}))

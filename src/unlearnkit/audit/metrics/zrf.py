@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import Doubt, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.agreement import jensen_shannon, mean_reading, probabilities
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
@@ -39,17 +41,20 @@ def zrf(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="fraction",
                 target="match_retrain",
-                doubts=(f"unknown: {part.value} has no samples",),
+                doubts=(no_samples(part.value),),
             )
             if part not in subject.outputs:
                 readings.append(base)
             elif evidence.random is None:
-                readings.append(replace(base, doubts=("unknown: no untrained network of this architecture",)))
+                readings.append(replace(base, doubts=(unknown("no_untrained"),)))
             else:
                 said = probabilities(subject.outputs[part].logits)
                 teacher = probabilities(evidence.random.outputs[part].logits)
                 values = 1 - jensen_shannon(said, teacher) / math.log(2)
-                few = evidence.random.drawn < DRAWN
-                kept = f"only {evidence.random.drawn:.0%} of the untrained network's weights could be drawn anew"
-                readings.append(mean_reading(replace(base, doubts=(kept,) if few else ()), values, most=1.0))
+                drawn = evidence.random.drawn
+                doubts = (Doubt("partly_drawn", {"share": drawn}),) if drawn < DRAWN else ()
+                readings.append(mean_reading(replace(base, doubts=doubts), values, most=1.0))
     return readings
+
+
+ZRF = Metric(fn=zrf, readings=("zrf",), wants=frozenset({"outputs", "random"}), parts=frozenset(PARTS))
