@@ -9,8 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from unlearnkit.audit.doubts import Doubt
+from unlearnkit.audit.metric import Vote
+from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import Reading
-from unlearnkit.audit.verdict import PRIMARY, PRIOR_MODELS, Judged, Primary, Scale, judge, judge_all, verdict
+from unlearnkit.audit.verdict import PRIOR_MODELS, Judged, Scale, judge, judge_all, verdict
 
 TIME = next(p for p in PRIMARY if p.scale == "time")
 RETAINED = next(p for p in PRIMARY if p.key == "accuracy/retain_test")
@@ -22,7 +25,7 @@ def logit(x: float, n: int = N) -> float:
     return math.log((x * n + 0.5) / ((1 - x) * n + 0.5))
 
 
-def judged(primary: Primary, unlearned: float, retrained: list[float], original: float, prior: float = 0.05) -> Judged:
+def judged(primary: Vote, unlearned: float, retrained: list[float], original: float, prior: float = 0.05) -> Judged:
     return judge(primary, unlearned=unlearned, retrained=retrained, original=original, samples=N, prior=prior)
 
 
@@ -102,7 +105,7 @@ def test_times_are_compared_as_ratios() -> None:
 def test_what_cannot_tell_the_original_says_nothing() -> None:
     result = judged(PROBE, 0.70, [0.70, 0.70, 0.70], 0.73, prior=1e-6)
     assert result.status == "unknown"
-    assert "original" in result.why
+    assert result.why == Doubt("original_too_near")
     assert judged(PROBE, 0.70, [0.70, 0.70, 0.70], 0.75, prior=1e-6).status == "pass"
     assert judged(RETAINED, 0.9, [0.9, 0.9, 0.9], 0.9).status == "pass"  # the accuracies stand without power
 
@@ -111,7 +114,7 @@ def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
     told: dict[str, Any] = {"retrained": [128.0] * 3, "original": 1.0, "samples": None, "censored": True}
     lonely = judge(TIME, unlearned=90.0, prior=None, **told)
     assert (lonely.status, lonely.gap, lonely.band) == ("unknown", None, None)
-    assert "cut off" in lonely.why
+    assert lonely.why == Doubt("cut_off_without_bank")
     known = judge(TIME, unlearned=90.0, prior=0.3, **told)  # by a bank that relearned for longer
     assert known.status == "pass"
     assert known.band is not None
@@ -123,7 +126,7 @@ def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
 def test_fewer_than_three_retrained_models_resolve_nothing(retrained: list[float]) -> None:
     result = judged(PROBE, 0.7, retrained, 0.95)
     assert result.status == "unknown"
-    assert f"{len(retrained)} came" in result.why
+    assert result.why == Doubt("few_retrained", {"needed": 3, "given": len(retrained)})
 
 
 def test_what_was_not_measured_is_unknown() -> None:
@@ -133,7 +136,12 @@ def test_what_was_not_measured_is_unknown() -> None:
 
 def all_judged(**status: str) -> list[Judged]:
     return [
-        Judged(primary=p, status=status.get(p.family, "pass"), gap=0.5, why="why" if p.family in status else "")  # type: ignore[arg-type]
+        Judged(
+            vote=p,
+            status=status.get(p.family, "pass"),  # type: ignore[arg-type]
+            gap=0.5,
+            why=Doubt("not_measured") if p.family in status else None,
+        )
         for p in PRIMARY
     ]
 
@@ -141,7 +149,7 @@ def all_judged(**status: str) -> list[Judged]:
 def test_one_failure_fails() -> None:
     result = verdict(all_judged(relearn="fail"))
     assert result.status == "fail"
-    assert "relearn_steps" in result.why
+    assert result.why == (Doubt("outside_band", {"readings": ["relearn_steps"]}),)
     assert "relearn" not in result.families_passed
 
 
@@ -177,13 +185,13 @@ def test_a_doubt_says_that_a_retrained_model_was_cut_off(cut_off: str | None) ->
             value=value,
             unit="steps",
             target="match_retrain",
-            doubts=("censored: not relearned within 128 steps",) if (model, i) == (cut_off, len(group) - 1) else (),
+            doubts=(Doubt("censored", {"steps": 128}),) if (model, i) == (cut_off, len(group) - 1) else (),
         )
         for model, group in values.items()
         for i, value in enumerate(group)
     ]
-    (found,) = [each for each in judge_all(readings, None) if each.primary is TIME]
-    assert ("cut off" in found.why) is (cut_off == "retrained")
+    (found,) = [each for each in judge_all(readings, None) if each.vote is TIME]
+    assert (found.why == Doubt("cut_off_without_bank")) is (cut_off == "retrained")
 
 
 def test_readings_are_matched_by_metric_part_and_model() -> None:
