@@ -17,7 +17,7 @@ import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, Evidence, audit, gather
 from unlearnkit.audit.doubts import Doubt, is_unknown
-from unlearnkit.audit.evidence import Metric
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.accuracy import PARTS
 from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.errors import ConfigError, ModelError
