@@ -20,6 +20,13 @@ def accuracy(evidence: Evidence) -> list[Reading]:
     Range [0, 1]. The interval is Wilson's. The series is the accuracy per class (by name). Target: at least the
     retrained model's on retained data, the retrained model's on forgotten data. The pooled value weighs every sample
     alike; `balanced_accuracy` weighs every class alike.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = Outputs.of(logits=[[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]], labels=[0, 1, 1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TEST: seen})
+    >>> readings = accuracy(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.part, r.value, r.doubts) for r in readings if r.value is not None]
+    [('forget_test', 0.75, (Doubt(code='small_sample', values={'n': 4}),))]
     """
     readings = []
     for subject in evidence.subjects:
@@ -40,7 +47,19 @@ def accuracy(evidence: Evidence) -> list[Reading]:
 
 
 def balanced_accuracy(evidence: Evidence) -> list[Reading]:
-    """Mean over the classes of the accuracy on each; range [0, 1]. On long-tailed data the figure to read."""
+    """Mean over the classes that occur of the accuracy on each, mean over k of a_k; range [0, 1].
+
+    On long-tailed data the figure to read. No interval and no series: those of `accuracy` are by class.
+
+    Source: K. H. Brodersen et al., "The Balanced Accuracy and Its Posterior Distribution", ICPR 2010.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = Outputs.of(logits=[[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]], labels=[0, 1, 1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TEST: seen})
+    >>> readings = balanced_accuracy(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [round(r.value, 3) for r in readings if r.value is not None]
+    [0.833]
+    """
     return [
         replace(
             reading,

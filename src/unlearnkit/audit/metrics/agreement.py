@@ -51,7 +51,16 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
 
     `activation_distance` in [0, sqrt 2] and `js_divergence` in [0, log 2] nats: means over the samples and the
     retrained models; a retrained model is held against the others. The interval is that of the mean over samples
-    (normal, 95 %). Target: what a retrained model has to the others, which is not 0.
+    (normal, 95 %). Target: what a retrained model has to the others, which is not 0. Formulas and sources:
+    `activation_distance` and `jensen_shannon`, of probabilities (n, K).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> logits = {"unlearned": [[30.0, 0.0]], "retrained": [[0.0, 30.0]]}
+    >>> seen = {name: {Part.FORGET_TEST: Outputs.of(each, [1])} for name, each in logits.items()}
+    >>> models = [Subject(name=name, outputs=outputs) for name, outputs in seen.items()]
+    >>> readings = output_agreement(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, round(r.value, 3)) for r in readings if r.value is not None]
+    [('activation_distance', 1.414), ('js_divergence', 0.693)]
     """
     readings = []
     for part in PARTS:

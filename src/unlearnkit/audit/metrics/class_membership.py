@@ -116,6 +116,15 @@ def class_membership(evidence: Evidence) -> list[Reading]:
     retrained models, a discriminator by SVM on outputs, its accuracy on forget-class test samples against the retrained
     model's. The AUC, the comparison with n's own test samples, the reading from retained outputs alone and the settings
     of the SVM are ours.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> kept = Outputs.of(torch.eye(3)[[0, 1] * 4] * torch.arange(2.0, 10.0)[:, None], [0, 1] * 4)
+    >>> gone = Outputs.of(torch.tensor([[1.0, 0.5, 5.0], [1.0, 0.4, 6.0]]), [2, 2])  # still taken for itself
+    >>> outputs = {Part.RETAIN_TRAIN: kept, Part.RETAIN_TEST: kept, Part.FORGET_TEST: gone}
+    >>> models = [Subject(name=name, outputs=outputs) for name in ("original", "unlearned")]
+    >>> readings = class_membership(Evidence.of(*models, classes=["cat", "dog", "fox"], forget=["fox"]))
+    >>> [(r.value, r.series) for r in readings if r.metric == "class_membership_auc" and r.model == "unlearned"]
+    [(1.0, {'fox / cat': 1.0})]
     """
     references = evidence.named("retrained") or evidence.named("original")
     readings = []

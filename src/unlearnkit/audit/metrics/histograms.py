@@ -55,6 +55,15 @@ def histograms(evidence: Evidence) -> list[Reading]:
     loss 1 nat wide and open from 20, of the entropy 20 bins from 0 to log K. The interval is that of the mean over
     samples (normal, 95 %). Where a model masks a class its loss is infinite: the histogram stands, its mean is unknown.
     Target: what a retrained model does; of forgotten data it is neither sure nor wholly undecided.
+
+    Sources of the two scores: `membership.loss` and `membership.entropy`.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = Outputs.of(logits=[[0.0, 0.0], [8.0, 0.0]], labels=[1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TEST: seen})
+    >>> readings = histograms(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, round(r.value, 3), [k for k, share in r.series.items() if share]) for r in readings if r.value]
+    [('loss', 4.347, ['0', '8']), ('output_entropy', 0.348, ['0', '0.65849'])]
     """
     edges = {"loss": LOSS_EDGES, "output_entropy": entropy_edges(len(evidence.request.classes))}
     readings = []

@@ -139,6 +139,13 @@ def sample_membership(evidence: Evidence) -> list[Reading]:
     1/2. Missing parts give unknown readings.
 
     Source: Yeom et al., CSF 2018 (loss); Song and Mittal, USENIX Security 2021 (entropies).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> members, others = Outputs.of([[0.0, 4.0], [0.0, 3.0]], [1, 1]), Outputs.of([[0.0, 1.0], [0.0, 3.5]], [1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TRAIN: members, Part.FORGET_TEST: others})
+    >>> readings = sample_membership(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, r.value) for r in readings][:2]
+    [('membership_auc_loss', 0.75), ('membership_tpr_loss', 0.5)]
     """
     readings: list[Reading] = []
     for subject in evidence.subjects:
@@ -192,6 +199,13 @@ def svc_membership(evidence: Evidence) -> list[Reading]:
 
     Source: Jia et al., Model Sparsity Can Simplify Machine Unlearning, NeurIPS 2023, appendix C.3; settings of the
     published code of Fan et al., SalUn, ICLR 2024. There the samples are drawn at random, here evenly along p_y.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> sure, unsure = Outputs.of([[4.0, 0.0], [5.0, 0.0]], [0, 0]), Outputs.of([[0.0, 0.0], [0.1, 0.0]], [0, 0])
+    >>> outputs = {Part.RETAIN_TRAIN: sure, Part.RETAIN_TEST: unsure, Part.FORGET_TRAIN: Outputs.of([[0.0, 4.5]], [1])}
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> [(r.value, r.series) for r in svc_membership(evidence)]
+    [(1.0, {'attack_accuracy': 1.0})]
     """
     return [_svc_reading(unmeasured(s, "membership_svc", SVC_PARTS), s) for s in evidence.subjects]
 

@@ -40,6 +40,19 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
     `prediction_max_share` in [1/K, 1] (its series is the share of every class), `prediction_entropy` in [0, log K]
     nats, `prediction_tv` in [0, 1] against the mean distribution of the retrained models; a retrained model among
     several is held against the others. Target: what a retrained model does, not uniform and not all on one class.
+
+    With s_k the share of the n samples whose largest logit is class k's, and r_k its mean over the retrained models:
+    max over k of s_k, -sum over k of s_k log s_k, and half the sum over k of |s_k - r_k|.
+
+    Source: entropy and total variation distance as in statistics; that they are held against retrained models is ours.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> logits = {"unlearned": [[2.0, 0.0, 0.0]] * 4, "retrained": [[0.0, 2.0, 0.0]] * 4}
+    >>> seen = {name: {Part.FORGET_TEST: Outputs.of(each, [2] * 4)} for name, each in logits.items()}
+    >>> models = [Subject(name=name, outputs=outputs) for name, outputs in seen.items()]
+    >>> readings = prediction_distribution(Evidence.of(*models, classes=["cat", "dog", "fox"], forget=["fox"]))
+    >>> [(r.metric, r.value) for r in readings if r.model == "unlearned" and r.part == "forget_test"]
+    [('prediction_max_share', 1.0), ('prediction_entropy', 0.0), ('prediction_tv', 1.0)]
     """
     classes = evidence.request.classes
     readings: list[Reading] = []

@@ -60,6 +60,13 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
     Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough, and where the goal was not
     reached the step of the last measurement, with a doubt (censored). Target: the retrained model's. The interval is
     (last measured step not there yet, first one there).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Relearning, Subject
+    >>> curve = {0: 0.0, 1: 0.5, 2: 0.9, 4: 0.95}  # accuracy by step, on forgotten and on retained data
+    >>> run = Relearning(forget_accuracy=curve, retain_accuracy=curve, goal_forget=0.9, goal_retain=0.9)
+    >>> evidence = Evidence.of(Subject(name="unlearned", relearning=run), classes=["cat", "dog"], forget=["dog"])
+    >>> [(r.metric, r.value, r.interval) for r in relearn_time(evidence)]
+    [('relearn_steps', 2.0, (1.0, 2.0)), ('relearn_forget_steps', 2.0, (1.0, 2.0))]
     """
     readings = []
     for subject in evidence.subjects:

@@ -49,6 +49,14 @@ def probe_recovery(evidence: Evidence) -> list[Reading]:
 
     Source: G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644;
     as a test of unlearning: arXiv 2604.08271, 2605.20282, 2503.06991.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
+    >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
+    >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> probe_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
+    1.0
     """
     return _recovery(evidence, "probe_recovery", linear_probe)
 
@@ -56,8 +64,19 @@ def probe_recovery(evidence: Evidence) -> list[Reading]:
 def knn_recovery(evidence: Evidence) -> list[Reading]:
     """Recall of the forgotten classes by the 10 nearest neighbours (`nearest_neighbours`) in the other half.
 
-    Range, target, series, interval and needs as in `probe_recovery`. Nothing is fitted: it says what lies beside
-    what, in the features as they are, while the linear probe also finds a class in directions that hardly vary.
+    Range, formula, target, series, interval and needs as in `probe_recovery`. Nothing is fitted: it says what lies
+    beside what, in the features as they are, while the linear probe also finds a class in directions that hardly vary.
+
+    Source: as a test of features, Z. Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
+    Discrimination", CVPR 2018 (arXiv 1805.01978), section 3.4.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
+    >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
+    >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> knn_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
+    1.0
     """
     return _recovery(evidence, "knn_recovery", nearest_neighbours)
 
@@ -65,7 +84,15 @@ def knn_recovery(evidence: Evidence) -> list[Reading]:
 def prototype_recovery(evidence: Evidence) -> list[Reading]:
     """Recall of the forgotten classes by the nearest class mean (`nearest_mean`) of the other half.
 
-    Range, target, series, interval and needs as in `probe_recovery`.
+    Range, formula, target, series, interval and needs as in `probe_recovery`. Source: see `nearest_mean`.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
+    >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
+    >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> prototype_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
+    1.0
     """
     return _recovery(evidence, "prototype_recovery", nearest_mean)
 

@@ -124,6 +124,13 @@ def rmia_membership(evidence: Evidence) -> list[Reading]:
     attack orders them as their loss does. Target: the retrained models'. Unknown without another retrained model.
 
     Source: Zarifzadeh et al. (2312.03262), offline, gamma = 1, a = 0.3.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> members, others = Outputs.of([[0.0, 4.0], [0.0, 3.0]], [1, 1]), Outputs.of([[0.0, 1.0], [0.0, 2.0]], [1, 1])
+    >>> outputs = {PARTS[0]: members, PARTS[1]: others}, {part: Outputs.of([[0.0, 1.0]] * 2, [1, 1]) for part in PARTS}
+    >>> models = [Subject(name=n, outputs=o) for n, o in zip(("unlearned", "retrained"), outputs)]
+    >>> rmia_membership(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))[0].value
+    0.75
     """
     readings: list[Reading] = []
     for subject in evidence.subjects:

@@ -76,6 +76,14 @@ def cka_original(evidence: Evidence) -> list[Reading]:
     On forgotten and on retained samples, at most 1,000 of each. The value is the head's input's, the series has all
     layers. Target: the retrained model's value. Descriptive: CKA can change much without what a model does, and
     little with it (M. Davari et al., arXiv 2210.16156).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = [torch.arange(12.0).reshape(6, 2).sin(), -2 * torch.arange(12.0).reshape(6, 2).sin() + 1]
+    >>> outputs = [{Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 6, [1] * 6, {HEAD: each})} for each in seen]
+    >>> models = [Subject(name=n, outputs=o) for n, o in zip(("original", "unlearned"), outputs)]
+    >>> readings = cka_original(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.model, round(r.value, 3)) for r in readings if r.value is not None]
+    [('unlearned', 1.0)]
     """
     return _similarity(evidence, "cka_original", "original")
 
@@ -85,6 +93,14 @@ def cka_retrained(evidence: Evidence) -> list[Reading]:
 
     A retrained model is held against the others. Target: what retrained models have among each other, which is
     below 1. Samples, value and series as in `cka_original`.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = [torch.arange(12.0).reshape(6, 2).sin(), -2 * torch.arange(12.0).reshape(6, 2).sin() + 1]
+    >>> outputs = [{Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 6, [1] * 6, {HEAD: each})} for each in seen]
+    >>> models = [Subject(name=n, outputs=o) for n, o in zip(("retrained", "unlearned"), outputs)]
+    >>> readings = cka_retrained(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.model, round(r.value, 3)) for r in readings if r.value is not None]
+    [('unlearned', 1.0)]
     """
     return _similarity(evidence, "cka_retrained", "retrained")
 
@@ -129,6 +145,17 @@ def information_difference(evidence: Evidence) -> list[Reading]:
     with published values: there an InfoNCE bound, its critic trained from the rest of the network behind each
     block, on training data; here a linear probe of pooled features, on held-out data and at fewer layers. It cannot
     see what only a nonlinear reader would.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> def seen(gone: float) -> dict[Part, Outputs]:  # features of forgotten and retained samples, so far apart
+    ...     sides = ((Part.FORGET_TEST, 1, gone), (Part.RETAIN_TEST, 0, 0.0))
+    ...     known = {part: (k, torch.arange(20.0)[:, None].sin() + shift) for part, k, shift in sides}
+    ...     return {part: Outputs.of([[1.0, 0.0]] * 20, [k] * 20, {HEAD: f}) for part, (k, f) in known.items()}
+    >>> apart = {"original": 3.0, "unlearned": 0.0, "retrained": 0.0}
+    >>> models = [Subject(name=name, outputs=seen(gone)) for name, gone in apart.items()]
+    >>> readings = information_difference(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, round(r.value, 3)) for r in readings if r.model == "unlearned"]
+    [('linear_information', 0.0), ('linear_idi', 0.0)]
     """
     forgotten = evidence.request.forget
     told: list[ByLayer | Doubt] = []

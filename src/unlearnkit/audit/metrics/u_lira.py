@@ -97,6 +97,14 @@ def u_lira_membership(evidence: Evidence) -> list[Reading]:
     Source: Hayes et al. (2403.01218), U-LiRA, with its threshold of 1/2. There every shadow has training data and a
     request of its own and many unlearned models are attacked; here all shadows share data and request, their seeds
     differ, and one unlearned model is attacked: what is told is the mark of forgetting this class in this data.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = [{Part.FORGET_TRAIN: Outputs.of([[0.0, z]] * 3, [1, 1, 1])} for z in (-4.0, -3.5, -3.0, 2.0, 2.5, 3.0)]
+    >>> retrained = [Subject(name="retrained", replicate=i, outputs=o) for i, o in enumerate(seen[3:])]
+    >>> models = Subject(name="unlearned", outputs=seen[0]), *retrained
+    >>> evidence = Evidence.of(*models, classes=["cat", "dog"], forget=["dog"], shadows=seen[1:3])
+    >>> [(r.model, r.value) for r in u_lira_membership(evidence)]
+    [('unlearned', 1.0), ('retrained', 0.0), ('retrained', 0.0), ('retrained', 0.0)]
     """
     if not evidence.shadows:
         return []

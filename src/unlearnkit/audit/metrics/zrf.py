@@ -29,6 +29,14 @@ def zrf(evidence: Evidence) -> list[Reading]:
 
     Source: V. S. Chundawat, A. K. Tarun, M. Mandal, M. Kankanhalli, "Can Bad Teaching Induce Forgetting?", AAAI 2023
     (arXiv 2205.08096), section 4; the divergence in bits, so that the range is [0, 1].
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject, Untrained
+    >>> sure, unsure = ({Part.FORGET_TEST: Outputs.of([[z, 0.0]], [1])} for z in (30.0, 0.0))
+    >>> models = Subject(name="original", outputs=sure), Subject(name="unlearned", outputs=unsure)
+    >>> nobody = Untrained(outputs=unsure, drawn=1.0)
+    >>> evidence = Evidence.of(*models, classes=["cat", "dog"], forget=["dog"], random=nobody)
+    >>> [(r.model, round(r.value, 3)) for r in zrf(evidence) if r.value is not None]
+    [('original', 0.689), ('unlearned', 1.0)]
     """
     readings = []
     for part in PARTS:
