@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from unlearnkit.audit import audit
 from unlearnkit.audit.doubts import Doubt
-from unlearnkit.audit.metric import Vote
+from unlearnkit.audit.evidence import Evidence, Subject
+from unlearnkit.audit.metric import Metric, Vote
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import Reading
 from unlearnkit.audit.verdict import PRIOR_MODELS, Judged, Scale, judge, judge_all, verdict
@@ -215,6 +217,77 @@ def test_readings_are_matched_by_metric_part_and_model() -> None:
     result = judge_all(readings, {p.key: 0.01 for p in PRIMARY})
     assert [j.status for j in result] == ["pass"] * 8
     assert [j.gap for j in result] == [0] * 8
+
+
+def test_a_reading_that_the_bank_lacks_has_no_prior_and_the_others_keep_theirs() -> None:
+    readings = [
+        Reading(
+            metric=vote.metric,
+            model=model,  # type: ignore[arg-type]
+            replicate=i,
+            part=vote.part,
+            value=40 * value if vote.scale == "time" else value,
+            unit="fraction",
+            target="match_retrain",
+            samples=1000,
+        )
+        for vote in PRIMARY
+        for model, group in {"original": [0.9], "unlearned": [0.52], "retrained": [0.5, 0.49, 0.53]}.items()
+        for i, value in enumerate(group)
+    ]
+    whole = {vote.key: 0.01 for vote in PRIMARY}
+    lacking = {key: s0 for key, s0 in whole.items() if key != PROBE.key}
+    with_bank, without_one, without = (judge_all(readings, priors) for priors in (whole, lacking, None))
+    for full, part, none in zip(with_bank, without_one, without, strict=True):
+        assert part == (none if part.vote is PROBE else full)
+        assert none.band != full.band or full.vote.fault != "both"  # a bank makes a difference
+
+
+def test_the_votes_of_the_registry_share_the_level_and_one_more_widens_every_band() -> None:
+    told: dict[str, Any] = {
+        "unlearned": 0.5,
+        "retrained": [0.5, 0.48, 0.52],
+        "original": 0.9,
+        "samples": N,
+        "prior": 0.1,
+    }
+    eight, nine = judge(PROBE, **told), judge(PROBE, **told, votes=9)
+    assert eight == judge(PROBE, **told, votes=8)
+    assert eight.band is not None
+    assert nine.band is not None
+    assert nine.band[0] < eight.band[0] < eight.band[1] < nine.band[1]
+
+
+def test_a_metric_from_elsewhere_votes_with_the_others() -> None:
+    def halves(evidence: Evidence) -> list[Reading]:
+        values = {"original": 0.9, "unlearned": 0.9, "retrained": 0.5}
+        return [
+            Reading(
+                metric="halves",
+                model=model.name,
+                replicate=model.replicate,
+                value=values[model.name],
+                unit="fraction",
+                target="match_retrain",
+                samples=1000,
+                doubts=(Doubt("remark", {"text": "of a half"}),),
+            )
+            for model in evidence.subjects
+        ]
+
+    metric = Metric(
+        fn=halves,
+        readings=("halves",),
+        wants=frozenset(),
+        votes=(Vote(metric="halves", family="outputs", scale="proportion", delta=0.02),),
+    )
+    models = [Subject(name="original"), Subject(name="unlearned")]
+    models += [Subject(name="retrained", replicate=i) for i in range(3)]
+    result = audit(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]), {"halves": metric})
+    assert result.votes == (*(vote.key for vote in PRIMARY), "halves")
+    assert result.verdict.why == (Doubt("outside_band", {"readings": ["halves"]}),)
+    (unlearned,) = [reading for reading in result.readings if reading.model == "unlearned"]
+    assert (unlearned.verdict, unlearned.doubts) == ("fail", (Doubt("remark", {"text": "of a half"}),))
 
 
 def test_a_fresh_seed_passes_about_95_times_in_100() -> None:

@@ -194,7 +194,7 @@ def _index(
     series = {name: mine[name] - base[name] for name in mine}
     whole = sum(originals[0][name] - base[name] for name in mine)
     if whole < LEAST_DIFFERENCE:
-        doubt = unknown("difference_too_small", {"nats": whole})
+        doubt = unknown("difference_too_small", {"nats": round(whole, 3)})
         return replace(reading, series=series, doubts=(doubt,))
     doubts = _small(subject, Part.FORGET_TEST, len(others))
     return replace(reading, value=sum(series.values()) / whole, series=series, doubts=doubts)
