@@ -18,7 +18,7 @@ import copy
 import platform
 import tempfile
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,8 @@ from unlearnkit import UNSIR, ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
+from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
 from unlearnkit.audit.reading import ModelName
-from unlearnkit.audit.verdict import PRIMARY
 from unlearnkit.compare.runs import written
 from unlearnkit.data import ImageData
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
@@ -219,7 +218,7 @@ def summary(judged: Audit) -> dict[str, Any]:
     return {
         "primary": found,
         "status": verdict.status,
-        "why": verdict.why,
+        "why": [asdict(reason) for reason in verdict.why],
         "families_passed": list(verdict.families_passed),
         "worst": verdict.worst,
         "worst_gap": verdict.worst_gap,

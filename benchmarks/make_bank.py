@@ -24,9 +24,9 @@ import torch
 
 from unlearnkit import ForgetRequest, Runtime
 from unlearnkit.audit import METRICS, audit, gather
-from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
+from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
 from unlearnkit.audit.observe.relearning import CAP
-from unlearnkit.audit.verdict import PRIMARY, Scale
+from unlearnkit.audit.verdict import Scale
 from unlearnkit.cli.progress import progress_for_stderr
 from unlearnkit.errors import ConfigError
 from unlearnkit.models.checkpoint import read_checkpoint

@@ -71,7 +71,7 @@ MODULES = {
             said = {"metric": "toy_count", "value": 7.0, "unit": "images", "target": "match_retrain"}
             return [Reading(**said, model="unlearned", part=None)]
 
-        TOY = Metric(fn=count, wants=frozenset({"outputs"}))
+        TOY = Metric(fn=count, readings=("toy_count",), wants=frozenset({"outputs"}))
     """,
     "source.py": """
         from dataclasses import replace

@@ -48,6 +48,20 @@ class NonFiniteLossError(UnlearnkitError):
     """A loss or a weight became NaN or infinite; the stage was stopped."""
 
 
+class StageLossError(NonFiniteLossError):
+    """The loss of a stage became NaN or infinite at a step of it."""
+
+    def __init__(self, stage: str, loss: float, step: int) -> None:
+        self.stage, self.loss, self.step = stage, loss, step
+        super().__init__(stage, loss, step)
+
+    def __str__(self) -> str:
+        return (
+            f"The loss of stage '{self.stage}' became {self.loss} at step {self.step}; it was stopped. "
+            "Lower the learning rate of that stage."
+        )
+
+
 class ProcessError(UnlearnkitError):
     """The processes of a run do not find each other, or one of them has died."""
 

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, Evidence, audit, gather
-from unlearnkit.audit.evidence import Metric
+from unlearnkit.audit.doubts import Doubt, is_unknown
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.accuracy import PARTS
 from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.errors import ConfigError, ModelError
@@ -215,8 +216,8 @@ def test_large_parts_are_cut_to_stratified_samples_and_doubted() -> None:
         assert torch.equal(cut.labels, evidence.subjects[0].outputs[Part.RETAIN_TRAIN].labels)
         assert len(subject.outputs[Part.FORGET_TEST].labels) == 13  # small enough
     found = readings(evidence)
-    assert "measured on 30 of 114 samples" in found["accuracy", "unlearned", 0, "retain_train"].doubts
-    assert not any("measured on" in d for d in found["accuracy", "unlearned", 0, "forget_test"].doubts)
+    assert Doubt("partial", {"n": 30, "whole": 114}) in found["accuracy", "unlearned", 0, "retain_train"].doubts
+    assert not any(d.code == "partial" for d in found["accuracy", "unlearned", 0, "forget_test"].doubts)
 
 
 def test_the_stratified_draw_follows_the_seed() -> None:
@@ -249,7 +250,7 @@ def test_parts_without_samples_are_unknown_and_the_rest_is_measured() -> None:
         for part in ("forget_train", "forget_test"):
             reading = found[metric, "unlearned", 0, part]
             assert reading.value is None
-            assert reading.doubts[0].startswith("unknown")
+            assert is_unknown(reading.doubts)
     assert found["relearn_steps", "unlearned", 0, None].value is None
     assert found["accuracy", "unlearned", 0, "retain_test"].value is not None
 

@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 from canonical import MODELS
 from unlearnkit.audit import METRICS, audit
+from unlearnkit.audit.doubts import Doubt, is_unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Relearning, Subject
 from unlearnkit.audit.metrics.accuracy import accuracy, balanced_accuracy
 from unlearnkit.audit.metrics.cost import cost
 from unlearnkit.audit.metrics.outputs import entropy, prediction_distribution, prediction_shares, total_variation
+from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.metrics.relearn import relearn_time
 from unlearnkit.audit.metrics.weights import weight_distance
 from unlearnkit.audit.observe.distances import layer_distances
-from unlearnkit.audit.reading import Reading, wilson
+from unlearnkit.audit.reading import SCHEMA, Reading, wilson
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 
@@ -149,7 +151,7 @@ def test_missing_parts_are_unknown(part: Part) -> None:
         assert reading.value is None
         assert reading.interval is None
         assert reading.series is None
-        assert reading.doubts[0].startswith("unknown")
+        assert is_unknown(reading.doubts)
         known = one(fn(shown), metric, part=PARTS[PARTS.index(part) - 1].value)
         assert known.value is not None
         assert known.doubts == ()
@@ -166,18 +168,16 @@ def test_the_target_is_the_retrained_model_on_forgotten_data(part: Part) -> None
     ("n", "sampled_from", "expected"),
     [
         (100, 100, []),
-        (99, 99, ["small sample: 99"]),
-        (100, 101, ["100 of 101"]),
-        (5, 9, ["small sample: 5", "5 of 9"]),
+        (99, 99, [Doubt("small_sample", {"n": 99})]),
+        (100, 101, [Doubt("partial", {"n": 100, "whole": 101})]),
+        (5, 9, [Doubt("small_sample", {"n": 5}), Doubt("partial", {"n": 5, "whole": 9})]),
     ],
 )
-def test_small_and_partial_samples_are_doubted(n: int, sampled_from: int, expected: list[str]) -> None:
+def test_small_and_partial_samples_are_doubted(n: int, sampled_from: int, expected: list[Doubt]) -> None:
     outputs = replace(random_outputs(0, n), sampled_from=sampled_from)
     shown = evidence(subject(outputs={Part.RETAIN_TEST: outputs}))
     for fn, metric in ((accuracy, "accuracy"), (balanced_accuracy, "balanced_accuracy")):
-        doubts = one(fn(shown), metric, part="retain_test").doubts
-        assert len(doubts) == len(expected)
-        assert all(any(words in doubt for doubt in doubts) for words in expected)
+        assert one(fn(shown), metric, part="retain_test").doubts == tuple(expected)
 
 
 # ---- Wilson's interval -------------------------------------------------------------------------------------------
@@ -244,7 +244,7 @@ def test_the_distribution_of_predictions_by_hand() -> None:
     for replicate in (0, 1):  # each against the other one
         tv = one(readings, "prediction_tv", model="retrained", replicate=replicate)
         assert tv.value == pytest.approx(0.25)
-        assert tv.doubts == ("one retrained model",)
+        assert tv.doubts == (Doubt("one_retrained"),)
     assert all(r.target == "match_retrain" for r in readings)
 
 
@@ -259,7 +259,7 @@ def test_a_lone_retrained_model_is_not_held_against_itself() -> None:
         subject("retrained", outputs={Part.FORGET_TEST: predicting(0, 1)}),
     )
     readings = [r for r in prediction_distribution(shown) if r.metric == "prediction_tv"]
-    assert [(r.model, r.value, r.doubts) for r in readings] == [("unlearned", 0.0, ("one retrained model",))]
+    assert [(r.model, r.value, r.doubts) for r in readings] == [("unlearned", 0.0, (Doubt("one_retrained"),))]
 
 
 @pytest.mark.parametrize(("top", "doubted"), [(96, True), (95, False), (100, True), (30, False)])
@@ -268,14 +268,14 @@ def test_a_degenerate_distribution_is_doubted(top: int, doubted: bool) -> None:
     outputs = predicting(*([0] * top + rest[: 100 - top]))
     readings = prediction_distribution(evidence(subject(outputs={Part.FORGET_TEST: outputs})))
     reading = one(readings, "prediction_max_share", part="forget_test")
-    assert any("degenerate" in doubt for doubt in reading.doubts) == doubted
+    assert (Doubt("one_class_predicted") in reading.doubts) == doubted
 
 
 def test_a_distribution_without_samples_is_unknown() -> None:
     readings = prediction_distribution(evidence(subject(outputs={Part.FORGET_TEST: predicting(0, 1)})))
     reading = one(readings, "prediction_max_share", part="forget_train")
     assert reading.value is None
-    assert reading.doubts[0].startswith("unknown")
+    assert is_unknown(reading.doubts)
 
 
 # ---- weight distance ---------------------------------------------------------------------------------------------
@@ -364,14 +364,14 @@ def test_a_censored_relearning_has_a_doubt_and_no_interval() -> None:
     reading = one(relearn_time(shown), "relearn_steps")
     assert reading.value == 128
     assert reading.interval is None
-    assert reading.doubts[0].startswith("censored")
+    assert reading.doubts[0].code == "censored"
 
 
 def test_relearning_that_could_not_run_is_unknown() -> None:
     reading = one(relearn_time(evidence(subject())), "relearn_steps")
     assert reading.value is None
     assert reading.series is None
-    assert reading.doubts[0].startswith("unknown")
+    assert is_unknown(reading.doubts)
 
 
 def spent(seconds: float, forward: int, backward: int) -> Mapping[str, Any]:
@@ -401,7 +401,7 @@ def test_without_both_costs_there_is_no_ratio(missing: str) -> None:
         *(subject(name, cost=None if name == missing else spent(1, 1, 1)) for name in ("unlearned", "retrained"))
     )
     ratios = [r for r in cost(shown) if r.metric == "cost_ratio"]
-    assert all(r.value is None and r.doubts[0].startswith("unknown") for r in ratios)
+    assert all(r.value is None and is_unknown(r.doubts) for r in ratios)
 
 
 # ---- the audit ---------------------------------------------------------------------------------------------------
@@ -440,7 +440,16 @@ def test_the_audit_is_json_and_looks_up_values() -> None:
     keys = {"metric", "model", "part", "value", "unit", "interval", "target", "band", "verdict", "doubts"}
     assert all(keys <= set(reading) for reading in content["readings"])
     assert content["verdict"]["status"] == "unknown"
-    assert "retrained" in content["verdict"]["why"]
+    assert content["schema"] == SCHEMA == 2
+    assert content["votes"] == [vote.key for vote in PRIMARY]
+    assert [why["code"] for why in content["verdict"]["why"]] == [
+        "no_forgotten_data",
+        "representation_unresolved",
+        "outputs_and_membership_unresolved",
+    ]
+    few = {"code": "few_retrained", "values": {"needed": 3, "given": 0}}
+    told = content["verdict"]["why"][2]["values"]["reasons"]
+    assert {"code": "reading_unresolved", "values": {"reading": "class_membership_auc", "reason": few}} in told
     written = {(r["metric"], r["model"], r["part"]): r["value"] for r in content["readings"]}
     assert result.value("accuracy", "unlearned", "forget_test") == written["accuracy", "unlearned", "forget_test"]
     assert result.value("weight_distance", "unlearned") == 1.0
@@ -456,9 +465,10 @@ def test_every_value_is_in_the_range_of_its_unit() -> None:
         assert reading.unit in ("fraction", "L2", "nats", "steps", "ratio", "seconds", "distance")
         if reading.value is None:
             # of which these subjects have none
-            assert any(word in reading.doubts[0] for word in ("features", "untrained network", "training and test")), (
-                reading
-            )
+            (doubt, *_) = reading.doubts
+            reason = doubt.values["reason"]
+            assert isinstance(reason, Doubt), reading
+            assert reason.code in ("no_features", "no_untrained", "needs_forgotten_samples"), reading
             continue
         assert reading.value >= 0
         assert reading.unit != "fraction" or reading.value <= 1

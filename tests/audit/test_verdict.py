@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from unlearnkit.audit import audit
+from unlearnkit.audit.doubts import Doubt
+from unlearnkit.audit.evidence import Evidence, Subject
+from unlearnkit.audit.metric import Metric, Vote
+from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import Reading
-from unlearnkit.audit.verdict import PRIMARY, PRIOR_MODELS, Judged, Primary, Scale, judge, judge_all, verdict
+from unlearnkit.audit.verdict import PRIOR_MODELS, Judged, Scale, judge, judge_all, verdict
 
 TIME = next(p for p in PRIMARY if p.scale == "time")
 RETAINED = next(p for p in PRIMARY if p.key == "accuracy/retain_test")
@@ -22,7 +27,7 @@ def logit(x: float, n: int = N) -> float:
     return math.log((x * n + 0.5) / ((1 - x) * n + 0.5))
 
 
-def judged(primary: Primary, unlearned: float, retrained: list[float], original: float, prior: float = 0.05) -> Judged:
+def judged(primary: Vote, unlearned: float, retrained: list[float], original: float, prior: float = 0.05) -> Judged:
     return judge(primary, unlearned=unlearned, retrained=retrained, original=original, samples=N, prior=prior)
 
 
@@ -102,7 +107,7 @@ def test_times_are_compared_as_ratios() -> None:
 def test_what_cannot_tell_the_original_says_nothing() -> None:
     result = judged(PROBE, 0.70, [0.70, 0.70, 0.70], 0.73, prior=1e-6)
     assert result.status == "unknown"
-    assert "original" in result.why
+    assert result.why == Doubt("original_too_near")
     assert judged(PROBE, 0.70, [0.70, 0.70, 0.70], 0.75, prior=1e-6).status == "pass"
     assert judged(RETAINED, 0.9, [0.9, 0.9, 0.9], 0.9).status == "pass"  # the accuracies stand without power
 
@@ -111,7 +116,7 @@ def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
     told: dict[str, Any] = {"retrained": [128.0] * 3, "original": 1.0, "samples": None, "censored": True}
     lonely = judge(TIME, unlearned=90.0, prior=None, **told)
     assert (lonely.status, lonely.gap, lonely.band) == ("unknown", None, None)
-    assert "cut off" in lonely.why
+    assert lonely.why == Doubt("cut_off_without_bank")
     known = judge(TIME, unlearned=90.0, prior=0.3, **told)  # by a bank that relearned for longer
     assert known.status == "pass"
     assert known.band is not None
@@ -123,7 +128,7 @@ def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
 def test_fewer_than_three_retrained_models_resolve_nothing(retrained: list[float]) -> None:
     result = judged(PROBE, 0.7, retrained, 0.95)
     assert result.status == "unknown"
-    assert f"{len(retrained)} came" in result.why
+    assert result.why == Doubt("few_retrained", {"needed": 3, "given": len(retrained)})
 
 
 def test_what_was_not_measured_is_unknown() -> None:
@@ -133,7 +138,12 @@ def test_what_was_not_measured_is_unknown() -> None:
 
 def all_judged(**status: str) -> list[Judged]:
     return [
-        Judged(primary=p, status=status.get(p.family, "pass"), gap=0.5, why="why" if p.family in status else "")  # type: ignore[arg-type]
+        Judged(
+            vote=p,
+            status=status.get(p.family, "pass"),  # type: ignore[arg-type]
+            gap=0.5,
+            why=Doubt("not_measured") if p.family in status else None,
+        )
         for p in PRIMARY
     ]
 
@@ -141,7 +151,7 @@ def all_judged(**status: str) -> list[Judged]:
 def test_one_failure_fails() -> None:
     result = verdict(all_judged(relearn="fail"))
     assert result.status == "fail"
-    assert "relearn_steps" in result.why
+    assert result.why == (Doubt("outside_band", {"readings": ["relearn_steps"]}),)
     assert "relearn" not in result.families_passed
 
 
@@ -177,13 +187,13 @@ def test_a_doubt_says_that_a_retrained_model_was_cut_off(cut_off: str | None) ->
             value=value,
             unit="steps",
             target="match_retrain",
-            doubts=("censored: not relearned within 128 steps",) if (model, i) == (cut_off, len(group) - 1) else (),
+            doubts=(Doubt("censored", {"steps": 128}),) if (model, i) == (cut_off, len(group) - 1) else (),
         )
         for model, group in values.items()
         for i, value in enumerate(group)
     ]
-    (found,) = [each for each in judge_all(readings, None) if each.primary is TIME]
-    assert ("cut off" in found.why) is (cut_off == "retrained")
+    (found,) = [each for each in judge_all(readings, None) if each.vote is TIME]
+    assert (found.why == Doubt("cut_off_without_bank")) is (cut_off == "retrained")
 
 
 def test_readings_are_matched_by_metric_part_and_model() -> None:
@@ -207,6 +217,77 @@ def test_readings_are_matched_by_metric_part_and_model() -> None:
     result = judge_all(readings, {p.key: 0.01 for p in PRIMARY})
     assert [j.status for j in result] == ["pass"] * 8
     assert [j.gap for j in result] == [0] * 8
+
+
+def test_a_reading_that_the_bank_lacks_has_no_prior_and_the_others_keep_theirs() -> None:
+    readings = [
+        Reading(
+            metric=vote.metric,
+            model=model,  # type: ignore[arg-type]
+            replicate=i,
+            part=vote.part,
+            value=40 * value if vote.scale == "time" else value,
+            unit="fraction",
+            target="match_retrain",
+            samples=1000,
+        )
+        for vote in PRIMARY
+        for model, group in {"original": [0.9], "unlearned": [0.52], "retrained": [0.5, 0.49, 0.53]}.items()
+        for i, value in enumerate(group)
+    ]
+    whole = {vote.key: 0.01 for vote in PRIMARY}
+    lacking = {key: s0 for key, s0 in whole.items() if key != PROBE.key}
+    with_bank, without_one, without = (judge_all(readings, priors) for priors in (whole, lacking, None))
+    for full, part, none in zip(with_bank, without_one, without, strict=True):
+        assert part == (none if part.vote is PROBE else full)
+        assert none.band != full.band or full.vote.fault != "both"  # a bank makes a difference
+
+
+def test_the_votes_of_the_registry_share_the_level_and_one_more_widens_every_band() -> None:
+    told: dict[str, Any] = {
+        "unlearned": 0.5,
+        "retrained": [0.5, 0.48, 0.52],
+        "original": 0.9,
+        "samples": N,
+        "prior": 0.1,
+    }
+    eight, nine = judge(PROBE, **told), judge(PROBE, **told, votes=9)
+    assert eight == judge(PROBE, **told, votes=8)
+    assert eight.band is not None
+    assert nine.band is not None
+    assert nine.band[0] < eight.band[0] < eight.band[1] < nine.band[1]
+
+
+def test_a_metric_from_elsewhere_votes_with_the_others() -> None:
+    def halves(evidence: Evidence) -> list[Reading]:
+        values = {"original": 0.9, "unlearned": 0.9, "retrained": 0.5}
+        return [
+            Reading(
+                metric="halves",
+                model=model.name,
+                replicate=model.replicate,
+                value=values[model.name],
+                unit="fraction",
+                target="match_retrain",
+                samples=1000,
+                doubts=(Doubt("remark", {"text": "of a half"}),),
+            )
+            for model in evidence.subjects
+        ]
+
+    metric = Metric(
+        fn=halves,
+        readings=("halves",),
+        wants=frozenset(),
+        votes=(Vote(metric="halves", family="outputs", scale="proportion", delta=0.02),),
+    )
+    models = [Subject(name="original"), Subject(name="unlearned")]
+    models += [Subject(name="retrained", replicate=i) for i in range(3)]
+    result = audit(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]), {"halves": metric})
+    assert result.votes == (*(vote.key for vote in PRIMARY), "halves")
+    assert result.verdict.why == (Doubt("outside_band", {"readings": ["halves"]}),)
+    (unlearned,) = [reading for reading in result.readings if reading.model == "unlearned"]
+    assert (unlearned.verdict, unlearned.doubts) == ("fail", (Doubt("remark", {"text": "of a half"}),))
 
 
 def test_a_fresh_seed_passes_about_95_times_in_100() -> None:

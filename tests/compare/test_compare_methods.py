@@ -18,7 +18,7 @@ import unlearnkit.audit.observe.relearning as relearn_module
 import unlearnkit.compare.grid as grid
 import unlearnkit.compare.runs as comparison_runs
 from canonical import CPU
-from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.cli import app
 from unlearnkit.compare.page import SHOWN, picture, table
 from unlearnkit.compare.trade_off import Point, front, trade_off

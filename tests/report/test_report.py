@@ -9,6 +9,7 @@ import html
 import io
 import re
 from collections.abc import Callable
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ import pytest
 from markupsafe import escape
 
 from unlearnkit import report
-from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.audit.doubts import Doubt, no_samples, unknown
+from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.errors import OutputError
 from unlearnkit.report import render
 from unlearnkit.report.figures import Bar, Curve, Dots, bars, curves, dot_rows
@@ -61,6 +63,9 @@ def reading(metric: str, model: str, value: float | None, unit: str = "fraction"
     } | more
 
 
+VOTES = [vote.key for vote in PRIMARY]
+
+
 def audit_json(classes: list[str], retrained: int = 1) -> dict[str, Any]:
     """Audit of a model that forgot the first of `classes`: every figure has its own number, to be found again."""
     gone, kept = classes[0], classes[1:]
@@ -77,7 +82,7 @@ def audit_json(classes: list[str], retrained: int = 1) -> dict[str, Any]:
                 part="forget_test",
                 interval=interval,
                 series={gone: forget},
-                doubts=["small sample: 36"],
+                doubts=[asdict(Doubt("small_sample", {"n": 36}))],
                 **who,
             ),
             reading("accuracy", value=retain, part="retain_test", series=dict.fromkeys(kept, retain), **who),
@@ -93,7 +98,7 @@ def audit_json(classes: list[str], retrained: int = 1) -> dict[str, Any]:
                 value=256.0 if model == "retrained" else 29.0,
                 unit="steps",
                 series={"1": 0.0, "2": 0.5, "29": 1.0},
-                doubts=["censored: not relearned within 256 steps"] if model == "retrained" else [],
+                doubts=[asdict(Doubt("censored", {"steps": 256}))] if model == "retrained" else [],
                 **who,
             ),
             *recovered(kept, forget, who),
@@ -107,7 +112,12 @@ def audit_json(classes: list[str], retrained: int = 1) -> dict[str, Any]:
         ]
     return {
         "readings": readings,
-        "verdict": {"status": "unknown", "why": "three retrained models are needed"},
+        "schema": 2,
+        "votes": VOTES,
+        "verdict": {
+            "status": "unknown",
+            "why": [asdict(Doubt("remark", {"text": "three retrained models are needed"}))],
+        },
         "retrained": [{"path": f"/runs/retrained-{i}/model.safetensors", "sha256": DIGEST} for i in range(retrained)],
         "seed": 0,
     }
@@ -445,7 +455,7 @@ def test_several_retrained_models(make: Make) -> None:
 def test_unknown_values_are_said_with_their_reason(make: Make) -> None:
     audit = audit_json(["cat", "dog"])
     for r in audit["readings"]:
-        r |= {"value": None, "interval": None, "series": None, "doubts": ["unknown: forget_test has no samples"]}
+        r |= {"value": None, "interval": None, "series": None, "doubts": [asdict(no_samples("forget_test"))]}
     page = render(make(audit=audit))
     text = Reader(page).text
     assert "Not available: unknown: forget_test has no samples." in text
@@ -454,7 +464,9 @@ def test_unknown_values_are_said_with_their_reason(make: Make) -> None:
 
 
 def test_absent_keys_are_named_as_such(make: Make) -> None:
-    page = render(make(manifest={}, config={"kind": "forget"}, request={}, access={}, cost={}, audit={}, history={}))
+    page = render(
+        make(manifest={}, config={"kind": "forget"}, request={}, access={}, cost={}, audit={"schema": 2}, history={})
+    )
     assert "not recorded" in page
     assert "None" not in Reader(page).text
 
@@ -470,7 +482,25 @@ def test_a_missing_file_and_a_damaged_reading_are_named(make: Make) -> None:
     with pytest.raises(OutputError, match=r"access\.json"):
         render(make(access=None))
     with pytest.raises(OutputError, match="run the audit again"):
-        render(make(audit={"readings": [{"metric": "accuracy"}]}))
+        render(make(audit={"schema": 2, "readings": [{"metric": "accuracy"}]}))
+    damaged = audit_json(["cat", "dog"])
+    damaged["readings"][0]["doubts"] = ["small sample: 36"]
+    with pytest.raises(
+        OutputError, match=r"Expected a doubt or a reason .* in audit\.json, but got 'small sample: 36'"
+    ):
+        render(make(audit=damaged))
+
+
+@pytest.mark.parametrize(("schema", "got"), [(None, "one of an earlier version, without a number"), (3, "schema 3")])
+def test_an_audit_of_another_schema_is_refused_with_what_to_do(make: Make, schema: int | None, got: str) -> None:
+    other = audit_json(["cat", "dog"]) | {"schema": schema}
+    if schema is None:
+        del other["schema"]
+    folder = make(audit=other)
+    with pytest.raises(OutputError, match=r"Expected an audit\.json of schema 2") as caught:
+        render(folder)
+    assert str(caught.value).endswith(f"but got {got}; run `unlearnkit audit {folder}` again.")
+    assert caught.value.exit_code == 2
 
 
 def test_provenance_has_command_hashes_settings_and_counts(make: Make) -> None:
@@ -482,6 +512,7 @@ def test_provenance_has_command_hashes_settings_and_counts(make: Make) -> None:
     assert re.search(r"retained classes, training</th><td class=\"n\">408</td><td class=\"n\">300</td>", page)
 
 
+NO_POWER = Doubt("original_too_near")
 JUDGED = (  # metric, part, unit, value after, band, verdict, gap
     ("accuracy", "retain_test", "fraction", 0.95, (0.94, 1.0), "pass", 0.25),
     ("accuracy", "forget_test", "fraction", 0.4, (1.2e-18, 0.01), "fail", 12.5),
@@ -496,7 +527,8 @@ def judged_audit() -> dict[str, Any]:
     """Audit with six of the primary readings: three pass, one fails, two were not resolved, each for its reason."""
     readings = []
     for metric, part, unit, value, band, verdict, gap in JUDGED:
-        doubts = ["unknown: no features"] if value is None else ["not resolved: no power"] if band is None else []
+        reason = unknown("no_features") if value is None else Doubt("unresolved", {"reason": NO_POWER})
+        doubts = [] if band else [asdict(reason)]
         judged = {"band": band, "verdict": verdict, "gap": gap, "doubts": doubts}
         readings.append(reading(metric, "unlearned", value, unit, part=part, **judged))
         readings += [
@@ -504,7 +536,14 @@ def judged_audit() -> dict[str, Any]:
             reading(metric, "retrained", 0.3, unit, part=part),
             reading(metric, "retrained", 0.5, unit, part=part, replicate=1),
         ]
-    return {"readings": readings, "verdict": {"status": "fail", "why": "outside"}, "tier": "E3"}
+    why = [asdict(Doubt("outside_band", {"readings": ["accuracy/forget_test"]}))]
+    return {
+        "schema": 2,
+        "votes": VOTES,
+        "readings": readings,
+        "verdict": {"status": "fail", "why": why},
+        "tier": "E3",
+    }
 
 
 def test_the_bands_are_drawn_each_on_its_own_scale(make: Make) -> None:
@@ -535,7 +574,7 @@ def test_the_bands_are_drawn_each_on_its_own_scale(make: Make) -> None:
 def test_a_time_that_was_cut_off_is_shown_as_more_than_that(make: Make) -> None:
     audit = judged_audit()
     (time,) = (r for r in audit["readings"] if (r["metric"], r["replicate"]) == ("relearn_steps", 1))
-    time |= {"value": 128.0, "doubts": ["censored: not relearned within 128 steps"]}
+    time |= {"value": 128.0, "doubts": [asdict(Doubt("censored", {"steps": 128}))]}
     drawn = next(svg for svg in svgs(render(make(audit=audit))) if svg[0].text == "Where the model stands")
     columns = [[t.text for t in row.iter() if "retrained" in (t.get("class") or "").split() and t.text]
                for row in of_class(drawn, "columns")]  # fmt: skip
@@ -549,8 +588,8 @@ def test_the_first_screen_says_what_could_not_be_established(make: Make) -> None
     start = first_screen(render(make(audit=judged_audit())))
     assert "Evidence E3: training samples" in start
     assert "What could not be established" in start
-    assert "Membership of the class: no power" in start
-    assert "Recovery by a linear probe, forgotten classes, test: no features" in start
+    assert "Membership of the class: the original is too near to the retrained models" in start
+    assert "Recovery by a linear probe, forgotten classes, test: no features were taken" in start
     unmeasured = "Difference of predictions to retrained, forgotten classes, test; Membership of samples, by loss"
     assert f"{unmeasured}: it was not measured in this audit" in start
     assert "What could not be established" not in first_screen(render(make(audit=None)))
@@ -559,11 +598,18 @@ def test_the_first_screen_says_what_could_not_be_established(make: Make) -> None
 def test_one_reason_for_all_is_said_once_and_none_is_said_too(make: Make) -> None:
     audit = judged_audit()
     audit["readings"] = [
-        reading(p.metric, "unlearned", 0.5, part=p.part, verdict="unknown", doubts=["not resolved: no models"])
+        reading(
+            p.metric,
+            "unlearned",
+            0.5,
+            part=p.part,
+            verdict="unknown",
+            doubts=[asdict(Doubt("unresolved", {"reason": NO_POWER}))],
+        )
         for p in PRIMARY
     ]
     page = first_screen(render(make(audit=audit)))
-    assert "All 8 readings that are voted on: no models" in page
+    assert "All 8 readings that are voted on: the original is too near" in page
     for each in audit["readings"]:
         each |= {"verdict": "pass", "band": [0.0, 1.0], "gap": 0.0, "doubts": []}
     page = first_screen(render(make(audit=audit)))
@@ -572,8 +618,21 @@ def test_one_reason_for_all_is_said_once_and_none_is_said_too(make: Make) -> Non
 
 
 def test_the_report_knows_the_primary_readings() -> None:
-    assert list(EN.PRIMARY) == [primary.key for primary in PRIMARY]
+    assert list(EN.PRIMARY) == VOTES
     assert all(len(name) <= 13 for name in EN.PRIMARY.values())
+
+
+def test_a_reading_that_votes_without_a_short_name_is_called_by_its_title(make: Make) -> None:
+    judged = judged_audit() | {"votes": [*VOTES, "zrf/forget_test", "new_reading"]}
+    for metric, part in (("zrf", "forget_test"), ("new_reading", None)):
+        judged["readings"].append(
+            reading(metric, "unlearned", 0.5, part=part, verdict="pass", band=[0.4, 0.6], gap=0.1)
+        )
+    text = html.unescape(Reader(render(make(audit=judged))).text)
+    assert "5 inside the band" in text
+    drawn = next(svg for svg in svgs(render(make(audit=judged))) if svg[0].text == "Where the model stands")
+    tails = [label[0].tail for label in of_class(drawn, "label")]
+    assert tails[-2:] == ["✓ Likeness to …", "✓ New reading"]
 
 
 def test_series_become_pictures(make: Make) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import html
+import json
 import re
 import string
 from collections.abc import Iterator
-from itertools import product
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ import torch
 from markupsafe import Markup
 from test_report import HOSTILE, Reader, artefacts, audit_json, files, judged_audit, reading
 
-from unlearnkit import audit, report
+from unlearnkit import report
+from unlearnkit.audit.doubts import CODES, PLACEHOLDERS, Doubt, no_samples, unknown
+from unlearnkit.audit.metrics.registry import METRICS
 from unlearnkit.errors import ConfigError
 from unlearnkit.report import render
-from unlearnkit.report.sentences import filled, marked, plain, translated
+from unlearnkit.report.sentences import Doubt as Said
+from unlearnkit.report.sentences import filled, marked, plain, read_doubt, told
 from unlearnkit.report.text import made_at, points, quantity, seconds, shorten, span
 from unlearnkit.report.words import CHINESE as ZH
 from unlearnkit.report.words import ENGLISH as EN
@@ -33,7 +36,7 @@ PICTURE = "drawn.png"
 
 
 def strings(words: Words) -> dict[str, str]:
-    """Every string of a language by its place: `HASHES`, `METRICS.cka.1`; not the sentences, whose keys are English."""
+    """Every string of a language by its place: `HASHES`, `METRICS.cka.1`; doubts and reasons by their codes too."""
 
     def walk(place: str, value: Any) -> Iterator[tuple[str, str]]:
         if isinstance(value, str):
@@ -42,7 +45,7 @@ def strings(words: Words) -> dict[str, str]:
             for key, item in value.items() if isinstance(value, dict) else enumerate(value):
                 yield from walk(f"{place}.{key}", item)
 
-    names = [name for name in vars(words) if name.isupper() and name != "SENTENCES"]
+    names = [name for name in vars(words) if name.isupper()]
     return dict(pair for name in names for pair in walk(name, getattr(words, name)))
 
 
@@ -59,9 +62,6 @@ def test_a_translation_has_every_string_with_its_placeholders(language: str) -> 
     for place, text in theirs.items():
         assert text.strip(), place
         assert placeholders(text) == placeholders(english[place]), place
-    for pattern, text in LANGUAGES[language].SENTENCES.items():
-        assert text.strip(), pattern
-        assert placeholders(text) == placeholders(pattern), pattern
 
 
 def test_every_string_is_used() -> None:
@@ -77,7 +77,7 @@ def test_short_names_fit_the_margin_of_a_figure(language: str) -> None:
 
 
 def test_chinese_claims_no_more_than_the_english() -> None:
-    everything = "".join([*strings(ZH).values(), *ZH.SENTENCES.values()])
+    everything = "".join(strings(ZH).values())
     for claim in ("认证", "证明", "保证", "确保", "彻底", "完全删除"):
         assert claim not in everything
 
@@ -106,15 +106,15 @@ def unknown_audit() -> dict[str, Any]:
     """Nothing could be measured."""
     found = audit_json(CLASSES)
     for each in found["readings"]:
-        each |= {"value": None, "interval": None, "series": None, "doubts": ["unknown: forget_test has no samples"]}
-    return found | {"tier": "E0", "verdict": {"status": "unknown", "why": "there is no data of the forgotten classes"}}
+        each |= {"value": None, "interval": None, "series": None, "doubts": [asdict(no_samples("forget_test"))]}
+    return found | {"tier": "E0", "verdict": {"status": "unknown", "why": [asdict(Doubt("no_forgotten_data"))]}}
 
 
 def told_audit() -> dict[str, Any]:
     """The three readings that carry a sentence into a figure or a card."""
     found = audit_json(CLASSES, retrained=2)
     found["readings"] += [
-        reading("prediction_tv", "unlearned", 0.2, part="forget_test", doubts=["one retrained model"]),
+        reading("prediction_tv", "unlearned", 0.2, part="forget_test", doubts=[asdict(Doubt("one_retrained"))]),
         reading("weight_distance", "unlearned", 4.5, "L2", series={f"layer{i}": 0.0 for i in range(7)}),
         reading("js_divergence", "unlearned", 0.2, "nats", interval=[0.1, 0.3]),
         reading("activation_distance", "unlearned", 0.2, "distance", interval=[0.1, 0.3]),
@@ -126,7 +126,8 @@ def told_audit() -> dict[str, Any]:
             each["series"] = {"cat": 0.5, "dog": 0.499, "emu": 0.001}
         if each["metric"] == "membership_tpr_loss":
             each["series"] = None
-    return found | {"verdict": {"status": "fail", "why": "outside the band of the retrained models: relearn_steps"}}
+    why = [asdict(Doubt("outside_band", {"readings": ["relearn_steps"]}))]
+    return found | {"verdict": {"status": "fail", "why": why}}
 
 
 def pair() -> dict[str, Any]:
@@ -139,7 +140,7 @@ def pair() -> dict[str, Any]:
 
 def failed() -> dict[str, Any]:
     """A run whose search for rates found nothing."""
-    search = {"accepted": False, "skipped": "no retained validation samples", "attempts": [{"accuracy": 0.5}] * 2}
+    search = {"accepted": False, "skipped": "no_retained_validation_samples", "attempts": [{"accuracy": 0.5}] * 2}
     return artefacts(CLASSES)["config.json"] | {
         "notes": {"search": search, "x": None, "no_samples_of": ["x"]},
         "overrides": ["a=1"],
@@ -184,7 +185,7 @@ def drawn() -> dict[str, Any]:
     return {"personal": False, "include_images": True, "figures": figures}
 
 
-def left_out(reason: str) -> dict[str, Any]:
+def left_out(reason: str | dict[str, Any]) -> dict[str, Any]:
     figures = {key: {"missing": reason} for key in ("noise", "embedding", "attention")}
     return {"personal": True, "include_images": False, "figures": figures}
 
@@ -199,10 +200,17 @@ PAGES: dict[str, dict[str, Any]] = {
     "unknown": {"audit": unknown_audit()},
     "measured": {"audit": measured_audit(), "pictures": drawn()},
     "of people": {"pictures": left_out("personal")},
-    "without pictures": {"pictures": left_out("there are no test samples")},
+    "without pictures": {"pictures": left_out(asdict(Doubt("no_test_samples")))},
     "pair": {"config": pair(), "cost": None, "history": None},
     "failed": {"config": failed(), "history": {"impair": [0.5] * 400, "repair": [0.25] * 4}},
-    "empty": {"config": {"kind": "forget"}, "request": {}, "access": {}, "cost": {}, "audit": {}, "history": {}},
+    "empty": {
+        "config": {"kind": "forget"},
+        "request": {},
+        "access": {},
+        "cost": {},
+        "audit": {"schema": 2},
+        "history": {},
+    },
     "many classes": {"request": {"forget": list("abcde"), "forget_ids": [0, 1, 2, 3, 4], "classes": list("abcdef")}},
 }
 # what is no English of the page's own
@@ -271,131 +279,157 @@ def test_dates_and_quantities_are_written_as_the_language_does() -> None:
     assert points(-0.05, ZH) == "−5.0 个百分点"
 
 
-# ---- sentences of the audit -----------------------------------------------------------------------------------------
-
-VALUES = (
-    "7",
-    "forget_test",
-    "no features were taken",
-    "representation",
-    "outputs and membership",
-    "the original model",
-    "original",
-)
-NO_DOUBT = {  # what the audit's code says besides doubts and reasons
-    *(
-        "audit metrics",
-        "audit {}",
-        "shadow {}",
-        "relearn {}",
-        "{} shots {}",
-        "fine-tune {}",
-    ),  # stages, for the progress
-    *("one is named {}", "got {}", "the audit"),  # of an error's message
-    "; not resolved: {}",  # the end of a sentence below
-}
+# ---- doubts and reasons ---------------------------------------------------------------------------------------------
 
 
-def sentences(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Strings of a source file with a space in them, values as `{}`, each with samples of what it may come out as.
-
-    Left out are docstrings and what is raised.
-    """
-
-    def walk(node: ast.AST) -> Iterator[tuple[str, list[str]]]:
-        if isinstance(node, ast.Raise) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
-            return
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and _said(node.value):
-            yield node.value, [node.value]
-        if isinstance(node, ast.JoinedStr):
-            pieces = [str(v.value) if isinstance(v, ast.Constant) else "{}" for v in node.values]
-            held = [v.value for v in node.values if isinstance(v, ast.FormattedValue)]
-            template = "".join(pieces)
-            if _said(template):
-                yield template, [template.format(*some) for some in product(*map(samples, held))]
-            for each in held:
-                yield from walk(each)
-            return
-        for child in ast.iter_child_nodes(node):
-            yield from walk(child)
-
-    def samples(value: ast.expr) -> tuple[str, ...]:
-        if isinstance(value, ast.IfExp):
-            ends = [end.value for end in (value.body, value.orelse) if isinstance(end, ast.Constant)]
-            return tuple(str(end) for end in ends) or VALUES
-        return VALUES
-
-    yield from walk(ast.parse(path.read_text(encoding="utf-8")))
+def sample(name: str) -> Any:
+    """A value for a placeholder of `unlearnkit.audit.doubts`."""
+    reason = Doubt("original_too_near")
+    given: dict[str, Any] = {
+        "reason": reason,
+        "reasons": [Doubt("reading_unresolved", {"reading": "relearn_steps", "reason": reason})],
+        "readings": ["accuracy/forget_test", "relearn_steps"],
+        "share": 0.546,
+        "nats": 0.01234,
+    }
+    return given.get(name, name if name in ("part", "first", "second", "stage", "layer", "reading", "text") else 7)
 
 
-def _said(text: str) -> bool:
-    return bool(re.search("[a-z]", text.replace("{}", ""))) and " " in text.strip()
+def written(doubt: Doubt) -> Said:
+    """The doubt as the report reads it in a run folder."""
+    return read_doubt(json.loads(json.dumps(asdict(doubt))), "audit.json")
 
 
-@pytest.mark.parametrize("language", TRANSLATIONS)
-def test_every_sentence_of_the_audit_is_translated(language: str) -> None:
-    said = [each for path in sorted(Path(audit.__file__).parent.rglob("*.py")) for each in sentences(path)]
-    assert {template for template, _ in said} >= NO_DOUBT
-    missing = [
-        template
-        for template, samples in said
-        if template not in NO_DOUBT and not any(translated(sample, LANGUAGES[language]) for sample in samples)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_code_has_a_sentence_with_its_values(language: str) -> None:
+    words = LANGUAGES[language]
+    assert tuple(words.SENTENCES) == CODES
+    for code in CODES:
+        assert placeholders(words.SENTENCES[code]) == sorted(PLACEHOLDERS.get(code, ())), code
+        said = written(Doubt(code, {name: sample(name) for name in PLACEHOLDERS.get(code, ())}))
+        text = plain(said, words)
+        assert not set("{}") & set(text), code
+        assert text != code.replace("_", " "), code
+        assert html.unescape(re.sub("<[^>]+>", "", marked(said, words))) == text
+        assert ("<span" in marked(said, words)) == (code == "remark" and words is not EN)
+
+
+def test_the_registry_of_codes_is_whole() -> None:
+    assert len(set(CODES)) == len(CODES)
+    assert set(PLACEHOLDERS) <= set(CODES)
+    with pytest.raises(ValueError, match=r"got 'small_sample' with \[\]; its values are \['n'\]"):
+        Doubt("small_sample")
+    with pytest.raises(ValueError, match="got 'nonsense'"):
+        Doubt("nonsense")  # type: ignore[arg-type]
+
+
+NEAR = Doubt("original_too_near")
+SAID = [
+    (Doubt("small_sample", {"n": 36}), "small sample: 36", "样本少：36 个"),
+    (
+        unknown("no_samples_in_both", {"first": "retain_test", "second": "forget_test"}),
+        "unknown: retain_test and forget_test have no samples",
+        "未知：retain_test 和 forget_test 没有样本",
+    ),
+    (
+        Doubt("partial_part", {"part": "forget_train", "n": 10, "whole": 2000}),
+        "forget_train: measured on 10 of 2000 samples",
+        "forget_train：仅测量了 2000 个样本中的 10 个",
+    ),
+    (
+        Doubt("unresolved", {"reason": Doubt("few_retrained", {"needed": 3, "given": 1})}),
+        "not resolved: it needs 3 retrained models, and 1 came",
+        "未能判定：需要 3 个重新训练的模型，只提供了 1 个",
+    ),
+    (
+        Doubt("weak_attack", {"share": 0.546}),
+        "weak attack: it is right on 55% of retained samples",
+        "攻击太弱：只在 55% 的保留样本上正确",
+    ),
+    (
+        unknown("stage_stopped", {"stage": "relearn unlearned", "loss": "nan", "step": 3}),
+        "unknown: The loss of stage 'relearn unlearned' became nan at step 3; it was stopped. Lower the learning "
+        "rate of that stage.",
+        "未知：阶段“relearn unlearned”的损失在第 3 步变为 nan，已停止；请降低该阶段的学习率",
+    ),
+    (
+        Doubt(
+            "outputs_and_membership_unresolved",
+            {
+                "reasons": [
+                    Doubt("reading_unresolved", {"reading": "membership_auc_loss", "reason": NEAR}),
+                    Doubt("reading_unresolved", {"reading": "class_membership_auc", "reason": Doubt("not_measured")}),
+                ]
+            },
+        ),
+        "outputs and membership not resolved (membership_auc_loss: the original is too near to the retrained models to "
+        "tell them apart; class_membership_auc: it could not be measured)",
+        "输出与成员推断均未能判定（membership_auc_loss：原模型离重新训练的模型太近，用这项指标无法把它们区分开；"
+        "class_membership_auc：无法测量）",
+    ),
+    (
+        Doubt("outside_band", {"readings": ["relearn_steps", "membership_auc_loss"]}),
+        "outside the band of the retrained models: relearn_steps, membership_auc_loss",
+        "超出重新训练模型的容许范围：relearn_steps、membership_auc_loss",
+    ),
+]
+
+
+@pytest.mark.parametrize(("doubt", "english", "chinese"), SAID, ids=lambda given: getattr(given, "code", ""))
+def test_doubts_are_said_with_what_stands_in_them(doubt: Doubt, english: str, chinese: str) -> None:
+    assert plain(written(doubt), EN) == english
+    assert plain(written(doubt), ZH) == chinese
+
+
+def test_several_reasons_are_one_sentence() -> None:
+    reasons = [
+        Doubt("inside_band"),
+        Doubt("readings_unresolved", {"readings": ["a", "b"]}),
+        Doubt("judged_on_stand_ins"),
     ]
-    assert not missing
-    assert len(said) > 50
+    assert told([written(each) for each in reasons], EN) == (
+        "inside the band of the retrained models; not resolved: a, b; judged on stand-ins, not on the forgotten data"
+    )
 
 
-@pytest.mark.parametrize("language", TRANSLATIONS)
-@pytest.mark.parametrize(
-    ("said", "chinese"),
-    [
-        ("no retained validation samples", "没有保留类的验证样本"),
-        ("small sample: 36", "样本少：36 个"),
-        ("unknown: retain_test and forget_test have no samples", "未知：retain_test 和 forget_test 没有样本"),
-        ("forget_train: measured on 10 of 2,000 samples", "forget_train：仅测量了 2,000 个样本中的 10 个"),
-        ("not resolved: it needs 3 retrained models, and 1 came", "未能判定：需要 3 个重新训练的模型，只提供了 1 个"),
-        (
-            "representation not resolved (probe_recovery/forget_test: it could not be measured); outputs and membership"
-            " not resolved (membership_auc_loss: the original is not measured; class_membership_auc: it could not be"
-            " measured); judged on stand-ins, not on the forgotten data",
-            "表征未能判定（probe_recovery/forget_test：无法测量）；输出与成员推断均未能判定（membership_auc_loss：没有测量原模型；"
-            "class_membership_auc：无法测量）；依据替代样本判定，而不是依据遗忘类数据",
-        ),
-        (
-            "inside the band of the retrained models; not resolved: relearn_steps, membership_auc_loss; judged on "
-            "stand-ins, not on the forgotten data",
-            "在重新训练模型的容许范围内；未能判定：relearn_steps, membership_auc_loss；"
-            "依据替代样本判定，而不是依据遗忘类数据",
-        ),
-        (
-            "unknown: The loss of stage 'relearn unlearned' became nan at step 3; it was stopped. Lower the learning "
-            "rate of that stage.",
-            "未知：阶段“relearn unlearned”的损失在第 3 步变为 nan，已停止；请降低该阶段的学习率",
-        ),
-    ],
-)
-def test_sentences_are_translated_with_what_stands_in_them(language: str, said: str, chinese: str) -> None:
-    found = translated(said, LANGUAGES[language])
-    assert found is not None
-    if language == "zh":
-        assert found == chinese
-    assert translated(said, EN) == said
+def test_what_is_english_in_every_language_is_marked_and_escaped() -> None:
+    said = written(unknown("remark", {"text": "one <b>new</b> \x00doubt"}))
+    english = "one &lt;b&gt;new&lt;/b&gt; \ufffddoubt"
+    assert marked(said, ZH) == Markup(f'未知：<span lang="en">{english}</span>')
+    assert marked(said, EN) == Markup(f"unknown: {english}")
+    assert filled("<{} {}>", marked(said, EN), "<i>") == f"&lt;unknown: {english} &lt;i&gt;&gt;"
 
 
-def test_a_sentence_without_a_translation_is_marked_as_english() -> None:
-    assert marked("one <b>new</b> doubt", ZH) == Markup('<span lang="en">one &lt;b&gt;new&lt;/b&gt; doubt</span>')
-    assert marked("one <b>new</b> doubt", EN) == Markup("one &lt;b&gt;new&lt;/b&gt; doubt")
-    assert plain("one <b>new</b> doubt", ZH) == "one <b>new</b> doubt"
-    half = "unknown: no features were taken; one new doubt"  # half a translation would be neither
-    assert marked(half, ZH) == Markup(f'<span lang="en">{half}</span>')
-    assert filled("<{} {}>", marked("a\x00", ZH), "<i>") == '&lt;<span lang="en">a\ufffd</span> &lt;i&gt;&gt;'
+@pytest.mark.parametrize("values", [{}, {"n": "<b>"}, {"n": [1]}])
+def test_a_code_that_the_language_does_not_know_is_shown_as_it_is(values: dict[str, Any]) -> None:
+    new = read_doubt({"code": "doubt_of_tomorrow", "values": values}, "audit.json")
+    assert plain(new, ZH).startswith("doubt of tomorrow")
+    assert "<b>" not in marked(new, ZH)
+    assert marked(new, ZH).startswith('<span lang="en">doubt of tomorrow')
+    assert marked(new, EN).startswith("doubt of tomorrow")
+
+
+def test_a_code_without_its_values_is_shown_as_it_is() -> None:
+    assert plain(Said("small_sample", {}), ZH) == "small sample"
+    assert plain(Said("weak_attack", {"share": "much"}), EN) == "weak attack (share much)"
 
 
 def test_an_untranslated_doubt_is_marked_on_the_page(tmp_path: Path) -> None:
     doubted = audit_json(CLASSES)
     for each in doubted["readings"]:
-        each |= {"doubts": ["a doubt of tomorrow"], "series": None}
+        each |= {"doubts": [{"code": "a_doubt_of_tomorrow", "values": {}}], "series": None}
     rendered = page(tmp_path / "run", "zh", audit=doubted)
     assert '<span class="doubt"><span lang="en">a doubt of tomorrow</span></span>' in rendered
     assert '<p class="doubt"><span lang="en">a doubt of tomorrow</span></p>' in rendered
     assert 'lang="en"' not in page(tmp_path / "run", "en", audit=doubted).replace('<html lang="en">', "")
+
+
+# ---- readings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_reading_of_the_registry_has_a_title(language: str) -> None:
+    readings = {name for metric in METRICS.values() for name in metric.readings}
+    assert set(LANGUAGES[language].METRICS) == readings
+    votes = {vote.metric for metric in METRICS.values() for vote in metric.votes}
+    assert votes <= readings

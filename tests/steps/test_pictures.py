@@ -7,7 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from commands import run_cli
 from pictures_on_disk import png
+from unlearnkit.audit.doubts import Doubt
 from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.data.sources.torchvision_sets import KINDS
@@ -415,7 +416,10 @@ def test_stand_ins_are_called_so(make: Make) -> None:  # noqa: F811
 
 
 def test_a_reason_is_said(make: Make) -> None:  # noqa: F811
-    figures = {"embedding": {"missing": "forget_test has no samples"}, "attention": {"missing": "Expected <b>."}}
+    reasons = (Doubt("no_samples", {"part": "forget_test"}), Doubt("remark", {"text": "Expected <b>"}))
+    figures = {
+        name: {"missing": asdict(reason)} for name, reason in zip(("embedding", "attention"), reasons, strict=True)
+    }
     page = Reader(render(make(pictures={"personal": True, "include_images": True, "figures": figures})))
     assert "Not available: forget_test has no samples." in page.text
     assert "Not available: Expected <b>." in page.text

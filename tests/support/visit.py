@@ -51,10 +51,11 @@ def hostile() -> dict[str, Any]:
     content = artefacts(NASTY)
     bad = NASTY[2]
     audit = audit_json(NASTY, retrained=2)
-    audit["verdict"]["why"] = bad
+    remark = {"code": "remark", "values": {"text": bad}}
+    audit["verdict"]["why"] = [remark]
     audit["retrained"] = [{"path": f"/runs/{name}/model.safetensors", "sha256": name} for name in NASTY]
     for reading in audit["readings"]:
-        reading["doubts"] = [*reading["doubts"], bad]
+        reading["doubts"] = [*reading["doubts"], remark, {"code": bad, "values": {bad: bad}}]
         if reading["metric"] == "accuracy" and reading["model"] == "unlearned" and NASTY[1] in reading["series"]:
             reading["series"][NASTY[1]] = 0.0
         if reading["metric"] == "probe_recovery":

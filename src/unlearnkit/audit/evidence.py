@@ -7,13 +7,15 @@ Shapes: n samples of a part, K classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
+import torch
 from torch import Tensor
 
-from unlearnkit.audit.reading import ModelName, Reading
+from unlearnkit.audit.doubts import Doubt
+from unlearnkit.audit.reading import ModelName
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 
@@ -38,6 +40,17 @@ class Outputs:
     labels: Tensor
     sampled_from: int
     features: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        logits: Tensor | Sequence[Sequence[float]],
+        labels: Tensor | Sequence[int],
+        features: Mapping[str, Tensor] | None = None,
+    ) -> Self:
+        """Return the outputs on a whole part, from tensors or lists: to try a metric by hand."""
+        seen, told = torch.as_tensor(logits, dtype=torch.float32), torch.as_tensor(labels, dtype=torch.int64)
+        return cls(logits=seen, labels=told, sampled_from=len(told), features=features or {})
 
     @property
     def predictions(self) -> Tensor:
@@ -130,14 +143,14 @@ class Subject:
     """
 
     name: ModelName
-    replicate: int
-    outputs: Mapping[Part, Outputs]
-    distances: Mapping[str, float] | None
-    relearning: Relearning | None
-    relearn_failure: str | None
-    cost: Mapping[str, Any] | None
+    replicate: int = 0
+    outputs: Mapping[Part, Outputs] = field(default_factory=dict)
+    distances: Mapping[str, float] | None = None
+    relearning: Relearning | None = None
+    relearn_failure: Doubt | None = None
+    cost: Mapping[str, Any] | None = None
     attacks: Attacks | None = None
-    attack_failure: str | None = None
+    attack_failure: Doubt | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,24 +175,36 @@ class Evidence:
     shadows: tuple[Mapping[Part, Outputs], ...] = ()
     kinds: frozenset[Want] = frozenset()
 
+    @classmethod
+    def of(
+        cls,
+        *subjects: Subject,
+        classes: Sequence[str],
+        forget: Sequence[str],
+        random: Untrained | None = None,
+        shadows: Sequence[Mapping[Part, Outputs]] = (),
+    ) -> Self:
+        """Return evidence made by hand, such as the examples of the metrics use; it is of tier E0, and never passes.
+
+        Args:
+            subjects: the models.
+            classes: names of all classes, in the order of the logits.
+            forget: names of those to forget.
+            random, shadows: as in the class.
+
+        >>> seen = Outputs.of(logits=[[2.0, 0.0], [0.0, 1.0]], labels=[0, 1])
+        >>> model = Subject(name="unlearned", outputs={Part.FORGET_TEST: seen})
+        >>> Evidence.of(model, classes=["cat", "dog"], forget=["dog"]).request.forget
+        (1,)
+        """
+        asked = ResolvedRequest(
+            forget=tuple(list(classes).index(name) for name in forget), already_forgotten=(), classes=tuple(classes)
+        )
+        return cls(request=asked, subjects=subjects, random=random, shadows=tuple(shadows))
+
     def named(self, name: ModelName) -> list[Subject]:
         """All models of one name."""
         return [s for s in self.subjects if s.name == name]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Metric:
-    """A metric: a pure function of the Evidence, and what it must hold for it.
-
-    Args:
-        fn: Evidence -> readings.
-        wants: kinds of evidence.
-        parts: parts whose outputs it looks at.
-    """
-
-    fn: Callable[[Evidence], list[Reading]]
-    wants: frozenset[Want]
-    parts: frozenset[Part] = frozenset()
 
 
 def reached_at(missing: Mapping[int, float]) -> int | None:

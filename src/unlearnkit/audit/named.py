@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from unlearnkit.audit.evidence import Metric
-from unlearnkit.audit.metrics.registry import METRICS, TRAINING
+from unlearnkit.audit.metric import TRAINING, Metric
+from unlearnkit.audit.metrics.registry import METRICS
 from unlearnkit.errors import ConfigError
 from unlearnkit.plugins import Plugins
 

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from unlearnkit.audit.doubts import Doubt
+
 Target = Literal["higher", "lower", "match_retrain", "none"]
+SCHEMA = 2  # of audit.json: 1 held sentences in English, 2 holds doubts and reasons as codes with their values
 ModelName = Literal["original", "unlearned", "retrained"]
 
 
@@ -45,12 +48,12 @@ class Reading:
     verdict: Literal["pass", "fail", "unknown"] | None = None
     gap: float | None = None
     samples: int | None = None
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Doubt, ...] = ()
 
     @property
     def censored(self) -> bool:
         """Whether the true value lies beyond the one measured, where the measurement was cut off."""
-        return any(doubt.startswith("censored") for doubt in self.doubts)
+        return any(doubt.code == "censored" for doubt in self.doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,14 +62,14 @@ class Verdict:
 
     Args:
         status: pass, fail, or unknown.
-        why: one sentence.
+        why: the reasons.
         families_passed: families of readings in which all that are resolved pass.
         worst: the primary reading farthest from the retrained models.
         worst_gap: how far, in bands: above 1 it fails.
     """
 
     status: Literal["pass", "fail", "unknown"]
-    why: str
+    why: tuple[Doubt, ...]
     families_passed: tuple[str, ...] = ()
     worst: str | None = None
     worst_gap: float | None = None
@@ -81,18 +84,22 @@ class Audit:
         verdict: what they come to.
         tier: what there was of the forgotten classes: training samples (E3), held-out samples (E2), stand-ins of
             another origin (E1), or their ids alone (E0).
+        votes: keys of the readings that the verdict rests on, measured or not: `metric/part`, or `metric`.
     """
 
     readings: tuple[Reading, ...]
     verdict: Verdict
     tier: Literal["E3", "E2", "E1", "E0"]
+    votes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
         return {
+            "schema": SCHEMA,
             "readings": [_plain(asdict(r)) for r in self.readings],
             "verdict": _plain(asdict(self.verdict)),
             "tier": self.tier,
+            "votes": list(self.votes),
         }
 
     def value(self, metric: str, model: ModelName, part: str | None = None, replicate: int = 0) -> float | None:

@@ -1,18 +1,20 @@
-"""The registry of metrics, and audit(): Evidence -> Audit."""
+"""audit(): applies the metrics to the evidence and judges the primary readings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
 
-from unlearnkit.audit.evidence import Evidence, Metric
-from unlearnkit.audit.metrics.registry import METRICS, TRAINING
+from unlearnkit.audit.doubts import Doubt
+from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import TRAINING, Metric
+from unlearnkit.audit.metrics.registry import METRICS, PRIMARY
 from unlearnkit.audit.reading import Audit, Reading
-from unlearnkit.audit.verdict import judge_all, verdict
+from unlearnkit.audit.verdict import Judged, judge_all, verdict
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.split import Part
 
-STAND_INS = "measured on stand-ins of another origin, not on the forgotten data"
+STAND_INS = Doubt("stand_ins")
 
 
 def audit(
@@ -40,19 +42,25 @@ def audit(
         readings += found
         progress.advance(name)
     progress.finish()
-    judged = judge_all(readings, priors)
-    by_key = {(j.primary.metric, j.primary.part): j for j in judged}
+    # all of the registry, whether they were measured or not, and those of metrics that are not in it
+    votes = tuple(dict.fromkeys([*PRIMARY, *(vote for metric in metrics.values() for vote in metric.votes)]))
+    judged = judge_all(readings, priors, votes)
+    by_key: dict[tuple[str, str | None], Judged] = {(j.vote.metric, j.vote.part): j for j in judged}
     for i, reading in enumerate(readings):
         judgement = by_key.get((reading.metric, reading.part))
         if judgement is not None and reading.model == "unlearned":
-            doubts = (*reading.doubts, f"not resolved: {judgement.why}") if judgement.why else reading.doubts
+            why = () if judgement.why is None else (Doubt("unresolved", {"reason": judgement.why}),)
             readings[i] = replace(
-                reading, band=judgement.band, verdict=judgement.status, gap=judgement.gap, doubts=doubts
+                reading,
+                band=judgement.band,
+                verdict=judgement.status,
+                gap=judgement.gap,
+                doubts=(*reading.doubts, *why),
             )
     joined = verdict(judged, forgotten_data=evidence.tier != "E0")
     if evidence.tier == "E1":
-        joined = replace(joined, why=f"{joined.why}; judged on stand-ins, not on the forgotten data")
-    return Audit(readings=tuple(readings), verdict=joined, tier=evidence.tier)
+        joined = replace(joined, why=(*joined.why, Doubt("judged_on_stand_ins")))
+    return Audit(readings=tuple(readings), verdict=joined, tier=evidence.tier, votes=tuple(vote.key for vote in votes))
 
 
 def _retained(reading: Reading) -> bool:

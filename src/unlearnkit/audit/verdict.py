@@ -25,6 +25,9 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
+from unlearnkit.audit.doubts import Doubt
+from unlearnkit.audit.metric import Family, ScaleKind, Vote
+from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import Reading, Verdict
 
 Status = Literal["pass", "fail", "unknown"]
@@ -36,76 +39,26 @@ POWER = 2.0  # bands that the original must lie away from the retrained models
 
 
 @dataclass(frozen=True, kw_only=True)
-class Primary:
-    """A reading that is voted on.
-
-    Args:
-        metric, part: which reading.
-        family: readings of one kind of evidence.
-        scale: what kind of number it is, and so the scale on which it is compared.
-        delta: margin that is no fault, in the reading's unit; the logarithm of a ratio for times.
-        fault: on which side of the retrained models a difference counts.
-        powerless: whether it stands although the original passes too.
-    """
-
-    metric: str
-    part: str | None
-    family: Literal["accuracy", "outputs", "membership", "representation", "relearn"]
-    scale: Literal["proportion", "distance", "time"]
-    delta: float
-    fault: Literal["both", "low", "high"] = "both"
-    powerless: bool = False
-
-    @property
-    def key(self) -> str:
-        """Name in a bank and in the audit."""
-        return self.metric if self.part is None else f"{self.metric}/{self.part}"
-
-
-PRIMARY = (
-    Primary(
-        metric="accuracy",
-        part="retain_test",
-        family="accuracy",
-        scale="proportion",
-        delta=0.01,
-        fault="low",
-        powerless=True,
-    ),
-    Primary(metric="accuracy", part="forget_test", family="accuracy", scale="proportion", delta=0.01, powerless=True),
-    # a model nearer to the retrained ones than they are to each other is no worse than they are
-    Primary(metric="prediction_tv", part="forget_test", family="outputs", scale="proportion", delta=0.05, fault="high"),
-    Primary(
-        metric="activation_distance", part="forget_test", family="outputs", scale="distance", delta=0.05, fault="high"
-    ),
-    Primary(metric="membership_auc_loss", part=None, family="membership", scale="proportion", delta=0.02),
-    Primary(metric="class_membership_auc", part=None, family="membership", scale="proportion", delta=0.02),
-    Primary(metric="probe_recovery", part="forget_test", family="representation", scale="proportion", delta=0.02),
-    Primary(metric="relearn_steps", part=None, family="relearn", scale="time", delta=0.25),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Judged:
     """What became of one primary reading.
 
     Args:
-        primary: which.
+        vote: which.
         status: pass, fail or unknown.
         gap: |u - r| / B, 0 where the difference is no fault; None where it is unknown for lack of figures.
         band: values between which it passes, in the reading's unit.
-        why: the reason for *unknown*, or "".
+        why: the reason for *unknown*, or None.
     """
 
-    primary: Primary
+    vote: Vote
     status: Status
     gap: float | None = None
     band: tuple[float, float] | None = None
-    why: str = ""
+    why: Doubt | None = None
 
 
 def judge(
-    primary: Primary,
+    vote: Vote,
     *,
     unlearned: float | None,
     retrained: Sequence[float],
@@ -113,52 +66,52 @@ def judge(
     samples: int | None,
     prior: float | None,
     censored: bool = False,
+    votes: int = len(PRIMARY),
 ) -> Judged:
     """Judge one reading.
 
     Args:
-        primary: which reading.
+        vote: which reading.
         unlearned, original: its values; None where they are not known.
         retrained: its values for the retrained models.
         samples: number of samples behind a proportion, the smaller side's for an AUC.
         prior: s0, standard deviation over retrained models of a near setting on the reading's scale. None where no
             bank is near: d0 is then 0, and the bands over few models are wide, as they must be.
         censored: whether the measurement of a retrained model was cut off.
+        votes: how many readings vote, which share the level of the verdict among them.
     """
     k = len(retrained)
     if unlearned is None or (not retrained and original is None):
-        return Judged(primary=primary, status="unknown", why="it could not be measured")
+        return Judged(vote=vote, status="unknown", why=Doubt("not_measured"))
     if k < FEWEST:
-        return Judged(primary=primary, status="unknown", why=f"it needs {FEWEST} retrained models, and {k} came")
-    if primary.scale == "proportion" and samples is None:
-        return Judged(primary=primary, status="unknown", why="the number of samples behind it is not known")
+        return Judged(vote=vote, status="unknown", why=Doubt("few_retrained", {"needed": FEWEST, "given": k}))
+    if vote.scale == "proportion" and samples is None:
+        return Judged(vote=vote, status="unknown", why=Doubt("samples_unknown"))
     if censored and prior is None:
-        why = "retrained models were cut off, and no bank says how far they spread"
-        return Judged(primary=primary, status="unknown", why=why)
-    scale = Scale(kind=primary.scale, samples=samples or 0)
+        return Judged(vote=vote, status="unknown", why=Doubt("cut_off_without_bank"))
+    scale = Scale(kind=vote.scale, samples=samples or 0)
     to = scale.to
     points = [to(value) for value in retrained]
     mean = sum(points) / k
     variance = sum((point - mean) ** 2 for point in points) / (k - 1)
     known = 0 if prior is None else PRIOR_MODELS
     pooled = math.sqrt((known * (prior or 0.0) ** 2 + (k - 1) * variance) / (known + k - 1))
-    spread = _quantile(known + k - 1) * pooled * math.sqrt(1 + 1 / k)
-    below, above = (max(scale.margin(mean, sign * primary.delta), spread) for sign in (-1, 1))
-    low = -math.inf if primary.fault == "high" else mean - below
-    high = math.inf if primary.fault == "low" else mean + above
+    spread = _quantile(known + k - 1, votes) * pooled * math.sqrt(1 + 1 / k)
+    below, above = (max(scale.margin(mean, sign * vote.delta), spread) for sign in (-1, 1))
+    low = -math.inf if vote.fault == "high" else mean - below
+    high = math.inf if vote.fault == "low" else mean + above
     band = (scale.back(low), scale.back(high))
     difference = to(unlearned) - mean
-    fault = {"both": abs(difference), "low": max(0.0, -difference), "high": max(0.0, difference)}[primary.fault]
+    fault = {"both": abs(difference), "low": max(0.0, -difference), "high": max(0.0, difference)}[vote.fault]
     limit = below if difference < 0 else above
     gap = fault / limit if limit else 0.0  # no room beyond the end of the range, where all retrained models are
-    if not primary.powerless:
+    if not vote.powerless:
         if original is None:
-            return Judged(primary=primary, status="unknown", gap=gap, band=band, why="the original is not measured")
+            return Judged(vote=vote, status="unknown", gap=gap, band=band, why=Doubt("original_not_measured"))
         away = to(original) - mean
         if abs(away) < POWER * (below if away < 0 else above):
-            why = "the original is too near to the retrained models to tell them apart"
-            return Judged(primary=primary, status="unknown", gap=gap, band=band, why=why)
-    return Judged(primary=primary, status="pass" if gap <= 1 else "fail", gap=gap, band=band)
+            return Judged(vote=vote, status="unknown", gap=gap, band=band, why=Doubt("original_too_near"))
+    return Judged(vote=vote, status="pass" if gap <= 1 else "fail", gap=gap, band=band)
 
 
 def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict:
@@ -171,62 +124,67 @@ def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict
         judged: one for each primary reading.
         forgotten_data: whether there are samples of the forgotten classes (evidence above E0).
     """
-    failed = [j.primary.key for j in judged if j.status == "fail"]
-    passed = {j.primary.family for j in judged if j.status == "pass"} - {
-        j.primary.family for j in judged if j.status == "fail"
+    failed = [j.vote.key for j in judged if j.status == "fail"]
+    passed = {j.vote.family for j in judged if j.status == "pass"} - {
+        j.vote.family for j in judged if j.status == "fail"
     }
     worst = max(
         (j for j in judged if j.status != "unknown" and j.gap is not None), key=lambda j: j.gap or 0.0, default=None
     )
 
-    def said(status: Status, why: str) -> Verdict:
+    def said(status: Status, *why: Doubt) -> Verdict:
         return Verdict(
             status=status,
             why=why,
             families_passed=tuple(sorted(passed)),
-            worst=None if worst is None else worst.primary.key,
+            worst=None if worst is None else worst.vote.key,
             worst_gap=None if worst is None else worst.gap,
         )
 
     if failed:
-        return said("fail", f"outside the band of the retrained models: {', '.join(failed)}")
-    resolved = {j.primary.family for j in judged if j.status == "pass"}
+        return said("fail", Doubt("outside_band", {"readings": failed}))
+    resolved = {j.vote.family for j in judged if j.status == "pass"}
     reasons = []
     if not forgotten_data:
-        reasons.append("there is no data of the forgotten classes")
+        reasons.append(Doubt("no_forgotten_data"))
     if "representation" not in resolved:
-        reasons.append(_open(judged, "representation"))
+        reasons.append(Doubt("representation_unresolved", {"reasons": _open(judged, "representation")}))
     if not resolved & {"outputs", "membership"}:
-        reasons.append(_open(judged, "outputs", "membership"))
+        open_readings = _open(judged, "outputs", "membership")
+        reasons.append(Doubt("outputs_and_membership_unresolved", {"reasons": open_readings}))
     if reasons:
-        return said("unknown", "; ".join(dict.fromkeys(reasons)))
-    left = [j.primary.key for j in judged if j.status == "unknown"]
-    why = "inside the band of the retrained models" + (f"; not resolved: {', '.join(left)}" if left else "")
-    return said("pass", why)
+        return said("unknown", *reasons)
+    left = [j.vote.key for j in judged if j.status == "unknown"]
+    return said("pass", Doubt("inside_band"), *([Doubt("readings_unresolved", {"readings": left})] if left else []))
 
 
-def judge_all(readings: Sequence[Reading], priors: Mapping[str, float] | None) -> list[Judged]:
+def judge_all(
+    readings: Sequence[Reading], priors: Mapping[str, float] | None, votes: Sequence[Vote] = PRIMARY
+) -> list[Judged]:
     """Judge every primary reading of an audit.
 
     Args:
         readings: all readings of the audit.
-        priors: s0 of every primary reading, by its key; None where there is no bank of a near setting.
+        priors: s0 of primary readings, by their keys; None where there is no bank of a near setting. A reading that
+            the bank lacks has no prior.
+        votes: the primary readings.
     """
     judged = []
-    for primary in PRIMARY:
-        group = [r for r in readings if r.metric == primary.metric and r.part == primary.part]
+    for vote in votes:
+        group = [r for r in readings if r.metric == vote.metric and r.part == vote.part]
         values = {name: [r for r in group if r.model == name] for name in ("original", "unlearned", "retrained")}
         counts = [r.samples for r in group if r.samples is not None]
         missing = any(r.value is None for r in values["retrained"])
         judged.append(
             judge(
-                primary,
+                vote,
                 unlearned=next((r.value for r in values["unlearned"]), None),
                 retrained=[] if missing else [r.value for r in values["retrained"] if r.value is not None],
                 original=next((r.value for r in values["original"]), None),
                 samples=min(counts) if counts else None,
-                prior=priors[primary.key] if priors is not None else None,
+                prior=None if priors is None else priors.get(vote.key),
                 censored=any(r.censored for r in values["retrained"]),
+                votes=len(votes),
             )
         )
     return judged
@@ -241,7 +199,7 @@ class Scale:
         samples: number behind a proportion.
     """
 
-    kind: Literal["proportion", "distance", "time"]
+    kind: ScaleKind
     samples: int
 
     def to(self, value: float) -> float:
@@ -267,14 +225,18 @@ class Scale:
 
 
 @cache
-def _quantile(degrees: int) -> float:
+def _quantile(degrees: int, votes: int) -> float:
     """Quantile of Student's t for one of the primary readings, all of them together at `LEVEL`."""
     from scipy.stats import t
 
-    return float(t.ppf(1 - LEVEL / (2 * len(PRIMARY)), degrees))
+    return float(t.ppf(1 - LEVEL / (2 * votes), degrees))
 
 
-def _open(judged: Sequence[Judged], *families: str) -> str:
-    """Say why no reading of these families was resolved."""
-    reasons = [f"{j.primary.key}: {j.why}" for j in judged if j.primary.family in families and j.why]
-    return f"{' and '.join(families)} not resolved ({'; '.join(reasons) or 'not measured'})"
+def _open(judged: Sequence[Judged], *families: Family) -> list[Doubt]:
+    """Say of each reading of these families why it was not resolved."""
+    reasons = [
+        Doubt("reading_unresolved", {"reading": j.vote.key, "reason": j.why})
+        for j in judged
+        if j.vote.family in families and j.why is not None
+    ]
+    return reasons or [Doubt("family_not_measured")]

@@ -167,6 +167,9 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
 
 def _show_audit(console: Console, audit: dict[str, Any]) -> None:
     """Print a table of the readings that people ask for first; the retrained models share a column."""
+    from unlearnkit.report.sentences import read_doubt, told  # the page's libraries, which few commands need
+    from unlearnkit.report.words import ENGLISH
+
     models = ("original", "unlearned", "retrained")
     retrained = {r["replicate"] for r in audit["readings"] if r["model"] == "retrained"}
     table = Table(box=None, padding=(0, 1))
@@ -190,7 +193,8 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
             verdict = next((r["verdict"] for r in groups[1]), None)
             table.add_row(title, *cells, {"pass": "yes", "fail": "no", "unknown": "unknown"}.get(verdict or "", ""))
     console.print(table)
-    console.print(Text(f"verdict: {audit['verdict']['status']} ({audit['verdict']['why']})"), soft_wrap=True)
+    why = told([read_doubt(each, "the audit") for each in audit["verdict"]["why"]], ENGLISH)
+    console.print(Text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     console.print(Text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
 
 
@@ -200,6 +204,6 @@ def _cell(group: list[dict[str, Any]], form: str) -> str:
         return "-"
     ends = [min(group, key=lambda r: r["value"]), max(group, key=lambda r: r["value"])]
     texts = [
-        ("> " if any(d.startswith("censored") for d in r["doubts"]) else "") + form.format(r["value"]) for r in ends
+        ("> " if any(d["code"] == "censored" for d in r["doubts"]) else "") + form.format(r["value"]) for r in ends
     ]
     return texts[0] if texts[0] == texts[1] else " to ".join(texts)

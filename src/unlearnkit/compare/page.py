@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from unlearnkit.compare.trade_off import Point, trade_off
+from unlearnkit.report.sentences import Doubt, plain, read_doubt
+from unlearnkit.report.words import ENGLISH
 
 SHORT = {  # the primary readings, as the table calls them
     "accuracy/retain_test": "A_r",
@@ -35,6 +37,16 @@ SHOWN = {  # readings without a vote that a full audit adds, as their table call
     "few_shot_recovery/forget_test": "few shots",
     "fine_tune_recovery/forget_test": "retained alone",
     "weight_distance": "weights",
+}
+NAMED = {  # doubts with a name that is shorter than their sentence, which the line under a table has no room for
+    "unknown": "unknown",
+    "unresolved": "not resolved",
+    "small_sample": "small sample",
+    "partial_part": "{part}",
+    "weak_attack": "weak attack",
+    "censored": "censored",
+    "equal_scores": "degenerate",
+    "one_class_predicted": "degenerate",
 }
 MARK = "\\*"  # of a value in doubt, as Markdown takes it literally
 Rows = Sequence[dict[str, Any]]
@@ -154,7 +166,7 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
     families = [(len(row["verdict"]["families_passed"]), _resolved(row)) for row in group]
     passed = _range([a for a, _ in families], 0) + f" of {max(n for _, n in families)}"
     gaps = [row["verdict"]["worst_gap"] for row in group]
-    where = dict.fromkeys(SHORT[row["verdict"]["worst"]] for row in group)
+    where = dict.fromkeys(_short(row["verdict"]["worst"]) for row in group)
     read = [row["forget_samples_read"] for row in group]
     cells = [
         _name(method, group),
@@ -167,6 +179,11 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
         *(_range(shares(result, group, unit), 2) for unit in ("seconds", "samples")),
     ]
     return "| " + " | ".join(cells) + " |"
+
+
+def _short(key: str) -> str:
+    """Return what the table calls a reading that votes."""
+    return SHORT.get(key, key.replace("_", " "))
 
 
 def _name(method: str, group: Rows) -> str:
@@ -207,17 +224,18 @@ def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         return _range([value for value in values if value is not None], 0 if key == "relearn_steps" else 2)
 
     first = next(iter(groups.values()))[0]["primary"]
+    keys = list(first)
     lines = [
         "The eight readings (medians, fractions; relearning in steps, 128: not within these). Bold: told from "
         "retrained models. In brackets: not judged, as the original itself cannot be told from them.",
         "",
-        f"| method | settings | {' | '.join(SHORT.values())} |",
-        "| --- " * (2 + len(SHORT)) + "|",
-        f"| retrained models | | {' | '.join(cell(key, first[key]['retrained']) for key in SHORT)} |",
+        f"| method | settings | {' | '.join(map(_short, keys))} |",
+        "| --- " * (2 + len(keys)) + "|",
+        f"| retrained models | | {' | '.join(cell(key, first[key]['retrained']) for key in keys)} |",
     ]
     for (method, variant), group in groups.items():
         cells = []
-        for key in SHORT:
+        for key in keys:
             found = [row["primary"][key] for row in group]
             failed = sum(each["status"] == "fail" for each in found)
             text = cell(key, _middle([each["value"] for each in found]))
@@ -233,9 +251,9 @@ def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
     keys = [key for key in SHOWN if key in first]
     doubted: dict[str, None] = {}
 
-    def cell(key: str, values: Sequence[float | None], doubts: Sequence[str]) -> str:
+    def cell(key: str, values: Sequence[float | None], doubts: Sequence[Doubt]) -> str:
         known = [value for value in values if value is not None]
-        doubted.update(dict.fromkeys(f"{SHOWN[key]} ({doubt.partition(':')[0]})" for doubt in doubts))
+        doubted.update(dict.fromkeys(f"{SHOWN[key]} ({_named(doubt)})" for doubt in doubts))
         return f"{_range(known, 2)}{MARK if known and doubts else ''}"
 
     def line(*cells: str) -> str:
@@ -262,9 +280,14 @@ def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
     return lines
 
 
-def _doubts(values: dict[str, Any], model: str) -> list[str]:
+def _doubts(values: dict[str, Any], model: str) -> list[Doubt]:
     """Doubts about one model's reading, or about those of all retrained models."""
-    return [doubt for name, found in values.get("doubts", {}).items() if name.startswith(model) for doubt in found]
+    found = [doubts for name, doubts in values.get("doubts", {}).items() if name.startswith(model)]
+    return [read_doubt(doubt, "the results") for doubts in found for doubt in doubts]
+
+
+def _named(doubt: Doubt) -> str:
+    return NAMED[doubt.code].format(**doubt.values) if doubt.code in NAMED else plain(doubt, ENGLISH)
 
 
 def _tuning(result: dict[str, Any]) -> list[str]:

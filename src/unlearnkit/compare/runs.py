@@ -17,8 +17,8 @@ from torch import nn
 from unlearnkit import Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
-from unlearnkit.audit.reading import Reading
-from unlearnkit.audit.verdict import PRIMARY
+from unlearnkit.audit.metrics.registry import PRIMARY
+from unlearnkit.audit.reading import SCHEMA, Reading
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import ConfiguredMethod
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
@@ -102,6 +102,7 @@ class Bench:
             "retrained": [checkpoint.sha256 for checkpoint in self.checkpoints[1:]],
             "metrics": list(self.metrics),
             "priors": dict(self.bank.priors) if self.bank else None,
+            "schema": SCHEMA,
         }
 
         def make() -> dict[str, Any]:
@@ -234,12 +235,13 @@ def _values(group: Sequence[Reading]) -> dict[str, Any]:
     """What one reading gave for every model, None where it is not taken of one, and the doubts about it."""
     one = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
     values = {name: None if reading is None else reading.value for name, reading in one.items()}
+    doubted = {name: reading.doubts for name, reading in one.items() if reading is not None}
+    doubted |= {f"retrained-{reading.replicate}": reading.doubts for reading in group if reading.model == "retrained"}
     return {
         "value": values["unlearned"],
         "original": values["original"],
         "retrained": [r.value for r in group if r.model == "retrained"],
-        "doubts": {name: list(r.doubts) for name, r in one.items() if r is not None and r.doubts}
-        | {f"retrained-{r.replicate}": list(r.doubts) for r in group if r.model == "retrained" and r.doubts},
+        "doubts": {name: [asdict(doubt) for doubt in doubts] for name, doubts in doubted.items() if doubts},
     }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from unlearnkit.report.facts import Row, Run
+from unlearnkit.report.facts import Row, Run, title_of
 from unlearnkit.report.figures import Dots, Write, dot_axis, dot_rows
 from unlearnkit.report.panel import MODELS, Panel, Picture
 from unlearnkit.report.sentences import marked
@@ -16,7 +16,7 @@ from unlearnkit.report.table import Table
 from unlearnkit.report.text import listed, number, percent, span
 from unlearnkit.report.words import Words
 
-REASONS = ("unknown: ", "not resolved: ")  # doubts of audit.json that say why a reading has no verdict
+REASONS = ("unknown", "unresolved")  # doubts that say why a reading has no verdict, the first before the second
 STATUSES = ("pass", "fail", "unknown")
 
 
@@ -45,8 +45,8 @@ class Primary:
         """Why it is unknown."""
         if self.judged is None:
             return escape(self.words.NOT_MEASURED)
-        told = [doubt for doubt in self.judged.doubts if doubt.startswith(REASONS)]
-        reasons = [doubt.partition(": ")[2] for doubt in sorted(told, key=lambda doubt: doubt.startswith("not"))]
+        told = [(REASONS.index(d.code), d.reason) for d in self.judged.doubts if d.code in REASONS]
+        reasons = [reason for _, reason in sorted(told, key=lambda pair: pair[0]) if reason is not None]
         return marked(reasons[0], self.words) if reasons else escape(self.words.NOT_JUDGED)
 
     def values(self, model: str) -> list[float]:
@@ -57,12 +57,13 @@ class Primary:
 def primaries(run: Run) -> list[Primary]:
     """Every primary reading, measured or not."""
     found, words = [], run.words
-    for key, name in words.PRIMARY.items():
+    for key in run.votes:
         metric, _, part = key.partition("/")
         rows = {model: run.find(metric, model, part or None) for model in MODELS}
-        title = words.METRICS[metric][0]
+        title = title_of(metric, words)
+        name = words.PRIMARY.get(key, title)
         if part:
-            title = words.TITLE_PART.format(title, words.PARTS[part])
+            title = words.TITLE_PART.format(title, words.PARTS.get(part, part))
         found.append(Primary(key=key, name=name, title=title, rows=rows, words=words))
     return found
 

@@ -9,11 +9,11 @@ from unlearnkit.report.curves import curve_panel
 from unlearnkit.report.facts import Row, Run, label_of
 from unlearnkit.report.figures import Bar, Curve, bars, curves
 from unlearnkit.report.panel import MODELS, Panel, Picture, missing
-from unlearnkit.report.sentences import plain
+from unlearnkit.report.sentences import told
 from unlearnkit.report.svg import Scale, linear_scale
 from unlearnkit.report.table import Table
 from unlearnkit.report.text import number, quantity
-from unlearnkit.report.words import Words
+from unlearnkit.report.words import ENGLISH, Words
 
 MOST_POINTS = 120  # of a training curve; longer ones are averaged
 REPEATED = ("impair", "repair")  # stages that the search for rates runs again
@@ -35,7 +35,7 @@ def relearn(run: Run) -> Panel:
         words=words,
     )
     cells = [
-        (row.model, row.replicate + 1, row.value, *(row.interval or (None, None)), "; ".join(row.doubts))
+        (row.model, row.replicate + 1, row.value, *(row.interval or (None, None)), told(row.doubts, ENGLISH))
         for row in rows
     ]
     columns = ("model", "replicate", "steps", "from", "to", "doubts")
@@ -92,7 +92,7 @@ def _seconds(name: str, value: float | None, words: Words, *, model: str = "", s
 def _steps(row: Row, run: Run) -> Bar:
     shown = quantity(row.value, "steps", run.words)
     if row.value is None and row.doubts:
-        shown = run.words.SEMICOLON.join(plain(doubt, run.words) for doubt in row.doubts)
+        shown = told(row.doubts, run.words)
     elif row.censored:
         shown = f"> {shown}"
     return Bar(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from unlearnkit.errors import OutputError
+from unlearnkit.report.sentences import Doubt, read_doubt
 from unlearnkit.report.words import Words
 from unlearnkit.run_dir import read_json
 
 KINDS = ("forget", "audit")
+SCHEMA = 2  # of audit.json, as `unlearnkit.audit` writes it
 OPTIONAL = ("cost.json", "audit.json", "history.json", "pictures.json")
 
 
@@ -31,12 +34,12 @@ class Row:
     band: tuple[float, float] | None
     verdict: str
     gap: float | None
-    doubts: tuple[str, ...]
+    doubts: tuple[Doubt, ...]
 
     @property
     def censored(self) -> bool:
         """Whether the true value lies beyond the one measured."""
-        return any(doubt.startswith("censored") for doubt in self.doubts)
+        return any(doubt.code == "censored" for doubt in self.doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,11 @@ class Run:
         return [str(name) for name in self.request.get("already_forgotten") or ()]
 
     @property
+    def votes(self) -> list[str]:
+        """Keys of the readings that are voted on, measured or not."""
+        return [str(key) for key in (self.audit or {}).get("votes") or ()]
+
+    @property
     def replicates(self) -> list[int]:
         """Numbers of the retrained models that were measured."""
         return sorted({row.replicate for row in self.rows if row.model == "retrained"})
@@ -88,7 +96,7 @@ def load(folder: Path, words: Words) -> Run:
     """Read the folder, to be told in these words.
 
     Raises:
-        OutputError: it is no run of `forget` or `audit`, or a file in it is missing or damaged.
+        OutputError: it is no run of `forget` or `audit`, or a file in it is missing, damaged or of another schema.
     """
     config = read_json(folder, "config.json")
     kind = config.get("kind")
@@ -100,6 +108,11 @@ def load(folder: Path, words: Words) -> Run:
         )
     found = {name: read_json(folder, name) if (folder / name).is_file() else None for name in OPTIONAL}
     audit = found["audit.json"]
+    if audit is not None and audit.get("schema") != SCHEMA:
+        raise OutputError(
+            f"Expected an audit.json of schema {SCHEMA} in {folder}, but got {_schema(audit)}; "
+            f"run `unlearnkit audit {shlex.quote(str(folder))}` again."
+        )
     return Run(
         folder=folder,
         kind=kind,
@@ -130,6 +143,16 @@ def label_of(row: Row, run: Run) -> str:
     return run.words.NUMBERED.format(name, row.replicate + 1) if several else name
 
 
+def title_of(metric: str, words: Words) -> str:
+    """Return the title of a reading; one that the language does not know is called by its name."""
+    return words.METRICS[metric][0] if metric in words.METRICS else metric.replace("_", " ").capitalize()
+
+
+def _schema(audit: Mapping[str, Any]) -> str:
+    """Say which schema a file is of; the first one had no number, and held its doubts as sentences."""
+    return f"schema {audit['schema']!r}" if "schema" in audit else "one of an earlier version, without a number"
+
+
 def _row(raw: Any, folder: Path) -> Row:
     if not isinstance(raw, dict) or not {"metric", "model", "value"} <= raw.keys():
         raise OutputError(
@@ -150,5 +173,5 @@ def _row(raw: Any, folder: Path) -> Row:
         band=(band[0], band[1]) if band is not None else None,
         verdict=str(raw.get("verdict") or ""),
         gap=raw.get("gap"),
-        doubts=tuple(str(doubt) for doubt in raw.get("doubts") or ()),
+        doubts=tuple(read_doubt(doubt, "audit.json") for doubt in raw.get("doubts") or ()),
     )

@@ -11,7 +11,7 @@ from typing import Any
 from unlearnkit.errors import OutputError
 from unlearnkit.report.facts import Run
 from unlearnkit.report.panel import Image, Panel, Picture
-from unlearnkit.report.sentences import filled, marked
+from unlearnkit.report.sentences import filled, marked, read_doubt
 from unlearnkit.report.svg import point
 from unlearnkit.report.text import isolated, listed, number, percent
 
@@ -30,10 +30,12 @@ def figures(run: Run) -> list[Panel]:
 
 def _panel(run: Run, key: str, said: Mapping[str, Any], make: Callable[[Run, Mapping[str, Any]], Panel]) -> Panel:
     if "missing" in said:
-        reason = str(said["missing"])
-        known = run.words.LEFT_OUT.get(f"{reason}/{key}")
-        why = marked(reason.rstrip("."), run.words)
-        return Panel(key=key, missing=known or filled(run.words.NOT_AVAILABLE, why))
+        reason = said["missing"]
+        known = run.words.LEFT_OUT.get(f"{reason}/{key}") if isinstance(reason, str) else None
+        if known is not None:
+            return Panel(key=key, missing=known)
+        why = marked(read_doubt(reason, "pictures.json"), run.words)
+        return Panel(key=key, missing=filled(run.words.NOT_AVAILABLE, why))
     return make(run, said)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unlearnkit.report.facts import Run, label_of
-from unlearnkit.report.sentences import marked, plain
+from unlearnkit.report.facts import Run, label_of, title_of
+from unlearnkit.report.sentences import marked
 from unlearnkit.report.text import isolated, listed, memory, quantity, span
 from unlearnkit.report.words import Words
 
@@ -47,7 +47,7 @@ def readings(run: Run) -> list[Group]:
     words = run.words
     groups: dict[str, Group] = {}
     for row in run.rows:
-        title, gloss = words.METRICS.get(row.metric, (row.metric.replace("_", " ").capitalize(), ""))
+        title, (_, gloss) = title_of(row.metric, words), words.METRICS.get(row.metric, ("", ""))
         shown = quantity(row.value, row.unit, words)
         groups.setdefault(row.metric, Group(title=title, gloss=gloss, lines=[])).lines.append(
             Line(
@@ -188,7 +188,7 @@ def _said(value: Any, words: Words) -> str:
         case list():
             return words.COMMA.join(_said(item, words) for item in value) or words.NONE
         case _:
-            return plain(str(value), words)
+            return words.NOTED.get(str(value), str(value))
 
 
 def _flat(settings: Mapping[str, Any], words: Words, prefix: str = "") -> list[tuple[str, str]]:

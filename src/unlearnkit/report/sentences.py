@@ -1,56 +1,77 @@
-"""Sentences that the audit wrote in English (doubts, reasons), said in the language of the page.
+"""Doubts and reasons as the run folder holds them, a code with its values, said in the language of the page.
 
-A sentence that the language has no translation of stays English, and is marked as such for browsers and readers.
+A code that the language does not know, as of a newer version, is shown as it is, and is marked as English for browsers
+and readers; so is text that is English whatever the page is, such as the message of an error.
 """
 
 from __future__ import annotations
 
-import re
-from functools import cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from markupsafe import Markup, escape
 
+from unlearnkit.errors import OutputError
 from unlearnkit.report.text import clean
 from unlearnkit.report.words import ENGLISH, Words
 
-NUMBER, WORD, ANY = r"-?[\d.,]+%?", r"\S+", ".+"
-KINDS = {"n": NUMBER, "m": NUMBER, "key": WORD, "other": WORD, "keys": "[^;]+", "text": ANY, "reason": ANY}
+QUOTED = "text"  # placeholder of what is English in every language
 
 
-def translated(sentence: str, words: Words) -> str | None:
-    """Return the sentence in the page's language, None where it has no translation; several come joined by "; "."""
-    if words is ENGLISH:
-        return sentence
-    for pattern, translation in words.SENTENCES.items():
-        found = _compiled(pattern).fullmatch(sentence)
-        if found is None:
-            continue
-        values = found.groupdict()
-        if "reason" in values:
-            reason = translated(values["reason"], words)
-            if reason is None:
-                continue
-            values["reason"] = reason
-        return translation.format(**values)
-    parts = _parts(sentence)
-    if len(parts) < 2:
-        return None
-    said = [translated(part, words) for part in parts]
-    known = [part for part in said if part is not None]
-    return words.SEMICOLON.join(known) if len(known) == len(said) else None
+@dataclass(frozen=True)
+class Doubt:
+    """A doubt or a reason: what is meant, and the numbers, names and further doubts that its sentence needs."""
+
+    code: str
+    values: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    @property
+    def reason(self) -> Doubt | None:
+        """The doubt that this one gives as its reason, where it gives one."""
+        found = self.values.get("reason")
+        return found if isinstance(found, Doubt) else None
 
 
-def plain(sentence: str, words: Words) -> str:
-    """Return the sentence translated, or as it is: for pictures, where nothing can be marked."""
-    return translated(sentence, words) or sentence
+def read_doubt(raw: Any, file: str) -> Doubt:
+    """Return the doubt that stands in a file of the run folder as `{"code": ..., "values": {...}}`.
+
+    Raises:
+        OutputError: it is none.
+    """
+    sound = isinstance(raw, Mapping) and isinstance(raw.get("code"), str) and isinstance(raw.get("values"), Mapping)
+    if not sound:
+        raise OutputError(
+            f"Expected a doubt or a reason with a code and its values in {file}, but got {str(raw)[:60]!r}; "
+            "it is of an earlier version or damaged: run the command that wrote it again."
+        )
+    values = {str(name): _value(value, file) for name, value in raw["values"].items()}
+    return Doubt(raw["code"], values)
 
 
-def marked(sentence: str, words: Words) -> Markup:
-    """Return the sentence translated, or as it is with its language: for the page."""
-    said = translated(sentence, words)
-    if said is None:
-        return Markup('<span lang="{}">{}</span>').format(ENGLISH.LANG, clean(sentence))
-    return escape(clean(said))
+def plain(doubt: Doubt, words: Words) -> str:
+    """Return the sentence as text: for pictures, files and the terminal, where nothing can be marked."""
+    values = {name: _plain_value(value, words) for name, value in doubt.values.items()}
+    said = _filled(words.SENTENCES.get(doubt.code), values)
+    return _bare(doubt) if said is None else said
+
+
+def marked(doubt: Doubt, words: Words) -> Markup:
+    """Return the sentence for the page, where what is not in its language is marked as English."""
+    template = words.SENTENCES.get(doubt.code)
+    values = {name: _marked_value(value, words) for name, value in doubt.values.items()}
+    if words is not ENGLISH and QUOTED in values:
+        values[QUOTED] = _english(values[QUOTED])
+    said = _filled(None if template is None else escape(template), values)
+    if said is not None:
+        return Markup(said)
+    bare = clean(_bare(doubt))
+    return escape(bare) if words is ENGLISH else _english(bare)
+
+
+def told(doubts: Sequence[Doubt], words: Words) -> str:
+    """Several doubts as one sentence of text."""
+    return words.SEMICOLON.join(plain(doubt, words) for doubt in doubts)
 
 
 def joined(sentences: list[Markup], words: Words) -> Markup:
@@ -63,23 +84,53 @@ def filled(template: str, *values: str) -> Markup:
     return escape(template).format(*(value if isinstance(value, Markup) else clean(value) for value in values))
 
 
-def _parts(sentence: str) -> list[str]:
-    """What stands between the semicolons outside brackets."""
-    parts, depth = [""], 0
-    for piece in re.split(r"(; |[()])", sentence):
-        depth += {"(": 1, ")": -1}.get(piece, 0)
-        if piece == "; " and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return parts
+def _value(raw: Any, file: str) -> Any:
+    if isinstance(raw, list | tuple):
+        return [_value(each, file) for each in raw]
+    return read_doubt(raw, file) if isinstance(raw, Mapping) else raw
 
 
-@cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    """A regular expression: the pattern's own text, and a named group of its kind for each placeholder."""
-    pieces = re.split(r"\{(\w+)\}", pattern)
-    return re.compile(
-        "".join(f"(?P<{piece}>{KINDS[piece]})" if i % 2 else re.escape(piece) for i, piece in enumerate(pieces)),
-        re.DOTALL,
-    )
+def _plain_value(value: Any, words: Words) -> Any:
+    """Say a value in text: doubts as sentences, several names as a list; numbers stay what they are."""
+    match value:
+        case Doubt():
+            return plain(value, words)
+        case [Doubt(), *_]:
+            return words.SEMICOLON.join(str(_plain_value(each, words)) for each in value)
+        case [*_]:
+            return words.LISTED.join(map(str, value))
+        case _:
+            return value
+
+
+def _marked_value(value: Any, words: Words) -> Any:
+    """Say a value for the page, as `_plain_value` does in text."""
+    match value:
+        case Doubt():
+            return marked(value, words)
+        case [Doubt(), *_]:
+            return joined([escape(_marked_value(each, words)) for each in value], words)
+        case int() | float():
+            return value
+        case _:
+            return clean(str(_plain_value(value, words)))
+
+
+def _filled(template: str | None, values: Mapping[str, Any]) -> str | None:
+    """Fill in the sentence; None where there is none, or where the values are not those that it needs."""
+    if template is None:
+        return None
+    try:
+        return template.format(**values)
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _bare(doubt: Doubt) -> str:
+    """Return the code and its values themselves."""
+    values = ", ".join(f"{name} {value}" for name, value in doubt.values.items())
+    return doubt.code.replace("_", " ") + (f" ({values})" if values else "")
+
+
+def _english(text: str) -> Markup:
+    return Markup('<span lang="{}">{}</span>').format(ENGLISH.LANG, text)

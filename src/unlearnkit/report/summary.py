@@ -9,7 +9,7 @@ from typing import Any
 
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
-from unlearnkit.report.sentences import marked
+from unlearnkit.report.sentences import joined, marked, read_doubt
 from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, span
 from unlearnkit.report.words import Words
 
@@ -79,7 +79,8 @@ def verdict(run: Run) -> dict[str, str]:
         "kind": kind,
         "glyph": glyph,
         "sentence": sentence,
-        "why": marked(str(given["why"]), words) if given.get("why") else words.NOT_RECORDED,
+        "why": joined([marked(read_doubt(each, "audit.json"), words) for each in given.get("why") or ()], words)
+        or words.NOT_RECORDED,
         "tier": words.TIERS.get(str(run.audit.get("tier")), ""),
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.errors import StageLossError
 from unlearnkit.runtime.cost import Cost, Mark, Meter
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
@@ -41,7 +41,7 @@ class Stage:
         """Record the loss of one step.
 
         Raises:
-            NonFiniteLossError: a recent loss is NaN or infinite.
+            StageLossError: a recent loss is NaN or infinite.
         """
         self._pending.append(loss.detach())
         if len(self._pending) >= CHECK_EVERY:
@@ -60,10 +60,7 @@ class Stage:
         for i, value in enumerate(recent):
             if not _finite(value):
                 step = len(self.losses) - len(recent) + i + 1
-                raise NonFiniteLossError(
-                    f"The loss of stage '{self._name}' became {value} at step {step}; it was stopped. "
-                    "Lower the learning rate of that stage."
-                )
+                raise StageLossError(self._name, value, step)
             if self._track is not None:
                 self._track({f"{self._name}/loss": value}, self._first_step + len(self.losses) - len(recent) + i)
 

@@ -7,7 +7,7 @@ written is a drawing, under a name that says nothing of the sample, and for such
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,7 +15,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.observe.embedding import Plane
+from unlearnkit.audit.observe.grad_cam import NoAttentionLayerError
 from unlearnkit.audit.observe.grad_cam_samples import looks
 from unlearnkit.data import DataView
 from unlearnkit.errors import ModelError
@@ -36,7 +38,8 @@ class Drawn:
     """A figure of drawings.
 
     Args:
-        said: what `pictures.json` says of it: its `pictures`, each with its `file`, or why it is `missing`.
+        said: what `pictures.json` says of it: its `pictures`, each with its `file`, or why it is `missing`: `quick` or
+            `personal` where it was left out, else a reason as `audit.json` holds them.
         files: PNG by file name.
     """
 
@@ -100,10 +103,10 @@ class Pictures:
         return files, [name for name in drawn if not (self.allowed and name.startswith(f"{NOISE}-"))]
 
 
-def plane(found: Mapping[str, Plane] | str) -> Drawn:
+def plane(found: Mapping[str, Plane] | Doubt) -> Drawn:
     """Draw each model's samples as points, or say why there are none."""
-    if isinstance(found, str):
-        return Drawn(said={"missing": found})
+    if isinstance(found, Doubt):
+        return Drawn(said={"missing": asdict(found)})
     files = {f"{EMBEDDING}-{name}{SUFFIX}": drawing.plane(each.points, each.forgotten) for name, each in found.items()}
     listed = [
         {"file": file, "model": name, "explained": list(each.explained)}
@@ -120,10 +123,12 @@ def attention(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runti
         return Drawn(said={"missing": QUICK})
     try:
         layer, seen = looks(models, view, runtime=runtime)
+    except NoAttentionLayerError:
+        return Drawn(said={"missing": asdict(Doubt("no_attention_layer"))})
     except ModelError as error:
-        return Drawn(said={"missing": str(error)})
+        return Drawn(said={"missing": asdict(Doubt("remark", {"text": str(error).rstrip(".")}))})
     if not seen:
-        return Drawn(said={"missing": "there are no test samples"})
+        return Drawn(said={"missing": asdict(Doubt("no_test_samples"))})
     classes = view.split.request.classes
     files, listed = {}, []
     for i, look in enumerate(seen):

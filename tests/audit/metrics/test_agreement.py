@@ -10,6 +10,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
 from unlearnkit.audit.metrics.agreement import activation_distance, jensen_shannon, output_agreement, probabilities
 from unlearnkit.request import ResolvedRequest
@@ -83,6 +84,6 @@ def test_one_retrained_model_is_doubted_and_none_says_nothing() -> None:
     one = output_agreement(evidence({"original": [value], "unlearned": [value], "retrained": [value]}))
     measured = [r for r in one if r.value is not None]
     assert {r.model for r in measured} == {"original", "unlearned"}
-    assert all(r.doubts == ("one retrained model",) and r.value == 0 for r in measured)
+    assert all(r.doubts == (Doubt("one_retrained"),) and r.value == 0 for r in measured)
     none = output_agreement(evidence({"original": [value], "unlearned": [value]}))
     assert not [r for r in none if r.value is not None]

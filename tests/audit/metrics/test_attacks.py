@@ -12,6 +12,7 @@ from torch import nn
 
 import unlearnkit.audit.observe.attacking as attacks_module
 from canonical import CPU
+from unlearnkit.audit.doubts import Doubt, because, unknown
 from unlearnkit.audit.evidence import Attacks, Evidence, Recovered, Subject
 from unlearnkit.audit.metrics.attacks import few_shot_recovery, fine_tune_recovery
 from unlearnkit.audit.observe.attacking import SHOTS, attack
@@ -95,7 +96,7 @@ def test_a_class_that_is_only_masked_comes_back_with_few_shots(digits_run: Path)
     assert ignorant.few_shot[20].balanced < 0.7
 
 
-def subject(attacks: Attacks | None, failure: str | None = None) -> Subject:
+def subject(attacks: Attacks | None, failure: Doubt | None = None) -> Subject:
     return Subject(
         name="unlearned",
         replicate=0,
@@ -116,16 +117,17 @@ def test_readings_are_the_last_point_and_the_curve() -> None:
         samples=(40, 90),
     )
     request = ResolvedRequest(forget=(3,), already_forgotten=(), classes=tuple("0123456789"))
-    evidence = Evidence(request=request, subjects=(subject(found), subject(None, "it broke"), subject(None)))
+    broke = Doubt("remark", {"text": "it broke"})
+    evidence = Evidence(request=request, subjects=(subject(found), subject(None, broke), subject(None)))
     few, failed, missing = few_shot_recovery(evidence)
     assert few.value == pytest.approx(0.75)
     half = 1.96 * ((0.6 * 0.4 / 40 + 0.9 * 0.1 / 90) / 4) ** 0.5
     assert few.interval == pytest.approx((0.75 - half, 0.75 + half))
     assert few.series == pytest.approx({"1": 0.3, "20": 0.75})
-    assert few.doubts == ("small sample: 40",)
+    assert few.doubts == (Doubt("small_sample", {"n": 40}),)
     tuned = fine_tune_recovery(evidence)[0]
     assert (tuned.value, tuned.series) == (0.25, {"0": 0.0, "3200": 0.25})
     assert tuned.interval == wilson(10, 40)
     assert failed.value is None
-    assert failed.doubts == ("unknown: it broke",)
-    assert "needs training and test samples" in missing.doubts[0]
+    assert failed.doubts == (because(broke),)
+    assert missing.doubts == (unknown("needs_forgotten_samples"),)

@@ -17,6 +17,7 @@ from test_metrics import CLASSES, evidence, one, random_outputs, subject
 from test_report import Make, audit_json, files, make, of_class, reading, svgs  # noqa: F401 - make is a fixture
 
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE
+from unlearnkit.audit.doubts import no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Outputs
 from unlearnkit.audit.metrics.histograms import LOSS_EDGES, PARTS, entropy_edges, histograms, shares
 from unlearnkit.errors import OutputError
@@ -76,22 +77,22 @@ def test_uniform_outputs_have_the_highest_entropy() -> None:
 def test_what_cannot_be_measured_is_said() -> None:
     few = random_outputs(0, 20, labels=(2,))
     readings = histograms(evidence(subject(outputs={TEST: replace(few, sampled_from=50)})))
-    assert one(readings, "loss", part="forget_test").doubts == ("small sample: 20", "measured on 20 of 50 samples")
-    assert one(readings, "loss", part="forget_train").doubts == ("unknown: forget_train has no samples",)
+    assert one(readings, "loss", part="forget_test").doubts == tuple(size_doubts(20, 50, 100))
+    assert one(readings, "loss", part="forget_train").doubts == (no_samples("forget_train"),)
     assert one(readings, "loss", part="forget_train").value is None
 
     broken = few.logits.clone()
     broken[3, 1] = torch.nan
     readings = histograms(evidence(subject(outputs={TEST: replace(few, logits=broken)})))
     assert all(r.value is None and r.series is None for r in readings)
-    assert one(readings, "loss", part="forget_test").doubts == ("unknown: outputs on forget_test are not finite",)
+    assert one(readings, "loss", part="forget_test").doubts == (unknown("outputs_not_finite", {"part": "forget_test"}),)
 
     masked = few.logits.clone()
     masked[:, 2] = -torch.inf
     readings = histograms(evidence(subject(outputs={TEST: replace(few, logits=masked)})))
     loss = one(readings, "loss", part="forget_test")
     assert loss.value is None
-    assert loss.doubts[0] == "unknown: the loss of 20 of 20 samples is infinite, as their class is masked"
+    assert loss.doubts[0] == unknown("loss_infinite", {"masked": 20, "n": 20})
     assert (loss.series or {})["20"] == 1
     assert one(readings, "output_entropy", part="forget_test").value is not None
 

@@ -15,6 +15,7 @@ from torch import nn
 
 import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CPU
+from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import Evidence, Relearning, Subject
 from unlearnkit.audit.metrics.relearn import crossing, relearn_time
 from unlearnkit.audit.observe.relearning import CAP, RelearnGoal, log_shares, measuring_steps, relearn
@@ -199,7 +200,7 @@ def test_the_cap_is_the_callers_and_a_censored_time_says_where_it_was_cut_off(di
     subject = Subject(name="retrained", replicate=0, relearning=result, **empty)
     reading = next(r for r in relearn_time(Evidence(request=request, subjects=(subject,))))
     assert (reading.metric, reading.value, reading.interval) == ("relearn_steps", 10.0, None)
-    assert reading.doubts == ("censored: not relearned within 10 steps",)
+    assert reading.doubts == (Doubt("censored", {"steps": 10}),)
 
 
 def test_a_goal_met_by_the_fitted_head_takes_no_more_than_a_step(digits_run: Path) -> None:
@@ -320,5 +321,5 @@ def test_the_anamnesis_index_is_the_ratio_to_the_retrained_models() -> None:
     found = {(r.model, r.replicate): r for r in readings if r.metric == "anamnesis_index"}
     assert found["unlearned", 0].value == pytest.approx(30 / (40 * CAP) ** 0.5)  # what is censored counts as the cap
     assert found["retrained", 0].value == pytest.approx(40 / CAP)  # against the others alone
-    assert "one retrained model" in found["retrained", 0].doubts
-    assert any(d.startswith("censored") for d in found["unlearned", 0].doubts)
+    assert Doubt("one_retrained") in found["retrained", 0].doubts
+    assert any(d.code == "censored" for d in found["unlearned", 0].doubts)

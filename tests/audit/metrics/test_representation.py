@@ -16,6 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, because, size_doubts
 from unlearnkit.audit.evidence import HEAD, Evidence, Outputs, Subject
 from unlearnkit.audit.metrics import representation
 from unlearnkit.audit.metrics.representation import (
@@ -258,38 +259,38 @@ def first_rows(count: int) -> Callable[[Outputs], Outputs]:
 
 
 UNKNOWN = {
-    "forget_test has no samples": without(Part.FORGET_TEST),
-    "retain_test has no samples": without(Part.RETAIN_TEST),
-    "forget_test and retain_test have no samples": replace(without(Part.RETAIN_TEST), outputs={}),
-    "no features": subject(),
-    "two held-out samples": changed(Part.FORGET_TEST, first_rows(1)),
-    "not finite": changed(
+    Doubt("no_samples", {"part": "forget_test"}): without(Part.FORGET_TEST),
+    Doubt("no_samples", {"part": "retain_test"}): without(Part.RETAIN_TEST),
+    Doubt("no_samples_in_both", {"first": "forget_test", "second": "retain_test"}): replace(
+        without(Part.RETAIN_TEST), outputs={}
+    ),
+    Doubt("no_features"): subject(),
+    Doubt("too_few_held_out"): changed(Part.FORGET_TEST, first_rows(1)),
+    Doubt("layer_not_finite", {"layer": HEAD}): changed(
         Part.RETAIN_TEST, lambda given: replace(given, features={HEAD: given.features[HEAD] * torch.nan})
     ),
 }
 
 
 @pytest.mark.parametrize("name", RECOVERIES)
-@pytest.mark.parametrize("why", UNKNOWN)
-def test_what_is_missing_is_said(name: str, why: str) -> None:
+@pytest.mark.parametrize("why", UNKNOWN, ids=lambda why: why.code)
+def test_what_is_missing_is_said(name: str, why: Doubt) -> None:
     (reading,) = RECOVERIES[name](evidence(UNKNOWN[why]))
     assert reading.value is None
     assert reading.series is None
-    assert len(reading.doubts) == 1
-    assert reading.doubts[0].startswith("unknown: ")
-    assert why in reading.doubts[0]
+    assert reading.doubts == (because(why),)
 
 
 @pytest.mark.parametrize("name", RECOVERIES)
 def test_small_and_partial_samples_are_doubted(name: str) -> None:
     (reading,) = RECOVERIES[name](evidence(changed(Part.FORGET_TEST, first_rows(40))))
-    assert reading.doubts == ("small sample: 40", "measured on 40 of 120 samples")
+    assert reading.doubts == tuple(size_doubts(40, 120, 100))
 
 
 def test_a_draw_of_classes_is_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(representation, "MOST_CLASSES", 3)
     (reading,) = probe_recovery(evidence(subject(**{HEAD: 2.0})))
-    assert reading.doubts == ("among 3 of 4 classes",)
+    assert reading.doubts == (Doubt("few_classes", {"n": 3, "whole": 4}),)
 
 
 def test_constant_features_recover_nothing_more_than_one_class() -> None:

@@ -12,6 +12,7 @@ import scipy.stats
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, is_unknown, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
 from unlearnkit.audit.metrics.membership import PARTS
 from unlearnkit.audit.metrics.rmia import average_log_probability, rmia, rmia_membership
@@ -228,11 +229,11 @@ def test_references_that_know_nothing_make_rmia_the_loss_attack() -> None:
 def test_without_another_retrained_model_rmia_is_unknown() -> None:
     readings = rmia_membership(evidence(subject("unlearned"), RETRAINED[0]))
     known = [r for r in readings if r.model == "unlearned"]
-    assert all(r.value is not None and r.doubts == ("one reference model",) for r in known)
-    assert all(r.value is None and r.doubts[0].startswith("unknown") for r in readings if r.model == "retrained")
+    assert all(r.value is not None and r.doubts == (Doubt("one_reference"),) for r in known)
+    assert all(r.value is None and is_unknown(r.doubts) for r in readings if r.model == "retrained")
     for reading in rmia_membership(evidence(subject("unlearned"))):
         assert reading.value is None
-        assert "no other retrained model" in reading.doubts[0]
+        assert reading.doubts == (unknown("no_other_retrained"),)
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -244,7 +245,7 @@ def test_missing_parts_are_unknown(part: Part) -> None:
     broken = [replace(s, outputs={p: o for p, o in s.outputs.items() if p != part}) for s in RETRAINED[1:]]
     for reading in rmia_membership(evidence(given, RETRAINED[0], *broken)):
         assert reading.value is None
-        assert reading.doubts[0].startswith("unknown")
+        assert is_unknown(reading.doubts)
     lone = tuple(subject("retrained", i, seed=i, n=1) for i in range(3))
     assert all(r.value is None for r in rmia_membership(evidence(*lone)))
 
@@ -284,12 +285,12 @@ def test_u_lira_finds_the_mark_of_a_method() -> None:
     assert marked.series == {"cat": marked.value}
     assert marked.samples == 150
     assert marked.interval is None  # samples of one model are right or wrong together
-    assert marked.doubts == ("U-LiRA with 3 shadow and 3 retrained models",)
+    assert marked.doubts == (Doubt("u_lira_banks", {"shadows": 3, "retrained": 3}),)
     for i in range(3):
         value = found["retrained", i].value
         assert value is not None
         assert value < 0.1
-        assert found["retrained", i].doubts == ("U-LiRA with 3 shadow and 2 retrained models",)
+        assert found["retrained", i].doubts == (Doubt("u_lira_banks", {"shadows": 3, "retrained": 2}),)
 
 
 def test_u_lira_agrees_with_the_function_on_each_models_banks() -> None:
@@ -323,7 +324,7 @@ def test_with_many_models_each_sample_has_a_standard_deviation_of_its_own(monkey
             request=REQUEST, subjects=(subject("unlearned", seed=10), *retrained), shadows=shadows(3, shift=1.0)
         )
         first = u_lira_membership(shown)[0]
-        assert any("U-LiRA with" in doubt for doubt in first.doubts) == (len(retrained) < 3)
+        assert any(doubt.code == "u_lira_banks" for doubt in first.doubts) == (len(retrained) < 3)
         banks = torch.stack([phi(o) for o in shown.shadows]), torch.stack([phi(s.outputs) for s in retrained])
         ratios = [u_lira(*banks, phi(shown.subjects[0].outputs), shared_sd=shared) > 0 for shared in (False, True)]
         assert float(ratios[0].double().mean()) != float(ratios[1].double().mean())
@@ -334,7 +335,8 @@ def test_with_many_models_each_sample_has_a_standard_deviation_of_its_own(monkey
 def test_few_samples_are_doubted() -> None:
     few = (subject("unlearned", seed=10, n=20), *(subject("retrained", i, seed=i, n=20) for i in range(3)))
     bank = tuple(dict(subject("unlearned", seed=40 + i, n=20).outputs) for i in range(2))
-    assert "small sample: 20" in u_lira_membership(Evidence(request=REQUEST, subjects=few, shadows=bank))[0].doubts
+    shown = Evidence(request=REQUEST, subjects=few, shadows=bank)
+    assert Doubt("small_sample", {"n": 20}) in u_lira_membership(shown)[0].doubts
 
 
 def test_without_shadows_there_is_no_u_lira() -> None:
@@ -349,15 +351,13 @@ def test_u_lira_says_what_it_lacks() -> None:
     masked = replace(given, outputs=hidden)
     bare = replace(given, outputs={})
     cases = [
-        ((given, *RETRAINED), shadows(1, shift=0.0), "two shadow models"),
-        ((given, RETRAINED[0]), shadows(2, shift=0.0), "two retrained models beside"),
-        ((masked, *RETRAINED), shadows(2, shift=0.0), "no probability at all"),
-        ((bare, *RETRAINED), shadows(2, shift=0.0), "forget_train has no samples"),
-        ((given, *RETRAINED), (*shadows(2, shift=0.0), {}), "no usable outputs"),
+        ((given, *RETRAINED), shadows(1, shift=0.0), unknown("too_few_shadows")),
+        ((given, RETRAINED[0]), shadows(2, shift=0.0), unknown("too_few_retrained_beside")),
+        ((masked, *RETRAINED), shadows(2, shift=0.0), unknown("certain_of_a_sample")),
+        ((bare, *RETRAINED), shadows(2, shift=0.0), no_samples("forget_train")),
+        ((given, *RETRAINED), (*shadows(2, shift=0.0), {}), unknown("reference_unusable")),
     ]
     for subjects, bank, why in cases:
         first = u_lira_membership(Evidence(request=REQUEST, subjects=subjects, shadows=bank))[0]
         assert first.value is None
-        assert len(first.doubts) == 1
-        assert first.doubts[0].startswith("unknown: ")
-        assert why in first.doubts[0]
+        assert first.doubts == (why,)

@@ -8,6 +8,7 @@ import torch
 from scipy.spatial.distance import jensenshannon
 from torch import nn
 
+from unlearnkit.audit.doubts import Doubt, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject, Untrained
 from unlearnkit.audit.metrics.zrf import zrf
 from unlearnkit.audit.observe.untrained import incompetent
@@ -59,9 +60,9 @@ def test_the_ends_of_the_range() -> None:
 def test_without_samples_or_an_untrained_network_it_is_unknown() -> None:
     train, test = zrf(evidence(torch.zeros(4, 3), None))
     assert train.value is None
-    assert "forget_train has no samples" in train.doubts[0]
+    assert train.doubts == (no_samples("forget_train"),)
     assert test.value is None
-    assert "no untrained network" in test.doubts[0]
+    assert test.doubts == (unknown("no_untrained"),)
 
 
 def test_the_untrained_network_keeps_nothing_it_can_draw_anew() -> None:
@@ -85,4 +86,4 @@ def test_the_untrained_network_keeps_nothing_it_can_draw_anew() -> None:
     fresh, drawn = incompetent(Token())
     assert drawn == pytest.approx(4 / 10)
     (_, reading) = zrf(evidence(torch.zeros(4, 3), torch.zeros(4, 3), drawn=drawn))
-    assert "only 40%" in reading.doubts[0]
+    assert reading.doubts == (Doubt("partly_drawn", {"share": 0.4}),)

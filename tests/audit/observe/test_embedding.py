@@ -12,6 +12,7 @@ from test_metrics import evidence, random_outputs, subject
 from torch import Tensor, nn
 
 from canonical import CLASSES, CPU, small_cnn, tiny_data, tiny_vit
+from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import HEAD, Outputs, Subject
 from unlearnkit.audit.observe.embedding import MOST, embedding, principal_plane
 from unlearnkit.audit.observe.grad_cam import enlarged, grad_cam
@@ -87,14 +88,12 @@ def test_every_model_has_its_own_plane_of_the_same_samples() -> None:
 def test_why_there_is_no_plane_is_said() -> None:
     whole = looked("original")
     without = {part: replace(each, features={}) for part, each in whole.outputs.items()}
-    assert embedding(evidence(replace(whole, outputs=without))) == (
-        "the features before the classifier head could not be taken"
-    )
+    assert embedding(evidence(replace(whole, outputs=without))) == (Doubt("no_head_features"))
     retained = {Part.RETAIN_TEST: whole.outputs[Part.RETAIN_TEST]}
-    assert embedding(evidence(replace(whole, outputs=retained))) == "forget_test has no samples"
+    assert embedding(evidence(replace(whole, outputs=retained))) == Doubt("no_samples", {"part": "forget_test"})
     broken = replace(seen(5), features={HEAD: torch.full((5, 6), torch.nan)})
     outputs = {**whole.outputs, Part.FORGET_TEST: broken}
-    assert embedding(evidence(replace(whole, outputs=outputs))) == "the features of the original model are not finite"
+    assert embedding(evidence(replace(whole, outputs=outputs))) == Doubt("original_not_finite")
 
 
 # ---- the panels --------------------------------------------------------------------------------------------------

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import no_samples, size_doubts
 from unlearnkit.audit.evidence import Evidence, Outputs
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
 
@@ -18,6 +20,13 @@ def accuracy(evidence: Evidence) -> list[Reading]:
     Range [0, 1]. The interval is Wilson's. The series is the accuracy per class (by name). Target: at least the
     retrained model's on retained data, the retrained model's on forgotten data. The pooled value weighs every sample
     alike; `balanced_accuracy` weighs every class alike.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = Outputs.of(logits=[[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]], labels=[0, 1, 1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TEST: seen})
+    >>> readings = accuracy(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.part, r.value, r.doubts) for r in readings if r.value is not None]
+    [('forget_test', 0.75, (Doubt(code='small_sample', values={'n': 4}),))]
     """
     readings = []
     for subject in evidence.subjects:
@@ -30,7 +39,7 @@ def accuracy(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="fraction",
                 target="match_retrain" if part.forgotten else "higher",
-                doubts=(f"unknown: {part.value} has no samples",),
+                doubts=(no_samples(part.value),),
             )
             measured = part in subject.outputs
             readings.append(_measured(unknown, subject.outputs[part], evidence) if measured else unknown)
@@ -38,7 +47,19 @@ def accuracy(evidence: Evidence) -> list[Reading]:
 
 
 def balanced_accuracy(evidence: Evidence) -> list[Reading]:
-    """Mean over the classes of the accuracy on each; range [0, 1]. On long-tailed data the figure to read."""
+    """Mean over the classes that occur of the accuracy on each, mean over k of a_k; range [0, 1].
+
+    On long-tailed data the figure to read. No interval and no series: those of `accuracy` are by class.
+
+    Source: K. H. Brodersen et al., "The Balanced Accuracy and Its Posterior Distribution", ICPR 2010.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = Outputs.of(logits=[[2.0, 0.0], [0.0, 1.0], [3.0, 0.0], [0.0, 2.0]], labels=[0, 1, 1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TEST: seen})
+    >>> readings = balanced_accuracy(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [round(r.value, 3) for r in readings if r.value is not None]
+    [0.833]
+    """
     return [
         replace(
             reading,
@@ -54,11 +75,6 @@ def balanced_accuracy(evidence: Evidence) -> list[Reading]:
 def _measured(base: Reading, outputs: Outputs, evidence: Evidence) -> Reading:
     right = outputs.predictions == outputs.labels
     n = len(right)
-    doubts = []
-    if n < SMALL:
-        doubts.append(f"small sample: {n}")
-    if n < outputs.sampled_from:
-        doubts.append(f"measured on {n} of {outputs.sampled_from} samples")
     series = {
         evidence.request.classes[k]: float(right[outputs.labels == k].double().mean())
         for k in outputs.labels.unique().tolist()
@@ -69,5 +85,33 @@ def _measured(base: Reading, outputs: Outputs, evidence: Evidence) -> Reading:
         interval=wilson(int(right.sum()), n),
         samples=n,
         series=series,
-        doubts=tuple(doubts),
+        doubts=tuple(size_doubts(n, outputs.sampled_from, SMALL)),
     )
+
+
+ACCURACY = Metric(
+    fn=accuracy,
+    readings=("accuracy",),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(
+        Vote(
+            metric="accuracy",
+            part=Part.RETAIN_TEST,
+            family="accuracy",
+            scale="proportion",
+            delta=0.01,
+            fault="low",
+            powerless=True,
+        ),
+        Vote(
+            metric="accuracy",
+            part=Part.FORGET_TEST,
+            family="accuracy",
+            scale="proportion",
+            delta=0.01,
+            powerless=True,
+        ),
+    ),
+)
+BALANCED_ACCURACY = Metric(fn=balanced_accuracy, readings=("balanced_accuracy",), wants=OUTPUTS, parts=frozenset(PARTS))

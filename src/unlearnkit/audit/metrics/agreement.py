@@ -11,7 +11,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, no_samples
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
 
@@ -49,7 +51,16 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
 
     `activation_distance` in [0, sqrt 2] and `js_divergence` in [0, log 2] nats: means over the samples and the
     retrained models; a retrained model is held against the others. The interval is that of the mean over samples
-    (normal, 95 %). Target: what a retrained model has to the others, which is not 0.
+    (normal, 95 %). Target: what a retrained model has to the others, which is not 0. Formulas and sources:
+    `activation_distance` and `jensen_shannon`, of probabilities (n, K).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> logits = {"unlearned": [[30.0, 0.0]], "retrained": [[0.0, 30.0]]}
+    >>> seen = {name: {Part.FORGET_TEST: Outputs.of(each, [1])} for name, each in logits.items()}
+    >>> models = [Subject(name=name, outputs=outputs) for name, outputs in seen.items()]
+    >>> readings = output_agreement(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, round(r.value, 3)) for r in readings if r.value is not None]
+    [('activation_distance', 1.414), ('js_divergence', 0.693)]
     """
     readings = []
     for part in PARTS:
@@ -64,7 +75,7 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="distance",
                 target="match_retrain",
-                doubts=(f"unknown: {part.value} has no samples",),
+                doubts=(no_samples(part.value),),
             )
             if id(subject) not in known:
                 readings += [base, replace(base, metric="js_divergence", unit="nats")]
@@ -73,7 +84,7 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
                 pairs = [(mine, known[id(other)]) for other in others]
                 distance = torch.stack([activation_distance(p, q) for p, q in pairs]).mean(dim=0)
                 divergence = torch.stack([jensen_shannon(p, q) for p, q in pairs]).mean(dim=0)
-                doubts = ("one retrained model",) if len(others) == 1 else ()
+                doubts = (Doubt("one_retrained"),) if len(others) == 1 else ()
                 readings += [
                     mean_reading(replace(base, doubts=doubts), distance),
                     mean_reading(replace(base, metric="js_divergence", unit="nats", doubts=doubts), divergence),
@@ -87,3 +98,23 @@ def mean_reading(base: Reading, values: Tensor, most: float = math.inf) -> Readi
     half = 1.96 * float(values.std()) / math.sqrt(n) if n > 1 else math.inf
     interval = (max(0.0, mean - half), min(most, mean + half)) if n > 1 else None
     return replace(base, value=mean, interval=interval, samples=n)
+
+
+# a model nearer to the retrained ones than they are to each other is no worse than they are
+OUTPUT_AGREEMENT = Metric(
+    fn=output_agreement,
+    readings=("activation_distance", "js_divergence"),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(
+        Vote(
+            metric="activation_distance",
+            part=Part.FORGET_TEST,
+            family="outputs",
+            scale="distance",
+            delta=0.05,
+            fault="high",
+        ),
+    ),
+    retrain_free=False,
+)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import Doubt, because, size_doubts
 from unlearnkit.audit.evidence import Attacks, Evidence, Subject
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
@@ -22,6 +24,17 @@ def few_shot_recovery(evidence: Evidence) -> list[Reading]:
     shots (20 of every class), with a normal 95 % interval; its series is the curve over 1, 5 and 20 shots. The mean
     of both, because a network that takes everything for the forgotten class has not learned it. Training: Adam at
     1e-3, batches of 64, about 30 steps. Target: the retrained model's.
+
+        value = (a_f + a_r) / 2,   half of the interval = 1.96 sqrt(a_f (1 - a_f) / n_f + a_r (1 - a_r) / n_r) / 2
+
+    Source: the setting is ours.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Recovered
+    >>> few, tuned = {1: Recovered(forget=0.25, retain=0.75)}, {0: Recovered(forget=0.0, retain=0.9)}
+    >>> found = Attacks(few_shot=few, fine_tuned=tuned, samples=(200, 200))
+    >>> evidence = Evidence.of(Subject(name="unlearned", attacks=found), classes=["cat", "dog"], forget=["dog"])
+    >>> [(r.value, r.series) for r in few_shot_recovery(evidence)]
+    [(0.5, {'1': 0.5})]
     """
     readings = []
     for subject in evidence.subjects:
@@ -52,6 +65,17 @@ def fine_tune_recovery(evidence: Evidence) -> list[Reading]:
     `fine_tune_recovery` in [0, 1] with Wilson's interval; its series is the accuracy before and after, by the samples
     trained on. Training: the model's own head, SGD at 0.01 with momentum 0.9, one pass of at most 25 steps of 64
     retained samples. Target: the retrained model's, which has nothing that could come back.
+
+        value = number of forgotten test samples recognised afterwards / number of forgotten test samples
+
+    Source: the setting is ours.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Recovered
+    >>> few, tuned = {1: Recovered(forget=0.25, retain=0.75)}, {0: Recovered(forget=0.0, retain=0.9)}
+    >>> found = Attacks(few_shot=few, fine_tuned=tuned, samples=(200, 200))
+    >>> evidence = Evidence.of(Subject(name="unlearned", attacks=found), classes=["cat", "dog"], forget=["dog"])
+    >>> [(r.value, r.series) for r in fine_tune_recovery(evidence)]
+    [(0.0, {'0': 0.0})]
     """
     readings = []
     for subject in evidence.subjects:
@@ -82,9 +106,13 @@ def _unknown(metric: str, subject: Subject) -> Reading:
         value=None,
         unit="fraction",
         target="match_retrain",
-        doubts=(f"unknown: {subject.attack_failure or 'needs training and test samples of the forgotten classes'}",),
+        doubts=(because(subject.attack_failure or Doubt("needs_forgotten_samples")),),
     )
 
 
-def _doubts(found: Attacks) -> tuple[str, ...]:
-    return (f"small sample: {min(found.samples)}",) if min(found.samples) < SMALL else ()
+def _doubts(found: Attacks) -> tuple[Doubt, ...]:
+    return tuple(size_doubts(min(found.samples), None, SMALL))
+
+
+FEW_SHOT_RECOVERY = Metric(fn=few_shot_recovery, readings=("few_shot_recovery",), wants=frozenset({"attacks"}))
+FINE_TUNE_RECOVERY = Metric(fn=fine_tune_recovery, readings=("fine_tune_recovery",), wants=frozenset({"attacks"}))

@@ -16,8 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Code, Doubt, is_unknown, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metrics.membership import evenly, unknown, unmeasured
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
+from unlearnkit.audit.metrics.membership import evenly, unmeasured
 from unlearnkit.audit.metrics.roc import SMALL, auc, auc_interval
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
@@ -114,42 +116,52 @@ def class_membership(evidence: Evidence) -> list[Reading]:
     retrained models, a discriminator by SVM on outputs, its accuracy on forget-class test samples against the retrained
     model's. The AUC, the comparison with n's own test samples, the reading from retained outputs alone and the settings
     of the SVM are ours.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> kept = Outputs.of(torch.eye(3)[[0, 1] * 4] * torch.arange(2.0, 10.0)[:, None], [0, 1] * 4)
+    >>> gone = Outputs.of(torch.tensor([[1.0, 0.5, 5.0], [1.0, 0.4, 6.0]]), [2, 2])  # still taken for itself
+    >>> outputs = {Part.RETAIN_TRAIN: kept, Part.RETAIN_TEST: kept, Part.FORGET_TEST: gone}
+    >>> models = [Subject(name=name, outputs=outputs) for name in ("original", "unlearned")]
+    >>> readings = class_membership(Evidence.of(*models, classes=["cat", "dog", "fox"], forget=["fox"]))
+    >>> [(r.value, r.series) for r in readings if r.metric == "class_membership_auc" and r.model == "unlearned"]
+    [(1.0, {'fox / cat': 1.0})]
     """
     references = evidence.named("retrained") or evidence.named("original")
     readings = []
     for subject in evidence.subjects:
         base = unmeasured(subject, "class_membership_auc", PARTS)
-        if not unknown(base):
+        if not is_unknown(base.doubts):
             base = _possible(base, subject, references, evidence)
         readings += _measured(base, subject, references, evidence)
     return readings
 
 
 def _possible(base: Reading, subject: Subject, references: list[Subject], evidence: Evidence) -> Reading:
-    """`base`, with a doubt that begins with unknown where the attack has nothing to work with."""
+    """Return `base`, with the doubt `unknown` where the attack has nothing to work with."""
+    code: Code
     if not references:
-        why = "there is neither a retrained model nor the original to choose the nearest class"
-    elif any(unknown(unmeasured(s, base.metric, PARTS)) for s in references):
-        why = "a reference model has no usable outputs"
+        code = "no_reference"
+    elif any(is_unknown(unmeasured(s, base.metric, PARTS).doubts) for s in references):
+        code = "reference_unusable"
     elif len(_seen(subject, evidence)) < 2:
-        why = "fewer than two retained classes have both training and test samples"
+        code = "too_few_retained_classes"
     else:
-        known = () if references[0].name == "retrained" else ("the nearest class is chosen without a retrained model",)
+        known = () if references[0].name == "retrained" else (Doubt("neighbour_without_retrained"),)
         return replace(base, doubts=(*base.doubts, *known))
-    return replace(base, doubts=(f"unknown: {why}",))
+    return replace(base, doubts=(unknown(code),))
 
 
 def _measured(base: Reading, subject: Subject, references: list[Subject], evidence: Evidence) -> list[Reading]:
     request = evidence.request
     share, inner = (replace(base, metric=f"class_membership_{name}") for name in ("nn", "retained_auc"))
-    if unknown(base):
+    if is_unknown(base.doubts):
         return [base, inner, share]
     forget = subject.outputs[Part.FORGET_TEST].labels
     nearest = {k: _nearest(references, k, subject, evidence) for k in forget.unique().tolist()}
     everything = _judged(subject, nearest, range(len(request.classes)))
     taken = {k: unseen > 0 for k, (_, unseen) in everything.items()}
     smallest = min(len(side) for sides in everything.values() for side in sides)
-    doubts = base.doubts if smallest >= SMALL else (*base.doubts, f"small sample: {smallest}")
+    doubts = (*base.doubts, *size_doubts(smallest, None, SMALL))
     pairs = {k: f"{request.classes[k]} / {request.classes[n]}" for k, n in nearest.items()}
     total = sum(int(mine.sum()) for mine in taken.values())
     return [
@@ -201,3 +213,12 @@ def _nearest(references: list[Subject], k: int, subject: Subject, evidence: Evid
     outputs: list[Outputs] = [s.outputs[Part.FORGET_TEST] for s in references]
     forgotten = [log_probabilities(o.logits[o.labels == k], retained) for o in outputs]
     return retained[nearest_class(forgotten, _seen(subject, evidence))]
+
+
+CLASS_MEMBERSHIP = Metric(
+    fn=class_membership,
+    readings=("class_membership_auc", "class_membership_retained_auc", "class_membership_nn"),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(Vote(metric="class_membership_auc", family="membership", scale="proportion", delta=0.02),),
+)

@@ -10,7 +10,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import size_doubts
 from unlearnkit.audit.evidence import Evidence, Outputs
+from unlearnkit.audit.metric import OUTPUTS, Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.metrics.agreement import probabilities
 from unlearnkit.audit.reading import Reading, wilson
@@ -42,6 +44,18 @@ def collateral(evidence: Evidence) -> list[Reading]:
     original; its series is the accuracy of each. Target: the retrained model's, which these classes gain from: their
     samples can no longer be mistaken. `forgotten_share` in [0, 1] is the share of retained test samples whose largest
     logit is a forgotten class; a retrained model gives none. Intervals: Wilson's.
+
+        collateral_accuracy = mean of [argmax f(x) = y] over retained test samples with y among the nearest classes
+        forgotten_share     = mean of [argmax f(x) is to be forgotten] over all retained test samples
+
+    Source: none that we know of; both are ours.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = Outputs.of(logits=[[2.0, 0.0, 1.0], [0.0, 2.0, 0.0], [0.0, 1.0, 3.0]], labels=[0, 1, 1])
+    >>> models = [Subject(name=name, outputs={Part.RETAIN_TEST: seen}) for name in ("original", "unlearned")]
+    >>> readings = collateral(Evidence.of(*models, classes=["cat", "dog", "fox"], forget=["fox"]))
+    >>> [(r.metric, round(r.value, 3), r.series) for r in readings if r.model == "unlearned"]
+    [('collateral_accuracy', 0.5, {'dog': 0.5}), ('forgotten_share', 0.333, None)]
     """
     (original,) = evidence.named("original")
     part = Part.RETAIN_TEST
@@ -70,7 +84,7 @@ def collateral(evidence: Evidence) -> list[Reading]:
                     interval=wilson(int(hits.sum()), n),
                     series=shown,
                     samples=n,
-                    doubts=(f"small sample: {n}",) if n < SMALL else (),
+                    doubts=tuple(size_doubts(n, None, SMALL)),
                 )
             )
     return readings
@@ -78,3 +92,8 @@ def collateral(evidence: Evidence) -> list[Reading]:
 
 def _share(hits: Tensor) -> float:
     return float(hits.double().mean())
+
+
+COLLATERAL = Metric(
+    fn=collateral, readings=("collateral_accuracy", "forgotten_share"), wants=OUTPUTS, parts=frozenset(PARTS)
+)

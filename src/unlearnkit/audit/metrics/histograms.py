@@ -15,7 +15,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs
+from unlearnkit.audit.metric import OUTPUTS, Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.metrics.agreement import mean_reading
 from unlearnkit.audit.metrics.membership import entropy, loss, usable
@@ -53,6 +55,15 @@ def histograms(evidence: Evidence) -> list[Reading]:
     loss 1 nat wide and open from 20, of the entropy 20 bins from 0 to log K. The interval is that of the mean over
     samples (normal, 95 %). Where a model masks a class its loss is infinite: the histogram stands, its mean is unknown.
     Target: what a retrained model does; of forgotten data it is neither sure nor wholly undecided.
+
+    Sources of the two scores: `membership.loss` and `membership.entropy`.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = Outputs.of(logits=[[0.0, 0.0], [8.0, 0.0]], labels=[1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TEST: seen})
+    >>> readings = histograms(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, round(r.value, 3), [k for k, share in r.series.items() if share]) for r in readings if r.value]
+    [('loss', 4.347, ['0', '8']), ('output_entropy', 0.348, ['0', '0.65849'])]
     """
     edges = {"loss": LOSS_EDGES, "output_entropy": entropy_edges(len(evidence.request.classes))}
     readings = []
@@ -67,7 +78,7 @@ def histograms(evidence: Evidence) -> list[Reading]:
                     value=None,
                     unit="nats",
                     target="match_retrain",
-                    doubts=(f"unknown: {part.value} has no samples",),
+                    doubts=(no_samples(part.value),),
                 )
                 outputs = subject.outputs.get(part)
                 readings.append(base if outputs is None else _measured(base, outputs, edges[name]))
@@ -76,15 +87,16 @@ def histograms(evidence: Evidence) -> list[Reading]:
 
 def _measured(base: Reading, outputs: Outputs, edges: tuple[float, ...]) -> Reading:
     if not usable(outputs.logits):
-        return replace(base, doubts=(f"unknown: outputs on {base.part} are not finite",))
+        return replace(base, doubts=(unknown("outputs_not_finite", {"part": str(base.part)}),))
     n, most = len(outputs.labels), outputs.sampled_from
     values = loss(outputs.logits, outputs.labels) if base.metric == "loss" else entropy(outputs.logits)
-    doubts = [f"small sample: {n}"] if n < SMALL else []
-    if n < most:
-        doubts.append(f"measured on {n} of {most} samples")
+    doubts = size_doubts(n, most, SMALL)
     series = dict(zip((f"{edge:.6g}" for edge in edges), shares(values, edges), strict=True))
     masked = int(values.isinf().sum())
     if masked:
-        doubts.insert(0, f"unknown: the loss of {masked} of {n} samples is infinite, as their class is masked")
+        doubts.insert(0, unknown("loss_infinite", {"masked": masked, "n": n}))
         return replace(base, series=series, samples=n, doubts=tuple(doubts))
     return mean_reading(replace(base, series=series, doubts=tuple(doubts)), values)
+
+
+HISTOGRAMS = Metric(fn=histograms, readings=("loss", "output_entropy"), wants=OUTPUTS, parts=frozenset(PARTS))

@@ -14,7 +14,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, is_unknown, no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
 from unlearnkit.audit.metrics.roc import SMALL, auc_reading, tpr_reading
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.errors import DataError
@@ -137,13 +139,20 @@ def sample_membership(evidence: Evidence) -> list[Reading]:
     1/2. Missing parts give unknown readings.
 
     Source: Yeom et al., CSF 2018 (loss); Song and Mittal, USENIX Security 2021 (entropies).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> members, others = Outputs.of([[0.0, 4.0], [0.0, 3.0]], [1, 1]), Outputs.of([[0.0, 1.0], [0.0, 3.5]], [1, 1])
+    >>> model = Subject(name="unlearned", outputs={Part.FORGET_TRAIN: members, Part.FORGET_TEST: others})
+    >>> readings = sample_membership(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, r.value) for r in readings][:2]
+    [('membership_auc_loss', 0.75), ('membership_tpr_loss', 0.5)]
     """
     readings: list[Reading] = []
     for subject in evidence.subjects:
         for name, score in SCORES.items():
             base = unmeasured(subject, f"membership_auc_{name}", PARTS)
             scores = None
-            if not unknown(base):
+            if not is_unknown(base.doubts):
                 members, others = (subject.outputs[part] for part in PARTS)
                 scores = -score(members.logits, members.labels), -score(others.logits, others.labels)
             readings += compared(base, scores)
@@ -156,18 +165,13 @@ def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Readi
     return (auc_reading(base, *scores), tpr_reading(second, *scores)) if scores else (base, second)
 
 
-def unknown(reading: Reading) -> bool:
-    """Whether its doubts rule out a value."""
-    return any(doubt.startswith("unknown") for doubt in reading.doubts)
-
-
 def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Reading:
-    """A reading to fill in: its doubts name parts seen in part and, as `unknown: ...`, what makes it impossible."""
-    missing = [f"unknown: {part.value} has no samples" for part in parts if part not in subject.outputs]
+    """Return a reading to fill in: its doubts name parts seen in part and, as `unknown`, what makes it impossible."""
+    missing = [no_samples(part.value) for part in parts if part not in subject.outputs]
     seen = {part: subject.outputs[part] for part in parts if part in subject.outputs}
-    broken = [f"unknown: outputs on {part.value} are not finite" for part, o in seen.items() if not usable(o.logits)]
+    broken = [unknown("outputs_not_finite", {"part": part.value}) for part, o in seen.items() if not usable(o.logits)]
     partial = [
-        f"{part.value}: measured on {len(o.labels)} of {o.sampled_from} samples"
+        Doubt("partial_part", {"part": part.value, "n": len(o.labels), "whole": o.sampled_from})
         for part, o in seen.items()
         if len(o.labels) < o.sampled_from
     ]
@@ -195,6 +199,13 @@ def svc_membership(evidence: Evidence) -> list[Reading]:
 
     Source: Jia et al., Model Sparsity Can Simplify Machine Unlearning, NeurIPS 2023, appendix C.3; settings of the
     published code of Fan et al., SalUn, ICLR 2024. There the samples are drawn at random, here evenly along p_y.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> sure, unsure = Outputs.of([[4.0, 0.0], [5.0, 0.0]], [0, 0]), Outputs.of([[0.0, 0.0], [0.1, 0.0]], [0, 0])
+    >>> outputs = {Part.RETAIN_TRAIN: sure, Part.RETAIN_TEST: unsure, Part.FORGET_TRAIN: Outputs.of([[0.0, 4.5]], [1])}
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> [(r.value, r.series) for r in svc_membership(evidence)]
+    [(1.0, {'attack_accuracy': 1.0})]
     """
     return [_svc_reading(unmeasured(s, "membership_svc", SVC_PARTS), s) for s in evidence.subjects]
 
@@ -202,22 +213,20 @@ def svc_membership(evidence: Evidence) -> list[Reading]:
 def _svc_reading(base: Reading, subject: Subject) -> Reading:
     from sklearn.svm import SVC  # slow to import
 
-    if unknown(base):
+    if is_unknown(base.doubts):
         return base
     members, others, asked = (subject.outputs[part] for part in SVC_PARTS)
     known = balanced(members, others, SVC_MOST)
     fitted = torch.cat(known)[:, None].numpy()
     if fitted.size == 0 or fitted.min() == fitted.max():
-        return replace(base, doubts=("unknown: retained members and non-members have no p_y to be told by",))
+        return replace(base, doubts=(unknown("no_scores"),))
     truth = torch.tensor([True, False]).repeat_interleave(len(known[0])).numpy()
     svc = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(fitted, truth)
     called = svc.predict(confidence(asked.logits, asked.labels)[:, None].numpy())
     skill = float((svc.predict(fitted) == truth).mean())
-    doubts = [*base.doubts]
-    if (fewest := min(len(called), len(known[0]))) < SMALL:
-        doubts.append(f"small sample: {fewest}")
+    doubts = [*base.doubts, *size_doubts(min(len(called), len(known[0])), None, SMALL)]
     if skill <= SVC_WEAK:
-        doubts.append(f"weak attack: it is right on {skill:.0%} of retained samples")
+        doubts.append(Doubt("weak_attack", {"share": skill}))
     return replace(
         base,
         value=float(called.mean()),
@@ -248,3 +257,13 @@ def balanced(members: Outputs, others: Outputs, most: int) -> tuple[Tensor, Tens
 def evenly(n: int, count: int) -> Tensor:
     """`count` positions spread evenly over n sorted samples, at the middles of as many equal shares; (count,) int64."""
     return ((torch.arange(count, dtype=torch.float64) + 0.5) * n / count).long()
+
+
+SAMPLE_MEMBERSHIP = Metric(
+    fn=sample_membership,
+    readings=tuple(f"membership_{kind}_{score}" for score in SCORES for kind in ("auc", "tpr")),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(Vote(metric="membership_auc_loss", family="membership", scale="proportion", delta=0.02),),
+)
+SVC_MEMBERSHIP = Metric(fn=svc_membership, readings=("membership_svc",), wants=OUTPUTS, parts=frozenset(SVC_PARTS))

@@ -10,7 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, no_samples
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
 
@@ -38,6 +40,19 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
     `prediction_max_share` in [1/K, 1] (its series is the share of every class), `prediction_entropy` in [0, log K]
     nats, `prediction_tv` in [0, 1] against the mean distribution of the retrained models; a retrained model among
     several is held against the others. Target: what a retrained model does, not uniform and not all on one class.
+
+    With s_k the share of the n samples whose largest logit is class k's, and r_k its mean over the retrained models:
+    max over k of s_k, -sum over k of s_k log s_k, and half the sum over k of |s_k - r_k|.
+
+    Source: entropy and total variation distance as in statistics; that they are held against retrained models is ours.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> logits = {"unlearned": [[2.0, 0.0, 0.0]] * 4, "retrained": [[0.0, 2.0, 0.0]] * 4}
+    >>> seen = {name: {Part.FORGET_TEST: Outputs.of(each, [2] * 4)} for name, each in logits.items()}
+    >>> models = [Subject(name=name, outputs=outputs) for name, outputs in seen.items()]
+    >>> readings = prediction_distribution(Evidence.of(*models, classes=["cat", "dog", "fox"], forget=["fox"]))
+    >>> [(r.metric, r.value) for r in readings if r.model == "unlearned" and r.part == "forget_test"]
+    [('prediction_max_share', 1.0), ('prediction_entropy', 0.0), ('prediction_tv', 1.0)]
     """
     classes = evidence.request.classes
     readings: list[Reading] = []
@@ -55,7 +70,7 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="fraction",
                 target="match_retrain",
-                doubts=(f"unknown: {part.value} has no samples",),
+                doubts=(no_samples(part.value),),
             )
             if mine is None:
                 readings.append(base)
@@ -66,7 +81,7 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
                     base,
                     value=top,
                     series={name: float(share) for name, share in zip(classes, mine, strict=True)},
-                    doubts=("degenerate: nearly all predictions are one class",) if top > 0.95 else (),
+                    doubts=(Doubt("one_class_predicted"),) if top > 0.95 else (),
                 )
             )
             readings.append(replace(base, metric="prediction_entropy", value=entropy(mine), unit="nats", doubts=()))
@@ -77,7 +92,7 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
             ]
             if others:
                 distance = total_variation(mine, torch.stack(others).mean(dim=0))
-                doubts = ("one retrained model",) if len(others) == 1 else ()
+                doubts = (Doubt("one_retrained"),) if len(others) == 1 else ()
                 readings.append(
                     replace(
                         base,
@@ -88,3 +103,22 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
                     )
                 )
     return readings
+
+
+# a model nearer to the retrained ones than they are to each other is no worse than they are
+PREDICTION_DISTRIBUTION = Metric(
+    fn=prediction_distribution,
+    readings=("prediction_max_share", "prediction_entropy", "prediction_tv"),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    votes=(
+        Vote(
+            metric="prediction_tv",
+            part=Part.FORGET_TEST,
+            family="outputs",
+            scale="proportion",
+            delta=0.05,
+            fault="high",
+        ),
+    ),
+)

@@ -1,84 +1,58 @@
-"""The registry of metrics: every metric by its name, with what it wants observed and the parts it reads."""
+"""The registry of metrics: every metric by its name; what the verdict and the banks rest on is derived from it."""
 
 from __future__ import annotations
 
-from unlearnkit.audit.evidence import Metric, Want
-from unlearnkit.audit.metrics.accuracy import PARTS as ACCURACY_PARTS
-from unlearnkit.audit.metrics.accuracy import accuracy, balanced_accuracy
-from unlearnkit.audit.metrics.agreement import PARTS as AGREEMENT_PARTS
-from unlearnkit.audit.metrics.agreement import output_agreement
-from unlearnkit.audit.metrics.attacks import few_shot_recovery, fine_tune_recovery
-from unlearnkit.audit.metrics.class_membership import PARTS as CLASS_PARTS
-from unlearnkit.audit.metrics.class_membership import class_membership
-from unlearnkit.audit.metrics.collateral import PARTS as COLLATERAL_PARTS
-from unlearnkit.audit.metrics.collateral import collateral
-from unlearnkit.audit.metrics.cost import cost
-from unlearnkit.audit.metrics.histograms import PARTS as HISTOGRAM_PARTS
-from unlearnkit.audit.metrics.histograms import histograms
-from unlearnkit.audit.metrics.membership import PARTS as MEMBERSHIP_PARTS
-from unlearnkit.audit.metrics.membership import SVC_PARTS, sample_membership, svc_membership
-from unlearnkit.audit.metrics.outputs import PARTS as OUTPUT_PARTS
-from unlearnkit.audit.metrics.outputs import prediction_distribution
-from unlearnkit.audit.metrics.relearn import relearn_time
-from unlearnkit.audit.metrics.representation import PARTS as REPRESENTATION_PARTS
-from unlearnkit.audit.metrics.representation import knn_recovery, probe_recovery, prototype_recovery
-from unlearnkit.audit.metrics.rmia import rmia_membership
-from unlearnkit.audit.metrics.similarity import cka_original, cka_retrained, information_difference
-from unlearnkit.audit.metrics.u_lira import PARTS as U_LIRA_PARTS
-from unlearnkit.audit.metrics.u_lira import u_lira_membership
-from unlearnkit.audit.metrics.weights import weight_distance
-from unlearnkit.audit.metrics.zrf import PARTS as ZRF_PARTS
-from unlearnkit.audit.metrics.zrf import zrf
-
-FEATURES: frozenset[Want] = frozenset({"outputs", "features"})
+from unlearnkit.audit.metric import TRAINING, Metric, Vote
+from unlearnkit.audit.metrics.accuracy import ACCURACY, BALANCED_ACCURACY
+from unlearnkit.audit.metrics.agreement import OUTPUT_AGREEMENT
+from unlearnkit.audit.metrics.attacks import FEW_SHOT_RECOVERY, FINE_TUNE_RECOVERY
+from unlearnkit.audit.metrics.class_membership import CLASS_MEMBERSHIP
+from unlearnkit.audit.metrics.collateral import COLLATERAL
+from unlearnkit.audit.metrics.cost import COST
+from unlearnkit.audit.metrics.histograms import HISTOGRAMS
+from unlearnkit.audit.metrics.membership import SAMPLE_MEMBERSHIP, SVC_MEMBERSHIP
+from unlearnkit.audit.metrics.outputs import PREDICTION_DISTRIBUTION
+from unlearnkit.audit.metrics.relearn import RELEARN_TIME
+from unlearnkit.audit.metrics.representation import KNN_RECOVERY, PROBE_RECOVERY, PROTOTYPE_RECOVERY
+from unlearnkit.audit.metrics.rmia import RMIA_MEMBERSHIP
+from unlearnkit.audit.metrics.similarity import CKA_ORIGINAL, CKA_RETRAINED, INFORMATION_DIFFERENCE
+from unlearnkit.audit.metrics.u_lira import U_LIRA_MEMBERSHIP
+from unlearnkit.audit.metrics.weights import WEIGHT_DISTANCE
+from unlearnkit.audit.metrics.zrf import ZRF
 
 METRICS: dict[str, Metric] = {
-    "accuracy": Metric(fn=accuracy, wants=frozenset({"outputs"}), parts=frozenset(ACCURACY_PARTS)),
-    "balanced_accuracy": Metric(fn=balanced_accuracy, wants=frozenset({"outputs"}), parts=frozenset(ACCURACY_PARTS)),
-    "collateral": Metric(fn=collateral, wants=frozenset({"outputs"}), parts=frozenset(COLLATERAL_PARTS)),
-    "prediction_distribution": Metric(
-        fn=prediction_distribution, wants=frozenset({"outputs"}), parts=frozenset(OUTPUT_PARTS)
-    ),
-    "histograms": Metric(fn=histograms, wants=frozenset({"outputs"}), parts=frozenset(HISTOGRAM_PARTS)),
-    "output_agreement": Metric(fn=output_agreement, wants=frozenset({"outputs"}), parts=frozenset(AGREEMENT_PARTS)),
-    "zrf": Metric(fn=zrf, wants=frozenset({"outputs", "random"}), parts=frozenset(ZRF_PARTS)),
-    "sample_membership": Metric(fn=sample_membership, wants=frozenset({"outputs"}), parts=frozenset(MEMBERSHIP_PARTS)),
-    "svc_membership": Metric(fn=svc_membership, wants=frozenset({"outputs"}), parts=frozenset(SVC_PARTS)),
-    "rmia_membership": Metric(fn=rmia_membership, wants=frozenset({"outputs"}), parts=frozenset(MEMBERSHIP_PARTS)),
-    "u_lira_membership": Metric(
-        fn=u_lira_membership, wants=frozenset({"outputs", "shadows"}), parts=frozenset(U_LIRA_PARTS)
-    ),
-    "class_membership": Metric(fn=class_membership, wants=frozenset({"outputs"}), parts=frozenset(CLASS_PARTS)),
-    "probe_recovery": Metric(fn=probe_recovery, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
-    "knn_recovery": Metric(fn=knn_recovery, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
-    "prototype_recovery": Metric(fn=prototype_recovery, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
-    "cka_original": Metric(fn=cka_original, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
-    "cka_retrained": Metric(fn=cka_retrained, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
-    "information_difference": Metric(fn=information_difference, wants=FEATURES, parts=frozenset(REPRESENTATION_PARTS)),
-    "weight_distance": Metric(fn=weight_distance, wants=frozenset({"weights"})),
-    "relearn_time": Metric(fn=relearn_time, wants=frozenset({"relearn"})),
-    "few_shot_recovery": Metric(fn=few_shot_recovery, wants=frozenset({"attacks"})),
-    "fine_tune_recovery": Metric(fn=fine_tune_recovery, wants=frozenset({"attacks"})),
-    "cost": Metric(fn=cost, wants=frozenset({"cost"})),
+    "accuracy": ACCURACY,
+    "balanced_accuracy": BALANCED_ACCURACY,
+    "collateral": COLLATERAL,
+    "prediction_distribution": PREDICTION_DISTRIBUTION,
+    "histograms": HISTOGRAMS,
+    "output_agreement": OUTPUT_AGREEMENT,
+    "zrf": ZRF,
+    "sample_membership": SAMPLE_MEMBERSHIP,
+    "svc_membership": SVC_MEMBERSHIP,
+    "rmia_membership": RMIA_MEMBERSHIP,
+    "u_lira_membership": U_LIRA_MEMBERSHIP,
+    "class_membership": CLASS_MEMBERSHIP,
+    "probe_recovery": PROBE_RECOVERY,
+    "knn_recovery": KNN_RECOVERY,
+    "prototype_recovery": PROTOTYPE_RECOVERY,
+    "cka_original": CKA_ORIGINAL,
+    "cka_retrained": CKA_RETRAINED,
+    "information_difference": INFORMATION_DIFFERENCE,
+    "weight_distance": WEIGHT_DISTANCE,
+    "relearn_time": RELEARN_TIME,
+    "few_shot_recovery": FEW_SHOT_RECOVERY,
+    "fine_tune_recovery": FINE_TUNE_RECOVERY,
+    "cost": COST,
 }
-
-# what trains a copy of every model, which takes most of an audit's time
-TRAINING: frozenset[Want] = frozenset({"relearn", "attacks"})
 
 QUICK = {name: metric for name, metric in METRICS.items() if not metric.wants & TRAINING}
 
 # what says something without a retrained model. It can show that the class is still there: a probe that finds it as
 # easily as in the original, members that stand out, an attack that brings it back. It cannot show that it is gone: how
 # much of a class a model knows that never saw it, only such a model tells.
-RETRAIN_FREE = frozenset(METRICS) - {"output_agreement", "rmia_membership", "u_lira_membership", "cka_retrained"}
+RETRAIN_FREE = frozenset(name for name, metric in METRICS.items() if metric.retrain_free)
 
-# the metrics that give the primary readings
-PRIMARY_METRICS = (
-    "accuracy",
-    "prediction_distribution",
-    "output_agreement",
-    "sample_membership",
-    "class_membership",
-    "probe_recovery",
-    "relearn_time",
-)
+# the readings that vote, fixed before any result is seen, and the metrics that give them
+PRIMARY: tuple[Vote, ...] = tuple(vote for metric in METRICS.values() for vote in metric.votes)
+PRIMARY_METRICS = tuple(name for name, metric in METRICS.items() if metric.votes)

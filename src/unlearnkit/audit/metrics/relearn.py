@@ -18,7 +18,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import Doubt, because
 from unlearnkit.audit.evidence import Evidence, reached_at
+from unlearnkit.audit.metric import Metric, Vote
 from unlearnkit.audit.reading import Reading
 
 
@@ -58,6 +60,13 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
     Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough, and where the goal was not
     reached the step of the last measurement, with a doubt (censored). Target: the retrained model's. The interval is
     (last measured step not there yet, first one there).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Relearning, Subject
+    >>> curve = {0: 0.0, 1: 0.5, 2: 0.9, 4: 0.95}  # accuracy by step, on forgotten and on retained data
+    >>> run = Relearning(forget_accuracy=curve, retain_accuracy=curve, goal_forget=0.9, goal_retain=0.9)
+    >>> evidence = Evidence.of(Subject(name="unlearned", relearning=run), classes=["cat", "dog"], forget=["dog"])
+    >>> [(r.metric, r.value, r.interval) for r in relearn_time(evidence)]
+    [('relearn_steps', 2.0, (1.0, 2.0)), ('relearn_forget_steps', 2.0, (1.0, 2.0))]
     """
     readings = []
     for subject in evidence.subjects:
@@ -69,9 +78,7 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
             value=None,
             unit="steps",
             target="match_retrain",
-            doubts=(
-                f"unknown: {subject.relearn_failure or 'needs training and test samples of the forgotten classes'}",
-            ),
+            doubts=(because(subject.relearn_failure or Doubt("needs_forgotten_samples")),),
         )
         if run is None:
             readings += [unknown, replace(unknown, metric="relearn_forget_steps")]
@@ -95,8 +102,8 @@ def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Read
         if reading.value is None or not others:
             continue
         mean = math.exp(sum(math.log(r.value) for r in others if r.value) / len(others))
-        censored = [d for r in (reading, *others) for d in r.doubts if d.startswith("censored")]
-        single = ["one retrained model"] if len(others) == 1 else []
+        censored = [d for r in (reading, *others) for d in r.doubts if d.code == "censored"]
+        single = [Doubt("one_retrained")] if len(others) == 1 else []
         indices.append(
             replace(
                 reading,
@@ -120,5 +127,13 @@ def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, f
         value=float(given_up) if found is None else found,
         interval=None if found is None else (float(last), float(max(1, there))),
         series={str(step): accuracy for step, accuracy in series.items()},
-        doubts=(f"censored: not relearned within {given_up} steps",) if found is None else (),
+        doubts=(Doubt("censored", {"steps": given_up}),) if found is None else (),
     )
+
+
+RELEARN_TIME = Metric(
+    fn=relearn_time,
+    readings=("relearn_steps", "relearn_forget_steps", "anamnesis_index", "anamnesis_index_forget"),
+    wants=frozenset({"relearn"}),
+    votes=(Vote(metric="relearn_steps", family="relearn", scale="time", delta=0.25),),
+)

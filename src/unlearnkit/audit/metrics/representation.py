@@ -18,7 +18,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, because, size_doubts
 from unlearnkit.audit.evidence import HEAD, Evidence, Subject
+from unlearnkit.audit.metric import FEATURES, Metric, Vote
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
 
@@ -47,6 +49,14 @@ def probe_recovery(evidence: Evidence) -> list[Reading]:
 
     Source: G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644;
     as a test of unlearning: arXiv 2604.08271, 2605.20282, 2503.06991.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
+    >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
+    >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> probe_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
+    1.0
     """
     return _recovery(evidence, "probe_recovery", linear_probe)
 
@@ -54,8 +64,19 @@ def probe_recovery(evidence: Evidence) -> list[Reading]:
 def knn_recovery(evidence: Evidence) -> list[Reading]:
     """Recall of the forgotten classes by the 10 nearest neighbours (`nearest_neighbours`) in the other half.
 
-    Range, target, series, interval and needs as in `probe_recovery`. Nothing is fitted: it says what lies beside
-    what, in the features as they are, while the linear probe also finds a class in directions that hardly vary.
+    Range, formula, target, series, interval and needs as in `probe_recovery`. Nothing is fitted: it says what lies
+    beside what, in the features as they are, while the linear probe also finds a class in directions that hardly vary.
+
+    Source: as a test of features, Z. Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
+    Discrimination", CVPR 2018 (arXiv 1805.01978), section 3.4.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
+    >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
+    >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> knn_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
+    1.0
     """
     return _recovery(evidence, "knn_recovery", nearest_neighbours)
 
@@ -63,7 +84,15 @@ def knn_recovery(evidence: Evidence) -> list[Reading]:
 def prototype_recovery(evidence: Evidence) -> list[Reading]:
     """Recall of the forgotten classes by the nearest class mean (`nearest_mean`) of the other half.
 
-    Range, target, series, interval and needs as in `probe_recovery`.
+    Range, formula, target, series, interval and needs as in `probe_recovery`. Source: see `nearest_mean`.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
+    >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
+    >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
+    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
+    >>> prototype_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
+    1.0
     """
     return _recovery(evidence, "prototype_recovery", nearest_mean)
 
@@ -166,22 +195,24 @@ def halves(labels: Tensor, forgotten: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     return first, second
 
 
-def held_out(subject: Subject, forgotten: tuple[int, ...]) -> tuple[dict[str, Tensor], Tensor] | str:
+def held_out(subject: Subject, forgotten: tuple[int, ...]) -> tuple[dict[str, Tensor], Tensor] | Doubt:
     """Features by layer and labels of the held-out samples, forgotten before retained; or why they are missing."""
     missing = [part.value for part in PARTS if part not in subject.outputs or not len(subject.outputs[part].labels)]
+    if len(missing) == 1:
+        return Doubt("no_samples", {"part": missing[0]})
     if missing:
-        return f"{' and '.join(missing)} {'has' if len(missing) == 1 else 'have'} no samples"
+        return Doubt("no_samples_in_both", {"first": missing[0], "second": missing[1]})
     forget, retain = (subject.outputs[part] for part in PARTS)
     if HEAD not in forget.features or HEAD not in retain.features:
-        return "no features were taken"
+        return Doubt("no_features")
     features = {name: torch.cat([forget.features[name], retain.features[name]]) for name in forget.features}
     broken = next((name for name, values in features.items() if not torch.isfinite(values).all()), None)
     if broken is not None:
-        return f"the features of {broken} are not finite"
+        return Doubt("layer_not_finite", {"layer": broken})
     labels = torch.cat([forget.labels, retain.labels])
     taken = labels[torch.cat(halves(labels, forgotten))].unique().tolist()
     if not set(taken) & set(forgotten) or not set(taken) - set(forgotten):
-        return "needs two held-out samples of a forgotten class and of a retained one"
+        return Doubt("too_few_held_out")
     return features, labels
 
 
@@ -199,8 +230,8 @@ def _recovery(evidence: Evidence, metric: str, classify: Classify) -> list[Readi
             target="match_retrain",
         )
         known = held_out(subject, forgotten)
-        if isinstance(known, str):
-            readings.append(replace(reading, doubts=(f"unknown: {known}",)))
+        if isinstance(known, Doubt):
+            readings.append(replace(reading, doubts=(because(known),)))
             continue
         features, labels = known
         first, second = halves(labels, forgotten)
@@ -225,11 +256,30 @@ def _recovery(evidence: Evidence, metric: str, classify: Classify) -> list[Readi
     return readings
 
 
-def _doubts(subject: Subject, labels: Tensor, taken: Tensor, judged: int) -> list[str]:
-    doubts = [f"small sample: {judged}"] if judged < SMALL else []
-    if judged < (whole := subject.outputs[Part.FORGET_TEST].sampled_from):
-        doubts.append(f"measured on {judged} of {whole} samples")
+def _doubts(subject: Subject, labels: Tensor, taken: Tensor, judged: int) -> list[Doubt]:
+    doubts = size_doubts(judged, subject.outputs[Part.FORGET_TEST].sampled_from, SMALL)
     classes, present = len(labels[taken].unique()), len(labels.unique())
     if classes < present:
-        doubts.append(f"among {classes} of {present} classes")
+        doubts.append(Doubt("few_classes", {"n": classes, "whole": present}))
     return doubts
+
+
+PROBE_RECOVERY = Metric(
+    fn=probe_recovery,
+    readings=("probe_recovery",),
+    wants=FEATURES,
+    parts=frozenset(PARTS),
+    votes=(
+        Vote(
+            metric="probe_recovery",
+            part=Part.FORGET_TEST,
+            family="representation",
+            scale="proportion",
+            delta=0.02,
+        ),
+    ),
+)
+KNN_RECOVERY = Metric(fn=knn_recovery, readings=("knn_recovery",), wants=FEATURES, parts=frozenset(PARTS))
+PROTOTYPE_RECOVERY = Metric(
+    fn=prototype_recovery, readings=("prototype_recovery",), wants=FEATURES, parts=frozenset(PARTS)
+)

@@ -11,8 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, is_unknown, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metrics.membership import PARTS, compared, loss, unknown, unmeasured
+from unlearnkit.audit.metric import OUTPUTS, Metric
+from unlearnkit.audit.metrics.membership import PARTS, compared, loss, unmeasured
 from unlearnkit.audit.reading import Reading
 from unlearnkit.errors import ConfigError, DataError
 
@@ -122,21 +124,28 @@ def rmia_membership(evidence: Evidence) -> list[Reading]:
     attack orders them as their loss does. Target: the retrained models'. Unknown without another retrained model.
 
     Source: Zarifzadeh et al. (2312.03262), offline, gamma = 1, a = 0.3.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> members, others = Outputs.of([[0.0, 4.0], [0.0, 3.0]], [1, 1]), Outputs.of([[0.0, 1.0], [0.0, 2.0]], [1, 1])
+    >>> outputs = {PARTS[0]: members, PARTS[1]: others}, {part: Outputs.of([[0.0, 1.0]] * 2, [1, 1]) for part in PARTS}
+    >>> models = [Subject(name=n, outputs=o) for n, o in zip(("unlearned", "retrained"), outputs)]
+    >>> rmia_membership(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))[0].value
+    0.75
     """
     readings: list[Reading] = []
     for subject in evidence.subjects:
         base = unmeasured(subject, "membership_auc_rmia", PARTS)
         references = [s for s in evidence.named("retrained") if s is not subject]
-        if not unknown(base):
+        if not is_unknown(base.doubts):
             if not references:
-                base = replace(base, doubts=("unknown: there is no other retrained model as a reference",))
+                base = replace(base, doubts=(unknown("no_other_retrained"),))
             elif len(subject.outputs[PARTS[1]].labels) < 2:
-                base = replace(base, doubts=("unknown: forget_test has one sample, and no population",))
-            elif any(unknown(unmeasured(r, base.metric, PARTS)) for r in references):
-                base = replace(base, doubts=("unknown: a reference model has no usable outputs",))
+                base = replace(base, doubts=(unknown("no_population"),))
+            elif any(is_unknown(unmeasured(r, base.metric, PARTS).doubts) for r in references):
+                base = replace(base, doubts=(unknown("reference_unusable"),))
             elif len(references) == 1:
-                base = replace(base, doubts=(*base.doubts, "one reference model"))
-        readings += compared(base, None if unknown(base) else _scores(subject, references))
+                base = replace(base, doubts=(*base.doubts, Doubt("one_reference")))
+        readings += compared(base, None if is_unknown(base.doubts) else _scores(subject, references))
     return readings
 
 
@@ -163,3 +172,12 @@ def _log_ratio(target: Tensor, reference: Tensor, inside: Tensor | None, a: floa
 
 def _log(x: float) -> float:
     return math.log(x) if x > 0 else -math.inf
+
+
+RMIA_MEMBERSHIP = Metric(
+    fn=rmia_membership,
+    readings=("membership_auc_rmia", "membership_tpr_rmia"),
+    wants=OUTPUTS,
+    parts=frozenset(PARTS),
+    retrain_free=False,
+)

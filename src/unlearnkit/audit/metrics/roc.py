@@ -15,6 +15,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, size_doubts
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.errors import DataError
 
@@ -153,7 +154,7 @@ def tpr_reading(base: Reading, positives: Tensor, negatives: Tensor) -> Reading:
     """
     doubts = _doubts(positives, negatives)
     if _allowed(LOW_FPR, len(negatives)) == 0:
-        doubts.append(f"{len(negatives)} non-members are too few for a false positive rate of 1 %: none is allowed")
+        doubts.append(Doubt("few_non_members", {"n": len(negatives)}))
     return replace(
         base,
         value=tpr_at_fpr(positives, negatives),
@@ -164,12 +165,10 @@ def tpr_reading(base: Reading, positives: Tensor, negatives: Tensor) -> Reading:
     )
 
 
-def _doubts(positives: Tensor, negatives: Tensor) -> list[str]:
-    doubts = []
-    if (fewest := min(len(positives), len(negatives))) < SMALL:
-        doubts.append(f"small sample: {fewest}")
+def _doubts(positives: Tensor, negatives: Tensor) -> list[Doubt]:
+    doubts = size_doubts(min(len(positives), len(negatives)), None, SMALL)
     if len(torch.cat([positives, negatives]).unique()) == 1:
-        doubts.append("degenerate: all scores are equal")
+        doubts.append(Doubt("equal_scores"))
     return doubts
 
 

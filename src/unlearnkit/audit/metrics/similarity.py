@@ -12,7 +12,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, because, no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import HEAD, Evidence, Subject
+from unlearnkit.audit.metric import FEATURES, Metric
 from unlearnkit.audit.metrics.representation import PARTS, fitted, halves, held_out, standardised
 from unlearnkit.audit.reading import ModelName, Reading
 from unlearnkit.split import Part
@@ -74,6 +76,14 @@ def cka_original(evidence: Evidence) -> list[Reading]:
     On forgotten and on retained samples, at most 1,000 of each. The value is the head's input's, the series has all
     layers. Target: the retrained model's value. Descriptive: CKA can change much without what a model does, and
     little with it (M. Davari et al., arXiv 2210.16156).
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = [torch.arange(12.0).reshape(6, 2).sin(), -2 * torch.arange(12.0).reshape(6, 2).sin() + 1]
+    >>> outputs = [{Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 6, [1] * 6, {HEAD: each})} for each in seen]
+    >>> models = [Subject(name=n, outputs=o) for n, o in zip(("original", "unlearned"), outputs)]
+    >>> readings = cka_original(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.model, round(r.value, 3)) for r in readings if r.value is not None]
+    [('unlearned', 1.0)]
     """
     return _similarity(evidence, "cka_original", "original")
 
@@ -83,6 +93,14 @@ def cka_retrained(evidence: Evidence) -> list[Reading]:
 
     A retrained model is held against the others. Target: what retrained models have among each other, which is
     below 1. Samples, value and series as in `cka_original`.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = [torch.arange(12.0).reshape(6, 2).sin(), -2 * torch.arange(12.0).reshape(6, 2).sin() + 1]
+    >>> outputs = [{Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 6, [1] * 6, {HEAD: each})} for each in seen]
+    >>> models = [Subject(name=n, outputs=o) for n, o in zip(("retrained", "unlearned"), outputs)]
+    >>> readings = cka_retrained(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.model, round(r.value, 3)) for r in readings if r.value is not None]
+    [('unlearned', 1.0)]
     """
     return _similarity(evidence, "cka_retrained", "retrained")
 
@@ -127,20 +145,31 @@ def information_difference(evidence: Evidence) -> list[Reading]:
     with published values: there an InfoNCE bound, its critic trained from the rest of the network behind each
     block, on training data; here a linear probe of pooled features, on held-out data and at fewer layers. It cannot
     see what only a nonlinear reader would.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> def seen(gone: float) -> dict[Part, Outputs]:  # features of forgotten and retained samples, so far apart
+    ...     sides = ((Part.FORGET_TEST, 1, gone), (Part.RETAIN_TEST, 0, 0.0))
+    ...     known = {part: (k, torch.arange(20.0)[:, None].sin() + shift) for part, k, shift in sides}
+    ...     return {part: Outputs.of([[1.0, 0.0]] * 20, [k] * 20, {HEAD: f}) for part, (k, f) in known.items()}
+    >>> apart = {"original": 3.0, "unlearned": 0.0, "retrained": 0.0}
+    >>> models = [Subject(name=name, outputs=seen(gone)) for name, gone in apart.items()]
+    >>> readings = information_difference(Evidence.of(*models, classes=["cat", "dog"], forget=["dog"]))
+    >>> [(r.metric, round(r.value, 3)) for r in readings if r.model == "unlearned"]
+    [('linear_information', 0.0), ('linear_idi', 0.0)]
     """
     forgotten = evidence.request.forget
-    told: list[ByLayer | str] = []
+    told: list[ByLayer | Doubt] = []
     for subject in evidence.subjects:
         known = held_out(subject, forgotten)
-        if isinstance(known, str):
+        if isinstance(known, Doubt):
             told.append(known)
         else:
             told.append({name: linear_information(values, known[1], forgotten) for name, values in known[0].items()})
     readings = []
     for subject, mine in zip(evidence.subjects, told, strict=True):
         reading = _blank(subject, "linear_information", Part.FORGET_TEST, "nats")
-        if isinstance(mine, str):
-            readings.append(replace(reading, doubts=(f"unknown: {mine}",)))
+        if isinstance(mine, Doubt):
+            readings.append(replace(reading, doubts=(because(mine),)))
         else:
             readings.append(replace(reading, value=mine[HEAD], series=mine, doubts=_small(subject, Part.FORGET_TEST)))
         if subject.name != "original":
@@ -149,25 +178,23 @@ def information_difference(evidence: Evidence) -> list[Reading]:
 
 
 def _index(
-    subject: Subject, mine: ByLayer | str, subjects: Sequence[Subject], told: Sequence[ByLayer | str]
+    subject: Subject, mine: ByLayer | Doubt, subjects: Sequence[Subject], told: Sequence[ByLayer | Doubt]
 ) -> Reading:
     reading = _blank(subject, "linear_idi", Part.FORGET_TEST, "ratio")
-    if isinstance(mine, str):
-        return replace(reading, doubts=(f"unknown: {mine}",))
-    known = [(s, each) for s, each in zip(subjects, told, strict=True) if not isinstance(each, str)]
+    if isinstance(mine, Doubt):
+        return replace(reading, doubts=(because(mine),))
+    known = [(s, each) for s, each in zip(subjects, told, strict=True) if not isinstance(each, Doubt)]
     originals = [each for s, each in known if s.name == "original"]
     # in the order of the replicates, so that sums do not depend on the order of the models
     known.sort(key=lambda pair: pair[0].replicate)
     others = [each for s, each in known if s.name == "retrained" and s is not subject]
     if not originals or not others:
-        return replace(
-            reading, doubts=(f"unknown: needs features of {_missing('retrained' if originals else 'original')}",)
-        )
+        return replace(reading, doubts=(_missing("retrained" if originals else "original"),))
     base = {name: sum(each[name] for each in others) / len(others) for name in mine}
     series = {name: mine[name] - base[name] for name in mine}
     whole = sum(originals[0][name] - base[name] for name in mine)
     if whole < LEAST_DIFFERENCE:
-        doubt = f"unknown: the original tells {whole:.3f} nats more than the retrained models, too little to measure by"
+        doubt = unknown("difference_too_small", {"nats": round(whole, 3)})
         return replace(reading, series=series, doubts=(doubt,))
     doubts = _small(subject, Part.FORGET_TEST, len(others))
     return replace(reading, value=sum(series.values()) / whole, series=series, doubts=doubts)
@@ -192,13 +219,13 @@ def _similarity(evidence: Evidence, metric: str, reference: ModelName) -> list[R
             reading = _blank(subject, metric, part, "ratio")
             others_count = len(_references(known, subject, reference))
             if part not in subject.outputs or not len(subject.outputs[part].labels):
-                doubts: tuple[str, ...] = (f"unknown: {part.value} has no samples",)
+                doubts: tuple[Doubt, ...] = (no_samples(part.value),)
             elif id(subject) not in values:
-                doubts = ("unknown: no features were taken",)
+                doubts = (unknown("no_features"),)
             elif not others_count:
-                doubts = (f"unknown: needs features of {_missing(reference)}",)
+                doubts = (_missing(reference),)
             elif HEAD not in values[id(subject)]:
-                doubts = ("unknown: features are constant or not finite, or of fewer than 4 samples",)
+                doubts = (unknown("features_unusable"),)
             else:
                 doubts = _small(subject, part, others_count if reference == "retrained" else None)
             series = values.get(id(subject), {})
@@ -214,17 +241,14 @@ def _drawn(features: Tensor) -> Tensor:
     return features[torch.randperm(len(features), generator=torch.Generator().manual_seed(SEED))[:MOST_SAMPLES]]
 
 
-def _missing(reference: str) -> str:
-    return "the original model" if reference == "original" else "another, retrained model"
+def _missing(reference: ModelName) -> Doubt:
+    return unknown("needs_original_features" if reference == "original" else "needs_retrained_features")
 
 
-def _small(subject: Subject, part: Part, retrained: int | None = None) -> tuple[str, ...]:
+def _small(subject: Subject, part: Part, retrained: int | None = None) -> tuple[Doubt, ...]:
     outputs = subject.outputs[part]
-    n = len(outputs.labels)
-    doubts = [f"small sample: {n}"] if n < SMALL else []
-    if n < outputs.sampled_from:
-        doubts.append(f"measured on {n} of {outputs.sampled_from} samples")
-    return (*doubts, "one retrained model") if retrained == 1 else tuple(doubts)
+    doubts = size_doubts(len(outputs.labels), outputs.sampled_from, SMALL)
+    return (*doubts, Doubt("one_retrained")) if retrained == 1 else tuple(doubts)
 
 
 def _blank(subject: Subject, metric: str, part: Part, unit: str) -> Reading:
@@ -237,3 +261,15 @@ def _blank(subject: Subject, metric: str, part: Part, unit: str) -> Reading:
         unit=unit,
         target="match_retrain",
     )
+
+
+CKA_ORIGINAL = Metric(fn=cka_original, readings=("cka_original",), wants=FEATURES, parts=frozenset(PARTS))
+CKA_RETRAINED = Metric(
+    fn=cka_retrained, readings=("cka_retrained",), wants=FEATURES, parts=frozenset(PARTS), retrain_free=False
+)
+INFORMATION_DIFFERENCE = Metric(
+    fn=information_difference,
+    readings=("linear_information", "linear_idi"),
+    wants=FEATURES,
+    parts=frozenset(PARTS),
+)

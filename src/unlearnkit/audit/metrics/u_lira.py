@@ -14,8 +14,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Doubt, is_unknown, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metrics.membership import logit_confidence, unknown, unmeasured, usable
+from unlearnkit.audit.metric import Metric
+from unlearnkit.audit.metrics.membership import logit_confidence, unmeasured, usable
 from unlearnkit.audit.metrics.roc import SMALL
 from unlearnkit.audit.reading import Reading
 from unlearnkit.errors import ConfigError, DataError
@@ -95,6 +97,14 @@ def u_lira_membership(evidence: Evidence) -> list[Reading]:
     Source: Hayes et al. (2403.01218), U-LiRA, with its threshold of 1/2. There every shadow has training data and a
     request of its own and many unlearned models are attacked; here all shadows share data and request, their seeds
     differ, and one unlearned model is attacked: what is told is the mark of forgetting this class in this data.
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+    >>> seen = [{Part.FORGET_TRAIN: Outputs.of([[0.0, z]] * 3, [1, 1, 1])} for z in (-4.0, -3.5, -3.0, 2.0, 2.5, 3.0)]
+    >>> retrained = [Subject(name="retrained", replicate=i, outputs=o) for i, o in enumerate(seen[3:])]
+    >>> models = Subject(name="unlearned", outputs=seen[0]), *retrained
+    >>> evidence = Evidence.of(*models, classes=["cat", "dog"], forget=["dog"], shadows=seen[1:3])
+    >>> [(r.model, r.value) for r in u_lira_membership(evidence)]
+    [('unlearned', 1.0), ('retrained', 0.0), ('retrained', 0.0), ('retrained', 0.0)]
     """
     if not evidence.shadows:
         return []
@@ -104,27 +114,26 @@ def u_lira_membership(evidence: Evidence) -> list[Reading]:
 def _reading(evidence: Evidence, subject: Subject) -> Reading:
     base = unmeasured(subject, "membership_u_lira", PARTS)
     retrained = [s.outputs for s in evidence.named("retrained") if s is not subject]
-    if unknown(base):
+    if is_unknown(base.doubts):
         return base
     if len(evidence.shadows) < 2:
-        return replace(base, doubts=("unknown: U-LiRA needs two shadow models",))
+        return replace(base, doubts=(unknown("too_few_shadows"),))
     if len(retrained) < 2:
-        return replace(base, doubts=("unknown: U-LiRA needs two retrained models beside the one it looks at",))
+        return replace(base, doubts=(unknown("too_few_retrained_beside"),))
     every: list[Mapping[Part, Outputs]] = [subject.outputs, *evidence.shadows, *retrained]
     if not all(PARTS[0] in seen and usable(seen[PARTS[0]].logits) for seen in every):
-        return replace(base, doubts=("unknown: a reference model has no usable outputs",))
+        return replace(base, doubts=(unknown("reference_unusable"),))
     scores = torch.stack([logit_confidence(seen[PARTS[0]].logits, seen[PARTS[0]].labels) for seen in every])
     if not bool(scores.isfinite().all()):
-        return replace(base, doubts=("unknown: a model gives some sample no probability at all, or all of it",))
+        return replace(base, doubts=(unknown("certain_of_a_sample"),))
     observed, shadows, references = scores.split([1, len(evidence.shadows), len(retrained)])
     few = min(len(shadows), len(references)) < MANY
     ratio = u_lira(shadows, references, observed[0], shared_sd=few)
     taken = (ratio > 0).double() + (ratio == 0).double() / 2
     doubts = [*base.doubts]
     if few:
-        doubts.append(f"U-LiRA with {len(shadows)} shadow and {len(references)} retrained models")
-    if len(taken) < SMALL:
-        doubts.append(f"small sample: {len(taken)}")
+        doubts.append(Doubt("u_lira_banks", {"shadows": len(shadows), "retrained": len(references)}))
+    doubts += size_doubts(len(taken), None, SMALL)
     labels = subject.outputs[PARTS[0]].labels
     return replace(
         base,
@@ -133,3 +142,12 @@ def _reading(evidence: Evidence, subject: Subject) -> Reading:
         samples=len(taken),
         doubts=tuple(doubts),
     )
+
+
+U_LIRA_MEMBERSHIP = Metric(
+    fn=u_lira_membership,
+    readings=("membership_u_lira",),
+    wants=frozenset({"outputs", "shadows"}),
+    parts=frozenset(PARTS),
+    retrain_free=False,
+)

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.reading import Reading
 
 
 def weight_distance(evidence: Evidence) -> list[Reading]:
     """Sum over the layers of the distance to the original; the series holds every layer.
 
+        sum over layers l of || theta_l - theta_l^original ||_2
+
     Unit: L2 norm, 0 and up. Descriptive: an independently trained model is far away whatever was forgotten.
+
+    Source: A. K. Tarun et al., "Fast Yet Effective Machine Unlearning", TNNLS 2023 (arXiv 2111.08947), figure
+    "layer-wise weight distance".
+
+    >>> from unlearnkit.audit.evidence import Evidence, Subject
+    >>> model = Subject(name="unlearned", distances={"stem": 0.5, "head": 2.0})
+    >>> [(r.value, r.series) for r in weight_distance(Evidence.of(model, classes=["cat", "dog"], forget=["dog"]))]
+    [(2.5, {'stem': 0.5, 'head': 2.0})]
     """
     return [
         Reading(
@@ -24,3 +35,6 @@ def weight_distance(evidence: Evidence) -> list[Reading]:
         for subject in evidence.subjects
         if subject.distances is not None and subject.name != "original"
     ]
+
+
+WEIGHT_DISTANCE = Metric(fn=weight_distance, readings=("weight_distance",), wants=frozenset({"weights"}))

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from unlearnkit.audit.doubts import Doubt, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.agreement import jensen_shannon, mean_reading, probabilities
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
@@ -27,6 +29,14 @@ def zrf(evidence: Evidence) -> list[Reading]:
 
     Source: V. S. Chundawat, A. K. Tarun, M. Mandal, M. Kankanhalli, "Can Bad Teaching Induce Forgetting?", AAAI 2023
     (arXiv 2205.08096), section 4; the divergence in bits, so that the range is [0, 1].
+
+    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject, Untrained
+    >>> sure, unsure = ({Part.FORGET_TEST: Outputs.of([[z, 0.0]], [1])} for z in (30.0, 0.0))
+    >>> models = Subject(name="original", outputs=sure), Subject(name="unlearned", outputs=unsure)
+    >>> nobody = Untrained(outputs=unsure, drawn=1.0)
+    >>> evidence = Evidence.of(*models, classes=["cat", "dog"], forget=["dog"], random=nobody)
+    >>> [(r.model, round(r.value, 3)) for r in zrf(evidence) if r.value is not None]
+    [('original', 0.689), ('unlearned', 1.0)]
     """
     readings = []
     for part in PARTS:
@@ -39,17 +49,20 @@ def zrf(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="fraction",
                 target="match_retrain",
-                doubts=(f"unknown: {part.value} has no samples",),
+                doubts=(no_samples(part.value),),
             )
             if part not in subject.outputs:
                 readings.append(base)
             elif evidence.random is None:
-                readings.append(replace(base, doubts=("unknown: no untrained network of this architecture",)))
+                readings.append(replace(base, doubts=(unknown("no_untrained"),)))
             else:
                 said = probabilities(subject.outputs[part].logits)
                 teacher = probabilities(evidence.random.outputs[part].logits)
                 values = 1 - jensen_shannon(said, teacher) / math.log(2)
-                few = evidence.random.drawn < DRAWN
-                kept = f"only {evidence.random.drawn:.0%} of the untrained network's weights could be drawn anew"
-                readings.append(mean_reading(replace(base, doubts=(kept,) if few else ()), values, most=1.0))
+                drawn = evidence.random.drawn
+                doubts = (Doubt("partly_drawn", {"share": drawn}),) if drawn < DRAWN else ()
+                readings.append(mean_reading(replace(base, doubts=doubts), values, most=1.0))
     return readings
+
+
+ZRF = Metric(fn=zrf, readings=("zrf",), wants=frozenset({"outputs", "random"}), parts=frozenset(PARTS))

@@ -14,11 +14,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from unlearnkit.audit.doubts import Code, Doubt
 from unlearnkit.audit.evidence import HEAD, Evidence, Outputs, Subject
+from unlearnkit.audit.reading import ModelName
 from unlearnkit.split import Part
 
 PARTS = (Part.FORGET_TEST, Part.RETAIN_TEST)
 MOST = 200  # samples of each part that become points
+NOT_FINITE: dict[ModelName, Code] = {
+    "original": "original_not_finite",
+    "unlearned": "unlearned_not_finite",
+    "retrained": "retrained_not_finite",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +68,7 @@ def principal_plane(features: Tensor) -> tuple[Tensor, tuple[float, float]]:
     return points, (shares[0], shares[1])
 
 
-def embedding(evidence: Evidence) -> dict[str, Plane] | str:
+def embedding(evidence: Evidence) -> dict[str, Plane] | Doubt:
     """Return the plane of the original, the unlearned and the first retrained model, or why there is none.
 
     Each is fitted to that model's features at the head's input, of up to `MOST` forgotten and as many retained test
@@ -73,13 +80,13 @@ def embedding(evidence: Evidence) -> dict[str, Plane] | str:
             continue
         missing = [part for part in PARTS if part not in subject.outputs]
         if missing:
-            return f"{missing[0].value} has no samples"
+            return Doubt("no_samples", {"part": missing[0].value})
         chosen = _features(subject)
         if chosen is None:
-            return "the features before the classifier head could not be taken"
+            return Doubt("no_head_features")
         features, forgotten = chosen
         if not features.isfinite().all():
-            return f"the features of the {subject.name} model are not finite"
+            return Doubt(NOT_FINITE[subject.name])
         points, explained = principal_plane(features)
         found[subject.name] = Plane(points=points, forgotten=forgotten, explained=explained)
     return found

@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from unlearnkit.audit.evidence import Attacks, Evidence, Metric, Outputs, Relearning, Subject, Untrained, Want
+from unlearnkit.audit.doubts import Doubt, Value
+from unlearnkit.audit.evidence import Attacks, Evidence, Outputs, Relearning, Subject, Untrained, Want
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.observe.attacking import attack
 from unlearnkit.audit.observe.distances import layer_distances
 from unlearnkit.audit.observe.feature_layers import choose_layers, collecting
@@ -19,7 +21,7 @@ from unlearnkit.audit.observe.sampling import StandIns, chosen_samples, tier_of
 from unlearnkit.audit.observe.untrained import incompetent
 from unlearnkit.audit.reading import ModelName
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
-from unlearnkit.errors import ConfigError, ModelError, NonFiniteLossError
+from unlearnkit.errors import ConfigError, ModelError, NonFiniteLossError, StageLossError
 from unlearnkit.models.head import find_head
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import isolated_randomness
@@ -119,8 +121,8 @@ def gather(
             subjects.append(known[name, replicate])
             continue
         label = name if name != "retrained" else f"{name} {replicate + 1}"
-        relearning: tuple[Relearning | None, str | None] = (None, None)
-        attacks: tuple[Attacks | None, str | None] = (None, None)
+        relearning: tuple[Relearning | None, Doubt | None] = (None, None)
+        attacks: tuple[Attacks | None, Doubt | None] = (None, None)
         if goal is not None:
             told: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
             if "relearn" in wants:
@@ -242,13 +244,16 @@ def _checked(models: Sequence[tuple[ModelName, int, nn.Module]], shadows: Sequen
     return original
 
 
-def _attempt(run: Callable[..., T], view: DataView, seed: int) -> tuple[T | None, str | None]:
+def _attempt(run: Callable[..., T], view: DataView, seed: int) -> tuple[T | None, Doubt | None]:
     """Run something that trains; what it found, or why it failed: one reading less, and the others stand."""
     try:
         with isolated_randomness(seed) as generator, view.seeded_reads(seed):
             return run(generator=generator), None
+    except StageLossError as error:
+        values: dict[str, Value] = {"stage": error.stage, "loss": str(error.loss), "step": error.step}
+        return None, Doubt("stage_stopped", values)
     except (NonFiniteLossError, ModelError) as error:
-        return None, str(error)
+        return None, Doubt("remark", {"text": str(error)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,10 @@ from unlearnkit.models.head import find_head, head_features
 from unlearnkit.network import frozen, logits_of
 
 
+class NoAttentionLayerError(ModelError):
+    """The model has no layer with positions of the image that all of its data passes through."""
+
+
 def grad_cam(model: nn.Module, images: Tensor, layer: str, target: int | Tensor) -> Tensor:
     """Return Grad-CAM maps (n, h, w) float32 on the CPU, in [0, 1], of the layer's resolution.
 
@@ -88,7 +92,8 @@ def attention_layer(model: nn.Module, *, num_classes: int, shape: Shape) -> str:
         shape: (C, H, W) of the images.
 
     Raises:
-        ModelError: there is no such layer, or no classifier head.
+        NoAttentionLayerError: there is no such layer.
+        ModelError: there is no classifier head.
     """
     head = find_head(model, num_classes=num_classes, shape=shape)
     runs, _ = runs_before(model, head, shape)
@@ -96,7 +101,7 @@ def attention_layer(model: nn.Module, *, num_classes: int, shape: Shape) -> str:
         maps = as_map(torch.empty(run.shape, device="meta"), shape)
         if maps is not None and maps.shape[2] * maps.shape[3] > 1 and _decides(model, run.name, head, shape):
             return run.name
-    raise ModelError(
+    raise NoAttentionLayerError(
         "Expected a layer with positions of the image before the head, but the model has none that all of its data "
         "passes through; name a layer."
     )

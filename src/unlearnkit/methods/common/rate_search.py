@@ -51,7 +51,7 @@ def search_rates(
     """
     validation = ctx.view.part(Part.RETAIN_VAL)
     if len(validation) == 0:
-        ctx.log.notes["search"] = {"skipped": "no retained validation samples", "attempts": [], "accepted": True}
+        ctx.log.notes["search"] = {"skipped": "no_retained_validation_samples", "attempts": [], "accepted": True}
         return attempt(1.0)
     known = _right(original, validation, ctx, masked=True)
     tried: list[dict[str, Any]] = []

@@ -1,8 +1,9 @@
 """The languages of the report: one file of strings each, all with the names, and the kinds of string, of `Words`.
 
 A translation is one file beside `en.py` and a line in `LANGUAGES`, or a module of another package that its entry point
-in the group `unlearnkit.languages` names. mypy finds a name that is missing in it, and
-tests/test_words.py what mypy cannot see: the keys of dictionaries, the placeholders, and sentences of the audit.
+in the group `unlearnkit.languages` names. mypy finds a name that is missing in it, and tests/report/test_words.py what
+mypy cannot see: the keys of dictionaries, the placeholders, and that every code of `unlearnkit.audit.doubts` has its
+sentence.
 
 `{}` is filled in by the page; a translation that wants another order numbers them: `{1}` before `{0}`.
 """
@@ -208,10 +209,8 @@ class Words(Protocol):
     TRAINING: str
     ATTEMPTS: str
     MEANS: str
-    SENTENCES: Names
-    """What the audit says in English, by pattern: `small sample: {n}`. In a pattern `{n}` and `{m}` are numbers,
-    `{key}` and `{other}` single words, `{keys}` several with commas, `{text}` is anything, all
-    copied; `{reason}` is a sentence, or several with semicolons, and translated too."""
+    NOTED: Names  # what a method notes, by its code
+    SENTENCES: Names  # doubts and reasons of the audit, by their codes; the placeholders are named as the values are
 
 
 ENGLISH: Words = en

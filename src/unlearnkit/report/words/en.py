@@ -370,7 +370,7 @@ SEARCH_FAILED = (
     "trained on the validation samples too, set search=none."
 )
 
-PRIMARY = {  # the readings that are voted on -> a name of at most 13 letters
+PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where the title in METRICS is too long
     "accuracy/retain_test": "retained",
     "accuracy/forget_test": "forgotten",
     "prediction_tv/forget_test": "predictions",
@@ -575,4 +575,73 @@ TRAINING = "{}: step by step"
 ATTEMPTS = "{} attempts, each from the start at lower rates."
 MEANS = "Each point is the mean of about {} steps."
 
-SENTENCES: dict[str, str] = {}  # of the audit, which writes English: a translation has them all
+# what a method notes in config.json, by its code
+NOTED = {"no_retained_validation_samples": "no retained validation samples"}
+
+SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.audit.doubts`)
+    "unknown": "unknown: {reason}",
+    "unresolved": "not resolved: {reason}",
+    "no_samples": "{part} has no samples",
+    "no_samples_in_both": "{first} and {second} have no samples",
+    "no_test_samples": "there are no test samples",
+    "no_features": "no features were taken",
+    "no_head_features": "the features before the classifier head could not be taken",
+    "layer_not_finite": "the features of {layer} are not finite",
+    "original_not_finite": "the features of the original model are not finite",
+    "unlearned_not_finite": "the features of the unlearned model are not finite",
+    "retrained_not_finite": "the features of the retrained model are not finite",
+    "features_unusable": "features are constant or not finite, or of fewer than 4 samples",
+    "outputs_not_finite": "outputs on {part} are not finite",
+    "too_few_held_out": "needs two held-out samples of a forgotten class and of a retained one",
+    "needs_original_features": "needs features of the original model",
+    "needs_retrained_features": "needs features of another, retrained model",
+    "difference_too_small": "the original tells {nats:.3f} nats more than the retrained models, "
+    "too little to measure by",
+    "no_reference": "there is neither a retrained model nor the original to choose the nearest class",
+    "reference_unusable": "a reference model has no usable outputs",
+    "too_few_retained_classes": "fewer than two retained classes have both training and test samples",
+    "no_other_retrained": "there is no other retrained model as a reference",
+    "too_few_shadows": "U-LiRA needs two shadow models",
+    "too_few_retrained_beside": "U-LiRA needs two retrained models beside the one it looks at",
+    "certain_of_a_sample": "a model gives some sample no probability at all, or all of it",
+    "no_population": "forget_test has one sample, and no population",
+    "no_scores": "retained members and non-members have no p_y to be told by",
+    "no_untrained": "no untrained network of this architecture",
+    "needs_forgotten_samples": "needs training and test samples of the forgotten classes",
+    "loss_infinite": "the loss of {masked} of {n} samples is infinite, as their class is masked",
+    "stage_stopped": "The loss of stage '{stage}' became {loss} at step {step}; it was stopped. "
+    "Lower the learning rate of that stage.",
+    "no_attention_layer": "Expected a layer with positions of the image before the head, but the model has none that "
+    "all of its data passes through; name a layer",
+    "not_measured": "it could not be measured",
+    "few_retrained": "it needs {needed} retrained models, and {given} came",
+    "samples_unknown": "the number of samples behind it is not known",
+    "cut_off_without_bank": "retrained models were cut off, and no bank says how far they spread",
+    "original_not_measured": "the original is not measured",
+    "original_too_near": "the original is too near to the retrained models to tell them apart",
+    "small_sample": "small sample: {n}",
+    "partial": "measured on {n} of {whole} samples",
+    "partial_part": "{part}: measured on {n} of {whole} samples",
+    "few_classes": "among {n} of {whole} classes",
+    "one_retrained": "one retrained model",
+    "one_reference": "one reference model",
+    "u_lira_banks": "U-LiRA with {shadows} shadow and {retrained} retrained models",
+    "neighbour_without_retrained": "the nearest class is chosen without a retrained model",
+    "equal_scores": "degenerate: all scores are equal",
+    "one_class_predicted": "degenerate: nearly all predictions are one class",
+    "weak_attack": "weak attack: it is right on {share:.0%} of retained samples",
+    "few_non_members": "{n} non-members are too few for a false positive rate of 1 %: none is allowed",
+    "partly_drawn": "only {share:.0%} of the untrained network's weights could be drawn anew",
+    "censored": "censored: not relearned within {steps} steps",
+    "stand_ins": "measured on stand-ins of another origin, not on the forgotten data",
+    "outside_band": "outside the band of the retrained models: {readings}",
+    "inside_band": "inside the band of the retrained models",
+    "readings_unresolved": "not resolved: {readings}",
+    "no_forgotten_data": "there is no data of the forgotten classes",
+    "representation_unresolved": "representation not resolved ({reasons})",
+    "outputs_and_membership_unresolved": "outputs and membership not resolved ({reasons})",
+    "reading_unresolved": "{reading}: {reason}",
+    "family_not_measured": "not measured",
+    "judged_on_stand_ins": "judged on stand-ins, not on the forgotten data",
+    "remark": "{text}",
+}

@@ -512,93 +512,70 @@ TRAINING = "{}：逐步损失"
 ATTEMPTS = "共 {} 次尝试，每次都以更低的学习率从头开始。"
 MEANS = "每个点约为 {} 步的均值。"
 
+NOTED = {"no_retained_validation_samples": "没有保留类的验证样本"}
+
 SENTENCES = {
-    # why a reading is not known, or not judged
-    "unknown: {reason}": "未知：{reason}",
-    "not resolved: {reason}": "未能判定：{reason}",
-    "{key} has no samples": "{key} 没有样本",
-    "{key} and {other} have no samples": "{key} 和 {other} 没有样本",
-    "no features were taken": "没有提取特征",
-    "the features of {key} are not finite": "{key} 层的特征含有非有限值",
-    "features are constant or not finite, or of fewer than 4 samples": "特征为常数、含有非有限值，或样本不足 4 个",
-    "outputs on {key} are not finite": "在 {key} 上的输出含有非有限值",
-    "needs two held-out samples of a forgotten class and of a retained one": "需要遗忘类和保留类各有两个留出样本",
-    "needs features of {reason}": "需要{reason}的特征",
-    "the original model": "原模型",
-    "another, retrained model": "另一个重新训练的模型",
-    "the original tells {n} nats more than the retrained models, too little to measure by": (
-        "原模型比重新训练的模型只多 {n} 奈特的信息，差距太小，无法以此衡量"
-    ),
-    "there is neither a retrained model nor the original to choose the nearest class": (
-        "既没有重新训练的模型，也没有原模型，无法选定最邻近类别"
-    ),
-    "a reference model has no usable outputs": "某个参照模型没有可用的输出",
-    "fewer than two retained classes have both training and test samples": (
-        "同时具有训练样本和测试样本的保留类不足两个"
-    ),
-    "there is no other retrained model as a reference": "没有其他重新训练的模型作参照",
-    "U-LiRA needs two shadow models": "U-LiRA 需要两个影子模型",
-    "U-LiRA needs two retrained models beside the one it looks at": (
-        "除被考察的模型之外，U-LiRA 还需要两个重新训练的模型"
-    ),
-    "a model gives some sample no probability at all, or all of it": "某个模型给某些样本的概率为零或为一",
-    "forget_test has one sample, and no population": "forget_test 只有一个样本，构不成总体",
-    "retained members and non-members have no p_y to be told by": "保留类的成员与非成员没有可据以区分的 p_y",
-    "no untrained network of this architecture": "没有这种架构的未训练网络",
-    "needs training and test samples of the forgotten classes": "需要遗忘类的训练样本和测试样本",
-    "The loss of stage '{text}' became {key} at step {n}; it was stopped. Lower the learning rate of that stage.": (
-        "阶段“{text}”的损失在第 {n} 步变为 {key}，已停止；请降低该阶段的学习率"
-    ),
-    "it could not be measured": "无法测量",
-    "it needs {n} retrained models, and {m} came": "需要 {n} 个重新训练的模型，只提供了 {m} 个",
-    "the number of samples behind it is not known": "不知道它依据多少个样本",
-    "retrained models were cut off, and no bank says how far they spread": (
-        "重新训练的模型在步数上限之内没有测得结果，而库中没有收录这种设定的数据，无从知道它们彼此相差多少"
-    ),
-    "the original is not measured": "没有测量原模型",
-    "the original is too near to the retrained models to tell them apart": (
-        "原模型离重新训练的模型太近，用这项指标无法把它们区分开"
-    ),
-    "the loss of {n} of {m} samples is infinite, as their class is masked": (
-        "{m} 个样本中有 {n} 个的损失为无穷大，因为其类别被屏蔽"
-    ),
-    "the features before the classifier head could not be taken": "无法提取输出层之前的特征",
-    "the features of the original model are not finite": "原模型的特征含有非有限值",
-    "the features of the unlearned model are not finite": "遗忘后模型的特征含有非有限值",
-    "the features of the retrained model are not finite": "重新训练模型的特征含有非有限值",
-    "there are no test samples": "没有测试样本",
-    "Expected a layer with positions of the image before the head, but the model has none that all of its data passes "
-    "through; name a layer": "在输出层之前，模型中没有一个保留图像位置、且所有数据都经过的层，请指定一个层",
-    # other doubts
-    "small sample: {n}": "样本少：{n} 个",
-    "measured on {n} of {m} samples": "仅测量了 {m} 个样本中的 {n} 个",
-    "{key}: measured on {n} of {m} samples": "{key}：仅测量了 {m} 个样本中的 {n} 个",
-    "among {n} of {m} classes": "仅在 {m} 个类别中的 {n} 个之间",
-    "one retrained model": "只有一个重新训练的模型",
-    "U-LiRA with {n} shadow and {m} retrained models": "U-LiRA 使用 {n} 个影子模型和 {m} 个重新训练的模型",
-    "one reference model": "只有一个参照模型",
-    "the nearest class is chosen without a retrained model": "最邻近类别不是依据重新训练的模型选定的",
-    "degenerate: all scores are equal": "退化：所有得分都相同",
-    "degenerate: nearly all predictions are one class": "退化：几乎所有预测都是同一个类别",
-    "weak attack: it is right on {n} of retained samples": "攻击太弱：只在 {n} 的保留样本上正确",
-    "{n} non-members are too few for a false positive rate of {m} %: none is allowed": (
-        "非成员只有 {n} 个，对 {m}% 的假阳性率来说太少：一个误判也不允许"
-    ),
-    "only {n} of the untrained network's weights could be drawn anew": "未训练网络的权重只有 {n} 能够重新随机抽取",
-    "censored: not relearned within {n} steps": "删失：{n} 步之内没有重新学会",
-    "measured on stand-ins of another origin, not on the forgotten data": (
-        "在其他来源的替代样本上测量，而不是在遗忘类数据上"
-    ),
-    # the verdict
-    "{reason}; judged on stand-ins, not on the forgotten data": "{reason}；依据替代样本判定，而不是依据遗忘类数据",
-    "outside the band of the retrained models: {keys}": "超出重新训练模型的容许范围：{keys}",
-    "inside the band of the retrained models; not resolved: {keys}": "在重新训练模型的容许范围内；未能判定：{keys}",
-    "inside the band of the retrained models": "在重新训练模型的容许范围内",
-    "representation not resolved ({reason})": "表征未能判定（{reason}）",
-    "outputs and membership not resolved ({reason})": "输出与成员推断均未能判定（{reason}）",
-    "{key}: {reason}": "{key}：{reason}",
-    "there is no data of the forgotten classes": "没有遗忘类的数据",
-    "not measured": "没有测量",
-    # methods
-    "no retained validation samples": "没有保留类的验证样本",
+    "unknown": "未知：{reason}",
+    "unresolved": "未能判定：{reason}",
+    "no_samples": "{part} 没有样本",
+    "no_samples_in_both": "{first} 和 {second} 没有样本",
+    "no_test_samples": "没有测试样本",
+    "no_features": "没有提取特征",
+    "no_head_features": "无法提取输出层之前的特征",
+    "layer_not_finite": "{layer} 层的特征含有非有限值",
+    "original_not_finite": "原模型的特征含有非有限值",
+    "unlearned_not_finite": "遗忘后模型的特征含有非有限值",
+    "retrained_not_finite": "重新训练模型的特征含有非有限值",
+    "features_unusable": "特征为常数、含有非有限值，或样本不足 4 个",
+    "outputs_not_finite": "在 {part} 上的输出含有非有限值",
+    "too_few_held_out": "需要遗忘类和保留类各有两个留出样本",
+    "needs_original_features": "需要原模型的特征",
+    "needs_retrained_features": "需要另一个重新训练的模型的特征",
+    "difference_too_small": "原模型比重新训练的模型只多 {nats:.3f} 奈特的信息，差距太小，无法以此衡量",
+    "no_reference": "既没有重新训练的模型，也没有原模型，无法选定最邻近类别",
+    "reference_unusable": "某个参照模型没有可用的输出",
+    "too_few_retained_classes": "同时具有训练样本和测试样本的保留类不足两个",
+    "no_other_retrained": "没有其他重新训练的模型作参照",
+    "too_few_shadows": "U-LiRA 需要两个影子模型",
+    "too_few_retrained_beside": "除被考察的模型之外，U-LiRA 还需要两个重新训练的模型",
+    "certain_of_a_sample": "某个模型给某些样本的概率为零或为一",
+    "no_population": "forget_test 只有一个样本，构不成总体",
+    "no_scores": "保留类的成员与非成员没有可据以区分的 p_y",
+    "no_untrained": "没有这种架构的未训练网络",
+    "needs_forgotten_samples": "需要遗忘类的训练样本和测试样本",
+    "loss_infinite": "{n} 个样本中有 {masked} 个的损失为无穷大，因为其类别被屏蔽",
+    "stage_stopped": "阶段“{stage}”的损失在第 {step} 步变为 {loss}，已停止；请降低该阶段的学习率",
+    "no_attention_layer": "在输出层之前，模型中没有一个保留图像位置、且所有数据都经过的层，请指定一个层",
+    "not_measured": "无法测量",
+    "few_retrained": "需要 {needed} 个重新训练的模型，只提供了 {given} 个",
+    "samples_unknown": "不知道它依据多少个样本",
+    "cut_off_without_bank": "重新训练的模型在步数上限之内没有测得结果，而库中没有收录这种设定的数据，"
+    "无从知道它们彼此相差多少",
+    "original_not_measured": "没有测量原模型",
+    "original_too_near": "原模型离重新训练的模型太近，用这项指标无法把它们区分开",
+    "small_sample": "样本少：{n} 个",
+    "partial": "仅测量了 {whole} 个样本中的 {n} 个",
+    "partial_part": "{part}：仅测量了 {whole} 个样本中的 {n} 个",
+    "few_classes": "仅在 {whole} 个类别中的 {n} 个之间",
+    "one_retrained": "只有一个重新训练的模型",
+    "one_reference": "只有一个参照模型",
+    "u_lira_banks": "U-LiRA 使用 {shadows} 个影子模型和 {retrained} 个重新训练的模型",
+    "neighbour_without_retrained": "最邻近类别不是依据重新训练的模型选定的",
+    "equal_scores": "退化：所有得分都相同",
+    "one_class_predicted": "退化：几乎所有预测都是同一个类别",
+    "weak_attack": "攻击太弱：只在 {share:.0%} 的保留样本上正确",
+    "few_non_members": "非成员只有 {n} 个，对 1% 的假阳性率来说太少：一个误判也不允许",
+    "partly_drawn": "未训练网络的权重只有 {share:.0%} 能够重新随机抽取",
+    "censored": "删失：{steps} 步之内没有重新学会",
+    "stand_ins": "在其他来源的替代样本上测量，而不是在遗忘类数据上",
+    "outside_band": "超出重新训练模型的容许范围：{readings}",
+    "inside_band": "在重新训练模型的容许范围内",
+    "readings_unresolved": "未能判定：{readings}",
+    "no_forgotten_data": "没有遗忘类的数据",
+    "representation_unresolved": "表征未能判定（{reasons}）",
+    "outputs_and_membership_unresolved": "输出与成员推断均未能判定（{reasons}）",
+    "reading_unresolved": "{reading}：{reason}",
+    "family_not_measured": "没有测量",
+    "judged_on_stand_ins": "依据替代样本判定，而不是依据遗忘类数据",
+    "remark": "{text}",
 }

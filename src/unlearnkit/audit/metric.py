@@ -1,0 +1,66 @@
+"""What a metric is: a pure function of the evidence, what must be observed for it, and which of its readings vote."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from unlearnkit.audit.evidence import Evidence, Want
+from unlearnkit.audit.reading import Reading
+from unlearnkit.split import Part
+
+Family = Literal["accuracy", "outputs", "membership", "representation", "relearn"]
+ScaleKind = Literal["proportion", "distance", "time"]
+
+OUTPUTS: frozenset[Want] = frozenset({"outputs"})
+FEATURES: frozenset[Want] = frozenset({"outputs", "features"})
+TRAINING: frozenset[Want] = frozenset({"relearn", "attacks"})  # what trains a copy of every model: most of the time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vote:
+    """A reading that the verdict rests on, and how it is compared with the retrained models'.
+
+    Args:
+        metric, part: which reading.
+        family: readings of one kind of evidence.
+        scale: what kind of number it is, and so the scale on which it is compared.
+        delta: margin that is no fault, in the reading's unit; the logarithm of a ratio for times.
+        fault: on which side of the retrained models a difference counts.
+        powerless: whether it stands although the original passes too.
+    """
+
+    metric: str
+    part: Part | None = None
+    family: Family
+    scale: ScaleKind
+    delta: float
+    fault: Literal["both", "low", "high"] = "both"
+    powerless: bool = False
+
+    @property
+    def key(self) -> str:
+        """Name in a bank and in the audit."""
+        return self.metric if self.part is None else f"{self.metric}/{self.part.value}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric as it is registered: all that the audit, the banks and the words need to know of it.
+
+    Args:
+        fn: Evidence -> readings.
+        readings: names of the readings that it gives.
+        wants: kinds of evidence.
+        parts: parts whose outputs it looks at.
+        votes: those of its readings that vote; all others are shown and decide nothing.
+        retrain_free: whether it says something without a retrained model.
+    """
+
+    fn: Callable[[Evidence], list[Reading]]
+    readings: tuple[str, ...]
+    wants: frozenset[Want]
+    parts: frozenset[Part] = frozenset()
+    votes: tuple[Vote, ...] = ()
+    retrain_free: bool = True
