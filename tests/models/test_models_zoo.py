@@ -184,7 +184,7 @@ def test_models_of_no_zoo_say_nothing_and_unknown_ones_are_refused() -> None:
 
 def test_asking_for_models_imports_no_zoo() -> None:
     script = (
-        "import sys, unlearnkit.models, unlearnkit.models.hub, unlearnkit.models.card\n"
+        "import sys, unlearnkit.models, unlearnkit.models.hub, unlearnkit.models.readme\n"
         "heavy = ('timm', 'torchvision', 'huggingface_hub')\n"
         "print([m for m in heavy if m in sys.modules])"
     )
