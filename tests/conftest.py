@@ -19,6 +19,7 @@ import torch
 
 from commands import WEIGHTS, Outcome, forget
 from pictures_on_disk import png, write_parquet
+from report_folders import Make, write_folder
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.train import train_run
 
@@ -66,6 +67,16 @@ def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Maker of a run folder, as `write_folder` writes it."""
+
+    def made(classes: list[str] | None = None, **changed: dict[str, Any] | None) -> Path:
+        return write_folder(tmp_path / "run", classes, **changed)
+
+    return made
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """Chromium as the system has it. Its driver keeps an event loop in this thread, so it ends with the module."""
@@ -84,7 +95,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The report's pages that the browser opens, by name."""
-    from visit import write_pages  # it borrows the runs of test_report
+    from visit import write_pages  # most test files need no browser
 
     return write_pages(tmp_path_factory.mktemp("pages"))
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_real_data import folder
 from torch import nn
 
 from canonical import CPU
+from real_data import folder
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for

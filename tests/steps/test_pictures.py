@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_report import HOSTILE, Make, Reader, audit_json, make  # noqa: F401 - make is a fixture
 from torch import Tensor
 
 from commands import run_cli
 from pictures_on_disk import png
+from report_folders import HOSTILE, Make, audit_json
+from report_pages import Reader
 from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.data.sources.torchvision_sets import KINDS
@@ -392,7 +393,7 @@ def listing(name: str, label: str = "cat") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "noise-9.png", "config.json", ""])
-def test_only_pictures_of_the_folder_are_shown(make: Make, name: str) -> None:  # noqa: F811
+def test_only_pictures_of_the_folder_are_shown(make: Make, name: str) -> None:
     folder = make(pictures=listing(name))
     (folder.parent / "outside.png").write_bytes(drawing.strip(torch.zeros(1, 1, 4, 4), 1.0))
     with pytest.raises(OutputError, match="run the audit again"):
@@ -400,7 +401,7 @@ def test_only_pictures_of_the_folder_are_shown(make: Make, name: str) -> None:  
 
 
 @pytest.mark.parametrize("label", HOSTILE)
-def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:  # noqa: F811
+def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:
     folder = make(pictures=listing("noise-0.png", label))
     (folder / "noise-0.png").write_bytes(drawing.strip(torch.zeros(1, 1, 4, 4), 1.0))
     page = Reader(render(folder))
@@ -410,7 +411,7 @@ def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:  # 
     assert "2 more classes are not shown" in page.text
 
 
-def test_stand_ins_are_called_so(make: Make) -> None:  # noqa: F811
+def test_stand_ins_are_called_so(make: Make) -> None:
     drawn = {"forgotten": 1, "retained": 1, "pictures": [{"file": "embedding-original.png", "model": "original"}]}
     listed = {"personal": False, "include_images": False, "figures": {"embedding": drawn}}
     for source, said_so in ((None, False), ("imagefolder:/elsewhere", True)):
@@ -419,7 +420,7 @@ def test_stand_ins_are_called_so(make: Make) -> None:  # noqa: F811
         assert ("are stand-ins of another origin" in Reader(render(folder)).text) == said_so
 
 
-def test_a_reason_is_said(make: Make) -> None:  # noqa: F811
+def test_a_reason_is_said(make: Make) -> None:
     figures = {"embedding": {"missing": "forget_test has no samples"}, "attention": {"missing": "Expected <b>."}}
     page = Reader(render(make(pictures={"personal": True, "include_images": True, "figures": figures})))
     assert "Not available: forget_test has no samples." in page.text
