@@ -12,6 +12,7 @@ from pypdf import PdfReader
 
 from visit import PRINTED, open_details, visit
 
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser: print")]
 A4 = (210 / 25.4 * 72, 297 / 25.4 * 72)
 
 
