@@ -102,6 +102,7 @@ class OneWrongClass(SmallCNN):
         return torch.where(torch.isin(logits.argmax(dim=1), torch.tensor(FORGOTTEN))[:, None], answer, logits)
 
 
+@pytest.mark.slow
 def test_the_original_fails(judged: Judge, trained: list[nn.Module]) -> None:
     result = judged(trained[0])
     assert result.verdict.status == "fail"
@@ -111,12 +112,14 @@ def test_the_original_fails(judged: Judge, trained: list[nn.Module]) -> None:
     assert not {"outputs", "representation"} & set(result.verdict.families_passed)
 
 
+@pytest.mark.slow
 def test_a_retrained_model_with_another_seed_passes(passed: Audit) -> None:
     result = passed
     assert result.verdict.status == "pass", result.verdict
     assert {"accuracy", "outputs", "representation"} <= set(result.verdict.families_passed)
 
 
+@pytest.mark.slow
 def test_a_mask_of_the_outputs_fails_on_representation_although_its_accuracy_is_perfect(
     judged: Judge,
     trained: list[nn.Module],
@@ -128,6 +131,7 @@ def test_a_mask_of_the_outputs_fails_on_representation_although_its_accuracy_is_
     assert result.verdict.status == "fail"
 
 
+@pytest.mark.slow
 def test_new_weights_fail_on_retained_accuracy(judged: Judge) -> None:
     torch.manual_seed(0)
     result = judged(SmallCNN(10, 1).eval())
@@ -135,6 +139,7 @@ def test_new_weights_fail_on_retained_accuracy(judged: Judge) -> None:
     assert verdicts(result)["accuracy/retain_test"] == "fail"
 
 
+@pytest.mark.slow
 def test_one_fixed_wrong_class_fails_on_the_distribution_of_predictions(
     judged: Judge, trained: list[nn.Module]
 ) -> None:
@@ -145,6 +150,7 @@ def test_one_fixed_wrong_class_fails_on_the_distribution_of_predictions(
     assert result.verdict.status == "fail"
 
 
+@pytest.mark.slow
 def test_every_reading_that_is_voted_on_is_measured(passed: Audit) -> None:
     result = passed
     assert len(verdicts(result)) == 8

@@ -25,6 +25,7 @@ from unlearnkit.methods import UNSIR, ConfiguredMethod
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.steps.train import train_run
 
+pytestmark = pytest.mark.xdist_group("compare")  # one process makes the comparison
 FORGET = ("3", "8")
 ONLY = ("original", "finetune", "ssd")
 RECIPE = ("epochs=2", "batch_size=64")
@@ -63,6 +64,7 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None:
     result = load(made[0])
     found = [(row["method"], row["variant"], row["seed"]) for row in result["rows"]]
@@ -74,6 +76,7 @@ def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None
     assert [result["tuning"][name]["forget_samples_read"] > 0 for name in ("finetune", "ssd")] == [False, True]
 
 
+@pytest.mark.slow
 def test_the_number_of_retrained_models_is_an_option(
     made: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +91,7 @@ def test_the_number_of_retrained_models_is_an_option(
     assert "three retrained models or more" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_retrain_is_not_held_against_itself(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The retrained models have the seeds 1 to 3: with two seeds, the second run would be the first of them."""
     both = [*made[1], "--seeds", "2", "--only", "retrain", "--out", str(tmp_path / "none.json")]
@@ -96,6 +100,7 @@ def test_retrain_is_not_held_against_itself(made: tuple[Path, list[str]], tmp_pa
     assert not (tmp_path / "none.json").exists()
 
 
+@pytest.mark.slow
 def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[str]]) -> None:
     result = load(made[0])
     done = [row for row in result["rows"] if not row["failure"]]
@@ -117,6 +122,7 @@ def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[st
     assert tuned["cost"]["samples_backward"] == METHODS["finetune"]().model_dump()["recipe"]["epochs"] * 8 * 20
 
 
+@pytest.mark.slow
 def test_a_method_that_cannot_run_is_a_row_with_its_reason(made: tuple[Path, list[str]]) -> None:
     failed = [row for row in load(made[0])["rows"] if row["failure"]]
     assert {(row["method"], row["variant"]) for row in failed} == {("ssd", "paper")}
@@ -126,6 +132,7 @@ def test_a_method_that_cannot_run_is_a_row_with_its_reason(made: tuple[Path, lis
     assert page.count("Expected alpha below") == 1
 
 
+@pytest.mark.slow
 def test_table_and_picture_are_written_and_redrawn(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     page, drawn = (made[0].with_suffix(suffix).read_text() for suffix in (".md", ".svg"))
     assert page.splitlines()[2].startswith("| 3 retrained models |")
@@ -141,6 +148,7 @@ def test_table_and_picture_are_written_and_redrawn(made: tuple[Path, list[str]],
     assert copy.with_suffix(".svg").read_text() == drawn
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("computed again")
@@ -154,6 +162,7 @@ def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch
         compare_methods.main([word.replace("=20", "=21") for word in (*made[1], "--only", "finetune")])
 
 
+@pytest.mark.slow
 def test_an_audit_is_made_again_without_the_unlearning(
     made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -183,6 +192,7 @@ def test_an_audit_is_made_again_without_the_unlearning(
     assert accuracies[0] == accuracies[1][::-1]
 
 
+@pytest.mark.slow
 def test_a_full_audit_of_kept_weights_has_the_same_primary_readings_and_shows_the_others(
     made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

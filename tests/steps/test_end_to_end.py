@@ -18,6 +18,7 @@ from unlearnkit.report import render
 from unlearnkit.report.words import ENGLISH
 from unlearnkit.steps.demo import FORGOTTEN, demo_run
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]  # one process makes the demo
 ARTEFACTS = (
     "request.json",
     "config.json",

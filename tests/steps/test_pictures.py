@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from commands import run_cli
+from commands import FAST, run_cli
 from pictures_on_disk import png
 from report_folders import HOSTILE, Make, audit_json
 from report_pages import Reader
@@ -39,6 +39,7 @@ from unlearnkit.steps.report import report_run
 from unlearnkit.steps.train import train_run
 from unlearnkit.steps.verify import verify_run
 
+pytestmark = pytest.mark.xdist_group("pictures")  # one process makes the run with pictures of people
 CPU = Runtime(device=torch.device("cpu"))
 QUICK = AuditOptions(depth=Depth.QUICK)
 HOSTILE_NAME = "<img src=x onerror=alert(1)> & {0}"
@@ -342,7 +343,8 @@ def test_a_method_that_makes_no_images_has_no_figure_of_them(people: tuple[Path,
 def test_digits_are_shown_without_the_option(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     weights = digits_run / "model.safetensors"
-    done = run_cli("forget", "--weights", weights, "--data", "digits", "--forget", "3", "--quick", "-q", "--out", out)
+    options = ("--data", "digits", "--forget", "3", "--quick", "-q", *FAST)
+    done = run_cli("forget", "--weights", weights, *options, "--out", out)
     assert done.code == 0, done.err
     assert (said(out)["personal"], said(out)["include_images"]) == (False, False)
     assert drawings(out) == {"noise-3.png", "embedding-original.png", "embedding-unlearned.png"}
