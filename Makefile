@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types unit format build clean
+.PHONY: demo test test-fast lint types unit format build clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
@@ -20,7 +20,11 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n logical --dist loadfile
+	$(BIN)/python -m pytest -n logical --dist loadgroup
+
+# for the time of writing: all but what trains at length, starts processes or opens a browser
+test-fast: $(VENV)/.dev
+	$(BIN)/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -16,9 +16,11 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 
 from commands import WEIGHTS, Outcome, forget
 from pictures_on_disk import png, write_parquet
+from report_folders import Make, write_folder
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
@@ -28,22 +30,41 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CPU = Runtime(device=torch.device("cpu"))
+MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")
-def digits_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
+    """Maker of a folder that one test process makes, and that those beside it wait for; nobody may change it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder of its own in that of the run
+        shared = shared.parent
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        folder, complete = shared / "made once" / name, shared / "made once" / f"{name}.complete"
+        folder.parent.mkdir(exist_ok=True)
+        with FileLock(f"{folder}.lock"):
+            if not complete.exists():
+                shutil.rmtree(folder, ignore_errors=True)  # what a failure left
+                make(folder)
+                complete.touch()
+        return folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def digits_run(made_once: MadeOnce) -> Path:
     """Run folder of a small CNN trained on digits."""
-    out = tmp_path_factory.mktemp("digits") / "original"
-    train_run(TrainSpec(model="small-cnn", data="digits"), Output(out), runtime=CPU)
-    return out
+    spec = TrainSpec(model="small-cnn", data="digits")
+    return made_once("original", lambda out: train_run(spec, Output(out), runtime=CPU))
 
 
 @pytest.fixture(scope="session")
-def digits_retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def digits_retrained(made_once: MadeOnce) -> Path:
     """Run folder of the same, retrained without class 3."""
-    out = tmp_path_factory.mktemp("digits") / "retrained"
-    train_run(TrainSpec(model="small-cnn", data="digits", exclude=("3",)), Output(out), runtime=CPU)
-    return out
+    spec = TrainSpec(model="small-cnn", data="digits", exclude=("3",))
+    return made_once("retrained", lambda out: train_run(spec, Output(out), runtime=CPU))
 
 
 @pytest.fixture
@@ -68,9 +89,20 @@ def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """Maker of a run folder, as `write_folder` writes it."""
+
+    def made(classes: list[str] | None = None, **changed: dict[str, Any] | None) -> Path:
+        return write_folder(tmp_path / "run", classes, **changed)
+
+    return made
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
+def browser(request: pytest.FixtureRequest) -> Iterator[Browser]:
     """Chromium as the system has it. Its driver keeps an event loop in this thread, so it ends with the module."""
+    assert request.node.get_closest_marker("browser"), "mark the module: pytestmark = pytest.mark.browser"
     from playwright.sync_api import sync_playwright  # most test files need no browser
 
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -86,7 +118,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The report's pages that the browser opens, by name."""
-    from visit import write_pages  # it borrows the runs of test_report
+    from visit import write_pages  # most test files need no browser
 
     return write_pages(tmp_path_factory.mktemp("pages"))
 
@@ -107,15 +139,17 @@ def weights(digits_run: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def audited(digits_run: Path, digits_retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def audited(digits_run: Path, digits_retrained: Path, made_once: MadeOnce) -> Path:
     """Run folder of a forget with its audit; tests that change it take a copy."""
-    out = tmp_path_factory.mktemp("cli") / "unlearned"
-    done = forget(
-        "--forget", "3", "--retrained", digits_retrained / WEIGHTS, "--quiet",
-        weights=digits_run / WEIGHTS, out=out,
-    )  # fmt: skip
-    assert done == Outcome(0, "", "")
-    return out
+
+    def make(out: Path) -> None:
+        done = forget(
+            "--forget", "3", "--retrained", digits_retrained / WEIGHTS, "--quiet",
+            weights=digits_run / WEIGHTS, out=out,
+        )  # fmt: skip
+        assert done == Outcome(0, "", "")
+
+    return made_once("unlearned", make)
 
 
 @pytest.fixture
@@ -124,7 +158,8 @@ def copied(audited: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def without_3(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("cli") / "without 3"
-    assert forget("--forget", 3, "--no-audit", "--quiet", weights=digits_run / WEIGHTS, out=out).code == 0
-    return out / WEIGHTS
+def without_3(digits_run: Path, made_once: MadeOnce) -> Path:
+    def make(out: Path) -> None:
+        assert forget("--forget", 3, "--no-audit", "--quiet", weights=digits_run / WEIGHTS, out=out).code == 0
+
+    return made_once("without 3", make) / WEIGHTS

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_any import CLASSES, picture
 from torch import nn
 
 import unlearnkit.audit.observe.relearning as relearn_module
-from canonical import CPU, MODELS, tiny_data
+from canonical import CLASSES, CPU, MODELS, tiny_data
 from commands import FAST, Outcome, assert_refused, run_cli
+from pictures_on_disk import picture
 from unlearnkit.audit import METRICS, gather
 from unlearnkit.audit.observe.untrained import incompetent
 from unlearnkit.errors import ConfigError, ModelError

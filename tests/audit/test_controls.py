@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -15,6 +16,7 @@ from canonical import CPU
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for, banks
+from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import Scale
@@ -28,6 +30,7 @@ from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
+pytestmark = pytest.mark.xdist_group("controls")  # one process trains the five models
 # a network that never saw half of the digits has not the features to tell them by; where one is left out, it has
 FORGOTTEN = (1, 3, 5, 7, 9)
 REQUEST = ForgetRequest(classes=FORGOTTEN)
@@ -49,20 +52,41 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[nn.Module]:
     return models
 
 
-def judged(trained: list[nn.Module], unlearned: nn.Module) -> Audit:
-    data = load_data("digits")
-    split = split_for(REQUEST, data)
-    evidence = gather(
-        {"original": trained[0], "unlearned": unlearned, "retrained": trained[1:4]},
-        data,
-        split,
-        metrics=METRICS.values(),
-        seed=0,
-        runtime=CPU,
-    )
-    bank = bank_for("digits", data.classes, "small-cnn", REQUEST.resolve(data.classes).forget_names)
-    assert bank is not None
-    return audit(evidence, priors=bank.priors)
+class Judge:
+    """Holds models against the same original and three retrained ones, which are looked at once."""
+
+    def __init__(self, trained: list[nn.Module]) -> None:
+        self._models = {"original": trained[0], "retrained": trained[1:4]}
+        self._data = load_data("digits")
+        self._split = split_for(REQUEST, self._data)
+        self._known: Evidence | None = None
+        bank = bank_for("digits", self._data.classes, "small-cnn", REQUEST.resolve(self._data.classes).forget_names)
+        assert bank is not None
+        self._priors = bank.priors
+
+    def __call__(self, unlearned: nn.Module) -> Audit:
+        evidence = gather(
+            {**self._models, "unlearned": unlearned},
+            self._data,
+            self._split,
+            metrics=METRICS.values(),
+            seed=0,
+            runtime=CPU,
+            earlier=self._known,
+        )
+        self._known = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
+        return audit(evidence, priors=self._priors)
+
+
+@pytest.fixture(scope="module")
+def judged(trained: list[nn.Module]) -> Judge:
+    return Judge(trained)
+
+
+@pytest.fixture(scope="module")
+def passed(judged: Judge, trained: list[nn.Module]) -> Audit:
+    """The audit of a retrained model with another seed."""
+    return judged(trained[4])
 
 
 def verdicts(result: Audit) -> dict[str, str | None]:
@@ -83,8 +107,9 @@ class OneWrongClass(SmallCNN):
         return torch.where(torch.isin(logits.argmax(dim=1), torch.tensor(FORGOTTEN))[:, None], answer, logits)
 
 
-def test_the_original_fails(trained: list[nn.Module]) -> None:
-    result = judged(trained, trained[0])
+@pytest.mark.slow
+def test_the_original_fails(judged: Judge, trained: list[nn.Module]) -> None:
+    result = judged(trained[0])
     assert result.verdict.status == "fail"
     said = verdicts(result)
     for key in ("accuracy/forget_test", "prediction_tv/forget_test", "probe_recovery/forget_test"):
@@ -92,39 +117,47 @@ def test_the_original_fails(trained: list[nn.Module]) -> None:
     assert not {"outputs", "representation"} & set(result.verdict.families_passed)
 
 
-def test_a_retrained_model_with_another_seed_passes(trained: list[nn.Module]) -> None:
-    result = judged(trained, trained[4])
+@pytest.mark.slow
+def test_a_retrained_model_with_another_seed_passes(passed: Audit) -> None:
+    result = passed
     assert result.verdict.status == "pass", result.verdict
     assert {"accuracy", "outputs", "representation"} <= set(result.verdict.families_passed)
 
 
+@pytest.mark.slow
 def test_a_mask_of_the_outputs_fails_on_representation_although_its_accuracy_is_perfect(
+    judged: Judge,
     trained: list[nn.Module],
 ) -> None:
-    result = judged(trained, masked(trained[0]))
+    result = judged(masked(trained[0]))
     said = verdicts(result)
     assert said["accuracy/forget_test"] == said["accuracy/retain_test"] == "pass"
     assert said["probe_recovery/forget_test"] == "fail"
     assert result.verdict.status == "fail"
 
 
-def test_new_weights_fail_on_retained_accuracy(trained: list[nn.Module]) -> None:
+@pytest.mark.slow
+def test_new_weights_fail_on_retained_accuracy(judged: Judge) -> None:
     torch.manual_seed(0)
-    result = judged(trained, SmallCNN(10, 1).eval())
+    result = judged(SmallCNN(10, 1).eval())
     assert result.verdict.status == "fail"
     assert verdicts(result)["accuracy/retain_test"] == "fail"
 
 
-def test_one_fixed_wrong_class_fails_on_the_distribution_of_predictions(trained: list[nn.Module]) -> None:
+@pytest.mark.slow
+def test_one_fixed_wrong_class_fails_on_the_distribution_of_predictions(
+    judged: Judge, trained: list[nn.Module]
+) -> None:
     model = OneWrongClass(10, 1).eval()
     model.load_state_dict(trained[0].state_dict())
-    result = judged(trained, model)
+    result = judged(model)
     assert verdicts(result)["prediction_tv/forget_test"] == "fail"
     assert result.verdict.status == "fail"
 
 
-def test_every_reading_that_is_voted_on_is_measured(trained: list[nn.Module]) -> None:
-    result = judged(trained, trained[4])
+@pytest.mark.slow
+def test_every_reading_that_is_voted_on_is_measured(passed: Audit) -> None:
+    result = passed
     assert len(verdicts(result)) == 8
     unresolved = [r for r in result.readings if r.model == "unlearned" and r.verdict == "unknown"]
     assert all(r.doubts[-1].code == "unresolved" for r in unresolved)

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from canonical import MODELS
+from canonical import CLASSES, MODELS
+from made_evidence import evidence, one, random_outputs, subject
 from unlearnkit.audit import METRICS, audit
 from unlearnkit.audit.doubts import Doubt, is_unknown
-from unlearnkit.audit.evidence import Evidence, Outputs, Relearning, Subject
+from unlearnkit.audit.evidence import Outputs, Relearning
 from unlearnkit.audit.metrics.accuracy import accuracy, balanced_accuracy
 from unlearnkit.audit.metrics.cost import cost
 from unlearnkit.audit.metrics.outputs import entropy, prediction_distribution, prediction_shares, total_variation
@@ -27,38 +28,10 @@ from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.metrics.relearn import relearn_time
 from unlearnkit.audit.metrics.weights import weight_distance
 from unlearnkit.audit.observe.distances import layer_distances
-from unlearnkit.audit.reading import SCHEMA, Reading, wilson
-from unlearnkit.request import ResolvedRequest
+from unlearnkit.audit.reading import SCHEMA, wilson
 from unlearnkit.split import Part
 
-CLASSES = ("ant", "bee", "cat", "dog")
-REQUEST = ResolvedRequest(forget=(2,), already_forgotten=(), classes=CLASSES)
 PARTS = (Part.RETAIN_TRAIN, Part.FORGET_TRAIN, Part.RETAIN_TEST, Part.FORGET_TEST)
-
-
-def random_outputs(seed: int, n: int = 200, labels: tuple[int, ...] = (0, 1, 3), skill: float = 1.0) -> Outputs:
-    generator = torch.Generator().manual_seed(seed)
-    known = torch.tensor(labels)[torch.randint(0, len(labels), (n,), generator=generator)]
-    logits = torch.randn(n, 4, generator=generator)
-    logits[torch.arange(n), known] += skill
-    return Outputs(logits=logits, labels=known, sampled_from=n)
-
-
-def subject(name: str = "unlearned", replicate: int = 0, **given: Any) -> Subject:
-    defaults = {"outputs": {}, "distances": None, "relearning": None, "relearn_failure": None, "cost": None}
-    return Subject(name=name, replicate=replicate, **{**defaults, **given})  # type: ignore[arg-type]
-
-
-def evidence(*subjects: Subject) -> Evidence:
-    return Evidence(request=REQUEST, subjects=subjects)
-
-
-def one(readings: list[Reading], metric: str, **wanted: Any) -> Reading:
-    found = [
-        r for r in readings if r.metric == metric and all(getattr(r, key) == value for key, value in wanted.items())
-    ]
-    assert len(found) == 1, found
-    return found[0]
 
 
 def predicting(*predictions: int, labels: tuple[int, ...] | None = None) -> Outputs:

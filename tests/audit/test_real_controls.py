@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_real_data import folder
 from torch import nn
 
 from canonical import CPU
+from real_data import folder
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
@@ -25,6 +25,7 @@ from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.split import split_for
 from unlearnkit.steps.opening import load_images
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("real controls")]  # one process looks at the retrained models
 MODEL = "airbench,width=16"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "cifar10"
 REQUEST = ForgetRequest(classes=("airplane",))

@@ -223,4 +223,4 @@ def test_a_cost_file_of_another_tool_is_left_alone(digits_run: Path, tmp_path: P
     foreign.mkdir()
     shutil.copy(digits_run / WEIGHTS, foreign / WEIGHTS)
     (foreign / "cost.json").write_text('{"euros": 7}')
-    assert forget("--forget", 3, "--quiet", weights=foreign / WEIGHTS, out=tmp_path / "out").code == 0
+    assert forget("--forget", 3, "--quick", "--quiet", weights=foreign / WEIGHTS, out=tmp_path / "out").code == 0

@@ -10,6 +10,7 @@ from commands import WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tr
 from unlearnkit.models.checkpoint import read_checkpoint
 
 
+@pytest.mark.slow
 def test_a_second_request_keeps_the_first_class_out_of_every_part(without_3: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = forget("--forget", 7, "--quiet", weights=without_3, out=out)
@@ -45,10 +46,11 @@ def test_naming_a_recorded_class_again_as_already_forgotten_does_no_harm(without
     assert read(out, "request.json")["already_forgotten"] == ["3", "5"]
 
 
+@pytest.mark.slow
 def test_audit_of_two_files_leaves_out_what_the_original_forgot(without_3: Path, audited: Path, tmp_path: Path) -> None:
     pair = ["--original", without_3, "--unlearned", audited / WEIGHTS, "--data", "digits", "--out", tmp_path / "out"]
     assert_refused(run_cli("audit", *pair, "--forget", 3), "'3' is already forgotten")
-    done = run_cli("audit", *pair, "--forget", 7, "--quiet", "--device", "cpu")
+    done = run_cli("audit", *pair, "--forget", 7, "--quick", "--quiet", "--device", "cpu")
     assert done == Outcome(0, "", "")
     assert read(tmp_path / "out", "request.json")["already_forgotten"] == ["3"]
     assert read(tmp_path / "out", "access.json")["parts"]["excluded_test"]["3"]["read_by_audit"] == 0

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_any import CLASSES, picture
 
+from canonical import CLASSES
 from commands import FAST, Outcome, assert_refused, run_cli
+from pictures_on_disk import picture
 from unlearnkit.models import SmallCNN, build_model
 
 TINY_TRAIN = ("--device", "cpu", "--set", "epochs=1", "--set", "batch_size=14")

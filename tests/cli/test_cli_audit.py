@@ -36,6 +36,7 @@ def test_forget_goes_on_to_the_audit_and_the_report(audited: Path) -> None:
         assert hashlib.sha256((audited / name).read_bytes()).hexdigest() == digest
 
 
+@pytest.mark.slow
 def test_audit_of_a_folder_writes_audit_and_report_again(copied: Path, digits_retrained: Path) -> None:
     before = read(copied, "audit.json"), read(copied, "access.json")
     (copied / "audit.json").unlink()
@@ -70,7 +71,7 @@ def test_audit_refuses_weights_that_changed_since(copied: Path, tmp_path: Path, 
 
 
 def test_strict_audit_exits_with_3_unless_it_passes(copied: Path) -> None:
-    done = run_cli("audit", copied, "--strict", "--quiet", "--device", "cpu")
+    done = run_cli("audit", copied, "--strict", "--quick", "--quiet", "--device", "cpu")
     status = read(copied, "audit.json")["verdict"]["status"]
     assert status != "pass"
     assert done == Outcome(3, "", "")
@@ -82,6 +83,7 @@ def test_strict_audit_exits_with_0_when_it_passes(audited: Path, monkeypatch: py
     assert run_cli("audit", audited, "--strict", "--quiet") == Outcome(0, "", "")
 
 
+@pytest.mark.slow
 def test_audit_of_two_weights_files_needs_no_run(
     weights: Path, audited: Path, digits_retrained: Path, tmp_path: Path
 ) -> None:
@@ -156,7 +158,8 @@ def test_an_audit_of_two_files_does_not_claim_what_the_method_read(
 ) -> None:
     out = tmp_path / "out"
     pair = ("--original", weights, "--unlearned", audited / WEIGHTS)
-    done = run_cli("audit", *pair, "--data", "digits", "--forget", "3", "--out", out, "--device", "cpu", "--quiet")
+    options = ("--data", "digits", "--forget", "3", "--quick", "--quiet", "--device", "cpu")
+    done = run_cli("audit", *pair, *options, "--out", out)
     assert done == Outcome(0, "", "")
     access = read(out, "access.json")
     assert access["forget_samples_read"] is None
@@ -172,7 +175,7 @@ def test_a_later_audit_does_not_forget_what_an_earlier_one_read(copied: Path) ->
         "samples": 5, "read_by_method": 0, "read_by_audit": 5, "decoded": 5
     }  # fmt: skip
     (copied / "access.json").write_text(json.dumps(access), encoding="utf-8")
-    assert run_cli("audit", copied, "--device", "cpu", "--quiet").code == 0
+    assert run_cli("audit", copied, "--quick", "--device", "cpu", "--quiet").code == 0
     joined = read(copied, "access.json")
     assert joined["parts"]["forget_train"]["3"]["read_by_audit"] == 999
     assert joined["parts"]["forget_train"]["gone since"]["decoded"] == 5

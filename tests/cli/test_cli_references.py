@@ -40,6 +40,7 @@ def pair(weights: Path, audited: Path) -> tuple[object, ...]:
     return ("audit", "--original", weights, "--unlearned", audited / WEIGHTS, *told)
 
 
+@pytest.mark.slow
 def test_shadows_are_an_attackers_and_are_told_apart(
     pair: tuple[object, ...], audited: Path, digits_retrained: Path, tmp_path: Path
 ) -> None:

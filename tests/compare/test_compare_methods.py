@@ -29,6 +29,7 @@ from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
+pytestmark = pytest.mark.xdist_group("compare")  # one process makes the comparison
 FORGET = ("3", "8")
 ONLY = ("original", "finetune", "ssd")
 RECIPE = ("epochs=2", "batch_size=64")
@@ -86,6 +87,7 @@ def load(path: Path) -> dict[str, Any]:
     return content
 
 
+@pytest.mark.slow
 def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None:
     result = load(made[0])
     found = [(row["method"], row["variant"], row["seed"]) for row in result["rows"]]
@@ -97,6 +99,7 @@ def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None
     assert [result["tuning"][name]["forget_samples_read"] > 0 for name in ("finetune", "ssd")] == [False, True]
 
 
+@pytest.mark.slow
 def test_the_number_of_retrained_models_is_an_option(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     opened = comparison_runs.Bench.opened("digits", made[0].parent / "models", tmp_path, [*FORGET], retrained=2)
     assert [checkpoint.path.parent.name for checkpoint in opened.checkpoints] == [
@@ -108,6 +111,7 @@ def test_the_number_of_retrained_models_is_an_option(made: tuple[Path, list[str]
         run([*made[1], "--retrained", "2"])
 
 
+@pytest.mark.slow
 def test_retrain_is_not_held_against_itself(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The retrained models have the seeds 1 to 3: with two seeds, the second run would be the first of them."""
     both = [*but(made[1], methods=["retrain"]), "--seeds", "2", "--out", str(tmp_path / "none.json")]
@@ -116,6 +120,7 @@ def test_retrain_is_not_held_against_itself(made: tuple[Path, list[str]], tmp_pa
     assert not (tmp_path / "none.json").exists()
 
 
+@pytest.mark.slow
 def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[str]]) -> None:
     result = load(made[0])
     done = [row for row in result["rows"] if not row["failure"]]
@@ -137,6 +142,7 @@ def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[st
     assert tuned["cost"]["samples_backward"] == METHODS["finetune"]().model_dump()["recipe"]["epochs"] * 8 * 20
 
 
+@pytest.mark.slow
 def test_a_method_that_cannot_run_is_a_row_with_its_reason(made: tuple[Path, list[str]]) -> None:
     failed = [row for row in load(made[0])["rows"] if row["failure"]]
     assert {(row["method"], row["variant"]) for row in failed} == {("ssd", "paper")}
@@ -146,6 +152,7 @@ def test_a_method_that_cannot_run_is_a_row_with_its_reason(made: tuple[Path, lis
     assert page.count("Expected alpha below") == 1
 
 
+@pytest.mark.slow
 def test_table_and_picture_are_written_and_redrawn(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     page, drawn = (made[0].with_suffix(suffix).read_text() for suffix in (".md", ".svg"))
     assert page.splitlines()[2].startswith("| 3 retrained models |")
@@ -161,6 +168,7 @@ def test_table_and_picture_are_written_and_redrawn(made: tuple[Path, list[str]],
     assert copy.with_suffix(".svg").read_text() == drawn
 
 
+@pytest.mark.slow
 def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
     def never(*_: object, **__: object) -> None:
         raise AssertionError("computed again")
@@ -174,6 +182,7 @@ def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch
         run([word.replace("=20", "=21") for word in but(made[1], methods=["finetune"])])
 
 
+@pytest.mark.slow
 def test_an_audit_is_made_again_without_the_unlearning(
     made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -204,6 +213,7 @@ def test_an_audit_is_made_again_without_the_unlearning(
     assert accuracies[0] == accuracies[1][::-1]
 
 
+@pytest.mark.slow
 def test_a_full_audit_of_kept_weights_has_the_same_primary_readings_and_shows_the_others(
     made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,16 +9,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import timm
 import torch
-from PIL import Image
 from safetensors.torch import load_file
 
-from canonical import TINY
+from canonical import CLASSES, TINY
+from pictures_on_disk import SIDE, picture
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.runtime.runtime import Runtime
@@ -28,8 +27,7 @@ from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import CaseSpec, TrainSpec
 from unlearnkit.steps.train import train_run
 
-CLASSES = ("ant", "bee", "cat", "dog")
-TRAIN, TEST, SIDE = 8, 2, 32
+TRAIN, TEST = 8, 2
 MODELS = {
     "cnn": "small-cnn,width=4",
     "mobilenet": "timm:mobilenetv2_050",
@@ -44,12 +42,6 @@ TABLE = [
     *itertools.product(MODELS, SOURCES, ("fp32",)),
     *itertools.product(MODELS, ("imagefolder",), ("bf16", "fp64")),
 ]
-
-
-def picture(class_id: int, number: int) -> Image.Image:
-    random = np.random.default_rng(100 * class_id + number)
-    pixels = random.integers(0, 90, (SIDE, SIDE, 3)) + 40 * class_id
-    return Image.fromarray(pixels.astype(np.uint8))
 
 
 @pytest.fixture(scope="session")

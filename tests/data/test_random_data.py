@@ -42,7 +42,7 @@ def unlearned(data: ImageData, seed: int) -> list[Tensor]:
 
 def tuned(data: ImageData, seed: int) -> list[Tensor]:
     trials = tune(
-        MODELS["cnn-grey"].model(), METHOD, data, REQUEST, seed=seed, trials=3, look_at_forgotten=True, runtime=CPU
+        MODELS["cnn-grey"].model(), METHOD, data, REQUEST, seed=seed, trials=2, look_at_forgotten=True, runtime=CPU
     ).trials
     return [torch.tensor([trial.score, trial.judged.left]) for trial in trials if trial.judged]
 

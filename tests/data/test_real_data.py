@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-import pytest
 import torch
 
+from real_data import folder
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models import build_model
@@ -21,15 +20,7 @@ from unlearnkit.steps.opening import card_for
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import CaseSpec
 
-DATA = Path(os.environ.get("UNLEARNKIT_DATA", Path(__file__).parents[3] / "shared" / "data"))
 CPU = Runtime(device=torch.device("cpu"))
-
-
-def folder(name: str) -> str:
-    path = DATA / name
-    if not (path / "train.parquet").is_file():
-        pytest.skip(f"no real image data at {path}; set UNLEARNKIT_DATA to a folder that holds {name}")
-    return f"parquet:{path}"
 
 
 def test_cifar10_is_read_as_it_is_described() -> None:

@@ -51,6 +51,7 @@ def make(num_classes, width):
 BLOCK = "import sys\nsys.modules['unlearnkit'] = None\n"  # from here on, importing it fails
 
 
+@pytest.mark.slow
 def test_the_weights_load_without_unlearnkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "factory_of_the_readme.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)

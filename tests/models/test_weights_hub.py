@@ -269,6 +269,7 @@ for attempt in (lambda: build_model("timm:test_resnet", num_classes=4, in_channe
 """
 
 
+@pytest.mark.slow
 def test_the_environment_names_the_cache(tmp_path: Path) -> None:
     source = pretrained_vit()
     add_to_cache(tmp_path, HUB_ID, {"model.safetensors": weights_of(source)})

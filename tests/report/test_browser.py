@@ -12,6 +12,7 @@ from playwright.sync_api import Page
 from unlearnkit.report.text import clean
 from visit import NASTY, PRINTED, TURNED, open_details
 
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 PAGES = ("plain", "hostile", "many", "judged", "bare", "pictured", "chinese")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from pypdf import PdfReader
 
 from visit import PRINTED, open_details, visit
 
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser: print")]
 A4 = (210 / 25.4 * 72, 297 / 25.4 * 72)
 
 
@@ -26,6 +28,7 @@ def papers(browser: Browser, pages: dict[str, Path]) -> dict[str, PdfReader]:
     return found
 
 
+@cache
 def sheets(paper: PdfReader) -> list[str]:
     """The text of each sheet, its white space made one."""
     return [" ".join(sheet.extract_text().split()) for sheet in paper.pages]

@@ -10,6 +10,7 @@ import pytest
 from jinja2 import Environment, PackageLoader
 from playwright.sync_api import Page
 
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser: tables")]
 ROWS = [  # name, what the cell shows, what it is sorted by
     ("run 10", "2 min 5 s", "125"),
     ("run 2", "9.9 ms", "0.0099"),

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from markupsafe import Markup
-from test_report import HOSTILE, Reader, artefacts, audit_json, files, judged_audit, reading
 
+from report_folders import ANIMALS as CLASSES
+from report_folders import HOSTILE, artefacts, audit_json, drawn, judged_audit, measured_audit, page, reading
+from report_pages import Reader, files
 from unlearnkit import report
 from unlearnkit.audit.doubts import CODES, PLACEHOLDERS, Doubt, no_samples, unknown
 from unlearnkit.audit.metrics.registry import METRICS
@@ -27,12 +28,9 @@ from unlearnkit.report.text import made_at, points, quantity, seconds, shorten, 
 from unlearnkit.report.words import CHINESE as ZH
 from unlearnkit.report.words import ENGLISH as EN
 from unlearnkit.report.words import LANGUAGES, Words, speaking
-from unlearnkit.run_dir import versions, write_run
-from unlearnkit.steps import drawing
+from unlearnkit.run_dir import versions
 
 TRANSLATIONS = [name for name in LANGUAGES if name != "en"]
-CLASSES = ["cat", "dog", "emu", "fox"]
-PICTURE = "drawn.png"
 
 
 def strings(words: Words) -> dict[str, str]:
@@ -92,16 +90,6 @@ def test_an_unknown_language_is_refused_with_the_known_ones(tmp_path: Path) -> N
 # ---- the page -------------------------------------------------------------------------------------------------------
 
 
-def page(folder: Path, language: str, classes: list[str] | None = None, **changed: Any) -> str:
-    """The page of a run folder whose artefacts are replaced (`audit={...}`) or left out (`audit=None`)."""
-    content = artefacts(classes or CLASSES) | {f"{name}.json": value for name, value in changed.items()}
-    manifest = {"inputs": {"/runs/original/model.safetensors": "ab" * 32}, "seed": 5, "device": "cpu"}
-    content = {name: value for name, value in content.items() if value is not None}
-    write_run(folder, content, overwrite=True, manifest=manifest)
-    (folder / PICTURE).write_bytes(drawing.strip(torch.zeros(1, 1, 4, 4), 1.0))
-    return render(folder, language)
-
-
 def unknown_audit() -> dict[str, Any]:
     """Nothing could be measured."""
     found = audit_json(CLASSES)
@@ -145,44 +133,6 @@ def failed() -> dict[str, Any]:
         "notes": {"search": search, "x": None, "no_samples_of": ["x"]},
         "overrides": ["a=1"],
     }
-
-
-def measured_audit() -> dict[str, Any]:
-    """What newer audits have: histograms, relearning counted from 0, and stand-ins."""
-    found = audit_json(CLASSES)
-    found["readings"] = [each for each in found["readings"] if each["metric"] not in ("loss", "output_entropy")]
-    for model in ("original", "unlearned", "retrained"):
-        for name in ("loss", "output_entropy"):
-            series = {"0": 0.25, "1": 0.75, "2": 0.0}
-            found["readings"].append(reading(name, model, 0.5, "nats", part="forget_test", series=series))
-    for each in found["readings"]:
-        if each["metric"] == "relearn_steps":
-            each |= {"value": 1.0, "interval": [0.0, 1.0], "series": {"0": 0.5, "1": 0.9}}
-    return found | {"stand_ins": "imagefolder:/elsewhere"}
-
-
-def drawn() -> dict[str, Any]:
-    """Every kind of picture."""
-    at = {"file": PICTURE}
-    models = ["original", "unlearned", "retrained"]
-    rivals = dict.fromkeys(models, "dog")
-    figures = {
-        "noise": {"limit": 2.0, "classes": 3, "pictures": [at | {"label": "cat"}]},
-        "embedding": {
-            "forgotten": 20,
-            "retained": 60,
-            "pictures": [at | {"model": model, "explained": [0.5, 0.25]} for model in models],
-        },
-        "attention": {
-            "layer": "body",
-            "models": models,
-            "pictures": [
-                at | {"label": "cat", "forgotten": True, "rivals": rivals},
-                at | {"label": "dog", "forgotten": False, "rivals": {}},
-            ],
-        },
-    }
-    return {"personal": False, "include_images": True, "figures": figures}
 
 
 def left_out(reason: str | dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
 
+import several
+from commands import run_cli
 from unlearnkit.runtime.processes import Processes
 
 HERE = Path(__file__).parents[1] / "support"
@@ -24,7 +26,8 @@ LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port
 
 def start(arguments: list[str], *, processes: int = 1, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE)}
+    paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     return subprocess.run(
         [sys.executable, *(launcher if processes > 1 else []), *arguments],
@@ -37,8 +40,11 @@ def start(arguments: list[str], *, processes: int = 1, timeout: float = 120) -> 
 
 def run(case: str, out: Path, processes: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     out.mkdir()
-    done = start([str(HERE / "several.py"), case, str(out)], processes=processes)
-    assert done.returncode == 0, done.stderr
+    if processes == 1:
+        several.main(case, out)
+    else:
+        done = start([str(HERE / "several.py"), case, str(out)], processes=processes)
+        assert done.returncode == 0, done.stderr
     return load_file(out / "weights.safetensors"), json.loads((out / "facts.json").read_text())
 
 
@@ -57,6 +63,7 @@ def test_one_process_needs_nobody() -> None:
     assert tensor.tolist() == [0, 1, 2]
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
     one, facts_one = run("exact", tmp_path / "one", 1)
     two, facts_two = run("exact", tmp_path / "two", 2)
@@ -77,6 +84,7 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
             assert facts_two["cost"][stage][key] == cost[key], (stage, key)
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_weights_of_one_whatever_the_method(tmp_path: Path) -> None:
     one, facts_one = run("methods", tmp_path / "one", 1)
     two, facts_two = run("methods", tmp_path / "two", 2)
@@ -86,6 +94,7 @@ def test_two_processes_give_the_weights_of_one_whatever_the_method(tmp_path: Pat
         torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
 
+@pytest.mark.slow
 def test_batch_statistics_are_shared_out_and_averaged(tmp_path: Path) -> None:
     one, _ = run("batchnorm", tmp_path / "one", 1)
     two, facts = run("batchnorm", tmp_path / "two", 2)
@@ -95,6 +104,7 @@ def test_batch_statistics_are_shared_out_and_averaged(tmp_path: Path) -> None:
     assert facts["processes"] == 2
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_with_an_error(tmp_path: Path) -> None:
     began = time.monotonic()
     done = start([str(HERE / "several.py"), "dies", str(tmp_path)], processes=2, timeout=100)
@@ -104,6 +114,7 @@ def test_a_process_that_dies_ends_the_run_with_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "weights.safetensors").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in Linux's /proc")
 def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
     done = start([str(HERE / "several.py"), "leaves", str(tmp_path)], processes=2)
@@ -115,12 +126,14 @@ def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
         assert found["alone"] == []
 
 
+@pytest.mark.slow
 def test_more_processes_than_samples_of_a_batch(tmp_path: Path) -> None:
     done = start([str(HERE / "several.py"), "few", str(tmp_path)], processes=2)
     assert done.returncode != 0
     assert "fewer than 2 processes" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_once(tmp_path: Path) -> None:
     common = ["-m", "unlearnkit"]
     trained = tmp_path / "original"
@@ -132,7 +145,16 @@ def test_the_command_line_writes_once(tmp_path: Path) -> None:
     assert done.stdout.count("written to") == 1
     forget = ["--data", "digits", "--forget", "3", "--set", "noise.steps=2", "--set", "retain_per_class=20"]
     done = start(
-        [*common, "forget", "--weights", str(trained / "model.safetensors"), *forget, "--out", str(tmp_path / "run")],
+        [
+            *common,
+            "forget",
+            "--weights",
+            str(trained / "model.safetensors"),
+            *forget,
+            "--quick",
+            "--out",
+            str(tmp_path / "run"),
+        ],
         processes=2,
     )
     assert done.returncode == 0, done.stderr
@@ -142,7 +164,9 @@ def test_the_command_line_writes_once(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report.html").is_file()
 
 
-def test_other_commands_refuse_a_launcher() -> None:
-    done = start(["-m", "unlearnkit", "methods"], processes=2)
-    assert done.returncode != 0
-    assert "several processes" in done.stderr
+def test_other_commands_refuse_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "1", "WORLD_SIZE": "2"}.items():  # what a launcher sets
+        monkeypatch.setenv(name, value)
+    done = run_cli("methods")
+    assert (done.code, done.out) == (2, "")
+    assert "several processes" in done.err

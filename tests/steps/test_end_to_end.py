@@ -19,6 +19,7 @@ from unlearnkit.report.words import ENGLISH
 from unlearnkit.steps.demo import FORGOTTEN, demo_run
 from unlearnkit.steps.output import Output
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]  # one process makes the demo
 ARTEFACTS = (
     "request.json",
     "config.json",

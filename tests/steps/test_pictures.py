@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_report import HOSTILE, Make, Reader, audit_json, make  # noqa: F401 - make is a fixture
 from torch import Tensor
 
-from commands import run_cli
+from commands import FAST, run_cli
 from pictures_on_disk import png
+from report_folders import HOSTILE, Make, audit_json
+from report_pages import Reader
 from unlearnkit.audit.doubts import Doubt
 from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import load_data
@@ -41,6 +42,7 @@ from unlearnkit.steps.specs import CaseSpec, TrainSpec
 from unlearnkit.steps.train import train_run
 from unlearnkit.steps.verify import verify_run
 
+pytestmark = pytest.mark.xdist_group("pictures")  # one process makes the run with pictures of people
 CPU = Runtime(device=torch.device("cpu"))
 QUICK = AuditOptions(depth=Depth.QUICK)
 HOSTILE_NAME = "<img src=x onerror=alert(1)> & {0}"
@@ -337,7 +339,8 @@ def test_a_method_that_makes_no_images_has_no_figure_of_them(people: tuple[Path,
 def test_digits_are_shown_without_the_option(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     weights = digits_run / "model.safetensors"
-    done = run_cli("forget", "--weights", weights, "--data", "digits", "--forget", "3", "--quick", "-q", "--out", out)
+    options = ("--data", "digits", "--forget", "3", "--quick", "-q", *FAST)
+    done = run_cli("forget", "--weights", weights, *options, "--out", out)
     assert done.code == 0, done.err
     assert (said(out)["personal"], said(out)["include_images"]) == (False, False)
     assert drawings(out) == {"noise-3.png", "embedding-original.png", "embedding-unlearned.png"}
@@ -388,7 +391,7 @@ def listing(name: str, label: str = "cat") -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["../outside.png", "noise-9.png", "config.json", ""])
-def test_only_pictures_of_the_folder_are_shown(make: Make, name: str) -> None:  # noqa: F811
+def test_only_pictures_of_the_folder_are_shown(make: Make, name: str) -> None:
     folder = make(pictures=listing(name))
     (folder.parent / "outside.png").write_bytes(drawing.strip(torch.zeros(1, 1, 4, 4), 1.0))
     with pytest.raises(OutputError, match="run the audit again"):
@@ -396,7 +399,7 @@ def test_only_pictures_of_the_folder_are_shown(make: Make, name: str) -> None:  
 
 
 @pytest.mark.parametrize("label", HOSTILE)
-def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:  # noqa: F811
+def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:
     folder = make(pictures=listing("noise-0.png", label))
     (folder / "noise-0.png").write_bytes(drawing.strip(torch.zeros(1, 1, 4, 4), 1.0))
     page = Reader(render(folder))
@@ -406,7 +409,7 @@ def test_hostile_names_are_text_in_captions(make: Make, label: str) -> None:  # 
     assert "2 more classes are not shown" in page.text
 
 
-def test_stand_ins_are_called_so(make: Make) -> None:  # noqa: F811
+def test_stand_ins_are_called_so(make: Make) -> None:
     drawn = {"forgotten": 1, "retained": 1, "pictures": [{"file": "embedding-original.png", "model": "original"}]}
     listed = {"personal": False, "include_images": False, "figures": {"embedding": drawn}}
     for source, said_so in ((None, False), ("imagefolder:/elsewhere", True)):
@@ -415,7 +418,7 @@ def test_stand_ins_are_called_so(make: Make) -> None:  # noqa: F811
         assert ("are stand-ins of another origin" in Reader(render(folder)).text) == said_so
 
 
-def test_a_reason_is_said(make: Make) -> None:  # noqa: F811
+def test_a_reason_is_said(make: Make) -> None:
     reasons = (Doubt("no_samples", {"part": "forget_test"}), Doubt("remark", {"text": "Expected <b>"}))
     figures = {
         name: {"missing": asdict(reason)} for name, reason in zip(("embedding", "attention"), reasons, strict=True)

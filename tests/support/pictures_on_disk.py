@@ -12,12 +12,21 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
+SIDE = 32  # pixels, of `picture`
+
 
 def png(pixels: np.ndarray) -> bytes:
     """Encode uint8 pixels (H, W, 3) or (H, W) as PNG."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def picture(class_id: int, number: int) -> Image.Image:
+    """Noise, brighter from class to class."""
+    random = np.random.default_rng(100 * class_id + number)
+    pixels = random.integers(0, 90, (SIDE, SIDE, 3)) + 40 * class_id
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def write_parquet(path: Path, images: Sequence[bytes], labels: Sequence[int], names: Sequence[str] | None) -> None:

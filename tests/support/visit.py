@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from playwright.sync_api import Browser, Page
-from test_report import HOSTILE, artefacts, audit_json, judged_audit, write_folder
-from test_words import drawn, measured_audit
-from test_words import page as page_in
 
+from report_folders import HOSTILE, artefacts, audit_json, drawn, judged_audit, measured_audit, write_folder
+from report_folders import page as page_in
 from unlearnkit.report import render
 
 PATIENCE = 120_000  # ms; the machine may be busy

@@ -595,6 +595,7 @@ def test_the_users_own_criterion_is_the_loss() -> None:
     assert value.item() == pytest.approx(criterion(model(images), labels).item())
 
 
+@pytest.mark.slow
 def test_compiled_training_counts_and_learns_the_same() -> None:
     images, labels = images_and_labels(16)
     logs, states = [], []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +14,8 @@ import tune_defaults
 from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.tuning.scoring import Judged
+
+pytestmark = pytest.mark.xdist_group("tune_defaults")  # one process makes the search
 
 
 @pytest.fixture
@@ -39,8 +42,26 @@ def found(arguments: list[str]) -> dict[str, Any]:
     return content
 
 
-def test_every_method_has_the_same_budget_and_its_default_is_the_first_trial(arguments: list[str]) -> None:
-    result = found(arguments)
+@pytest.fixture(scope="module")
+def searched() -> list[Path]:
+    """Where the file of one whole search lies, once there is one."""
+    return []
+
+
+@pytest.fixture
+def done(arguments: list[str], searched: list[Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What the arguments find, whose file is there: one search for all tests that go on from it."""
+    if not searched:
+        out = tmp_path_factory.mktemp("searched") / "found.json"
+        tune_defaults.main([*arguments[:-1], str(out)])
+        searched.append(out)
+    shutil.copy(searched[0], arguments[-1])
+    content: dict[str, Any] = json.loads(searched[0].read_text())
+    return content
+
+
+def test_every_method_has_the_same_budget_and_its_default_is_the_first_trial(done: dict[str, Any]) -> None:
+    result = done
     assert [task["forget"] for task in result["on"]] == [["3"], ["7", "8"]]
     assert [task["settings"] for task in result["on"]] == [["retain_per_class=20"], ["retain_per_class=10"]]
     assert {name: search["signal"] for name, search in result["found"].items()} == {
@@ -95,9 +116,10 @@ def test_trials_that_fail_are_told_and_do_not_end_the_search(
         assert "neggrad: failed -> " in told
 
 
+@pytest.mark.usefixtures("done")
 def test_a_file_of_other_models_or_another_budget_is_not_gone_on_with(arguments: list[str]) -> None:
     out = Path(arguments[-1])
-    first = out.read_text() if (found(arguments), out.is_file())[1] else ""
+    first = out.read_text()
     for changed in (["9" if word == "3" else word for word in arguments[:5]] + arguments[5:], None):
         other = changed or [*arguments, "--trials", "2"]
         with pytest.raises(ConfigError, match=f"with the same '{'on' if changed else 'trials'}'; give another --out"):
@@ -105,8 +127,10 @@ def test_a_file_of_other_models_or_another_budget_is_not_gone_on_with(arguments:
         assert out.read_text() == first
 
 
-def test_what_was_found_is_not_searched_again(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    first = found(arguments)
+def test_what_was_found_is_not_searched_again(
+    done: dict[str, Any], arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = done
     monkeypatch.setattr(tune_defaults, "search", lambda *_: pytest.fail("searched again"))
     assert found(arguments) == first
 

@@ -198,6 +198,7 @@ def test_a_methods_own_search_is_off_while_it_is_tuned_unless_asked_for() -> Non
     assert search(trials=2).beforehand == ()
 
 
+@pytest.mark.slow
 def test_the_command_of_a_method_that_searches_switches_that_off(digits_run: Path, tmp_path: Path) -> None:
     done = tuning("--trials", "2", "--set", "noise=none", "--json", "-q", weights=digits_run, out=tmp_path / "tuned")
     assert done.code == 0, done.err

@@ -48,6 +48,7 @@ def run(model: nn.Module, seed: int = 0) -> Attacks:
         return attack(model, view(), goal, label="test", generator=generator, runtime=CPU, log=RunLog(CPU))
 
 
+@pytest.mark.slow
 def test_the_model_is_left_as_it_was_and_the_seed_decides() -> None:
     model = network().requires_grad_(False)
     before = copy.deepcopy(model.state_dict())
@@ -83,6 +84,7 @@ def test_what_is_trained_on_is_what_the_docstrings_say(monkeypatch: pytest.Monke
     assert recipe.epochs == 1
 
 
+@pytest.mark.slow
 def test_a_class_that_is_only_masked_comes_back_with_few_shots(digits_run: Path) -> None:
     masked = SmallCNN(10, 1)
     read_checkpoint(digits_run / WEIGHTS).load_into(masked)

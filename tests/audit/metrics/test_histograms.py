@@ -13,9 +13,11 @@ import pytest
 import scipy.special
 import scipy.stats
 import torch
-from test_metrics import CLASSES, evidence, one, random_outputs, subject
-from test_report import Make, audit_json, files, make, of_class, reading, svgs  # noqa: F401 - make is a fixture
 
+from canonical import CLASSES
+from made_evidence import evidence, one, random_outputs, subject
+from report_folders import Make, audit_json, reading
+from report_pages import files, of_class, svgs
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE
 from unlearnkit.audit.doubts import no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Outputs
@@ -133,7 +135,7 @@ def with_histograms(retrained: int = 2) -> dict[str, Any]:
     return audit
 
 
-def test_the_figure_shows_and_keeps_the_shares(make: Make) -> None:  # noqa: F811
+def test_the_figure_shows_and_keeps_the_shares(make: Make) -> None:
     page = render(make(audit=with_histograms()))
     drawn = {svg[0].text: svg for svg in svgs(page)}
     loss = drawn["How wrong and how sure, sample by sample: Loss"]
@@ -152,7 +154,7 @@ def test_the_figure_shows_and_keeps_the_shares(make: Make) -> None:  # noqa: F81
     assert "1.50 / 2.50" in page
 
 
-def test_models_with_other_bins_are_not_drawn_over_each_other(make: Make) -> None:  # noqa: F811
+def test_models_with_other_bins_are_not_drawn_over_each_other(make: Make) -> None:
     audit = with_histograms()
     (short,) = [r for r in audit["readings"] if (r["metric"], r["model"]) == ("loss", "original")]
     short["series"] = {"0": 0.5, "3": 0.5}
@@ -161,7 +163,7 @@ def test_models_with_other_bins_are_not_drawn_over_each_other(make: Make) -> Non
         render(folder)
 
 
-def test_without_the_readings_the_page_says_so(make: Make) -> None:  # noqa: F811
+def test_without_the_readings_the_page_says_so(make: Make) -> None:
     page = render(make(audit=without_histograms()))
     figure = page[page.index('id="figure-histograms"') :]
     assert "Not available: it was not measured." in figure[: figure.index("</figure>")]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.decomposition import PCA
-from test_metrics import evidence, random_outputs, subject
 from torch import Tensor, nn
 
 from canonical import CLASSES, CPU, small_cnn, tiny_data, tiny_vit
+from made_evidence import evidence, random_outputs, subject
 from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import HEAD, Outputs, Subject
 from unlearnkit.audit.observe.embedding import MOST, embedding, principal_plane

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE, Evidence, audit, gather
 from unlearnkit.audit.doubts import Doubt
@@ -41,6 +42,12 @@ def test_every_class_keeps_its_share() -> None:
 
 def without_dogs() -> ImageData:
     return tiny_data(classes=CLASSES[:3]).with_classes(CLASSES)
+
+
+@pytest.fixture(autouse=True)
+def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relearning has its own tests; here it may be short."""
+    monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
 
 
 def looked(data: ImageData, stand_ins: ImageData | None, *, retrained: int = 2) -> Evidence:

@@ -535,6 +535,7 @@ def forbid(data: ImageData, *classes: int) -> None:
         image_set._decode = guarded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [(3,), (0, 8), (1, 2, 4, 5, 6, 7, 9)], ids=["one", "two", "seven"])
 def test_it_forgets_one_class_and_several(digits_run: Path, classes: tuple[int, ...]) -> None:
     model, data = digits_model(digits_run)
@@ -548,6 +549,7 @@ def test_it_forgets_one_class_and_several(digits_run: Path, classes: tuple[int, 
     assert accuracy(model, fresh, *classes) > 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [UNSIR(), UNSIR(noise=None)], ids=["default", "no-noise"])
 def test_a_class_forgotten_earlier_is_neither_read_nor_brought_back(digits_run: Path, method: UNSIR) -> None:
     model, first_data = digits_model(digits_run)

@@ -1,0 +1,41 @@
+"""The tests lie as the code lies: a folder of tests is a folder of the package, and no test module needs another."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import unlearnkit
+
+TESTS, PACKAGE = Path(__file__).parent, Path(unlearnkit.__file__).parent
+MODULES = sorted(TESTS.rglob("test_*.py"))
+# tests of what is no module or folder of the package
+OF_THE_WHOLE = {"docs", "examples", "extensions", "gpu_benchmark", "imports", "readme", "rooms"}
+
+
+def test_a_test_module_lies_where_the_code_lies_that_it_tests() -> None:
+    assert len(MODULES) > 80
+    for path in MODULES:
+        room = path.parent.relative_to(TESTS)
+        if room == Path():
+            name = path.stem.removeprefix("test_")
+            assert name in OF_THE_WHOLE or (PACKAGE / f"{name}.py").is_file(), path
+        else:
+            assert (PACKAGE / room).is_dir(), f"{path}: the package has no folder {room}"
+
+
+def test_every_folder_of_the_package_has_a_folder_of_tests() -> None:
+    """Folders inside those may be tested by modules of the outer one."""
+    tested = {path.parent.relative_to(TESTS) for path in MODULES}
+    rooms = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
+    assert {room for room in rooms if len(room.parts) == 1} <= tested
+
+
+def test_test_modules_import_what_they_share_from_support() -> None:
+    names = {path.stem for path in MODULES}
+    for path in sorted(TESTS.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            imported = [node.module] if isinstance(node, ast.ImportFrom) else []
+            imported += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            others = {name for name in imported if name and name.rpartition(".")[2] in names}
+            assert not others, f"{path} imports from {others}: move what both need into tests/support"
