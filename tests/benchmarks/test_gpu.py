@@ -19,6 +19,8 @@ from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.training.from_scratch import recipe_for
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gpu")]  # one process makes the run that most look at
+
 
 def run(folder: Path, *more: str) -> dict[str, Any]:
     gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
