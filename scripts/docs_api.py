@@ -9,9 +9,12 @@ from __future__ import annotations
 import ast
 from collections import Counter
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import griffe
+
+from docs_links import anchor
 
 SOURCE = Path(__file__).parents[1] / "src"
 PACKAGE = "unlearnkit"
@@ -24,6 +27,7 @@ CONTRACTS = {
 }
 
 
+@cache
 def api_pages() -> dict[str, str]:
     """The pages by their place in the site, in the order of the navigation.
 
@@ -94,8 +98,8 @@ def _overview(
     for package, names in public.items():
         lines += ["", f"## [{package}]({package}.md)", "", "| name | |", "| --- | --- |"]
         for name, found in names.items():
-            anchor, page = homes[found.path]
-            lines.append(f"| [`{name}`]({page}#{anchor}) | {_first_line(found)} |")
+            place, page = homes[found.path]
+            lines.append(f"| [`{name}`]({page}#{place}) | {_first_line(found)} |")
     lines += [
         "",
         "## Beside them",
@@ -113,14 +117,16 @@ def _package_page(
     cards = _cards(tree)
     groups: dict[str, list[str]] = {"Functions": [], "Methods": [], "Classes": [], "Constants": [], "Elsewhere": []}
     for name, found in names.items():
-        anchor, page = homes[found.path]
+        place, page = homes[found.path]
+        mark = f"{{#{package}.{name}}}"  # links to the public name work wherever the definition stands
         if page != f"{package}.md":
-            groups["Elsewhere"].append(f"- [`{name}`]({page}#{anchor}): {_first_line(found)}")
-        elif found.path in cards:
-            groups["Methods"].append(f"::: {anchor}\n\n[Its card](../methods.md#{cards[found.path]})\n")
+            groups["Elsewhere"].append(f"- [`{name}`]({page}#{place}){mark}: {_first_line(found)}")
+            continue
+        block = f"::: {place}\n" if place == f"{package}.{name}" else f"[](){mark}\n\n::: {place}\n"
+        if found.path in cards:
+            groups["Methods"].append(f"{block}\n[Its card](../methods.md#{cards[found.path]})\n")
         else:
-            kind = "Functions" if found.is_function else "Classes" if found.is_class else "Constants"
-            groups[kind].append(f"::: {anchor}\n")
+            groups["Functions" if found.is_function else "Classes" if found.is_class else "Constants"].append(block)
     parts = [f"## {title}\n\n" + "\n".join(entries) for title, entries in groups.items() if entries]
     return f"# {package}\n\n" + "\n".join(parts)
 
@@ -129,15 +135,17 @@ def _cards(tree: griffe.Module) -> dict[str, str]:
     """The anchor in docs/methods.md of the card of each class in `METHODS`."""
     methods = tree["METHODS"]
     methods = methods.final_target if methods.is_alias else methods
-    anchors, seen = {}, Counter[str]()
+    anchors: dict[str, str] = {}
+    seen = Counter[str]()
     literal = ast.parse(str(methods.value), mode="eval").body
-    assert isinstance(literal, ast.Dict)
+    assert isinstance(literal, ast.Dict), f"expected METHODS to be a literal dict, but got {methods.value}"
     for key, value in zip(literal.keys, literal.values, strict=True):
-        assert isinstance(key, ast.Constant)
-        assert isinstance(value, ast.Name)
-        anchor = "".join(c for c in str(key.value) if c.isalnum() or c == "-")
-        anchors[methods.parent[value.id].final_target.path] = anchor + (f"_{seen[anchor]}" if seen[anchor] else "")
-        seen[anchor] += 1
+        if isinstance(key, ast.Constant) and isinstance(value, ast.Name):
+            heading = anchor(str(key.value))
+            found = methods.parent[value.id]
+            path = found.final_target.path if found.is_alias else found.path
+            anchors[path] = f"{heading}_{seen[heading]}" if seen[heading] else heading  # as Markdown counts them
+            seen[heading] += 1
     return anchors
 
 
@@ -154,16 +162,15 @@ def _blocks(found: list[griffe.Object], *, level: int) -> str:
 
 
 def _modules_page(tree: griffe.Module) -> str:
+    """One table for each package directly in the tree, behind one for the modules beside them."""
+    inner = sorted((module for module in tree.modules.values() if not module.is_alias), key=lambda module: module.name)
+    packages = [module for module in inner if module.is_init_module]
+    rooms = [(tree.path, [module for module in inner if not module.is_init_module])]
+    rooms += [(package.path, list(_modules(package))) for package in packages]
     lines = ["# Modules", "", "Every file of the package, and the first line of its text."]
-    rooms = [tree, *sorted((m for m in tree.modules.values() if m.is_init_module), key=lambda m: m.name)]
-    for room in rooms:
-        lines += ["", f"## {room.path}", "", "| module | |", "| --- | --- |"]
-        for module in [room] if room is not tree else []:
-            lines.append(f"| `{module.path}` | {_first_line(module)} |")
-        inner = (m for m in _modules(room) if m is not room and (room is not tree or not m.is_init_module))
-        lines += [
-            f"| `{m.path}` | {_first_line(m)} |" for m in inner if room is not tree or m.parent is tree
-        ]
+    for title, modules in rooms:
+        lines += ["", f"## {title}", "", "| module | |", "| --- | --- |"]
+        lines += [f"| `{module.path}` | {_first_line(module)} |" for module in modules]
     return "\n".join(lines) + "\n"
 
 

@@ -58,4 +58,6 @@ def _classes(module: griffe.Module) -> Iterator[griffe.Class]:
 
 def _is_setting(attr: griffe.Attribute) -> bool:
     """Whether it is annotated and no `ClassVar`."""
-    return not attr.is_alias and attr.annotation is not None and (not attr.labels or "instance-attribute" in attr.labels)
+    return (
+        not attr.is_alias and attr.annotation is not None and (not attr.labels or "instance-attribute" in attr.labels)
+    )
