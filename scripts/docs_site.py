@@ -15,6 +15,7 @@ import logging
 import posixpath
 import re
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -29,12 +30,12 @@ SYNTAX = {".py": "python", ".toml": "toml", ".yml": "yaml", ".cff": "yaml"}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Make the anchors of headings those of repository browsers, and list the API pages in the navigation."""
+    """Make the anchors of headings those of repository browsers, and list API pages and decisions in the navigation."""
     api_pages.cache_clear()  # `mkdocs serve` builds again after a change
     config.mdx_configs.setdefault("toc", {})["slugify"] = anchor
-    for entry in config.nav or []:
-        if "API reference" in entry:
-            entry["API reference"] = list(api_pages())
+    decisions = sorted(path.name for path in (ROOT / "docs" / "adr").glob("[0-9]*.md"))
+    _fill(config.nav, "API reference", list(api_pages()))
+    _fill(config.nav, "Decisions", ["adr/README.md", *(f"adr/{name}" for name in decisions)])
     return config
 
 
@@ -72,6 +73,17 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
         return f"]({posixpath.relpath(shown_at(path), posixpath.dirname(here) or '.')}{mark}{fragment})"
 
     return CODE_OR_LINK.sub(rewritten, markdown)
+
+
+def _fill(nav: Any, title: str, pages: list[str]) -> None:
+    """Put pages under an empty title of the navigation, however deep it is."""
+    for entry in nav:
+        if isinstance(entry, dict):
+            for name, inner in entry.items():
+                if name == title:
+                    entry[name] = pages
+                elif isinstance(inner, list):
+                    _fill(inner, title, pages)
 
 
 def _from_repository(path: str, config: MkDocsConfig) -> File:

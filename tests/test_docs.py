@@ -41,8 +41,18 @@ def listed(nav: Any) -> list[str]:
     return [page for each in (nav.values() if isinstance(nav, dict) else nav) for page in listed(each)]
 
 
+def text_of(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
 def test_the_navigation_lists_every_page() -> None:
-    assert sorted(listed(CONFIG["nav"])) == sorted([*PAGES, *AT_THE_ROOT.values()])
+    by_hand = [page for page in PAGES if not page.startswith("adr/")]  # the hook lists the decisions
+    assert sorted(listed(CONFIG["nav"])) == sorted([*by_hand, *AT_THE_ROOT.values()])
+
+
+def test_the_list_of_decisions_is_whole() -> None:
+    decisions = [page.removeprefix("adr/") for page in PAGES if page.startswith("adr/0")]
+    assert list(targets(text_of("adr/README.md"))) == decisions
 
 
 @pytest.mark.parametrize("page", [*PAGES, *AT_THE_ROOT.values()])
@@ -102,7 +112,7 @@ class Parts(HTMLParser):
 
 @pytest.mark.slow
 def test_every_page_is_built(site: Path) -> None:
-    for page in listed(CONFIG["nav"]):
+    for page in (*PAGES, *AT_THE_ROOT.values()):
         built = re.sub(r"(^|/)README\.md$", r"\1index.md", page)
         assert (site / built).with_suffix(".html").is_file(), page
 
@@ -124,8 +134,12 @@ def test_a_file_that_a_page_links_to_is_in_the_site(site: Path) -> None:
     assert 'href="source/examples/own_model.py.html"' in (site / "own_model.html").read_text(encoding="utf-8")
 
 
-def text_of(page: str) -> str:
-    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+@pytest.mark.slow
+def test_every_decision_is_in_the_navigation(site: Path) -> None:
+    text = (site / "adr" / "index.html").read_text(encoding="utf-8")
+    for page in PAGES:
+        if page.startswith("adr/0"):
+            assert text.count(f'href="{page.removeprefix("adr/").replace(".md", ".html")}"') >= 2, page
 
 
 @pytest.mark.slow
