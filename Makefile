@@ -3,14 +3,15 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOWEST := .venv-lowest
 
-.PHONY: demo test test-fast lint types unit format build clean
+.PHONY: demo test test-fast test-lowest lint types docs unit format hooks build clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.installed
 	$(BIN)/unlearnkit demo --out demo --overwrite
 
-test: lint types unit
+test: lint types docs unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
@@ -19,12 +20,24 @@ lint: $(VENV)/.dev
 types: $(VENV)/.dev
 	$(BIN)/mypy
 
+# The documentation, into site/; a dead link or an undocumented page is an error. Nothing is fetched.
+docs: $(VENV)/.dev
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n logical --dist loadgroup
 
 # for the time of writing: all but what trains at length, starts processes or opens a browser
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
+
+# The fast tests with the lowest version that pyproject.toml allows of each dependency.
+test-lowest: $(LOWEST)/.installed
+	$(LOWEST)/bin/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
+
+# Run the formatter, the linters and mypy before each commit.
+hooks: $(VENV)/.dev
+	$(BIN)/pre-commit install
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -34,7 +47,7 @@ build: $(VENV)/.dev
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) demo dist build .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(LOWEST) demo dist build site .pytest_cache .mypy_cache .ruff_cache
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,4 +59,11 @@ $(VENV)/.installed: pyproject.toml
 
 $(VENV)/.dev: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --group dev
+	touch $@
+
+$(LOWEST)/.installed: pyproject.toml scripts/lowest.py
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --upgrade "pip>=25.1" packaging
+	$(LOWEST)/bin/python scripts/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --constraint $(LOWEST)/constraints.txt --editable . --group test
 	touch $@
