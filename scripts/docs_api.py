@@ -137,15 +137,15 @@ def _cards(tree: griffe.Module) -> dict[str, str]:
     methods = methods.final_target if methods.is_alias else methods
     anchors: dict[str, str] = {}
     seen = Counter[str]()
-    literal = ast.parse(str(methods.value), mode="eval").body
-    assert isinstance(literal, ast.Dict), f"expected METHODS to be a literal dict, but got {methods.value}"
-    for key, value in zip(literal.keys, literal.values, strict=True):
-        if isinstance(key, ast.Constant) and isinstance(value, ast.Name):
-            heading = anchor(str(key.value))
-            found = methods.parent[value.id]
-            path = found.final_target.path if found.is_alias else found.path
-            anchors[path] = f"{heading}_{seen[heading]}" if seen[heading] else heading  # as Markdown counts them
-            seen[heading] += 1
+    listed = ast.parse(str(methods.value), mode="eval").body
+    assert isinstance(listed, ast.Call), f"expected METHODS to be made of the methods' classes, but got {methods.value}"
+    for argument in listed.args:
+        assert isinstance(argument, ast.Name), f"expected the name of a class, but got {ast.unparse(argument)}"
+        found = methods.parent[argument.id]
+        found = found.final_target if found.is_alias else found
+        heading = anchor(ast.literal_eval(str(found["name"].value)))
+        anchors[found.path] = f"{heading}_{seen[heading]}" if seen[heading] else heading  # as Markdown counts them
+        seen[heading] += 1
     return anchors
 
 
