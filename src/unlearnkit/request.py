@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from unlearnkit.class_names import all_in_one_form, in_one_form, listed
 from unlearnkit.errors import RequestError
 
 ClassRef = str | int
@@ -15,15 +16,18 @@ ClassRef = str | int
 def resolve_class(ref: ClassRef, classes: Sequence[str]) -> int:
     """Return the id of a class given by name or id; a name wins over an id written as text.
 
+    Names are compared in Unicode's normal form C.
+
     Raises:
         RequestError: no class has this name (the message lists close names) or the id is out of range.
     """
     if isinstance(ref, str):
+        ref, classes = in_one_form(ref), all_in_one_form(classes)
         if ref in classes:
-            return list(classes).index(ref)
+            return classes.index(ref)
         if not re.fullmatch(r"-?\d+", ref):
             close = difflib.get_close_matches(ref, classes, n=3, cutoff=0.4)
-            known = f"did you mean {_listed(close)}?" if close else f"the classes are {_listed(classes)}."
+            known = f"did you mean {listed(close)}?" if close else f"the classes are {listed(classes, most=12)}."
             raise RequestError(
                 f"Expected the name or id of a class, but got {ref!r}, which is unknown; {known} Where the data has "
                 "lost the class, give the model's class list (--classes)."
@@ -113,8 +117,3 @@ class ForgetRequest:
                 "a model with nothing to retain should simply be deleted."
             )
         return ResolvedRequest(forget=forget, already_forgotten=earlier, classes=tuple(classes))
-
-
-def _listed(names: Sequence[str], most: int = 12) -> str:
-    shown = ", ".join(repr(name) for name in names[:most])
-    return shown + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -35,6 +35,8 @@ def command(
     std: opt.Std = None,
     channels: opt.Channels = None,
     classes: opt.Classes = None,
+    image_column: opt.ImageColumn = None,
+    label_column: opt.LabelColumn = None,
     storage: opt.Storage = "auto",
     workers: opt.Workers = None,
     device: opt.Device = None,
@@ -65,6 +67,8 @@ def command(
             "--std": std,
             "--channels": channels,
             "--classes": classes,
+            "--image-column": image_column,
+            "--label-column": label_column,
         }
         given = [name for name, value in pair_options.items() if value]
         if given:
@@ -91,7 +95,7 @@ def command(
             forget=forget,
             already_forgotten=already_forgotten or [],
             model=model,
-            inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+            inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
         )
         result = audit_pair(
             spec,

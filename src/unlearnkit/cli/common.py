@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from unlearnkit.class_names import decoded_lines, repeated
 from unlearnkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def inputs_of(
     classes: Path | None,
     storage: Literal["auto", "memory", "stream"],
     workers: int | None,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> InputOptions:
     """What the options of images add up to, checked."""
     from unlearnkit.steps.opening import InputOptions
@@ -68,6 +71,8 @@ def inputs_of(
         classes=read_classes(classes) if classes else None,
         storage=storage,
         workers=workers,
+        image_column=image_column,
+        label_column=label_column,
     )
 
 
@@ -101,18 +106,20 @@ def _floats(name: str, text: str | None) -> tuple[float, ...] | None:
 def read_classes(path: Path) -> tuple[str, ...]:
     """Read a class list: one name on each line, in the order of the model's outputs.
 
+    The text is UTF-8, with or without a byte-order mark, or UTF-16 with one; names become Unicode's normal form C.
+
     Raises:
         ConfigError: the file cannot be read, is empty, or names a class twice.
     """
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
+        names = decoded_lines(path.read_bytes())
+    except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"Expected a text file with class names at {path}, but it cannot be read ({error}); "
             "write one name on each line."
         ) from error
-    twice = [name for name in names if names.count(name) > 1]
-    if not names or twice:
-        got = f"{twice[0]!r} stands there twice" if twice else "it is empty"
+    twice = repeated(names)
+    if not names or twice is not None:
+        got = f"{twice!r} stands there twice" if names else "it is empty"
         raise ConfigError(f"Expected distinct class names in {path}, but {got}; write one name on each line.")
     return names

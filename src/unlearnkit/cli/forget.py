@@ -35,6 +35,8 @@ def command(
     std: opt.Std = None,
     channels: opt.Channels = None,
     classes: opt.Classes = None,
+    image_column: opt.ImageColumn = None,
+    label_column: opt.LabelColumn = None,
     storage: opt.Storage = "auto",
     workers: opt.Workers = None,
     device: opt.Device = None,
@@ -64,7 +66,7 @@ def command(
         forget=forget,
         already_forgotten=already_forgotten or [],
         model=model,
-        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
     )
     result = forget_run(
         spec,

@@ -58,6 +58,10 @@ Channels = Annotated[
 Classes = Annotated[
     Path | None, typer.Option("--classes", help="file with the model's class names, one on each line, in its order")
 ]
+ImageColumn = Annotated[
+    str | None, typer.Option("--image-column", help="column of encoded images, for parquet: and hf:")
+]
+LabelColumn = Annotated[str | None, typer.Option("--label-column", help="column of labels, for parquet: and hf:")]
 Storage = Annotated[
     Literal["auto", "memory", "stream"],
     typer.Option("--storage", help="keep decoded images in memory, or decode them anew; auto: by their size"),

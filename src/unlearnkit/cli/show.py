@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlearnkit.class_names import listed
+
 ROWS = (
     ("accuracy", "forget_test", "forgotten test accuracy", "{:.1%}"),
     ("accuracy", "retain_test", "retained test accuracy", "{:.1%}"),
@@ -77,11 +79,13 @@ def _lines(result: dict[str, Any]) -> list[str]:
     absent = result.get("notes", {}).get("no_samples_of")
     if absent:
         lines.append(
-            f"warning: no training samples of {', '.join(absent)}, so nothing keeps what the model knows of them; give "
-            "data that holds some, or name them by --forget or --already-forgotten."
+            f"warning: no training samples of {listed(absent, quoted=False)}, so nothing keeps what the model knows "
+            "of them; give data that holds some, or name them by --forget or --already-forgotten."
         )
     if "removed" in result:
-        lines.append(f"removed the outputs of {', '.join(result['removed'])}; {len(result['classes'])} are left")
+        lines.append(
+            f"removed the outputs of {listed(result['removed'], quoted=False)}; {len(result['classes'])} are left"
+        )
     lines.append(f"written to {result['out']}")
     if "audit" in result:
         lines.append(f"report: {result['out']}/report.html")

@@ -28,6 +28,8 @@ def command(
     std: opt.Std = None,
     channels: opt.Channels = None,
     classes: opt.Classes = None,
+    image_column: opt.ImageColumn = None,
+    label_column: opt.LabelColumn = None,
     storage: opt.Storage = "auto",
     workers: opt.Workers = None,
     device: opt.Device = None,
@@ -54,7 +56,7 @@ def command(
         init=init,
         pretrained=pretrained,
         settings=changes,
-        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(spec, output, seed=seed, runtime=runtime, progress=progress_of(quiet, runtime), tracker=track)

@@ -31,6 +31,8 @@ def command(
     std: opt.Std = None,
     channels: opt.Channels = None,
     classes: opt.Classes = None,
+    image_column: opt.ImageColumn = None,
+    label_column: opt.LabelColumn = None,
     storage: opt.Storage = "auto",
     workers: opt.Workers = None,
     device: opt.Device = None,
@@ -54,6 +56,8 @@ def command(
         "--std": std,
         "--channels": channels,
         "--classes": classes,
+        "--image-column": image_column,
+        "--label-column": label_column,
         "--storage": storage if storage != "auto" else None,
         "--workers": workers,
         "--device": device,
@@ -66,7 +70,7 @@ def command(
         forget=forget,
         already_forgotten=already_forgotten or [],
         model=model,
-        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
     )
     forget_options = [
         *(word for name, value in options.items() if value is not None for word in (name, str(value))),

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from unlearnkit.class_names import all_in_one_form, repeated
+from unlearnkit.data.class_lists import ids_by_label, ids_by_name
 from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, Origin, Preprocessing
 from unlearnkit.data.storage import Storage, Store, checked_storage, checked_workers
 from unlearnkit.data.stream import DecodeFn, RowReader, Shape, Share, read_seed, seeded, stream
@@ -203,12 +205,14 @@ class ImageData:
 
     Args:
         source: where it came from, as given on the command line.
-        classes: class names; a label is an index into this list.
+        classes: class names, in Unicode's normal form C; a label is an index into this list.
         preprocessing: how the images are read, and normalised.
         augment: what training does to images unless told otherwise, `none` or `crop_flip`.
         personal: whether the images may show people; what a source does not know is taken for personal. Of personal
             data no picture of a sample is written unless somebody asks for it.
         origins: where each field of `preprocessing` came from; empty for data that was put together in Python.
+        named: whether the source has names for its classes; else they are the labels, written as text.
+        remarks: sentences on what a reader of the source should know, such as files that were not read.
     """
 
     source: str
@@ -219,10 +223,14 @@ class ImageData:
     augment: str = "none"
     personal: bool = True
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
+    named: bool = True
+    remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if len(set(self.classes)) < len(self.classes):
-            raise DataError("Expected distinct class names, but one stands twice; rename one of them.")
+        object.__setattr__(self, "classes", all_in_one_form(self.classes))
+        twice = repeated(self.classes)
+        if twice is not None:
+            raise DataError(f"Expected distinct class names, but {twice!r} stands twice; rename one of the classes.")
         for side in (self.train, self.test):
             bad = side.labels[(side.labels < 0) | (side.labels >= len(self.classes))]
             if len(bad):
@@ -295,21 +303,32 @@ class ImageData:
     def with_classes(self, classes: Sequence[str]) -> ImageData:
         """Return the same data under the model's class list: labels are mapped by class name.
 
-        The data may lack classes of the model (their samples are already gone), not the other way round.
+        Where the source has no names (`named` is false), labels are positions in the list, see
+        `class_lists.ids_by_label`. The data may lack classes of the model (their samples are already gone), not the
+        other way round.
 
         Raises:
-            DataError: the data holds a class that the model does not know.
+            DataError: the data holds a class that the model does not know, or the list names one twice.
         """
-        if tuple(classes) == self.classes:
+        wanted = all_in_one_form(classes)
+        if wanted == self.classes:
             return self
-        known = {name: k for k, name in enumerate(classes)}
-        unknown = [name for name in self.classes if name not in known]
-        if unknown:
-            raise DataError(
-                f"Expected only classes that the model knows, but {self.source} also holds {unknown[0]!r}"
-                f"{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''}; "
-                "give the data that the model was trained on."
-            )
-        mapping = torch.tensor([known[name] for name in self.classes], dtype=torch.int64)
+        twice = repeated(wanted)
+        if twice is not None:
+            raise DataError(f"Expected a list of distinct classes, but {twice!r} stands twice there; rename one.")
+        remarks = self.remarks
+        mapping = torch.zeros(len(self.classes), dtype=torch.int64)
+        if self.named:
+            mapping[:] = torch.tensor(ids_by_name(wanted, self.classes, self.source))
+        else:
+            present = torch.cat([self.train.labels, self.test.labels]).unique()
+            names = [self.classes[k] for k in present.tolist()]
+            first, ids = ids_by_label(wanted, [int(name) for name in names], self.source)
+            mapping[present] = torch.tensor(ids)
+            if [wanted[k] for k in ids] != names:
+                remarks += (
+                    f"The labels of {self.source} have no names: label {first} is taken for {wanted[0]!r}, the first "
+                    f"of the {len(wanted):,} classes in the list, and so on.",
+                )
         train, test = (s.relabelled(mapping[s.labels]) for s in (self.train, self.test))
-        return replace(self, classes=tuple(classes), train=train, test=test)
+        return replace(self, classes=wanted, train=train, test=test, named=True, remarks=remarks)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from unlearnkit.class_names import all_in_one_form
 from unlearnkit.data.preprocessing import LARGEST, Preprocessing
 
 
@@ -49,6 +50,8 @@ class ModelCard:
         fields = {name: record[name] for name in ("model", "classes", "forgotten", "shape")}
         values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
         _check(values)
+        values |= {name: all_in_one_form(values[name]) for name in ("classes", "forgotten")}
+        _check(values)  # two names that differ in form alone are one
         return cls(**values, preprocessing=Preprocessing.from_record(record, channels=values["shape"][0]))
 
 

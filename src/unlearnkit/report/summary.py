@@ -13,6 +13,8 @@ from unlearnkit.report.sentences import joined, marked, read_doubt
 from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, span
 from unlearnkit.report.words import Words
 
+MOST_NAMES = 5  # of classes without samples that a warning names
+
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
@@ -119,7 +121,8 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
     found: list[tuple[str, list[str]]] = []
     notes = run.config.get("notes") or {}
     if absent := notes.get("no_samples_of"):
-        found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join(absent)), []))
+        more = [run.words.MORE.format(f"{len(absent) - MOST_NAMES:,}")] if len(absent) > MOST_NAMES else []
+        found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join([*absent[:MOST_NAMES], *more])), []))
     search = notes.get("search") or {}
     if search.get("accepted") is False:
         found.append((run.words.SEARCH_FAILED, []))

@@ -22,6 +22,7 @@ from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import Pictures
 from unlearnkit.steps.record import audit_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
+from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.report import REPORT, check_language, report_run
 from unlearnkit.steps.specs import CaseSpec
 
@@ -57,6 +58,7 @@ def audit_folder(
     unlearned = read_checkpoint(folder / WEIGHTS)
     cost = read_json(folder, "cost.json", "total")["total"]
     inputs = _inputs(case, unlearned, options, procedure=config, unlearned_cost=cost)
+    say_remarks(case.data, progress)
     runtime = runtime or Runtime()
     artefacts, pictures, result = audit_artefacts(
         inputs,
@@ -120,6 +122,7 @@ def audit_pair(
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
     case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
+    say_remarks(case.data, progress)
     artefacts, pictures, result = audit_artefacts(
         _inputs(case, after, options),
         seed=seed,

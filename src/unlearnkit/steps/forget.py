@@ -27,6 +27,7 @@ from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.steps.record import forget_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
+from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import CaseSpec
 
 
@@ -74,6 +75,7 @@ def forget_run(
     )
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     references = open_references(case, *given, procedure=procedure)
+    say_remarks(case.data, progress)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:

@@ -91,6 +91,7 @@ class InputOptions:
         classes: the model's class list, where the weights do not record it.
         storage: keep decoded images in memory, stream them, or decide by their size.
         workers: processes that decode streamed images.
+        image_column, label_column: names of the columns of a table; None: they are found.
         origin: who gives `wanted`. What a run folder records is whole: no model zoo is asked beside it.
     """
 
@@ -98,6 +99,8 @@ class InputOptions:
     classes: tuple[str, ...] | None = None
     storage: Storage = "auto"
     workers: int | None = None
+    image_column: str | None = None
+    label_column: str | None = None
     origin: Origin = Origin.HAND
 
     @classmethod
@@ -111,6 +114,8 @@ class InputOptions:
         classes: tuple[str, ...] | None = None,
         storage: Storage = "auto",
         workers: int | None = None,
+        image_column: str | None = None,
+        label_column: str | None = None,
     ) -> InputOptions:
         """What the options of a command add up to.
 
@@ -118,7 +123,14 @@ class InputOptions:
             ConfigError: a value is out of its range.
         """
         wanted = PartialPreprocessing(size=size, mean=mean, std=std, channels=channels)
-        return cls(wanted=wanted, classes=classes, storage=storage, workers=workers)
+        return cls(
+            wanted=wanted,
+            classes=classes,
+            storage=storage,
+            workers=workers,
+            image_column=image_column,
+            label_column=label_column,
+        )
 
     @classmethod
     def recorded(cls, config: Mapping[str, Any], classes: Sequence[str]) -> InputOptions:
@@ -128,7 +140,13 @@ class InputOptions:
             ConfigError: a value is out of its range.
         """
         wanted = PartialPreprocessing.from_record(config, channels=config["shape"][0])
-        return cls(wanted=wanted, classes=tuple(classes), origin=Origin.RECORD)
+        return cls(
+            wanted=wanted,
+            classes=tuple(classes),
+            image_column=config.get("image_column"),
+            label_column=config.get("label_column"),
+            origin=Origin.RECORD,
+        )
 
 
 DEFAULT_INPUTS = InputOptions()
@@ -170,9 +188,15 @@ def load_images(
             layers.append((Origin.ZOO, own.preprocessing.as_wanted(channels)))
         elif own is not None and own.fixed_size:
             layers.append((Origin.ZOO, PartialPreprocessing(size=own.preprocessing.size)))
-    data = open_source(source, layers, storage=options.storage, workers=options.workers)
-    classes = card.classes if card else options.classes or (hub.classes if hub else None)
-    return data.with_classes(classes) if classes else data
+    return open_source(
+        source,
+        layers,
+        storage=options.storage,
+        workers=options.workers,
+        classes=card.classes if card else options.classes or (hub.classes if hub else None),
+        image_column=options.image_column,
+        label_column=options.label_column,
+    )
 
 
 def stand_ins_for(data: ImageData, source: str) -> ImageData:
@@ -182,7 +206,8 @@ def stand_ins_for(data: ImageData, source: str) -> ImageData:
     wanted = replace(data.preprocessing.as_wanted(), size=size, channels=1 if channels == 1 else 3)
     others = open_source(source, [(Origin.HAND, wanted)])
     # classes that the model does not know come after its own, where no part of a request looks
-    return others.with_classes((*data.classes, *(name for name in others.classes if name not in data.classes)))
+    more = [name for name in others.classes if name not in data.classes] if others.named else []
+    return others.with_classes((*data.classes, *more))
 
 
 def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelCard:

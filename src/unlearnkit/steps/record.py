@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.data import ImageData
+from unlearnkit.data.remarks import remarks_on
 from unlearnkit.methods import ConfiguredMethod, Unlearned
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models.checkpoint import Checkpoint
 from unlearnkit.models.metadata import ModelCard
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.opening import InputOptions
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import SearchSpec, TrainSpec
 from unlearnkit.training.recipe import Recipe
@@ -25,6 +27,16 @@ def preprocessing_record(data: ImageData) -> dict[str, Any]:
     """How images were fed to the model, the same keys in every config.json; `InputOptions.recorded` reads them."""
     fed = data.preprocessing.as_record()
     return {"image_size": fed.pop("image_size"), "shape": list(data.shape), **fed}
+
+
+def data_record(data: ImageData, inputs: InputOptions) -> dict[str, Any]:
+    """The data in every config.json: the source, the columns that were asked for, and the remarks on it."""
+    return {
+        "data": data.source,
+        "image_column": inputs.image_column,
+        "label_column": inputs.label_column,
+        "data_remarks": list(remarks_on(data)),
+    }
 
 
 def request_record(case: Case) -> dict[str, Any]:
@@ -71,7 +83,7 @@ def train_config(
     return {
         "kind": "train",
         "model": spec.model,
-        "data": data.source,
+        **data_record(data, spec.inputs),
         "exclude": list(card.forgotten),
         "init": str(spec.init) if spec.init else None,
         "pretrained": spec.pretrained,
@@ -133,7 +145,7 @@ def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) ->
         "model": case.architecture,
         "weights": _absolute(case.checkpoint.path),
         "unlearned": _absolute(unlearned),
-        "data": case.data.source,
+        **data_record(case.data, case.spec.inputs),
         "seed": seed,
         "precision": runtime.precision,
         **preprocessing_record(case.data),
@@ -146,7 +158,11 @@ def export_config(exported: Checkpoint, card: ModelCard, facts: Mapping[str, Any
 
 
 def _opened(case: Case) -> dict[str, Any]:
-    return {"model": case.architecture, "weights": _absolute(case.checkpoint.path), "data": case.data.source}
+    return {
+        "model": case.architecture,
+        "weights": _absolute(case.checkpoint.path),
+        **data_record(case.data, case.spec.inputs),
+    }
 
 
 def _needs(method: ConfiguredMethod) -> list[str]:

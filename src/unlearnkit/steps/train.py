@@ -24,6 +24,7 @@ from unlearnkit.split import Part, split_resolved
 from unlearnkit.steps.opening import card_for, load_images
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, train_config
+from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.training.from_scratch import initialise, recipe_for
 from unlearnkit.training.loop import train
@@ -66,6 +67,7 @@ def train_run(
     runtime, progress = runtime or Runtime(), progress or Silent()
     start = read_checkpoint(spec.init) if spec.init else None
     images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
+    say_remarks(images, progress)
     gone = start.card.forgotten if start and start.card else ()
     excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)

@@ -18,6 +18,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, tune_config
+from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import DEFAULT_SEARCH, CaseSpec, SearchSpec
 from unlearnkit.tuning import Trial, tune
 from unlearnkit.tuning.optimise import check_optuna
@@ -54,6 +55,7 @@ def tune_run(
     output.check((source.path,))
     runtime = runtime or Runtime()
     case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
+    say_remarks(case.data, progress)
     tuned = tune(
         case.model,
         method,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unlearnkit.data.images import ImageSet
 from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, RGB, Preprocessing
+from unlearnkit.data.sources.formats import FORMATS
 from unlearnkit.data.storage import Storage
 from unlearnkit.data.stream import Shape
 from unlearnkit.errors import DataError
@@ -52,11 +53,16 @@ class ImageOptions:
             normalisation; who asked for another is served when it is open.
         storage: see `ImageSet`.
         workers: processes that decode ahead when images are streamed.
+        classes: the model's class list, where it is known before the data is opened.
+        image_column, label_column: names of columns, for sources of tables; None: they are found.
     """
 
     preprocessing: Preprocessing = DEFAULT_PREPROCESSING
     storage: Storage = "auto"
     workers: int = 0
+    classes: tuple[str, ...] | None = None
+    image_column: str | None = None
+    label_column: str | None = None
 
 
 class Pictures(Protocol):
@@ -136,7 +142,7 @@ class PictureDecoder:
         try:
             return read(row)
         except UnidentifiedImageError as error:
-            raise self._broken(row, "not an image format that Pillow reads") from error
+            raise self._broken(row, f"not an image of a format that is read: {', '.join(FORMATS)}") from error
         except UNDECODABLE as error:
             raise self._broken(row, first_line(error)) from error
 

@@ -12,27 +12,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
-import torch
 from PIL import Image
-from torch import Tensor
 
 from unlearnkit.data.images import ImageData, ImageSet
+from unlearnkit.data.sources.columns import find_columns
 from unlearnkit.data.sources.decode import ImageOptions, first_line, picture_set
+from unlearnkit.data.sources.formats import open_picture
 from unlearnkit.data.sources.hold_out import held_out
+from unlearnkit.data.sources.label_column import read_labels, unlabelled
 from unlearnkit.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
 
 TESTS = ("test", "validation")
-INTEGER_LABELS = ("label", "labels", "fine_label", "class", "target")
 
 
 def load_hub(rest: str, options: ImageOptions) -> ImageData:
     """Return a data set: its split `train`, and as test data `test`, else `validation`, else a fifth of every class.
 
-    A test split whose labels are all -1, as in competitions, is passed over. The label column is the `ClassLabel`
-    one (of several `label`, then `fine_label`), else one of integers called label, labels, fine_label, class, target.
+    A test split without labels (all are -1, or missing), as in competitions, is passed over. Which columns are
+    read, `columns` says.
 
     Raises:
         DataError: `datasets` is not installed, the data set cannot be had, or its columns do not fit.
@@ -41,32 +41,34 @@ def load_hub(rest: str, options: ImageOptions) -> ImageData:
     if "train" not in splits:
         raise DataError(f"Expected a split 'train' in hf:{rest}, but got {', '.join(splits)}; name another data set.")
     train = splits["train"]
-    image, label = _image_column(train, rest), _label_column(train, rest)
-    names = _class_names(train, label)
-    sides = {"train": train}
+    columns = find_columns(
+        train.features.arrow_schema, f"hf:{rest}", image=options.image_column, label=options.label_column
+    )
+    sides, found = {"train": train}, {"train": _labels(train, columns.label)}
     for name in TESTS:
-        if name in splits and not bool((_labels(splits[name], label, rest) == -1).all()):
-            sides["test"] = splits[name]
+        if name in splits and not unlabelled(column := _labels(splits[name], columns.label)):
+            sides["test"], found["test"] = splits[name], column
             break
-    labels = {side: _labels(rows, label, rest) for side, rows in sides.items()}
-    if names is None:
-        names = tuple(str(k) for k in range(1 + max(int(ids.max()) for ids in labels.values())))
+    titles = {side: f"the {side} data of hf:{rest}" for side in ("train", "test")}
+    read = read_labels(found, columns.names, titles, listing=options.classes is not None)
+    labels = read.ids
     if "test" not in sides:
-        mark = held_out(labels["train"], names)
+        mark = held_out(labels["train"], read.classes)
         sides = {side: train.select(np.flatnonzero(m.numpy())) for side, m in (("train", ~mark), ("test", mark))}
         labels = {"train": labels["train"][~mark], "test": labels["train"][mark]}
 
     def image_set(side: str) -> ImageSet:
-        pictures = HubImages(sides[side], image, f"the {side} data of hf:{rest}")
-        return picture_set(labels[side], pictures, options)
+        return picture_set(labels[side], HubImages(sides[side], columns.image, titles[side]), options)
 
     return ImageData(
         source=f"hf:{rest}",
-        classes=names,
+        classes=read.classes,
         train=image_set("train"),
         test=image_set("test"),
         augment="crop_flip",
         preprocessing=options.preprocessing.for_pictures(),
+        named=read.named,
+        remarks=(*columns.remarks, *read.remarks),
     )
 
 
@@ -83,10 +85,10 @@ class HubImages:
         """Open the bytes or the file of a row."""
         raw = self._rows[row][self._column] or {}
         if raw.get("bytes"):
-            return Image.open(io.BytesIO(raw["bytes"]))
+            return open_picture(io.BytesIO(raw["bytes"]))
         if not raw.get("path"):
             raise ValueError("it has no bytes")
-        return Image.open(raw["path"])
+        return open_picture(raw["path"])
 
     def name(self, row: int) -> str:
         """Its name, where it has one, and its row."""
@@ -131,45 +133,5 @@ def _load(rest: str) -> dict[str, Any]:
         ) from error
 
 
-def _image_column(rows: datasets.Dataset, rest: str) -> str:
-    from datasets import Image as Feature
-
-    found = [name for name, feature in rows.features.items() if isinstance(feature, Feature)]
-    if len(found) > 1 and "image" in found:
-        return "image"
-    if len(found) != 1:
-        raise DataError(
-            f"Expected one column of images in hf:{rest}, but got {', '.join(found) or 'none'} among "
-            f"{', '.join(rows.features)}; rename the one to use to 'image'."
-        )
-    return str(found[0])
-
-
-def _label_column(rows: datasets.Dataset, rest: str) -> str:
-    from datasets import ClassLabel, Value
-
-    found = [name for name, feature in rows.features.items() if isinstance(feature, ClassLabel)]
-    if len(found) > 1:
-        found = [name for name in ("label", "fine_label") if name in found][:1] or found
-    elif not found:
-        integers = {name for name, f in rows.features.items() if isinstance(f, Value) and "int" in f.dtype}
-        found = [name for name in INTEGER_LABELS if name in integers][:1]
-    if len(found) != 1:
-        raise DataError(
-            f"Expected one column of class labels in hf:{rest}, but got {', '.join(found) or 'none'} among "
-            f"{', '.join(rows.features)}; call it 'label' and make it a ClassLabel."
-        )
-    return str(found[0])
-
-
-def _class_names(rows: datasets.Dataset, label: str) -> tuple[str, ...] | None:
-    names = getattr(rows.features[label], "names", None)
-    return tuple(names) if names else None
-
-
-def _labels(rows: datasets.Dataset, label: str, rest: str) -> Tensor:
-    column = rows.select_columns([label]).with_format("arrow")[:].column(label)
-    if column.null_count or not len(column):
-        what = "missing ones" if len(column) else "no rows"
-        raise DataError(f"Expected labels in hf:{rest}, but got {what}; give a data set with a label in every row.")
-    return torch.from_numpy(column.to_numpy().astype(np.int64))
+def _labels(rows: datasets.Dataset, label: str) -> pa.ChunkedArray:
+    return rows.select_columns([label]).with_format("arrow")[:].column(label)

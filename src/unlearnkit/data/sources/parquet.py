@@ -1,29 +1,29 @@
 """`parquet:DIR`: train and test files in the Hugging Face image convention, read with pyarrow; nothing is copied.
 
 In DIR or DIR/data stand `train.parquet` or shards `train-*.parquet`, and `test...` alike (`validation...` is taken
-where there is no test). Column `image` is a struct of `bytes` (an encoded image) and `path` (its name); column `label`
-is an integer. Class names are read from the schema metadata (key `huggingface`, a `ClassLabel` feature); without it
-they are the ids.
+where there is no test). Column `image` is a struct of `bytes` (an encoded image) and `path` (its name), or binary;
+column `label` is an integer or text; `columns` says which others serve. Class names are read from the schema metadata
+(key `huggingface`, a `ClassLabel` feature); without it they are the labels.
 """
 
 from __future__ import annotations
 
 import io
-import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from PIL import Image
-from torch import Tensor
 
-from unlearnkit.data.images import ImageData
+from unlearnkit.data.images import ImageData, ImageSet
+from unlearnkit.data.sources.columns import Columns, find_columns
 from unlearnkit.data.sources.decode import ImageOptions, first_line, picture_set
+from unlearnkit.data.sources.formats import open_picture
+from unlearnkit.data.sources.label_column import read_labels
 from unlearnkit.data.storage import free_bytes, gigabytes
 from unlearnkit.errors import DataError
 
@@ -40,52 +40,56 @@ def load_parquet(directory: str, options: ImageOptions) -> ImageData:
     folder = Path(directory)
     files = {"train": _files(folder, ("train",)), "test": _files(folder, ("test", "validation"))}
     _check_memory(folder, [path for side in files.values() for path in side])
-    names = _names(folder, files)
-    labels = {side: torch.cat([_labels(path) for path in paths]) for side, paths in files.items()}
-    if names is None:
-        count = 1 + max(int(side_labels.max()) for side_labels in labels.values())
-        names = tuple(str(k) for k in range(count))
-    for side, side_labels in labels.items():
-        bad = side_labels[(side_labels < 0) | (side_labels >= len(names))]
-        if len(bad):
-            raise DataError(
-                f"Expected labels from 0 to {len(names) - 1} in {_title(files[side])}, but got {int(bad[0])}; "
-                "check the label column and the class names of the file."
-            )
+    columns = _columns(folder, files, options)
+    found = {side: _joined(paths, columns.label) for side, paths in files.items()}
+    titles = {side: _title(paths) for side, paths in files.items()}
+    labels = read_labels(found, columns.names, titles, listing=options.classes is not None)
+
+    def pictures(side: str) -> ImageSet:
+        return picture_set(labels.ids[side], ParquetImages(files[side], columns.image), options)
+
     return ImageData(
         source=f"parquet:{folder.absolute()}",
-        classes=names,
-        train=picture_set(labels["train"], ParquetImages(files["train"]), options),
-        test=picture_set(labels["test"], ParquetImages(files["test"]), options),
+        classes=labels.classes,
+        train=pictures("train"),
+        test=pictures("test"),
         augment="crop_flip",
         preprocessing=options.preprocessing.for_pictures(),
+        named=labels.named,
+        remarks=(*columns.remarks, *labels.remarks),
     )
 
 
 class ParquetImages:
     """Encoded images of the rows of some files; a copy in another process reads the files itself."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
-        self._files = tuple(files)
-        self._column = _column(self._files)
+    def __init__(self, files: Sequence[Path], image: str) -> None:
+        self._files, self._image = tuple(files), image
+        self._column = _joined(self._files, image)
 
-    def __getstate__(self) -> tuple[Path, ...]:
-        return self._files
+    def __getstate__(self) -> tuple[tuple[Path, ...], str]:
+        return self._files, self._image
 
-    def __setstate__(self, files: tuple[Path, ...]) -> None:
-        self._files, self._column = files, _column(files)
+    def __setstate__(self, state: tuple[tuple[Path, ...], str]) -> None:
+        self._files, self._image = state
+        self._column = _joined(*state)
 
     def open(self, row: int) -> Image.Image:
         """Open the bytes of a row."""
-        raw = self._column[row].as_py() or {}
-        if not raw.get("bytes"):
+        raw, _ = self._row(row)
+        if not raw:
             raise ValueError("it has no bytes")
-        return Image.open(io.BytesIO(raw["bytes"]))
+        return open_picture(io.BytesIO(raw))
 
     def name(self, row: int) -> str:
         """Its name in the file, where it has one, and its row."""
-        path = (self._column[row].as_py() or {}).get("path")
+        _, path = self._row(row)
         return f"{f'{path!r} (row {row})' if path else f'row {row}'} in {_title(self._files)}"
+
+    def _row(self, row: int) -> tuple[bytes | None, str | None]:
+        """The bytes of a row, and the name of its file."""
+        value = self._column[row].as_py()
+        return (value, None) if isinstance(value, bytes) else ((value or {}).get("bytes"), (value or {}).get("path"))
 
 
 def _files(folder: Path, stems: Sequence[str]) -> tuple[Path, ...]:
@@ -121,52 +125,32 @@ def _schema(path: Path) -> pa.Schema:
         schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error
-    if not {"image", "label"} <= set(schema.names):
-        raise DataError(
-            f"Expected the columns 'image' and 'label' in {path}, but got "
-            f"{', '.join(schema.names) or 'none'}; "
-            "write it in the Hugging Face image convention."
-        )
     if rows == 0:
         raise DataError(f"Expected samples in {path}, but it has no rows; write it anew.")
-    kind = schema.field("image").type
-    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:
-        raise DataError(
-            f"Expected column 'image' of {path} to be a struct of 'bytes' and 'path', but got "
-            f"{kind}; write it in the Hugging Face image convention."
-        )
     return schema
 
 
-def _names(folder: Path, files: dict[str, tuple[Path, ...]]) -> tuple[str, ...] | None:
-    """The class names that the files agree on, or None where none of them has any."""
-    schemas = [_schema(path) for paths in files.values() for path in paths]
-    found = {names for schema in schemas if (names := _class_names(schema)) is not None}
-    if len(found) > 1:
+def _columns(folder: Path, files: dict[str, tuple[Path, ...]], options: ImageOptions) -> Columns:
+    """The columns of images and labels, and the class names that the files agree on."""
+    found = [
+        find_columns(_schema(path), str(path), image=options.image_column, label=options.label_column)
+        for paths in files.values()
+        for path in paths
+    ]
+    first = found[0]
+    for other in found[1:]:
+        if (other.image, other.label) != (first.image, first.label):
+            raise DataError(
+                f"Expected the same columns in all files of {folder}, but got {first.image!r} and {first.label!r} in "
+                f"one and {other.image!r} and {other.label!r} in another; write all alike."
+            )
+    names = {columns.names for columns in found if columns.names is not None}
+    if len(names) > 1:
         raise DataError(
             f"Expected the same class names in the train and test files of {folder}, but they differ; "
             "write all with one class list."
         )
-    names = found.pop() if found else None
-    twice = [name for name in names or () if (names or ()).count(name) > 1]
-    if twice:
-        raise DataError(
-            f"Expected distinct class names in {folder}, but {twice[0]!r} stands for more than one class; "
-            "write the files with distinct names."
-        )
-    return names
-
-
-def _class_names(schema: pa.Schema) -> tuple[str, ...] | None:
-    raw = (schema.metadata or {}).get(b"huggingface")
-    if raw is None:
-        return None
-    try:
-        feature: Any = json.loads(raw)["info"]["features"]["label"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    names = feature.get("names") if isinstance(feature, dict) else None
-    return tuple(str(name) for name in names) if names else None
+    return replace(first, names=names.pop() if names else None)
 
 
 def _check_memory(folder: Path, files: Sequence[Path]) -> None:
@@ -178,20 +162,13 @@ def _check_memory(folder: Path, files: Sequence[Path]) -> None:
         )
 
 
-def _labels(path: Path) -> Tensor:
-    column = _read(path, "label")
-    if not pa.types.is_integer(column.type) or column.null_count:
-        what = "missing values" if pa.types.is_integer(column.type) else str(column.type)
-        raise DataError(f"Expected integer labels in {path}, but got {what}; write the label column as int64.")
-    return torch.from_numpy(column.to_numpy().astype(np.int64))
-
-
-def _column(files: Sequence[Path]) -> pa.ChunkedArray:
-    columns = [_read(path, "image") for path in files]
+def _joined(files: Sequence[Path], name: str) -> pa.ChunkedArray:
+    """A column of some files as one."""
+    columns = [_read(path, name) for path in files]
     for path, column in zip(files, columns, strict=True):
         if column.type != columns[0].type:
             raise DataError(
-                f"Expected column 'image' of one type, but {path} has {column.type} and {files[0]} "
+                f"Expected column {name!r} of one type, but {path} has {column.type} and {files[0]} "
                 f"{columns[0].type}; write all shards alike."
             )
     return pa.chunked_array([chunk for column in columns for chunk in column.chunks], type=columns[0].type)

@@ -15,14 +15,14 @@ from unlearnkit.data.sources.parquet import load_parquet
 from unlearnkit.data.sources.source import Source
 from unlearnkit.data.sources.torchvision_sets import load_torchvision
 from unlearnkit.data.storage import Storage, checked_storage, checked_workers
-from unlearnkit.errors import DataError
+from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.plugins import Plugins
 
 SOURCES: dict[str, Source] = {
     "digits": Source(load=load_digits),
-    "parquet": Source(load=load_parquet, needs="DIR"),
+    "parquet": Source(load=load_parquet, needs="DIR", columns=True),
     "imagefolder": Source(load=load_image_folder, needs="DIR"),
-    "hf": Source(load=load_hub, needs="NAME"),
+    "hf": Source(load=load_hub, needs="NAME", columns=True),
     "torchvision": Source(load=load_torchvision, needs="NAME:ROOT"),
 }
 
@@ -53,6 +53,9 @@ def load_data(
     std: tuple[float, ...] | None = None,
     storage: Storage = "auto",
     workers: int | None = None,
+    classes: tuple[str, ...] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
 ) -> ImageData:
     """Load a data source: one of `SOURCES`, or one that an installed package adds.
 
@@ -66,6 +69,8 @@ def load_data(
         mean, std: normalisation, one value or one per channel, in units of [0, 1] pixels; default: the source's.
         storage: `memory` keeps decoded images, `stream` decodes at each read; `auto` keeps them where they fit.
         workers: processes that decode ahead when images are streamed; default: one for each core, 4 at most.
+        classes: the class list of the model that the data is for; labels are then ids in it.
+        image_column, label_column: names of the columns in a table (`parquet:`, `hf:`); default: they are found.
 
     Raises:
         DataError: the source is unknown, missing or corrupt.
@@ -74,16 +79,33 @@ def load_data(
     given = PartialPreprocessing(
         size=image_size, crop=crop_pct, interpolation=interpolation, mean=mean, std=std, channels=channels
     )
-    return open_source(source, [(Origin.HAND, given)], storage=storage, workers=workers)
+    return open_source(
+        source,
+        [(Origin.HAND, given)],
+        storage=storage,
+        workers=workers,
+        classes=classes,
+        image_column=image_column,
+        label_column=label_column,
+    )
 
 
-def open_source(source: str, layers: Layers, *, storage: Storage = "auto", workers: int | None = None) -> ImageData:
+def open_source(
+    source: str,
+    layers: Layers,
+    *,
+    storage: Storage = "auto",
+    workers: int | None = None,
+    classes: tuple[str, ...] | None = None,
+    image_column: str | None = None,
+    label_column: str | None = None,
+) -> ImageData:
     """Load a source as `load_data` does, for several who ask for its preprocessing; the data says who was served.
 
     Args:
         source: see `load_data`.
         layers: who asks for what, in the order of precedence.
-        storage, workers: see `load_data`.
+        storage, workers, classes, image_column, label_column: see `load_data`.
 
     Raises:
         DataError, ConfigError: see `load_data`.
@@ -93,10 +115,22 @@ def open_source(source: str, layers: Layers, *, storage: Storage = "auto", worke
     if kind.needs and not rest:
         what = "folder" if kind.needs == "DIR" else "name"
         raise DataError(f"Expected {name}:{kind.needs}, but the {what} is missing; write it after the colon.")
+    if (image_column or label_column) and not kind.columns:
+        raise ConfigError(
+            f"Expected the name of a column for a table alone (parquet:, hf:), but got one for {source}; leave "
+            "--image-column and --label-column out."
+        )
     options = ImageOptions(
-        preprocessing=wanted_of(layers), storage=checked_storage(storage), workers=checked_workers(workers)
+        preprocessing=wanted_of(layers),
+        storage=checked_storage(storage),
+        workers=checked_workers(workers),
+        classes=classes,
+        image_column=image_column,
+        label_column=label_column,
     )
     data = kind.load(rest, options)
+    if classes is not None:
+        data = data.with_classes(classes)
     preprocessing, origins = resolve(layers, data.preprocessing)
     return replace(data, preprocessing=preprocessing, origins=origins)
 

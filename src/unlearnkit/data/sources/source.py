@@ -17,7 +17,9 @@ class Source:
         load: (what stands after the colon, how images are read) -> the data. `ImageData.source` must be a text that
             `load_data` takes, as the run folder records it and `audit` reads the data by it again.
         needs: what must stand after the colon, as messages and the help name it: `DIR`; empty: nothing.
+        columns: whether it reads tables, and takes the names of the columns of images and labels.
     """
 
     load: Callable[[str, ImageOptions], ImageData]
     needs: str = ""
+    columns: bool = False

@@ -87,6 +87,7 @@ def from_datasets(
     return ImageData(
         source=name,
         classes=names or tuple(str(k) for k in range(1 + max(int(ids.max()), int(test_ids.max())))),
+        named=bool(names),
         train=image_set(train, ids, "train"),
         test=image_set(test, test_ids, "test"),
         preprocessing=Preprocessing(mean=mean, std=std),
@@ -132,6 +133,7 @@ def from_batches(
     return ImageData(
         source=name,
         classes=names or tuple(str(k) for k in range(1 + max(int(ids.max()) for _, ids in sides))),
+        named=bool(names),
         train=ImageSet.from_tensor(*sides[0]),
         test=ImageSet.from_tensor(*sides[1]),
         preprocessing=Preprocessing(mean=mean, std=std),

@@ -72,9 +72,8 @@ def load_torchvision(rest: str, options: ImageOptions) -> ImageData:
     kind = KINDS[name]
     train, test = (_open(name, root, arguments) for arguments in (kind.train, kind.test))
     labels = [checked_labels(known_labels(side), len(side), f"torchvision:{name}") for side in (train, test)]
-    names = tuple(str(each) for each in getattr(train, "classes", ()) or ())
-    if not names:
-        names = tuple(str(k) for k in range(1 + max(int(ids.max()) for ids in labels)))
+    known = tuple(str(each) for each in getattr(train, "classes", ()) or ())
+    names = known or tuple(str(k) for k in range(1 + max(int(ids.max()) for ids in labels)))
 
     def image_set(side: int, dataset: Any, title: str) -> ImageSet:
         return picture_set(labels[side], TorchvisionImages(dataset, f"the {title} data of {name}"), options)
@@ -87,6 +86,7 @@ def load_torchvision(rest: str, options: ImageOptions) -> ImageData:
         augment="crop_flip" if kind.mirror else "none",
         personal=kind.people,
         preprocessing=options.preprocessing.for_pictures(),
+        named=bool(known),
     )
 
 

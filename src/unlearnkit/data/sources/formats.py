@@ -1,0 +1,85 @@
+"""Which image files are read: still pictures of a fixed list of formats, none of which starts another program.
+
+Pillow reads more: PostScript, for which it starts Ghostscript, films, and formats that other packages add. A picture
+is only ever opened as one of `FORMATS`, by its content, whatever its name says.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import BinaryIO
+
+from PIL import Image, features
+
+# each of these registers what it reads with Pillow; `Image.init` would load the readers of all formats
+from PIL import (  # noqa: F401  isort: skip
+    BmpImagePlugin,
+    GifImagePlugin,
+    JpegImagePlugin,
+    PngImagePlugin,
+    PpmImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from unlearnkit.errors import DataError
+
+# format of Pillow -> endings of its files, in lower case
+FORMATS: dict[str, tuple[str, ...]] = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".pjpeg", ".pjp"),
+    "PNG": (".png", ".apng"),
+    "BMP": (".bmp",),
+    "GIF": (".gif",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "WEBP": (".webp",),
+}
+if "avif" in features.modules and features.check("avif"):  # Pillow 11.3 and later, where it was built with it
+    from PIL import AvifImagePlugin  # noqa: F401
+
+    FORMATS["AVIF"] = (".avif",)
+ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
+HEAD = 16  # bytes that tell a format
+
+
+def open_picture(source: str | Path | BinaryIO) -> Image.Image:
+    """Open a picture of one of `FORMATS`, its pixels not decoded yet.
+
+    Raises:
+        UnidentifiedImageError: it is none of them.
+        OSError: it cannot be read.
+    """
+    return Image.open(source, formats=tuple(FORMATS))
+
+
+def is_picture(path: str, ending: str) -> bool:
+    """Whether a file is a picture of one of `FORMATS`: by its ending, and where that says nothing by its first bytes.
+
+    Args:
+        path: of the file.
+        ending: of its name, in lower case, with the dot.
+
+    Raises:
+        DataError: its first bytes tell, and cannot be read.
+    """
+    if ending in ENDINGS:
+        return True
+    if not Path(path).is_file():  # a pipe, say
+        return False
+    try:
+        with Path(path).open("rb") as file:
+            return _begins_as_picture(file.read(HEAD))
+    except OSError as error:
+        raise DataError(
+            f"Expected a file that can be read at {path}, but it cannot ({error.strerror}); mend or remove it."
+        ) from error
+
+
+def _begins_as_picture(head: bytes) -> bool:
+    if head[:4] == b"RIFF":
+        return head[8:12] == b"WEBP"
+    if head[4:8] == b"ftyp":
+        return head[8:12] in (b"avif", b"avis") and "AVIF" in FORMATS
+    # BMP and the PNM family begin with two letters, as any text may, and TIFF as the raw files of cameras do: these are
+    # known by their endings alone
+    return head.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a"))
