@@ -56,8 +56,14 @@ def _one_larger(table: pa.Table) -> pa.Table:
         pytest.param(_change_table(lambda t: t.slice(0, 0)), ["train.parquet", "has no rows"], id="empty"),
         pytest.param(lambda d: (d / "train.parquet").write_bytes(b"junk"), ["cannot be read"], id="corrupt"),
         pytest.param(lambda d: (d / "test.parquet").unlink(), ["test.parquet", "there is none"], id="no test file"),
-        pytest.param(_change_table(lambda t: t.drop_columns("label")), ["'image' and 'label'"], id="no labels"),
-        pytest.param(_change_table(lambda t: t.drop_columns("image")), ["'image' and 'label'"], id="no images"),
+        pytest.param(
+            _change_table(lambda t: t.drop_columns("label")),
+            ["column of class labels", "none among image"],
+            id="no labels",
+        ),
+        pytest.param(
+            _change_table(lambda t: t.drop_columns("image")), ["column of images", "none among label"], id="no images"
+        ),
         pytest.param(_change_table(_set_label(4)), ["labels from 0 to 3", "got 4"], id="label too high"),
         pytest.param(_change_table(_set_label(-1)), ["labels from 0 to 3", "got -1"], id="negative label"),
         pytest.param(_change_table(_set_label(None)), ["integer labels", "missing values"], id="null label"),

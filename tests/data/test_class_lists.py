@@ -73,7 +73,8 @@ def test_invented_names_are_no_names() -> None:
     assert given.classes == ("cat", "dog", "owl", "pig")
     assert given.labels("train").tolist() == [0, 2]
     assert given.remarks == (
-        "The labels of made have no names: label 0 is taken for 'cat', the first of the 4 classes in the list, and so on.",
+        "The labels of made have no names: label 0 is taken for 'cat', the first of the 4 classes in the list, and so "
+        "on.",
     )
     # a list that says the same needs no remark
     assert data.with_classes(["0", "1", "2", "3"]).remarks == ()
@@ -82,7 +83,8 @@ def test_invented_names_are_no_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("labels", "expected"), [([0, 2], (0, ("0", "1", "2"))), ([1, 3], (1, ("1", "2", "3"))), ([2], (0, ("0", "1", "2")))]
+    ("labels", "expected"),
+    [([0, 2], (0, ("0", "1", "2"))), ([1, 3], (1, ("1", "2", "3"))), ([2], (0, ("0", "1", "2")))],
 )
 def test_classes_without_names_are_called_by_their_labels(labels: list[int], expected: object) -> None:
     assert names_of_labels(labels) == expected
@@ -92,7 +94,8 @@ def test_classes_on_one_side_only_are_said_with_counts() -> None:
     names = [f"class {k}" for k in range(1000)]
     data = replace(data_of(names, [0, 1, 2, 2], [0, 1, 3]), remarks=("The source says so.",))
     assert one_sided(data) == [
-        "Of the 1,000 classes 996 have no image in made: 'class 4', 'class 5', 'class 6', 'class 7', 'class 8' and 991 more.",
+        "Of the 1,000 classes 996 have no image in made: 'class 4', 'class 5', 'class 6', 'class 7', 'class 8' and 991 "
+        "more.",
         "Of the 1,000 classes 1 has training images and no test images in made: 'class 2'.",
         "Of the 1,000 classes 1 has test images and no training images in made: 'class 3'.",
     ]

@@ -234,7 +234,9 @@ def test_reads_of_mapped_data_are_counted_on_their_own() -> None:
 
 def test_data_with_a_class_that_the_model_lacks_is_refused() -> None:
     data = recorded_data([0, 1, 2], ("dog", "cat", "cow"))
-    with pytest.raises(DataError, match=r"made also holds 'cat' and 1 more"):
+    with pytest.raises(
+        DataError, match=r"made also holds 'cat', 'cow': of its 3 classes the model's list of 2 lacks 2"
+    ):
         data.with_classes(("dog", "pig"))
 
 
@@ -267,7 +269,7 @@ def test_without_names_the_classes_are_the_ids_of_both_files(tmp_path: Path) -> 
 def test_nothing_is_decoded_by_loading(parquet_folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     opened = []
     real = Image.open
-    monkeypatch.setattr(Image, "open", lambda file: opened.append(1) or real(file))
+    monkeypatch.setattr(Image, "open", lambda file, formats: opened.append(1) or real(file, formats=formats))
     data = load_data(f"parquet:{parquet_folder()}")
     data.with_classes((*data.classes, "gone"))
     assert opened == []
@@ -342,16 +344,19 @@ def _table(image: object = None, label: object = None) -> pa.Table:
 @pytest.mark.parametrize(
     ("table", "words"),
     [
-        (_table(label=False), "columns 'image' and 'label' in .*train.parquet, but got image"),
-        (_table(image=False), "columns 'image' and 'label' in .*train.parquet, but got label"),
-        (_table(image=pa.array([b"x"])), "struct of 'bytes' and 'path', but got binary"),
-        (_table(image=pa.array([{"path": "a"}])), "struct of 'bytes' and 'path', but got struct<path: string>"),
+        (_table(label=False), "column of class labels in .*train.parquet, but got none among image"),
+        (_table(image=False), "column of images in .*train.parquet, but got none among label"),
+        (_table(image=pa.array(["x"])), r"column of images in .*, but got none among image \(string\)"),
+        (_table(image=pa.array([{"path": "a"}])), r"got none among image \(struct<path: string>\)"),
         (
             _table(label=pa.array([None], type=pa.int64())),
-            "integer labels in .*train.parquet, but got missing values",
+            "integer labels or text in every row of .*train.parquet, but got missing values",
         ),
-        (_table(label=pa.array(["a"])), "integer labels in .*train.parquet, but got string"),
-        (_table(label=pa.array([0.5])), "integer labels in .*train.parquet, but got double"),
+        (_table(label=pa.array(["a"])), "labels of one type in .*train.parquet and .*test.parquet, but some are text"),
+        (
+            _table(label=pa.array([0.5])),
+            "integer labels or text in .*train.parquet, but column 'label' is of the type double",
+        ),
         (_table(label=pa.array([-1])), "labels from 0 to 1 in .*train.parquet, but got -1"),
         (_table(label=pa.array([2])), "labels from 0 to 1 in .*train.parquet, but got 2"),
         (_table().slice(0, 0), "Expected samples in .*train.parquet, but it has no rows"),

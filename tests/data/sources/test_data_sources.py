@@ -402,11 +402,11 @@ def test_columns_are_found(tmp_path: Path, columns: dict[str, Any], expected: li
             {"a": LABELS, "b": LABELS, "names": {"a": NAMES, "b": NAMES}},
             "one column of class labels.*but got a, b among",
         ),
-        ({"label": ["cat"] * 8}, "one column of class labels.*but got none among image, label"),
+        ({"species": ["cat"] * 8}, "one column of class labels.*but got none among image .*, species"),
         ({"images": ["left", "right"], "label": LABELS}, "one column of images.*but got left, right among"),
         ({"images": [], "label": LABELS}, "one column of images.*but got none among label"),
-        ({"label": [*LABELS[1:], None]}, "labels in hf:.*but got missing ones"),
-        ({"label": [*LABELS[1:], -1]}, "labels from 0 to 1, but got -1"),
+        ({"label": [*LABELS[1:], None]}, "every row of the train data of hf:.*but got missing values"),
+        ({"label": [*LABELS[1:], -1]}, "labels from 0 to 1 in the train data of hf:.*, but got -1"),
     ],
 )
 def test_columns_that_do_not_fit_are_refused(tmp_path: Path, columns: dict[str, Any], words: str) -> None:

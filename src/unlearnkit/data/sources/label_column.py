@@ -74,7 +74,6 @@ def read_labels(
     if texts == {True}:
         return _of_text(columns, titles, listing=listing)
     ids = {side: torch.from_numpy(column.to_numpy().astype(np.int64)) for side, column in columns.items()}
-    lowest = {side: int(labels.min()) for side, labels in ids.items()}
     present = torch.cat(list(ids.values())).unique().tolist()
     named = names is not None
     first, classes = (0, names) if names is not None else names_of_labels(present)
@@ -88,7 +87,7 @@ def read_labels(
     remarks: tuple[str, ...] = ()
     if first == 1 and not listing:
         remarks = (
-            f"The labels of {titles[min(lowest, key=lowest.__getitem__)]} start from 1 and have no names: output "
+            f"The labels of {next(iter(titles.values()))} start from 1 and have no names: output "
             "0 of a model is taken for label 1.",
         )
     return Labels(
