@@ -17,6 +17,7 @@ def command(
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
     model: opt.MaybeModel = None,
+    weights_key: opt.WeightsKey = None,
     method: opt.MethodName = "unsir",
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
@@ -65,6 +66,7 @@ def command(
         already_forgotten=already_forgotten or [],
         model=model,
         inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        weights_key=weights_key,
     )
     result = forget_run(
         spec,

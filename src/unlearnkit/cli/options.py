@@ -22,6 +22,14 @@ MaybeModel = Annotated[
 Weights = Annotated[
     str, typer.Option("--weights", help="trained model: a safetensors or state_dict file, or hf-hub:ORG/NAME")
 ]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        "--weights-key",
+        help="which weights to read of a file that holds several: the key they lie under, as model_ema, or what their "
+        "names begin with; a dot alone: nothing",
+    ),
+]
 MethodName = Annotated[str, typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class")]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]

@@ -16,6 +16,7 @@ def command(
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
     model: opt.MaybeModel = None,
+    weights_key: opt.WeightsKey = None,
     method: opt.MethodName = "unsir",
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
@@ -67,6 +68,7 @@ def command(
         already_forgotten=already_forgotten or [],
         model=model,
         inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        weights_key=weights_key,
     )
     forget_options = [
         *(word for name, value in options.items() if value is not None for word in (name, str(value))),

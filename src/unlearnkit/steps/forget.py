@@ -90,7 +90,7 @@ def forget_run(
         )
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
-    summary = _summary(result, out, choice.name)
+    summary = _summary(result, out, choice.name) | {"weights_note": case.weights_note}
     runtime.processes.leave()
     if not runtime.processes.is_main:
         return summary

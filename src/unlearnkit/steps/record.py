@@ -146,7 +146,14 @@ def export_config(exported: Checkpoint, card: ModelCard, facts: Mapping[str, Any
 
 
 def _opened(case: Case) -> dict[str, Any]:
-    return {"model": case.architecture, "weights": _absolute(case.checkpoint.path), "data": case.data.source}
+    key, note = case.spec.weights_key, case.weights_note
+    return {
+        "model": case.architecture,
+        "weights": _absolute(case.checkpoint.path),
+        **({"weights_key": key} if key is not None else {}),
+        **({"weights_note": note} if note else {}),
+        "data": case.data.source,
+    }
 
 
 def _needs(method: ConfiguredMethod) -> list[str]:
