@@ -11,10 +11,10 @@ from unlearnkit.cli.common import command_line, inputs_of, print_result, progres
 
 
 def command(
-    weights: opt.Weights,
     data: opt.Data,
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
     method: opt.MethodName = "unsir",
@@ -62,7 +62,7 @@ def command(
         "--micro-batch": micro_batch,
     }
     spec = CaseSpec(
-        weights=weights,
+        weights=opt.weights_of(weights, model),
         data=data,
         forget=forget,
         already_forgotten=already_forgotten or [],

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from unlearnkit.errors import ConfigError, WeightsError
 from unlearnkit.models.key_match import Matched
 from unlearnkit.models.metadata import ModelCard
+from unlearnkit.models.names import parse_name
 from unlearnkit.models.reading import read_state
+from unlearnkit.models.transformers_zoo import pretrained_files
 from unlearnkit.models.weights import fit_state, matched_state
 
 METADATA_KEY = "unlearnkit"
@@ -98,6 +100,17 @@ def checkpoint_bytes(model: nn.Module, card: ModelCard) -> bytes:
     """Serialise a model with its card; tied weights are stored once for each name."""
     state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
     return save(state, metadata={METADATA_KEY: json.dumps(card.as_record())})
+
+
+def transformers_files(model: nn.Module, card: ModelCard) -> dict[str, bytes | str]:
+    """Return the folder `transformers/` of a run, which `from_pretrained` loads; empty for models of other kinds."""
+    if parse_name(card.model).kind != "transformers":
+        return {}
+    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
+    # transformers asks for `format`; with the card the folder serves as weights here again
+    weights = save(state, metadata={"format": "pt", METADATA_KEY: json.dumps(card.as_record())})
+    files = pretrained_files(model, card.classes, card.preprocessing, weights)
+    return {f"transformers/{name}": content for name, content in files.items()}
 
 
 def file_sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
-from unlearnkit.models.checkpoint import checkpoint_bytes
+from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
 from unlearnkit.run_dir import README, WEIGHTS, write_run
@@ -100,6 +100,7 @@ def forget_run(
         out,
         {
             WEIGHTS: checkpoint_bytes(result.model, card),
+            **transformers_files(result.model, card),
             README: readme(card, kind="forget", method=choice.name, seed=seed, accuracy=None),
             "request.json": request_record(case),
             "config.json": forget_config(case, choice, method, result, seed=seed),

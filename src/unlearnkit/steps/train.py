@@ -10,7 +10,7 @@ from torch import nn
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
 from unlearnkit.errors import ConfigError
 from unlearnkit.models import build_model, check_model
-from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint, transformers_files
 from unlearnkit.models.head import find_head
 from unlearnkit.models.open_options import check_open_options
 from unlearnkit.models.readme import readme
@@ -107,6 +107,7 @@ def train_run(
         output.folder,
         {
             WEIGHTS: checkpoint_bytes(network.to("cpu", torch.float32).eval(), card),
+            **transformers_files(network, card),
             README: readme(card, kind="train", method=None, seed=seed, accuracy=accuracy),
             "config.json": train_config(spec, images, card, recipe, runtime, seed=seed, facts=facts),
             "cost.json": log.cost(total),
