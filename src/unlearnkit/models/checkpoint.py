@@ -15,7 +15,7 @@ from unlearnkit.models.key_match import Matched
 from unlearnkit.models.metadata import ModelCard
 from unlearnkit.models.names import parse_name
 from unlearnkit.models.reading import read_state
-from unlearnkit.models.transformers_zoo import pretrained_files
+from unlearnkit.models.transformers_zoo import own_names, pretrained_files
 from unlearnkit.models.weights import fit_state, matched_state
 
 METADATA_KEY = "unlearnkit"
@@ -47,7 +47,7 @@ class Checkpoint:
         Raises:
             WeightsError: several sets of weights fit, or the prefix that the caller said is not there.
         """
-        return matched_state(model, self.state, self.path, place=self.place, prefix=self.prefix)
+        return matched_state(model, own_names(model, self.state), self.path, place=self.place, prefix=self.prefix)
 
     def note(self, model: nn.Module) -> str | None:
         """One sentence on what was taken off and left out to fit the weights into `model`; None: nothing was."""
@@ -106,10 +106,9 @@ def transformers_files(model: nn.Module, card: ModelCard) -> dict[str, bytes | s
     """Return the folder `transformers/` of a run, which `from_pretrained` loads; empty for models of other kinds."""
     if parse_name(card.model).kind != "transformers":
         return {}
-    state = {key: value.detach().cpu().contiguous().clone() for key, value in model.state_dict().items()}
-    # transformers asks for `format`; with the card the folder serves as weights here again
-    weights = save(state, metadata={"format": "pt", METADATA_KEY: json.dumps(card.as_record())})
-    files = pretrained_files(model, card.classes, card.preprocessing, weights)
+    # with the card the folder serves as weights here again
+    card_text = json.dumps(card.as_record())
+    files = pretrained_files(model, card.classes, card.preprocessing, {METADATA_KEY: card_text})
     return {f"transformers/{name}": content for name, content in files.items()}
 
 

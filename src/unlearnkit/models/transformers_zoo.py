@@ -8,13 +8,16 @@ from __future__ import annotations
 import copy
 import json
 import re
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from torch import nn
+import torch
+from safetensors.torch import load_file, save
+from torch import Tensor, nn
 
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ModelError, WeightsError, reason
@@ -161,8 +164,32 @@ def fixed_size(base: str) -> bool:
     return str(_config(_library(), _folder(base, CONFIG)).model_type) in ONE_SIZE
 
 
+def own_names(model: nn.Module, state: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Return weights by the names that they have in `model`: transformers renames them between file and network.
+
+    Its own loader does the renaming. What it would draw anew is left out, and what it would pass over stays in, so that
+    both are missed as for any other model. Weights of models of other kinds are returned as they are.
+    """
+    if not type(model).__module__.startswith("transformers.") or model.state_dict().keys() == state.keys():
+        return state
+    maker: Any = type(model)
+    loaded, info = maker.from_pretrained(
+        None,
+        config=copy.deepcopy(model.config),
+        state_dict=dict(state),
+        dtype=torch.float32,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+    )
+    other = {entry[0]: entry[1] for entry in info["mismatched_keys"]}
+    missing, unexpected = set(info["missing_keys"]) - set(other), info["unexpected_keys"]
+    renamed = {key: value for key, value in loaded.state_dict().items() if key not in missing}
+    renamed |= {key: state[key] if key in state else torch.zeros(shape) for key, shape in other.items()}
+    return renamed | {key: state[key] for key in unexpected if key in state}
+
+
 def pretrained_files(
-    model: nn.Module, classes: tuple[str, ...], fed: Preprocessing, weights: bytes
+    model: nn.Module, classes: tuple[str, ...], fed: Preprocessing, metadata: Mapping[str, str]
 ) -> dict[str, bytes | str]:
     """Return what a folder holds that `from_pretrained` loads, by file name.
 
@@ -170,17 +197,25 @@ def pretrained_files(
         model: a classifier of transformers.
         classes: names of its outputs.
         fed: how its images are fed.
-        weights: the content of its weights file.
+        metadata: what its weights file says besides.
     """
-    config = copy.deepcopy(model.config)
-    assert isinstance(config, _library().PretrainedConfig)
-    config.id2label = dict(enumerate(classes))
-    config.label2id = {name: k for k, name in enumerate(classes)}
-    config.architectures = [type(model).__name__]
+    saved: Any = model
+    config = saved.config
+    named = copy.deepcopy(config)
+    named.id2label = dict(enumerate(classes))
+    named.label2id = {name: k for k, name in enumerate(classes)}
+    saved.config = named
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            saved.save_pretrained(folder, max_shard_size="1000GB")
+            state = load_file(Path(folder) / FILES[0])
+            described = (Path(folder) / CONFIG).read_text(encoding="utf-8")
+    finally:
+        saved.config = config
     return {
-        CONFIG: config.to_json_string(),
+        CONFIG: described,
         PROCESSOR: json.dumps(_processor(fed), indent=2) + "\n",
-        FILES[0]: weights,
+        FILES[0]: save(state, metadata={"format": "pt", **metadata}),  # transformers asks for the format
     }
 
 
