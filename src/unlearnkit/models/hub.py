@@ -11,6 +11,7 @@ from unlearnkit.errors import ConfigError, WeightsError, reason
 from unlearnkit.models.fetch import fetching
 from unlearnkit.models.names import PLAIN
 from unlearnkit.models.preprocessing import OwnPreprocessing, from_config
+from unlearnkit.models.timm_zoo import pooling_of
 from unlearnkit.models.transformers_zoo import PREFIX as TRANSFORMERS
 from unlearnkit.models.transformers_zoo import describe, fixed_size, is_folder
 
@@ -121,6 +122,9 @@ def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
     ):
         raise _damaged(text, "label_names is no list of one different name for each class")
     own = {key: value for key, value in arguments.items() if key not in ("num_classes", "in_chans")}
+    pooling = config.get("global_pool")
+    if isinstance(pooling, str) and "global_pool" not in own and pooling not in ("", pooling_of(architecture, own)):
+        own["global_pool"] = pooling  # recorded beside the options, and it changes no weight that would tell
     model = ",".join([f"timm:{architecture}", *(f"{key}={value!r}" for key, value in own.items())])
     try:
         preprocessing = from_config(config.get("pretrained_cfg") or {}, own)
