@@ -214,6 +214,7 @@ def _encode(content: bytes | str | Mapping[str, Any]) -> bytes:
 
 def _write(path: Path, content: bytes | str | Mapping[str, Any]) -> str:
     data = _encode(content)
+    path.parent.mkdir(exist_ok=True)  # an artefact may lie one folder down
     with path.open("wb") as file:
         file.write(data)
         file.flush()

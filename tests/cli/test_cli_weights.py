@@ -65,8 +65,8 @@ def _import_path(path: Path, whole: bytes) -> None:
     ("change", "words"),
     [
         pytest.param(_truncated, ["complete safetensors file"], id="truncated"),
-        pytest.param(_pickle, ["complete safetensors file", "save_file"], id="pickle"),
-        pytest.param(_empty, ["complete safetensors file"], id="empty"),
+        pytest.param(_pickle, ["does not record one", "--model NAME"], id="pickle"),
+        pytest.param(_empty, ["safetensors, or what torch.save writes", "is empty"], id="empty"),
         pytest.param(_without_a_key, ["missing: features.0.weight", "unexpected: "], id="other keys"),
         pytest.param(_with_metadata("{"), ["model card", "damaged"], id="card is no JSON"),
         pytest.param(_with_metadata("{}"), ["model card", "damaged"], id="card is empty"),

@@ -149,7 +149,9 @@ def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
     header = 8 + int.from_bytes(whole[:8], "little")
     for keep in (0, 7, 8, header // 2, header, header + 1, len(whole) // 2, len(whole) - 1):
         path.write_bytes(whole[:keep])
-        with pytest.raises(WeightsError, match=r"complete safetensors file, but .*cannot be read"):
+        with pytest.raises(
+            WeightsError, match=r"complete safetensors file, but .*cannot be read|is (empty|broken, cut short)"
+        ):
             read_checkpoint(path)
 
 

@@ -190,6 +190,16 @@ def test_weights_without_a_config_or_with_another_tools_say_nothing(hub: Path) -
     assert found == WeightsSource(path=found.path, model="timm:resnet10t")
 
 
+@pytest.mark.parametrize(
+    ("architecture", "recorded", "option"),
+    [("test_resnet", "max", ",global_pool='max'"), ("test_resnet", "avg", ""), ("test_vit", "token", "")],
+)
+def test_the_pooling_that_a_hub_page_records_is_used(hub: Path, architecture: str, recorded: str, option: str) -> None:
+    config = {"architecture": architecture, "num_classes": 3, "global_pool": recorded}
+    add_to_cache(hub, "org/name", {"model.safetensors": b"w", "config.json": json.dumps(config).encode()})
+    assert resolve_weights("hf-hub:org/name").model == f"timm:{architecture}{option}"
+
+
 def test_a_file_is_a_file() -> None:
     assert resolve_weights("runs/model.safetensors") == WeightsSource(path=Path("runs/model.safetensors"))
 

@@ -19,6 +19,7 @@ def command(
     retrained: opt.Retrained = None,
     shadows: opt.Shadows = None,
     model: opt.MaybeModel = None,
+    weights_key: opt.WeightsKey = None,
     data: Annotated[str | None, typer.Option("--data", help=opt.DATA_HELP)] = None,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
     already_forgotten: opt.Already = None,
@@ -69,6 +70,7 @@ def command(
             "--classes": classes,
             "--image-column": image_column,
             "--label-column": label_column,
+            "--weights-key": weights_key,
         }
         given = [name for name, value in pair_options.items() if value]
         if given:
@@ -96,6 +98,7 @@ def command(
             already_forgotten=already_forgotten or [],
             model=model,
             inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
+            weights_key=weights_key,
         )
         result = audit_pair(
             spec,

@@ -12,11 +12,12 @@ from unlearnkit.errors import ConfigError
 
 
 def command(
-    weights: opt.Weights,
     data: opt.Data,
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
+    weights_key: opt.WeightsKey = None,
     method: opt.MethodName = "unsir",
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
@@ -61,12 +62,13 @@ def command(
     if no_audit and (retrained or shadows or quick or full or audit_data or head):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     spec = CaseSpec(
-        weights=weights,
+        weights=opt.weights_of(weights, model),
         data=data,
         forget=forget,
         already_forgotten=already_forgotten or [],
         model=model,
         inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
+        weights_key=weights_key,
     )
     result = forget_run(
         spec,

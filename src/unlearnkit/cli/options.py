@@ -7,20 +7,37 @@ from typing import Annotated, Literal
 
 import typer
 
+from unlearnkit.errors import ConfigError
 from unlearnkit.steps.sources import source_forms
 
 DATA_HELP = f"{source_forms()}, or a source that an installed package adds"
 Model = Annotated[
     str,
     typer.Option(
-        "--model", help="see `unlearnkit models`: a built-in name, timm:NAME, torchvision:NAME, package.module:factory"
+        "--model",
+        help="see `unlearnkit models`: a built-in name, timm:NAME, torchvision:NAME, transformers:DIR_OR_NAME, "
+        "package.module:factory",
     ),
 ]
 MaybeModel = Annotated[
     str | None, typer.Option("--model", help="architecture; default: the one recorded with the weights")
 ]
-Weights = Annotated[
-    str, typer.Option("--weights", help="trained model: a safetensors or state_dict file, or hf-hub:ORG/NAME")
+MaybeWeights = Annotated[
+    str | None,
+    typer.Option(
+        "--weights",
+        help="trained model: a safetensors or state_dict file, hf-hub:ORG/NAME, or a folder of transformers, which "
+        "--model transformers:DIR_OR_NAME names as well",
+        show_default=False,
+    ),
+]
+WeightsKey = Annotated[
+    str | None,
+    typer.Option(
+        "--weights-key",
+        help="which weights to read of a file that holds several: the key they lie under, as model_ema, or what their "
+        "names begin with; a dot alone: nothing",
+    ),
 ]
 MethodName = Annotated[str, typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class")]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
@@ -100,3 +117,16 @@ Language = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="print the result as JSON on standard output")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but errors (and --json)")]
+
+
+def weights_of(weights: str | None, model: str | None) -> str:
+    """The weights that are given, or those that a model of transformers brings along.
+
+    Raises:
+        ConfigError: neither is there.
+    """
+    if weights is not None:
+        return weights
+    if model is not None and model.startswith("transformers:"):
+        return model
+    raise ConfigError("Expected the weights of a trained model, but got none; give --weights FILE.")

@@ -56,7 +56,7 @@ def show_result(result: dict[str, Any]) -> None:
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
-    lines = []
+    lines = [result["weights_note"]] if result.get("weights_note") else []
     if "access" in result:
         access = result["access"]
         lines.append(

@@ -17,6 +17,7 @@ def command(
     out: opt.Out,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="class to leave out; repeatable")] = None,
     init: Annotated[Path | None, typer.Option("--init", help="weights to start from")] = None,
+    weights_key: opt.WeightsKey = None,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="start from the architecture's published weights (timm, torchvision)")
     ] = False,
@@ -57,6 +58,7 @@ def command(
         pretrained=pretrained,
         settings=changes,
         inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
+        weights_key=weights_key,
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(spec, output, seed=seed, runtime=runtime, progress=progress_of(quiet, runtime), tracker=track)

@@ -11,11 +11,12 @@ from unlearnkit.cli.common import command_line, inputs_of, print_result, progres
 
 
 def command(
-    weights: opt.Weights,
     data: opt.Data,
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
+    weights_key: opt.WeightsKey = None,
     method: opt.MethodName = "unsir",
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
@@ -65,12 +66,13 @@ def command(
         "--micro-batch": micro_batch,
     }
     spec = CaseSpec(
-        weights=weights,
+        weights=opt.weights_of(weights, model),
         data=data,
         forget=forget,
         already_forgotten=already_forgotten or [],
         model=model,
         inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
+        weights_key=weights_key,
     )
     forget_options = [
         *(word for name, value in options.items() if value is not None for word in (name, str(value))),

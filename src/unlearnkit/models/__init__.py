@@ -16,6 +16,7 @@ from unlearnkit.models.factory import build_from, build_imported, building
 from unlearnkit.models.names import is_import_path, is_trusted_name, parse_name
 from unlearnkit.models.timm_zoo import build_timm
 from unlearnkit.models.torchvision_zoo import build_torchvision
+from unlearnkit.models.transformers_zoo import build_transformers
 from unlearnkit.plugins import Plugins
 
 __all__ = [
@@ -61,8 +62,8 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
 
     Args:
         name: a built-in name or that of a model that an installed package adds (both are called with `num_classes=`,
-            `in_channels=` and the options), `timm:NAME`, `torchvision:NAME`, or `package.module:factory` (called with
-            `num_classes=` and the options).
+            `in_channels=` and the options), `timm:NAME`, `torchvision:NAME`, `transformers:DIR_OR_NAME`, or
+            `package.module:factory` (called with `num_classes=` and the options).
         num_classes: width of the output.
         in_channels: channels of the images.
         pretrained: start from the zoo's pretrained weights; the head is fresh unless theirs has `num_classes` outputs
@@ -79,6 +80,10 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
         )
     if parsed.kind == "torchvision":
         return build_torchvision(
+            parsed.base, parsed.options, num_classes=num_classes, in_channels=in_channels, pretrained=pretrained
+        )
+    if parsed.kind == "transformers":
+        return build_transformers(
             parsed.base, parsed.options, num_classes=num_classes, in_channels=in_channels, pretrained=pretrained
         )
     foreign = PLUGINS.names() if parsed.kind == "built-in" and parsed.base not in BUILTIN else []

@@ -11,6 +11,9 @@ from unlearnkit.errors import ConfigError, WeightsError, reason
 from unlearnkit.models.fetch import fetching
 from unlearnkit.models.names import PLAIN
 from unlearnkit.models.preprocessing import OwnPreprocessing, from_config
+from unlearnkit.models.timm_zoo import pooling_of
+from unlearnkit.models.transformers_zoo import PREFIX as TRANSFORMERS
+from unlearnkit.models.transformers_zoo import describe, fixed_size, is_folder
 
 PREFIX = "hf-hub:"
 WEIGHTS, CONFIG = "model.safetensors", "config.json"
@@ -22,7 +25,7 @@ class WeightsSource:
 
     Args:
         path: the weights file.
-        model: name to build the architecture with, `timm:...`.
+        model: name to build the architecture with, `timm:...` or `transformers:...`.
         num_classes: width of the output.
         classes: class names in the order of the outputs.
         preprocessing: how the images were fed.
@@ -38,13 +41,17 @@ class WeightsSource:
 def resolve_weights(text: str) -> WeightsSource:
     """Return where the weights lie: a path as it is, `hf-hub:ORG/NAME[@REVISION]` after downloading them.
 
+    A folder that transformers' `save_pretrained` wrote, and `transformers:DIR_OR_NAME`, say all about their weights.
+
     `model.safetensors` is fetched, and `config.json` where there is one; a cached copy serves without a network.
 
     Raises:
         WeightsError: they cannot be fetched, or `config.json` is damaged.
     """
+    if text.startswith(TRANSFORMERS):
+        return _of_transformers(text.removeprefix(TRANSFORMERS))
     if not text.startswith(PREFIX):
-        return WeightsSource(path=Path(text))
+        return _of_transformers(text) if is_folder(Path(text)) else WeightsSource(path=Path(text))
     repository, at, revision = text.removeprefix(PREFIX).partition("@")
     if repository.count("/") != 1 or (at and not revision):
         raise WeightsError(
@@ -53,6 +60,19 @@ def resolve_weights(text: str) -> WeightsSource:
     path = _download(repository, WEIGHTS, revision or None, text)
     config = _optional_config(repository, revision or None, text)
     return WeightsSource(path=path) if config is None else _described(path, config, text)
+
+
+def _of_transformers(base: str) -> WeightsSource:
+    said = describe(base)
+    place = Path(base).absolute() if Path(base).is_dir() else base
+    own = OwnPreprocessing(preprocessing=said.preprocessing, fixed_size=fixed_size(base))
+    return WeightsSource(
+        path=said.path,
+        model=f"{TRANSFORMERS}{place}",
+        num_classes=said.num_classes,
+        classes=said.classes,
+        preprocessing=own,
+    )
 
 
 def _download(repository: str, name: str, revision: str | None, text: str) -> Path:
@@ -102,6 +122,9 @@ def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
     ):
         raise _damaged(text, "label_names is no list of one different name for each class")
     own = {key: value for key, value in arguments.items() if key not in ("num_classes", "in_chans")}
+    pooling = config.get("global_pool")
+    if isinstance(pooling, str) and "global_pool" not in own and pooling not in ("", pooling_of(architecture, own)):
+        own["global_pool"] = pooling  # recorded beside the options, and it changes no weight that would tell
     model = ",".join([f"timm:{architecture}", *(f"{key}={value!r}" for key, value in own.items())])
     try:
         preprocessing = from_config(config.get("pretrained_cfg") or {}, own)

@@ -26,11 +26,11 @@ class ModelName:
 
     Args:
         kind: who makes the model.
-        base: the name among its kind: `resnet18`, `hf-hub:ORG/NAME`, `package.module:factory`.
+        base: the name among its kind: `resnet18`, `hf-hub:ORG/NAME`, a folder, `package.module:factory`.
         options: what follows after commas, by name.
     """
 
-    kind: Literal["built-in", "torchvision", "timm", "import"]
+    kind: Literal["built-in", "torchvision", "timm", "transformers", "import"]
     base: str
     options: dict[str, object]
 
@@ -55,19 +55,22 @@ def parse_name(name: str) -> ModelName:
         return ModelName(kind="timm", base=rest, options=options)
     if prefix == "torchvision":
         return ModelName(kind="torchvision", base=rest, options=options)
+    if prefix == "transformers":
+        return ModelName(kind="transformers", base=rest, options=options)
     return ModelName(kind="import", base=head, options=options)
 
 
 def is_import_path(name: str) -> bool:
     """Whether the name is `package.module:factory`: building it runs code of the user's own."""
     prefix, colon, _ = _split(name)[0].partition(":")
-    return bool(colon) and prefix not in ZOOS
+    return bool(colon) and prefix not in (*ZOOS, "transformers")
 
 
 def is_trusted_name(name: str) -> bool:
     """Whether a name read from a weights file may be built: it runs no code of a stranger and fetches nothing.
 
-    Import paths run code, and timm's `hf-hub:`, `hf_hub:` and `local-dir:` read other files or the network. A model
+    Import paths run code, and timm's `hf-hub:`, `hf_hub:` and `local-dir:`, as `transformers:`, read other files or the
+    network. A model
     that an installed package declares by an entry point is trusted: the user installed it, and a file only names it.
     """
     prefix, colon, rest = _split(name)[0].partition(":")

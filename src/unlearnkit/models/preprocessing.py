@@ -10,6 +10,7 @@ from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ModelError, reason
 from unlearnkit.models.names import FETCHING, parse_name
 from unlearnkit.models.timm_zoo import build_timm
+from unlearnkit.models.transformers_zoo import fixed_size, processor_of
 
 TORCHVISION_FIXED = ("vit_", "maxvit_")  # torchvision's families that take images of one size only
 
@@ -36,6 +37,9 @@ def own_preprocessing(name: str) -> OwnPreprocessing | None:
         ModelError: the name is unknown, its images are not square, or its configuration cannot be fetched.
     """
     parsed = parse_name(name)
+    if parsed.kind == "transformers":
+        fed = processor_of(parsed.base)
+        return None if fed is None else OwnPreprocessing(preprocessing=fed, fixed_size=fixed_size(parsed.base))
     if parsed.kind == "timm":
         return _of_timm(parsed.base, parsed.options, name)
     return _of_torchvision(parsed.base, parsed.options, name) if parsed.kind == "torchvision" else None

@@ -65,7 +65,7 @@ def readme(
         if kind == "forget"
         else "Weights of an image classifier, trained to be the original or the reference of machine unlearning."
     )
-    library = "timm" if parsed.kind == "timm" else "pytorch"
+    library = parsed.kind if parsed.kind in ("timm", "transformers") else "pytorch"
     sections = [
         f"---\nlibrary_name: {library}\npipeline_tag: image-classification\ntags:\n- machine-unlearning\n"
         "- image-classification\n- unlearnkit\n---",
@@ -85,6 +85,11 @@ def readme(
 def _loading(card: ModelCard) -> str:
     """Return a snippet that builds the model and loads `model.safetensors` beside it."""
     parsed = parse_name(card.model)
+    if parsed.kind == "transformers":
+        return (
+            "With transformers alone:\n\n```python\nfrom transformers import AutoModelForImageClassification\n\n"
+            'model = AutoModelForImageClassification.from_pretrained("transformers")  # the folder beside this\n```'
+        )
     width, channels = len(card.classes), card.shape[0]
     options = "".join(f", {key}={value!r}" for key, value in parsed.options.items())
     if parsed.kind == "timm":

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
+import torch
 from torch import nn
 
 from unlearnkit.errors import ModelError
@@ -41,3 +42,16 @@ def build_timm(
             name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **options
         )
     return model
+
+
+def pooling_of(name: str, options: Mapping[str, Any]) -> str | None:
+    """Return how an architecture pools by default; None where it does not say.
+
+    Raises:
+        ModelError: the model cannot be built.
+    """
+    with torch.random.fork_rng(devices=[]):
+        model = build_timm(name, options, num_classes=1, in_channels=3, pretrained=False)
+    pooling = getattr(model, "global_pool", None) or getattr(getattr(model, "head", None), "global_pool", None)
+    kind = pooling if isinstance(pooling, str) else getattr(pooling, "pool_type", None)
+    return kind if isinstance(kind, str) else None

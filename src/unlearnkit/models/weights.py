@@ -1,61 +1,44 @@
-"""Weights of any tool: read them from a file without running code, and fit them into a model."""
+"""Fits the weights of a file into a model, and says why where they do not fit."""
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from unlearnkit.errors import WeightsError
-
-PICKLED = (".pt", ".pth", ".bin")  # files of torch.save
-CONTAINERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema")  # where trainers put the weights
-PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
+from unlearnkit.models.key_match import OPTIONAL, Matched, match_keys, wrapper_hint
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the weights of a file by name, and its metadata; `.pt`, `.pth` and `.bin` as tensors only, never as code.
-
-    Raises:
-        WeightsError: the file is missing, truncated, no safetensors, or a pickle of more than tensors.
-    """
-    if not os.path.isfile(path):
-        found = "a folder; name the file in it" if os.path.isdir(path) else "none; name a .safetensors file"
-        raise WeightsError(f"Expected a weights file at {path}, but there is {found}.")
-    if path.suffix.lower() in PICKLED:
-        return _pickled(path), {}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            return {key: file.get_tensor(key) for key in file.keys()}, metadata  # noqa: SIM118 - no mapping
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(
-            f"Expected a complete safetensors file, but {path} cannot be read ({error}); "
-            "save the weights with safetensors.torch.save_file, or copy the file again."
-        ) from error
+def matched_state(
+    model: nn.Module, state: Mapping[str, Tensor], path: Path, *, place: str = "", prefix: str | None = None
+) -> Matched:
+    """Return the weights of a file by the names that they have in `model`, whatever their shapes; see `match_keys`."""
+    wanted = model.state_dict()
+    first: dict[tuple[object, ...], str] = {}
+    tied = {key: first.setdefault(_place(value), key) for key, value in wanted.items() if value.numel()}
+    return match_keys(state, wanted, tied=tied, asked=prefix, path=path, place=place)
 
 
-def fit_state(model: nn.Module, state: Mapping[str, Tensor], path: Path, fresh_head: str | None) -> tuple[str, ...]:
+def fit_state(
+    model: nn.Module, matched: Matched, state: Mapping[str, Tensor], path: Path, fresh_head: str | None
+) -> tuple[str, ...]:
     """Copy weights into `model`; see `Checkpoint.load_into`."""
     wanted = model.state_dict()
-    given = _tied(_without_prefixes(dict(state), wanted), wanted)
+    given = _tied(matched.given, wanted)
     both = [key for key in wanted if key in given]
     other = [key for key in both if given[key].shape != wanted[key].shape]
     fresh = [key for key in other if fresh_head is not None and key.rpartition(".")[0] == fresh_head]
     same = [key for key in both if key not in other]
+    absent = [key for key in wanted if key not in given]
+    missing = absent if any(key.rpartition(".")[2] != OPTIONAL for key in absent) else []
+    unfit = [key for key in other if key not in fresh]
     problems = [
-        ("missing", [key for key in wanted if key not in given]),
-        ("unexpected", [key for key in given if key not in wanted]),
-        (
-            "of another shape",
-            [f"{k} {tuple(given[k].shape)} instead of {tuple(wanted[k].shape)}" for k in other if k not in fresh],
-        ),
+        ("missing", missing),
+        ("unexpected", list(matched.unexpected)),
+        ("of another shape", [f"{k} {tuple(given[k].shape)} instead of {tuple(wanted[k].shape)}" for k in unfit]),
         (
             "of another type",
             [
@@ -68,71 +51,51 @@ def fit_state(model: nn.Module, state: Mapping[str, Tensor], path: Path, fresh_h
     ]
     found = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems if keys)
     if found:
-        raise WeightsError(
-            f"Expected weights that fit the model, but {path} does not ({found}); "
-            "check that --model names the architecture that the weights were saved from."
-        )
+        only_shapes = bool(unfit) and sum(bool(keys) for _, keys in problems) == 1
+        advice = _shape_advice(unfit, given, wanted) if only_shapes else None
+        if advice is None:
+            advice = "check that --model names the architecture that the weights were saved from"
+            advice = _key_advice(matched, missing) or wrapper_hint(state, wanted) or advice
+        under = f", read with the prefix {matched.prefix} taken off," if matched.prefix else ""
+        raise WeightsError(f"Expected weights that fit the model, but {path}{under} does not ({found}); {advice}.")
     converted = {key: given[key].to(wanted[key].dtype) for key in same}
     _check_finite(converted, {key for key, _ in model.named_parameters(remove_duplicate=False)}, path)
     wanted.update(converted)  # the model's own dict, as some architectures ask for the version that it carries
     model.load_state_dict(wanted)
-    return tuple(fresh)
+    return (*fresh, *(key for key in absent if key not in missing))
 
 
-def _pickled(path: Path) -> dict[str, Tensor]:
-    try:
-        content = torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:
-        asked = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))  # torch's own text would advise to run it
-        if asked is None:
-            raise WeightsError(
-                f"Expected a complete file of tensors, but {path} is broken, cut short or of another kind "
-                f"({type(error).__name__}); copy it again, or, if it is a pickle of more than tensors, whose reading "
-                "can run any code, save the state dict alone where it was made."
-            ) from error
-        raise WeightsError(
-            f"Expected tensors alone, but {path} holds more (it asks for {asked[1]}); a pickle is refused as reading "
-            "it can run any code, so where it was made, convert it with "
-            'safetensors.torch.save_file(model.state_dict(), "model.safetensors").'
-        ) from error
-    if _is_state(content):
-        return _tensors(content)
-    inner = [key for key in CONTAINERS if isinstance(content, Mapping) and _is_state(content.get(key))]
-    if len(inner) == 1:
-        return _tensors(content[inner[0]])
-    if inner:
-        raise WeightsError(
-            f"Expected one set of weights, but {path} holds several ({', '.join(inner)}); "
-            "save the wanted one alone with safetensors.torch.save_file."
+def _shape_advice(unfit: list[str], given: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
+    """What to do where nothing differs but the number of outputs, or that of the channels."""
+    shapes = [(tuple(given[key].shape), tuple(wanted[key].shape)) for key in unfit]
+    if not all(len(theirs) == len(ours) > 0 for theirs, ours in shapes):
+        return None
+    widths = {(theirs[0], ours[0]) for theirs, ours in shapes}
+    if len(widths) == 1 and all(theirs[1:] == ours[1:] for theirs, ours in shapes):
+        theirs, ours = next(iter(widths))
+        more = f"; its first {ours} need not be those of the data" if theirs > ours else ""
+        return (
+            f"they have {theirs} outputs, but there are {ours} classes: give --classes FILE with the names of the "
+            f"model's {theirs} classes, one on each line in the order of its outputs{more}"
         )
-    keys = f"the keys {_some([str(key) for key in content])}" if isinstance(content, Mapping) else "no mapping"
-    raise WeightsError(
-        f"Expected a state dict, or one under {', '.join(CONTAINERS)}, but {path} holds {keys}; "
-        'convert it with safetensors.torch.save_file(model.state_dict(), "model.safetensors").'
-    )
+    if len(shapes) == 1 and len(shapes[0][0]) > 1:
+        theirs_, ours_ = shapes[0]
+        if theirs_[0] == ours_[0] and theirs_[2:] == ours_[2:]:
+            return (
+                f"their layer {unfit[0].rpartition('.')[0]} takes {theirs_[1]} channels, but it is given {ours_[1]}: "
+                + (f"give --channels {theirs_[1]}" if theirs_[1] in (1, 3) else "images are read with 1 or 3 channels")
+            )
+    return None
 
 
-def _is_state(content: object) -> bool:
-    return (
-        isinstance(content, Mapping)
-        and len(content) > 0
-        and all(isinstance(key, str) and isinstance(value, Tensor) for key, value in content.items())
-    )
-
-
-def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
-    return {key: value.detach() for key, value in content.items()}
-
-
-def _without_prefixes(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take off the prefixes that wrappers add, where all keys carry them and the model does not."""
-    plain = state
-    while plain and not any(key in wanted for key in plain):
-        prefix = next((each for each in PREFIXES if all(key.startswith(each) for key in plain)), None)
-        if prefix is None:
-            return state
-        plain = {key.removeprefix(prefix): value for key, value in plain.items()}
-    return plain
+def _key_advice(matched: Matched, missing: list[str]) -> str | None:
+    """What to do where the whole model is there, and more beside it that nothing is known of."""
+    if missing or not matched.unexpected or not matched.given:
+        return None
+    key = matched.prefix.rstrip(".")
+    if not key:
+        return None
+    return f"if the rest belongs to no part of the model, leave it out with --weights-key {key}"
 
 
 def _place(tensor: Tensor) -> tuple[object, ...]:

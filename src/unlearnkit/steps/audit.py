@@ -120,7 +120,7 @@ def audit_pair(
     output.check((original, unlearned, *options.retrained, *options.shadows))
     check_seed(seed)
     runtime = runtime or Runtime()
-    before, after = read_checkpoint(original), read_checkpoint(unlearned)
+    before, after = (read_checkpoint(path, spec.weights_key) for path in (original, unlearned))
     case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
     say_remarks(case.data, progress)
     artefacts, pictures, result = audit_artefacts(
@@ -163,7 +163,8 @@ def _recorded(folder: Path, model: str | None) -> tuple[Case, dict[str, Any]]:
         folder, "config.json", "weights", "model", "data", "image_size", "shape", "mean", "std", "method"
     )
     request = read_json(folder, "request.json", "forget", "already_forgotten", "classes")
-    original = read_checkpoint(config["weights"])
+    key = config.get("weights_key")
+    original = read_checkpoint(config["weights"], key)
     recorded = read_json(folder, MANIFEST, "inputs")["inputs"].get(config["weights"])
     if recorded != original.sha256:
         raise OutputError(
@@ -177,6 +178,7 @@ def _recorded(folder: Path, model: str | None) -> tuple[Case, dict[str, Any]]:
         already_forgotten=request["already_forgotten"],
         model=model or config["model"],
         inputs=InputOptions.recorded(config, request["classes"]),
+        weights_key=key,
     )
     source = WeightsSource(path=original.path)
     return Case.opened(spec, reader=READER, source=source, checkpoint=original), config

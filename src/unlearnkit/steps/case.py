@@ -66,7 +66,7 @@ class Case:
             InputError: something cannot be read, or does not fit the rest.
         """
         source = source or resolve_weights(str(spec.weights))
-        checkpoint = checkpoint or read_checkpoint(source.path)
+        checkpoint = checkpoint or read_checkpoint(source.path, spec.weights_key)
         architecture = model_name(spec.model or source.model, checkpoint)
         data = load_images(spec.data, checkpoint, spec.inputs, model=architecture, hub=source)
         request = request_for(spec.forget, spec.already_forgotten, checkpoint, data.classes)
@@ -92,6 +92,11 @@ class Case:
     def classes(self) -> tuple[str, ...]:
         """The model's class list."""
         return self.data.classes
+
+    @property
+    def weights_note(self) -> str | None:
+        """What was taken off the names in the weights file and left out of it; None: nothing was."""
+        return self.checkpoint.note(self.model)
 
     def with_weights(self, checkpoint: Checkpoint) -> nn.Module:
         """Return a model of the same architecture with other weights.

@@ -12,7 +12,7 @@ from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
-from unlearnkit.models.checkpoint import checkpoint_bytes
+from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
 from unlearnkit.run_dir import README, WEIGHTS, write_run
@@ -92,7 +92,7 @@ def forget_run(
         )
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
-    summary = _summary(result, out, choice.name)
+    summary = _summary(result, out, choice.name) | {"weights_note": case.weights_note}
     runtime.processes.leave()
     if not runtime.processes.is_main:
         return summary
@@ -102,6 +102,7 @@ def forget_run(
         out,
         {
             WEIGHTS: checkpoint_bytes(result.model, card),
+            **transformers_files(result.model, card),
             README: readme(card, kind="forget", method=choice.name, seed=seed, accuracy=None),
             "request.json": request_record(case),
             "config.json": forget_config(case, choice, method, result, seed=seed),

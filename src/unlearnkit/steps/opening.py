@@ -15,9 +15,11 @@ from unlearnkit.data.sources.registry import open_source
 from unlearnkit.data.storage import Storage
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.models import build_model, check_model, is_trusted_name
+from unlearnkit.models.channels import channels_of
 from unlearnkit.models.checkpoint import Checkpoint
 from unlearnkit.models.hub import WeightsSource
 from unlearnkit.models.metadata import ModelCard
+from unlearnkit.models.open_options import check_open_options
 from unlearnkit.models.preprocessing import own_preprocessing
 from unlearnkit.request import ClassRef, ForgetRequest, resolve_classes
 from unlearnkit.split import Split
@@ -56,7 +58,10 @@ def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.
     """
     if checkpoint.card is not None:
         _check_card(checkpoint.card, checkpoint.path, data)
-    model = build_model(model_name(name, checkpoint), num_classes=len(data.classes), in_channels=data.shape[0])
+    name = model_name(name, checkpoint)
+    model = build_model(name, num_classes=len(data.classes), in_channels=data.shape[0])
+    if checkpoint.card is None:
+        check_open_options(name, checkpoint, model)
     check_model(model, classes=len(data.classes), shape=data.shape)
     checkpoint.load_into(model)
     return model.eval()
@@ -181,6 +186,9 @@ def load_images(
     if card is not None:
         layers.append((Origin.WEIGHTS, card.preprocessing.as_wanted(channels)))
     elif options.origin is not Origin.RECORD:
+        if channels is None and checkpoint is not None and model is not None:
+            channels = channels_of(checkpoint, model)
+            layers.append((Origin.WEIGHTS, PartialPreprocessing(channels=channels)))
         own = hub.preprocessing if hub else None
         if own is None and model is not None:
             own = own_preprocessing(model)

@@ -158,9 +158,12 @@ def export_config(exported: Checkpoint, card: ModelCard, facts: Mapping[str, Any
 
 
 def _opened(case: Case) -> dict[str, Any]:
+    key, note = case.spec.weights_key, case.weights_note
     return {
         "model": case.architecture,
         "weights": _absolute(case.checkpoint.path),
+        **({"weights_key": key} if key is not None else {}),
+        **({"weights_note": note} if note else {}),
         **data_record(case.data, case.spec.inputs),
     }
 

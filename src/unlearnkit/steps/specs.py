@@ -21,6 +21,7 @@ class CaseSpec:
         already_forgotten: those forgotten earlier; the ones that the weights record are added.
         model: name of the architecture; None: the one recorded with the weights.
         inputs: how images are read.
+        weights_key: which weights to read, where the file holds several.
     """
 
     weights: str | Path
@@ -29,6 +30,7 @@ class CaseSpec:
     already_forgotten: Sequence[ClassRef] = ()
     model: str | None = None
     inputs: InputOptions = DEFAULT_INPUTS
+    weights_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +45,7 @@ class TrainSpec:
         pretrained: start from the architecture's published weights (timm, torchvision).
         settings: changes of the recipe.
         inputs: how images are read.
+        weights_key: which weights of `init` to read, where it holds several.
     """
 
     model: str
@@ -52,6 +55,7 @@ class TrainSpec:
     pretrained: bool = False
     settings: Sequence[str] = ()
     inputs: InputOptions = DEFAULT_INPUTS
+    weights_key: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

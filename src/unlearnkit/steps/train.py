@@ -10,8 +10,9 @@ from torch import nn
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
 from unlearnkit.errors import ConfigError
 from unlearnkit.models import build_model, check_model
-from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
+from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint, transformers_files
 from unlearnkit.models.head import find_head
+from unlearnkit.models.open_options import check_open_options
 from unlearnkit.models.readme import readme
 from unlearnkit.request import ResolvedRequest, resolve_classes
 from unlearnkit.run_dir import README, WEIGHTS, write_run
@@ -65,7 +66,7 @@ def train_run(
     if spec.init and spec.pretrained:
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
     runtime, progress = runtime or Runtime(), progress or Silent()
-    start = read_checkpoint(spec.init) if spec.init else None
+    start = read_checkpoint(spec.init, spec.weights_key) if spec.init else None
     images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
     say_remarks(images, progress)
     gone = start.card.forgotten if start and start.card else ()
@@ -78,6 +79,7 @@ def train_run(
     view = DataView(images, split, parts, reader="method", log=access, device=runtime.device)
     with isolated_randomness(seed) as generator, view.seeded_reads(seed):
         network, fresh = _network(spec, images, start)
+        note = start.note(network) if start else None
         recipe = recipe_for(network, images.augment).with_settings(spec.settings)
         runtime = runtime.fitted(network, images.shape)
         parameters = recipe.model_dump() | {"model": spec.model}
@@ -98,6 +100,7 @@ def train_run(
         "validation_samples": len(view.part(Part.RETAIN_VAL)),
         "seconds": total.seconds,
         "out": str(output.folder),
+        **({"weights_note": note} if note else {}),
     }
     if not runtime.processes.is_main:
         return summary
@@ -106,6 +109,7 @@ def train_run(
         output.folder,
         {
             WEIGHTS: checkpoint_bytes(network.to("cpu", torch.float32).eval(), card),
+            **transformers_files(network, card),
             README: readme(card, kind="train", method=None, seed=seed, accuracy=accuracy),
             "config.json": train_config(spec, images, card, recipe, runtime, seed=seed, facts=facts),
             "cost.json": log.cost(total),
@@ -122,6 +126,8 @@ def _network(spec: TrainSpec, images: ImageData, start: Checkpoint | None) -> tu
     """Build the network and load what it starts from; also returns the keys that were drawn anew all the same."""
     classes = len(images.classes)
     network = build_model(spec.model, num_classes=classes, in_channels=images.shape[0], pretrained=spec.pretrained)
+    if start is not None and start.card is None:
+        check_open_options(spec.model, start, network)
     check_model(network, classes=classes, shape=images.shape)
     if start is None:
         return network, []

@@ -112,6 +112,7 @@ def _forget_command(spec: CaseSpec, choice: MethodChoice, out: Path, options: Se
         *("--method", choice.name, "--preset", choice.preset),
         *(word for each in choice.settings for word in ("--set", each)),
         *(("--model", spec.model) if spec.model else ()),
+        *(("--weights-key", spec.weights_key) if spec.weights_key is not None else ()),
         *("--seed", str(seed)),
         *options,
         *("--out", str(out.with_name(f"{out.name}-forgotten"))),

@@ -30,7 +30,9 @@ def verify_run(folder: Path) -> dict[str, Any]:
     """
     manifest = read_json(folder, MANIFEST, "artefacts")
     artefacts = _hashes(manifest["artefacts"], folder, inside=True)
-    found = {path.name for path in folder.iterdir()} - {MANIFEST}
+    inner = {Path(name).parts[0] for name, _ in artefacts if len(Path(name).parts) > 1}  # folders that are recorded
+    found = {path.name for path in folder.iterdir()} - {MANIFEST, *inner}
+    found |= {f"{name}/{path.name}" for name in inner if (folder / name).is_dir() for path in (folder / name).iterdir()}
     files = [_said("artefact", name, _state(folder / name, digest, gone="missing")) for name, digest in artefacts]
     files += [_said("artefact", name, "not recorded") for name in sorted(found - {name for name, _ in artefacts})]
     whole = {file["name"] for file in files if file["state"] == "matches"}
@@ -52,14 +54,21 @@ def verify_run(folder: Path) -> dict[str, Any]:
 
 
 def _hashes(recorded: Any, folder: Path, *, inside: bool = False) -> list[tuple[str, str]]:
-    """(file, sha256) of a record; `inside` the folder a file has a name and no path."""
+    """(file, sha256) of a record; `inside` the folder a file has a name, or lies in one folder below."""
     sound = isinstance(recorded, Mapping) and all(isinstance(digest, str) for digest in recorded.values())
-    if not sound or (inside and any(Path(name).name != name for name in recorded)):
+    if not sound or (inside and not all(_is_inside(name) for name in recorded)):
         raise OutputError(
             f"Expected names of files and their sha256 in {folder / MANIFEST}, but got {str(recorded)[:60]!r}; "
             "the manifest is damaged: run the step that made the folder again."
         )
     return list(recorded.items())
+
+
+def _is_inside(name: str) -> bool:
+    parts = Path(name).parts
+    return (
+        Path(*parts).as_posix() == name and ".." not in parts and 0 < len(parts) <= 2 and not Path(name).is_absolute()
+    )
 
 
 def _state(path: Path, digest: str, *, gone: Literal["missing", "not there"]) -> State:
