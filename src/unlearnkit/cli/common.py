@@ -50,6 +50,8 @@ def audit_options(
 
 def inputs_of(
     image_size: int | None,
+    crop_pct: float | None,
+    interpolation: str | None,
     mean: str | None,
     std: str | None,
     channels: str | None,
@@ -62,6 +64,8 @@ def inputs_of(
 
     return InputOptions.by_hand(
         size=image_size,
+        crop=crop_pct,
+        interpolation=interpolation,
         mean=_floats("--mean", mean),
         std=_floats("--std", std),
         channels=_channels(channels),

@@ -31,6 +31,8 @@ def command(
     head: opt.Head = None,
     seed: opt.Seed = 0,
     image_size: opt.ImageSize = None,
+    crop_pct: opt.CropPct = None,
+    interpolation: opt.Interpolation = None,
     mean: opt.Mean = None,
     std: opt.Std = None,
     channels: opt.Channels = None,
@@ -64,7 +66,7 @@ def command(
         forget=forget,
         already_forgotten=already_forgotten or [],
         model=model,
-        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        inputs=inputs_of(image_size, crop_pct, interpolation, mean, std, channels, classes, storage, workers),
     )
     result = forget_run(
         spec,

@@ -45,6 +45,18 @@ Settings = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="seed of every random draw")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier run folder")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="resize images to this height and width")]
+CropPct = Annotated[
+    float | None,
+    typer.Option(
+        "--crop-pct",
+        help="share of the picture's shorter side that is kept around the centre; default: what belongs to the image "
+        "size, and 1 beside a size of your own",
+    ),
+]
+Interpolation = Annotated[
+    Literal["bilinear", "bicubic", "nearest", "lanczos"] | None,
+    typer.Option("--interpolation", help="how images are resized; default: as the model's own, else bilinear"),
+]
 Mean = Annotated[str | None, typer.Option("--mean", help="normalisation, one value or one per channel: 0.5,0.5,0.5")]
 Std = Annotated[str | None, typer.Option("--std", help="normalisation, one value or one per channel: 0.25,0.25,0.25")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")]

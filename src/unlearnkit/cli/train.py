@@ -24,6 +24,8 @@ def command(
     settings: opt.Settings = None,
     seed: opt.Seed = 0,
     image_size: opt.ImageSize = None,
+    crop_pct: opt.CropPct = None,
+    interpolation: opt.Interpolation = None,
     mean: opt.Mean = None,
     std: opt.Std = None,
     channels: opt.Channels = None,
@@ -54,7 +56,7 @@ def command(
         init=init,
         pretrained=pretrained,
         settings=changes,
-        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        inputs=inputs_of(image_size, crop_pct, interpolation, mean, std, channels, classes, storage, workers),
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(spec, output, seed=seed, runtime=runtime, progress=progress_of(quiet, runtime), tracker=track)

@@ -27,6 +27,8 @@ def command(
     already_forgotten: opt.Already = None,
     seed: opt.Seed = 0,
     image_size: opt.ImageSize = None,
+    crop_pct: opt.CropPct = None,
+    interpolation: opt.Interpolation = None,
     mean: opt.Mean = None,
     std: opt.Std = None,
     channels: opt.Channels = None,
@@ -50,6 +52,8 @@ def command(
 
     options = {
         "--image-size": image_size,
+        "--crop-pct": crop_pct,
+        "--interpolation": interpolation,
         "--mean": mean,
         "--std": std,
         "--channels": channels,
@@ -66,7 +70,7 @@ def command(
         forget=forget,
         already_forgotten=already_forgotten or [],
         model=model,
-        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers),
+        inputs=inputs_of(image_size, crop_pct, interpolation, mean, std, channels, classes, storage, workers),
     )
     forget_options = [
         *(word for name, value in options.items() if value is not None for word in (name, str(value))),

@@ -196,6 +196,10 @@ def _retrain_commands(run: Run) -> list[str]:
     fed: list[str] = []
     if run.config.get("image_size"):
         fed += ["--image-size", str(run.config["image_size"])]
+        if run.config.get("crop_pct") not in (None, 1):
+            fed += ["--crop-pct", str(run.config["crop_pct"])]
+        if run.config.get("interpolation") not in (None, "bilinear"):
+            fed += ["--interpolation", str(run.config["interpolation"])]
     for key in ("mean", "std"):
         if run.config.get(key):
             fed += [f"--{key}", ",".join(str(value) for value in run.config[key])]

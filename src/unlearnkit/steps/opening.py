@@ -105,6 +105,8 @@ class InputOptions:
         cls,
         *,
         size: int | None = None,
+        crop: float | None = None,
+        interpolation: str | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         channels: Literal[1, 3] | None = None,
@@ -117,7 +119,9 @@ class InputOptions:
         Raises:
             ConfigError: a value is out of its range.
         """
-        wanted = PartialPreprocessing(size=size, mean=mean, std=std, channels=channels)
+        wanted = PartialPreprocessing(
+            size=size, crop=crop, interpolation=interpolation, mean=mean, std=std, channels=channels
+        )
         return cls(wanted=wanted, classes=classes, storage=storage, workers=workers)
 
     @classmethod

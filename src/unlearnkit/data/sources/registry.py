@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import torch
+
 from unlearnkit.data.images import ImageData
-from unlearnkit.data.preprocessing import Layers, Origin, PartialPreprocessing, resolve, wanted_of
+from unlearnkit.data.preprocessing import (
+    Layers,
+    Origin,
+    PartialPreprocessing,
+    check_units,
+    resolve,
+    wanted_of,
+    without_foreign_crop,
+)
 from unlearnkit.data.sources.decode import ImageOptions
 from unlearnkit.data.sources.digits import load_digits
 from unlearnkit.data.sources.hub import load_hub
@@ -93,10 +103,13 @@ def open_source(source: str, layers: Layers, *, storage: Storage = "auto", worke
     if kind.needs and not rest:
         what = "folder" if kind.needs == "DIR" else "name"
         raise DataError(f"Expected {name}:{kind.needs}, but the {what} is missing; write it after the colon.")
+    layers = without_foreign_crop(layers)
     options = ImageOptions(
         preprocessing=wanted_of(layers), storage=checked_storage(storage), workers=checked_workers(workers)
     )
     data = kind.load(rest, options)
+    if data.train.dtype == torch.uint8:
+        check_units(layers)
     preprocessing, origins = resolve(layers, data.preprocessing)
     return replace(data, preprocessing=preprocessing, origins=origins)
 
