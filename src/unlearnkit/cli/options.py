@@ -70,6 +70,13 @@ Channels = Annotated[
 Classes = Annotated[
     Path | None, typer.Option("--classes", help="file with the model's class names, one on each line, in its order")
 ]
+TrustInputs = Annotated[
+    bool,
+    typer.Option(
+        "--trust-inputs",
+        help="go on although the weights do not seem to belong to these classes or this preprocessing",
+    ),
+]
 Storage = Annotated[
     Literal["auto", "memory", "stream"],
     typer.Option("--storage", help="keep decoded images in memory, or decode them anew; auto: by their size"),

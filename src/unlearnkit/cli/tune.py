@@ -33,6 +33,7 @@ def command(
     std: opt.Std = None,
     channels: opt.Channels = None,
     classes: opt.Classes = None,
+    trust_inputs: opt.TrustInputs = False,
     storage: opt.Storage = "auto",
     workers: opt.Workers = None,
     device: opt.Device = None,
@@ -71,6 +72,7 @@ def command(
         already_forgotten=already_forgotten or [],
         model=model,
         inputs=inputs_of(image_size, crop_pct, interpolation, mean, std, channels, classes, storage, workers),
+        trust_inputs=trust_inputs,
     )
     forget_options = [
         *(word for name, value in options.items() if value is not None for word in (name, str(value))),

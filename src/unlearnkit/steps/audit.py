@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.data import AccessLog
 from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource
@@ -17,6 +16,7 @@ from unlearnkit.runtime.randomness import check_seed
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.first_look import FirstLook, first_look
 from unlearnkit.steps.opening import InputOptions
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import Pictures
@@ -33,6 +33,7 @@ def audit_folder(
     *,
     options: AuditOptions = DEFAULT_AUDIT,
     model: str | None = None,
+    trust_inputs: bool = False,
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
@@ -45,6 +46,7 @@ def audit_folder(
         output: the run folder, which is added to.
         options: how to look.
         model: name of the architecture, in place of the recorded one.
+        trust_inputs: see `CaseSpec`; what the folder was made with is kept.
         seed, runtime, progress: see `forget_run`.
 
     Raises:
@@ -53,11 +55,12 @@ def audit_folder(
     folder = output.folder
     check_seed(seed)
     check_language(output.language)
-    case, config = _recorded(folder, model)
+    runtime = runtime or Runtime()
+    case, config = _recorded(folder, model, trust_inputs=trust_inputs)
+    look = first_look(case, runtime=runtime, progress=progress)
     unlearned = read_checkpoint(folder / WEIGHTS)
     cost = read_json(folder, "cost.json", "total")["total"]
-    inputs = _inputs(case, unlearned, options, procedure=config, unlearned_cost=cost)
-    runtime = runtime or Runtime()
+    inputs = _inputs(case, unlearned, options, look, procedure=config, unlearned_cost=cost)
     artefacts, pictures, result = audit_artefacts(
         inputs,
         seed=seed,
@@ -120,8 +123,9 @@ def audit_pair(
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
     case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
+    look = first_look(case, runtime=runtime, progress=progress)
     artefacts, pictures, result = audit_artefacts(
-        _inputs(case, after, options),
+        _inputs(case, after, options, look),
         seed=seed,
         runtime=runtime,
         progress=progress,
@@ -133,7 +137,7 @@ def audit_pair(
         output.folder,
         {
             "request.json": request_record(case),
-            "config.json": audit_config(case, unlearned, seed=seed, runtime=runtime),
+            "config.json": audit_config(case, unlearned, look=look, seed=seed, runtime=runtime),
             **artefacts,
             **pictures.artefacts(),
         },
@@ -144,7 +148,7 @@ def audit_pair(
     return result.as_dict()
 
 
-def _recorded(folder: Path, model: str | None) -> tuple[Case, dict[str, Any]]:
+def _recorded(folder: Path, model: str | None, *, trust_inputs: bool) -> tuple[Case, dict[str, Any]]:
     """Open the case that a run folder of `forget` was made from, as it records it; also returns its config.json.
 
     Raises:
@@ -174,6 +178,7 @@ def _recorded(folder: Path, model: str | None) -> tuple[Case, dict[str, Any]]:
         already_forgotten=request["already_forgotten"],
         model=model or config["model"],
         inputs=InputOptions.recorded(config, request["classes"]),
+        trust_inputs=trust_inputs or config.get("trust_inputs") is True,
     )
     source = WeightsSource(path=original.path)
     return Case.opened(spec, reader=READER, source=source, checkpoint=original), config
@@ -183,6 +188,7 @@ def _inputs(
     case: Case,
     unlearned: Checkpoint,
     options: AuditOptions,
+    look: FirstLook,
     *,
     procedure: Mapping[str, Any] | None = None,
     unlearned_cost: Mapping[str, Any] | None = None,
@@ -192,7 +198,7 @@ def _inputs(
         case,
         case.with_weights(unlearned),
         references,
-        access=AccessLog(case.data),
+        access=look.access,
         unlearned_cost=unlearned_cost,
     )
 
@@ -217,10 +223,12 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
             for name, counts in classes.items():
                 joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(counts, 0))
                 joined |= {key: max(joined.get(key, 0), count) for key, count in counts.items()}
+    looked = "forget_samples_read_by_first_look"
     forgotten = [counts for part in parts if not part.startswith("retain") for counts in parts[part].values()]
     return {
         "parts": parts,
         "forget_samples_read": earlier["forget_samples_read"],
         "forget_samples_read_by_audit": sum(counts["read_by_audit"] for counts in forgotten),
         "forget_samples_decoded": sum(counts["decoded"] for counts in forgotten),
+        **({looked: max(step.get(looked, 0) for step in (earlier, now))} if looked in {*earlier, *now} else {}),
     }

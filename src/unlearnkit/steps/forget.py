@@ -22,6 +22,7 @@ from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.steps.audit import add_audit
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.opening import card_for
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
@@ -72,6 +73,7 @@ def forget_run(
         source=source,
         check=partial(check_parts, method),
     )
+    look = first_look(case, runtime=runtime, progress=progress)
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     references = open_references(case, *given, procedure=procedure)
     out, images = output.folder, case.data
@@ -87,6 +89,7 @@ def forget_run(
             progress=progress,
             factory=case.fresh,
             track=track,
+            access=look.access,
         )
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
@@ -102,7 +105,7 @@ def forget_run(
             WEIGHTS: checkpoint_bytes(result.model, card),
             README: readme(card, kind="forget", method=choice.name, seed=seed, accuracy=None),
             "request.json": request_record(case),
-            "config.json": forget_config(case, choice, method, result, seed=seed),
+            "config.json": forget_config(case, choice, method, result, look=look, seed=seed),
             "access.json": result.access.summary(result.split),
             "cost.json": result.cost,
             "history.json": dict(result.history),

@@ -179,6 +179,15 @@ def load_images(
     return data.with_classes(classes) if classes else data
 
 
+def classes_origin(checkpoint: Checkpoint | None, options: InputOptions, hub: WeightsSource | None = None) -> Origin:
+    """Return where the order of the classes comes from, in the order of precedence of `load_images`."""
+    if checkpoint is not None and checkpoint.card is not None:
+        return Origin.WEIGHTS
+    if options.classes is not None:
+        return options.origin
+    return Origin.ZOO if hub is not None and hub.classes is not None else Origin.SOURCE
+
+
 def stand_ins_for(data: ImageData, source: str) -> ImageData:
     """Load another source as stand-ins for classes that `data` has lost, fed to the model in the same way."""
     channels, height, width = data.shape

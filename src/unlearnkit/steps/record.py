@@ -9,22 +9,36 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.data import ImageData
+from unlearnkit.data.preprocessing import Origin
 from unlearnkit.methods import ConfiguredMethod, Unlearned
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models.checkpoint import Checkpoint
 from unlearnkit.models.metadata import ModelCard
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import origins_record
+from unlearnkit.steps.first_look import FirstLook
+from unlearnkit.steps.opening import classes_origin
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import SearchSpec, TrainSpec
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.tuning import Tuned
 
 
-def preprocessing_record(data: ImageData) -> dict[str, Any]:
-    """How images were fed to the model, the same keys in every config.json; `InputOptions.recorded` reads them."""
+def preprocessing_record(data: ImageData, classes: Origin) -> dict[str, Any]:
+    """How images were fed to the model, the same keys in every config.json; `InputOptions.recorded` reads them.
+
+    Args:
+        data: the images.
+        classes: where the order of the classes came from; `origins` says it of everything.
+    """
     fed = data.preprocessing.as_record()
-    return {"image_size": fed.pop("image_size"), "shape": list(data.shape), **fed}
+    return {
+        "image_size": fed.pop("image_size"),
+        "shape": list(data.shape),
+        **fed,
+        "origins": origins_record(data, classes),
+    }
 
 
 def request_record(case: Case) -> dict[str, Any]:
@@ -64,10 +78,11 @@ def train_config(
     recipe: Recipe,
     runtime: Runtime,
     *,
+    start: Checkpoint | None,
     seed: int,
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """config.json of `train`; `facts` are what came of it."""
+    """config.json of `train`; `start` is what it began with, `facts` are what came of it."""
     return {
         "kind": "train",
         "model": spec.model,
@@ -80,13 +95,13 @@ def train_config(
         "precision": runtime.precision,
         "runtime": runtime.described(),
         "waited_for_data_seconds": data.wait_seconds,
-        **preprocessing_record(data),
+        **preprocessing_record(data, classes_origin(start, spec.inputs)),
         **facts,
     }
 
 
 def forget_config(
-    case: Case, choice: MethodChoice, method: ConfiguredMethod, result: Unlearned, *, seed: int
+    case: Case, choice: MethodChoice, method: ConfiguredMethod, result: Unlearned, *, look: FirstLook, seed: int
 ) -> dict[str, Any]:
     """config.json of `forget`."""
     return {
@@ -99,13 +114,20 @@ def forget_config(
         "precision": result.notes["runtime"]["precision"],
         "runtime": result.notes["runtime"],
         "waited_for_data_seconds": case.data.wait_seconds,
-        **preprocessing_record(case.data),
+        **_fed(case, look),
         "notes": result.notes,
     }
 
 
 def tune_config(
-    case: Case, choice: MethodChoice, method: ConfiguredMethod, search: SearchSpec, tuned: Tuned, *, seed: int
+    case: Case,
+    choice: MethodChoice,
+    method: ConfiguredMethod,
+    search: SearchSpec,
+    tuned: Tuned,
+    *,
+    look: FirstLook,
+    seed: int,
 ) -> dict[str, Any]:
     """config.json of `tune`."""
     request = request_record(case)
@@ -122,11 +144,11 @@ def tune_config(
         "signal": tuned.signal.value,
         "seed": seed,
         "optuna": version("optuna"),
-        **preprocessing_record(case.data),
+        **_fed(case, look),
     }
 
 
-def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) -> dict[str, Any]:
+def audit_config(case: Case, unlearned: Path, *, look: FirstLook, seed: int, runtime: Runtime) -> dict[str, Any]:
     """config.json of `audit`, where it makes a folder of its own."""
     return {
         "kind": "audit",
@@ -136,7 +158,7 @@ def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) ->
         "data": case.data.source,
         "seed": seed,
         "precision": runtime.precision,
-        **preprocessing_record(case.data),
+        **_fed(case, look),
     }
 
 
@@ -147,6 +169,15 @@ def export_config(exported: Checkpoint, card: ModelCard, facts: Mapping[str, Any
 
 def _opened(case: Case) -> dict[str, Any]:
     return {"model": case.architecture, "weights": _absolute(case.checkpoint.path), "data": case.data.source}
+
+
+def _fed(case: Case, look: FirstLook) -> dict[str, Any]:
+    """How images were fed, and what the first look found; `first_look` is null where there was no need of one."""
+    return {
+        **preprocessing_record(case.data, case.classes_origin),
+        "trust_inputs": case.spec.trust_inputs,
+        "first_look": look.as_record(case.classes),
+    }
 
 
 def _needs(method: ConfiguredMethod) -> list[str]:

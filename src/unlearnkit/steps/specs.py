@@ -21,6 +21,7 @@ class CaseSpec:
         already_forgotten: those forgotten earlier; the ones that the weights record are added.
         model: name of the architecture; None: the one recorded with the weights.
         inputs: how images are read.
+        trust_inputs: go on although the first look finds that weights and data do not belong together.
     """
 
     weights: str | Path
@@ -29,6 +30,7 @@ class CaseSpec:
     already_forgotten: Sequence[ClassRef] = ()
     model: str | None = None
     inputs: InputOptions = DEFAULT_INPUTS
+    trust_inputs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,7 +21,8 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, split_resolved
-from unlearnkit.steps.opening import card_for, load_images
+from unlearnkit.steps.feeding import feeding_line
+from unlearnkit.steps.opening import card_for, classes_origin, load_images
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, train_config
 from unlearnkit.steps.specs import TrainSpec
@@ -71,6 +72,7 @@ def train_run(
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
     split = split_resolved(request, images)
     images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    progress.say(feeding_line(images, classes_origin(start, spec.inputs)))
     access = AccessLog(images)
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
     view = DataView(images, split, parts, reader="method", log=access, device=runtime.device)
@@ -105,7 +107,7 @@ def train_run(
         {
             WEIGHTS: checkpoint_bytes(network.to("cpu", torch.float32).eval(), card),
             README: readme(card, kind="train", method=None, seed=seed, accuracy=accuracy),
-            "config.json": train_config(spec, images, card, recipe, runtime, seed=seed, facts=facts),
+            "config.json": train_config(spec, images, card, recipe, runtime, start=start, seed=seed, facts=facts),
             "cost.json": log.cost(total),
             "access.json": access.summary(split),
             "history.json": dict(log.history),

@@ -16,6 +16,7 @@ from unlearnkit.run_dir import write_run
 from unlearnkit.runtime.progress import Progress
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, tune_config
 from unlearnkit.steps.specs import DEFAULT_SEARCH, CaseSpec, SearchSpec
@@ -54,6 +55,7 @@ def tune_run(
     output.check((source.path,))
     runtime = runtime or Runtime()
     case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
+    look = first_look(case, runtime=runtime, progress=progress)
     tuned = tune(
         case.model,
         method,
@@ -70,6 +72,7 @@ def tune_run(
     settings = [*choice.settings, *tuned.beforehand, *tuned.trials[tuned.best].settings]
     found = replace(choice, settings=settings)
     forgetting = _forget_command(spec, found, output.folder, search.forget_options, seed)
+    tuned.access.include(look.access)
     access = tuned.access.summary(tuned.split)
     result = {
         "method": choice.name,
@@ -86,7 +89,7 @@ def tune_run(
             "trials.json": result,
             "access.json": access,
             "cost.json": tuned.cost,
-            "config.json": tune_config(case, choice, method, search, tuned, seed=seed),
+            "config.json": tune_config(case, choice, method, search, tuned, look=look, seed=seed),
         },
         overwrite=output.overwrite,
         manifest=manifest_record(output, [case.checkpoint], seed=seed, runtime=runtime),
@@ -111,6 +114,7 @@ def _forget_command(spec: CaseSpec, choice: MethodChoice, out: Path, options: Se
         *(word for each in choice.settings for word in ("--set", each)),
         *(("--model", spec.model) if spec.model else ()),
         *("--seed", str(seed)),
+        *(["--trust-inputs"] if spec.trust_inputs else []),
         *options,
         *("--out", str(out.with_name(f"{out.name}-forgotten"))),
     ]
