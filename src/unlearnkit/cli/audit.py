@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
 from unlearnkit.errors import ConfigError
 
 
@@ -23,7 +23,7 @@ def command(
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
     already_forgotten: opt.Already = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder to write, for two weights files")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="exit with 3 unless the verdict is a pass")] = False,
+    strict: opt.Strict = False,
     quick: opt.Quick = False,
     full: opt.Full = False,
     audit_data: opt.AuditData = None,
@@ -110,5 +110,5 @@ def command(
             progress=progress,
         )
     print_result({"audit": result, "out": str(folder or out)}, as_json, quiet)
-    if strict and result["verdict"]["status"] != "pass":
-        raise typer.Exit(3)
+    if strict:
+        exit_strictly(result)

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import typer
+
 from unlearnkit.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,6 +85,14 @@ def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     elif not quiet:
         show_result(result)
+
+
+def exit_strictly(audit: dict[str, Any]) -> None:
+    """End the command as `--strict` asks: 4 where the model did not forget, 3 without a pass otherwise."""
+    if audit["notices"]:
+        raise typer.Exit(4)
+    if audit["verdict"]["status"] != "pass":
+        raise typer.Exit(3)
 
 
 def _channels(text: str | None) -> Literal[1, 3] | None:

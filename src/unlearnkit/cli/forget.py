@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
 from unlearnkit.errors import ConfigError
 
 
@@ -24,6 +24,7 @@ def command(
     retrained: opt.Retrained = None,
     shadows: opt.Shadows = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
+    strict: opt.Strict = False,
     quick: opt.Quick = False,
     full: opt.Full = False,
     audit_data: opt.AuditData = None,
@@ -59,7 +60,7 @@ def command(
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
-    if no_audit and (retrained or shadows or quick or full or audit_data or head):
+    if no_audit and (retrained or shadows or quick or full or audit_data or head or strict):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     spec = CaseSpec(
         weights=weights,
@@ -82,3 +83,5 @@ def command(
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)
+        if strict:
+            exit_strictly(result["audit"])

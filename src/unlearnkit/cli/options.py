@@ -91,6 +91,10 @@ Tracker = Annotated[
     Literal["tensorboard", "wandb", "mlflow"] | None,
     typer.Option("--track", help="record the losses in an experiment tracker (files go to tracking/ beside --out)"),
 ]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="exit with 4 where the model did not forget, and with 3 without a pass otherwise"),
+]
 Quick = Annotated[
     bool, typer.Option("--quick", help="a look: 2,000 images, and no audit that trains (relearning, attacks)")
 ]
