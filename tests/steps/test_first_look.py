@@ -14,6 +14,8 @@ from torch import nn
 
 from commands import WEIGHTS, assert_refused, run_cli
 from conftest import CPU
+from unlearnkit.data import ImageData
+from unlearnkit.data.preprocessing import Origin
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods.choice import MethodChoice
@@ -23,6 +25,7 @@ from unlearnkit.run_dir import read_json
 from unlearnkit.steps.audit import audit_folder, audit_pair
 from unlearnkit.steps.auditing import AuditOptions, Depth
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.forget import forget_run
 from unlearnkit.steps.opening import InputOptions
@@ -72,13 +75,21 @@ def look(spec: CaseSpec, said: Said | None = None) -> Any:
     return first_look(Case.opened(spec, reader="the test"), runtime=CPU, progress=said)
 
 
+def load_fixed() -> ImageData:
+    """The digits, their shape known."""
+    data = load_data("digits")
+    data.fix_shape(0)
+    return data
+
+
 def test_foreign_weights_that_fit_pass_without_a_word(theirs: CaseSpec) -> None:
     said = Said()
     found = look(theirs, said)
     assert found.finding.kind == "fits"
     assert found.finding.accuracy > 0.9
     assert found.complaint is None
-    (line,) = said.lines
+    assert said.lines == []
+    line = feeding_line(load_fixed(), Origin.SOURCE)
     assert line == (
         "images: 8 x 8 pixels (default), no crop (default), bilinear (default), mean 0.3 (of the data source), "
         "std 0.4 (of the data source), 1 channel (of the data source); "

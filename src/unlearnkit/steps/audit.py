@@ -7,15 +7,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.data import AccessLog
 from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, read_json, write_run
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, first_look
 from unlearnkit.steps.opening import InputOptions
 from unlearnkit.steps.output import Output
@@ -57,10 +59,10 @@ def audit_folder(
     check_language(output.language)
     runtime = runtime or Runtime()
     case, config = _recorded(folder, model, trust_inputs=trust_inputs)
-    look = first_look(case, runtime=runtime, progress=progress)
     unlearned = read_checkpoint(folder / WEIGHTS)
     cost = read_json(folder, "cost.json", "total")["total"]
-    inputs = _inputs(case, unlearned, options, look, procedure=config, unlearned_cost=cost)
+    inputs = _inputs(case, unlearned, options, procedure=config, unlearned_cost=cost)
+    _looked(case, inputs, runtime, progress)
     artefacts, pictures, result = audit_artefacts(
         inputs,
         seed=seed,
@@ -123,9 +125,10 @@ def audit_pair(
     runtime = runtime or Runtime()
     before, after = read_checkpoint(original), read_checkpoint(unlearned)
     case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
-    look = first_look(case, runtime=runtime, progress=progress)
+    inputs = _inputs(case, after, options)
+    look = _looked(case, inputs, runtime, progress)
     artefacts, pictures, result = audit_artefacts(
-        _inputs(case, after, options, look),
+        inputs,
         seed=seed,
         runtime=runtime,
         progress=progress,
@@ -188,7 +191,6 @@ def _inputs(
     case: Case,
     unlearned: Checkpoint,
     options: AuditOptions,
-    look: FirstLook,
     *,
     procedure: Mapping[str, Any] | None = None,
     unlearned_cost: Mapping[str, Any] | None = None,
@@ -198,9 +200,17 @@ def _inputs(
         case,
         case.with_weights(unlearned),
         references,
-        access=look.access,
+        access=AccessLog(case.data),
         unlearned_cost=unlearned_cost,
     )
+
+
+def _looked(case: Case, inputs: AuditInputs, runtime: Runtime, progress: Progress | None) -> FirstLook:
+    """Take the first look, count it with the audit's reads, and say how images are fed."""
+    look = first_look(case, runtime=runtime, progress=progress)
+    inputs.access.include(look.access)
+    (progress or Silent()).say(feeding_line(case.data, case.classes_origin))
+    return look
 
 
 def _without_method(access: dict[str, Any]) -> dict[str, Any]:

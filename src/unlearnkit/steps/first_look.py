@@ -70,7 +70,7 @@ class _Feeding(NamedTuple):
 
 
 def first_look(case: Case, *, runtime: Runtime | None = None, progress: Progress | None = None) -> FirstLook:
-    """Say how images are fed, and refuse weights that plainly do not belong to the data and the way it is fed.
+    """Refuse weights that plainly do not belong to the data and the way it is fed.
 
     Weights with a card of ours say themselves what they belong to, and are not looked at. Of others a seeded draw of
     retained training images, of all classes alike, is run through the model. No image of a class to forget is read.
@@ -78,13 +78,12 @@ def first_look(case: Case, *, runtime: Runtime | None = None, progress: Progress
     Args:
         case: with the original; `case.spec.trust_inputs` goes on whatever is found.
         runtime: device and precision.
-        progress: where the line is shown.
+        progress: where it is said how images are fed, if they are refused; who goes on says so when work begins.
 
     Raises:
         ConfigError: the answers are no better than chance, or outputs hold the images of other classes.
     """
     progress, access = progress or Silent(), AccessLog(case.data)
-    progress.say(feeding_line(case.data, case.classes_origin))
     rows = case.split[Part.RETAIN_TRAIN]
     if case.checkpoint.card is not None or not len(rows):
         return FirstLook(finding=None, complaint=None, access=access)
@@ -114,6 +113,7 @@ def first_look(case: Case, *, runtime: Runtime | None = None, progress: Progress
         fed = ((way, judge(_logits(network, pixels, way.feed, runtime), labels, training)) for way in ways)
         complaint = _complaint(case, finding, logits, labels, training, fed)
     if complaint is not None and not case.spec.trust_inputs:
+        progress.say(feeding_line(case.data, case.classes_origin))
         raise ConfigError(f"{complaint} --trust-inputs goes on as it is.")
     if complaint is not None:
         progress.say(f"warning: {complaint} It goes on, as --trust-inputs is given.")

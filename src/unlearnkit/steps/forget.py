@@ -16,12 +16,13 @@ from unlearnkit.models.checkpoint import checkpoint_bytes
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
 from unlearnkit.run_dir import README, WEIGHTS, write_run
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.steps.audit import add_audit
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.opening import card_for
 from unlearnkit.steps.output import Output
@@ -73,12 +74,13 @@ def forget_run(
         source=source,
         check=partial(check_parts, method),
     )
-    look = first_look(case, runtime=runtime, progress=progress)
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     references = open_references(case, *given, procedure=procedure)
+    look = first_look(case, runtime=runtime, progress=progress)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
+        (progress or Silent()).say(feeding_line(images, case.classes_origin))
         result = unlearn(
             case.model,
             method,

@@ -72,7 +72,6 @@ def train_run(
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
     split = split_resolved(request, images)
     images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
-    progress.say(feeding_line(images, classes_origin(start, spec.inputs)))
     access = AccessLog(images)
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
     view = DataView(images, split, parts, reader="method", log=access, device=runtime.device)
@@ -82,6 +81,7 @@ def train_run(
         runtime = runtime.fitted(network, images.shape)
         parameters = recipe.model_dump() | {"model": spec.model}
         with tracking(tracker, tracking_folder(output.folder), parameters, runtime) as track:
+            progress.say(feeding_line(images, classes_origin(start, spec.inputs)))
             log = RunLog(runtime, progress, decode_seconds=lambda: images.decode_seconds, track=track)
             network = log.meter.attach(runtime.weights(network))
             retained = view.part(Part.RETAIN_TRAIN)

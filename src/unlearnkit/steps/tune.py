@@ -13,9 +13,10 @@ from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.run_dir import write_run
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, tune_config
@@ -56,6 +57,7 @@ def tune_run(
     runtime = runtime or Runtime()
     case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
     look = first_look(case, runtime=runtime, progress=progress)
+    (progress or Silent()).say(feeding_line(case.data, case.classes_origin))
     tuned = tune(
         case.model,
         method,
