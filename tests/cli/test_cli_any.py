@@ -43,7 +43,8 @@ def test_a_state_dict_of_another_tool_is_made_to_forget(folder: Path, tmp_path: 
     model = SmallCNN(4, 3)
     state = {f"module.{key}": value for key, value in model.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / f"theirs{suffix}")
-    done = forget(folder, tmp_path / f"theirs{suffix}", tmp_path / "run", "--model", "small-cnn", "--forget", "cat")
+    untrained = ("--model", "small-cnn", "--trust-inputs")
+    done = forget(folder, tmp_path / f"theirs{suffix}", tmp_path / "run", *untrained, "--forget", "cat")
     assert done.code == 0, done.err
     assert load_file(tmp_path / "run" / "model.safetensors").keys() == model.state_dict().keys()
 
@@ -59,7 +60,7 @@ def test_a_class_list_in_a_file_names_the_outputs(folder: Path, tmp_path: Path) 
     """The model knows a fifth class, first in its list, of which the folder has no images."""
     torch.save(SmallCNN(5, 3).state_dict(), tmp_path / "theirs.pt")
     (tmp_path / "classes.txt").write_text("aardvark\nant\nbee\ncat\ndog\n")
-    weights, classes = tmp_path / "theirs.pt", ("--classes", tmp_path / "classes.txt")
+    weights, classes = tmp_path / "theirs.pt", ("--classes", tmp_path / "classes.txt", "--trust-inputs")
     done = forget(folder, weights, tmp_path / "run", "--model", "small-cnn", "--forget", "cat", *classes)
     assert done.code == 0, done.err
     request = json.loads((tmp_path / "run" / "request.json").read_text())

@@ -79,6 +79,7 @@ def test_strict_audit_exits_with_3_unless_it_passes(copied: Path) -> None:
 
 def test_strict_audit_exits_with_0_when_it_passes(audited: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verdict = {"readings": [], "verdict": {"status": "pass", "why": [{"code": "inside_band", "values": {}}]}}
+    verdict |= {"notices": []}
     monkeypatch.setattr("unlearnkit.steps.audit.audit_folder", lambda *_args, **_options: verdict)
     assert run_cli("audit", audited, "--strict", "--quiet") == Outcome(0, "", "")
 

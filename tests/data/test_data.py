@@ -140,9 +140,9 @@ def test_preprocessing_that_does_not_fit_is_refused(options: dict[str, tuple[flo
 
 
 def test_one_value_stands_for_every_channel(parquet_folder: Callable[..., Path]) -> None:
-    data = load_data(f"parquet:{parquet_folder()}", mean=(0.0,), std=(1.0, 2.0, 4.0))
+    data = load_data(f"parquet:{parquet_folder()}", mean=(0.0,), std=(1.0, 0.5, 0.25))
     assert data.preprocessing.mean == (0.0, 0.0, 0.0)
-    assert data.preprocessing.std == (1.0, 2.0, 4.0)
+    assert data.preprocessing.std == (1.0, 0.5, 0.25)
     with pytest.raises(ConfigError, match="1 or 3 values for mean, but got 2"):
         load_data(data.source, mean=(0.0, 1.0))
 

@@ -16,9 +16,11 @@ from unlearnkit.data.preprocessing import (
     Origin,
     PartialPreprocessing,
     Preprocessing,
+    check_units,
     resolve,
     wanted_of,
 )
+from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.models.checkpoint import read_checkpoint
 
@@ -176,3 +178,43 @@ def test_nothing_else_carries_these_fields() -> None:
             if names & {"crop_pct", "crop", "interpolation", "image_size"} or {"mean", "std"} <= names:
                 found.append(f"{path.relative_to(SOURCES)}: {node.name}")
     assert not found
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "advice"),
+    [
+        (
+            (123.675, 116.28, 103.53),
+            (58.395, 57.12, 57.375),
+            r"give --mean 0\.485,0\.456,0\.406 --std 0\.229,0\.224,0\.225",
+        ),
+        ((127.5,), (127.5,), r"give --mean 0\.5 --std 0\.5"),
+        ((127.5,), None, r"give --mean 0\.5\."),
+        ((123.675,), (1.0,), r"give --mean 0\.485 --std 0\.00392157"),
+        ((123.675,), (0.229,), r"give --mean 0\.485\."),
+        ((0.0,), (255.0,), r"give --std 1\."),
+        (None, (58.395,), r"give --std 0\.229\."),
+        ((-0.5,), (0.5,), "as the model was trained with them"),
+        ((1000.0,), (0.5,), "as the model was trained with them"),
+    ],
+)
+def test_normalisation_of_0_to_255_pixels_is_refused_with_the_divided_values(
+    mean: tuple[float, ...] | None, std: tuple[float, ...] | None, advice: str
+) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        check_units([(Origin.HAND, PartialPreprocessing(mean=mean, std=std))])
+    with pytest.raises(ConfigError, match="pixels are divided by 255"):  # a hub's configuration as well
+        check_units([(Origin.HAND, PartialPreprocessing()), (Origin.ZOO, PartialPreprocessing(mean=mean, std=std))])
+
+
+@pytest.mark.parametrize(("mean", "std"), [(0, 1), (1, 1), (0, 1 / 255), (0.5, 0.5)])
+def test_normalisation_of_0_to_1_pixels_is_taken(mean: float, std: float) -> None:
+    check_units([(Origin.HAND, PartialPreprocessing(mean=(mean,), std=(std,)))])
+
+
+def test_what_is_recorded_is_taken_as_it_is_and_what_is_given_by_hand_for_uint8_images_is_not() -> None:
+    meant = PartialPreprocessing(mean=(123.0,), std=(58.0,))
+    check_units([(Origin.RECORD, meant), (Origin.WEIGHTS, meant)])
+    check_units([(Origin.HAND, PartialPreprocessing(mean=(0.5,), std=(0.5,))), (Origin.ZOO, meant)])
+    with pytest.raises(ConfigError, match=r"give --mean 0\.482353 --std 0\.227451\."):
+        load_data("digits", mean=(123.0,), std=(58.0,))

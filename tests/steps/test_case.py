@@ -6,10 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from commands import WEIGHTS
+from pictures_on_disk import picture
 from unlearnkit.data.preprocessing import Origin, PartialPreprocessing, Preprocessing
 from unlearnkit.errors import ConfigError, DataError, ModelError, RequestError
 from unlearnkit.models import SmallCNN
@@ -52,10 +54,19 @@ ORIGINS = {
     "training a model of a zoo": (None, InputOptions(), ZOO, False, (D, D, D, D, D, D)),
     "training one that takes one size": (None, InputOptions(), FIXED, False, (Z, D, D, D, D, D)),
     "training, pretrained": (None, InputOptions(), ZOO, True, (Z, Z, Z, Z, Z, D)),
-    "training, pretrained, by hand": (None, BY_HAND, ZOO, True, (H, Z, Z, H, Z, H)),
+    "training, pretrained, by hand": (None, BY_HAND, ZOO, True, (H, D, Z, H, Z, H)),
     "weights with a card": (CARD, InputOptions(), "small-cnn", False, (W, W, W, W, W, W)),
-    "weights with a card, by hand": (CARD, BY_HAND, "small-cnn", False, (H, W, W, H, W, H)),
+    "weights with a card, by hand": (CARD, BY_HAND, "small-cnn", False, (H, D, W, H, W, H)),
     "weights of a zoo, no card": ("none", InputOptions(), ZOO, False, (Z, Z, Z, Z, Z, D)),
+    "weights of a zoo, no card, a size by hand": (
+        "none", InputOptions.by_hand(size=32), ZOO, False, (H, D, Z, Z, Z, D),
+    ),
+    "weights of a zoo, no card, its own size by hand": (
+        "none", InputOptions.by_hand(size=176), ZOO, False, (H, Z, Z, Z, Z, D),
+    ),
+    "weights of a zoo, no card, size and crop by hand": (
+        "none", InputOptions.by_hand(size=32, crop=0.9, interpolation="nearest"), ZOO, False, (H, H, H, Z, Z, D),
+    ),
     "weights, no card": ("none", InputOptions(classes=COLOURS), "small-cnn", False, (D, D, D, D, D, D)),
     "run folder": (CARD, FOLDER, "small-cnn", False, (R, W, W, R, R, R)),
     "run folder, no card": ("none", FOLDER, ZOO, False, (R, D, D, R, R, R)),
@@ -167,3 +178,20 @@ def test_a_case_that_does_not_fit_is_refused(trained: tuple[str, Path], tmp_path
 def test_digits_without_a_retained_image_need_no_reader(digits_run: Path) -> None:
     spec = CaseSpec(weights=digits_run / WEIGHTS, data="digits", forget=("3",), model="small-cnn")
     assert Case.opened(spec, reader=None).data.shape == (1, 8, 8)
+
+
+def test_size_mean_and_std_by_hand_are_what_a_network_of_a_zoo_gets(tmp_path: Path) -> None:
+    """A 32-pixel network under a zoo's name: the pictures arrive as plain torch would feed them, nothing cut off."""
+    mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+    for side in ("train", "test"):
+        for class_id, name in enumerate(("a", "b")):
+            (tmp_path / side / name).mkdir(parents=True)
+            picture(class_id, 0).save(tmp_path / side / name / "0.png")
+    options = InputOptions.by_hand(size=32, mean=mean, std=std)
+    data = load_images(f"imagefolder:{tmp_path}", weights_of(None), options, model="torchvision:resnet18")
+    data.fix_shape(0)
+    fed = data.normalise(data.train.images(torch.tensor([0, 1]), torch.device("cpu")))
+    for class_id in (0, 1):
+        plain = torch.from_numpy(np.asarray(picture(class_id, 0)).copy()).permute(2, 0, 1).float() / 255
+        plain = (plain - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+        torch.testing.assert_close(fed[class_id], plain)

@@ -77,6 +77,10 @@ Code = Literal[
     "reading_unresolved",
     "family_not_measured",
     "judged_on_stand_ins",
+    # notices: the model did not forget
+    "not_forgotten_retrained",
+    "not_forgotten_chance",
+    "weights_unchanged",
     # a sentence in English that has no code: the message of an error, or what a metric of another package says
     "remark",
 ]
@@ -107,6 +111,8 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "representation_unresolved": ("reasons",),
     "outputs_and_membership_unresolved": ("reasons",),
     "reading_unresolved": ("reading", "reason"),
+    "not_forgotten_retrained": ("accuracy", "retrained"),
+    "not_forgotten_chance": ("accuracy", "chance"),
     "remark": ("text",),
 }
 CODES: tuple[Code, ...] = get_args(Code)

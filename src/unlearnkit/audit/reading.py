@@ -84,6 +84,7 @@ class Audit:
         verdict: what they come to.
         tier: what there was of the forgotten classes: training samples (E3), held-out samples (E2), stand-ins of
             another origin (E1), or their ids alone (E0).
+        notices: why the model plainly did not forget, where it did not; see `remaining`.
         votes: keys of the readings that the verdict rests on, measured or not: `metric/part`, or `metric`.
     """
 
@@ -91,6 +92,7 @@ class Audit:
     verdict: Verdict
     tier: Literal["E3", "E2", "E1", "E0"]
     votes: tuple[str, ...] = ()
+    notices: tuple[Doubt, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -100,6 +102,7 @@ class Audit:
             "verdict": _plain(asdict(self.verdict)),
             "tier": self.tier,
             "votes": list(self.votes),
+            "notices": [_plain(asdict(notice)) for notice in self.notices],
         }
 
     def value(self, metric: str, model: ModelName, part: str | None = None, replicate: int = 0) -> float | None:

@@ -10,6 +10,7 @@ from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metric import TRAINING, Metric
 from unlearnkit.audit.metrics.registry import METRICS, PRIMARY
 from unlearnkit.audit.reading import Audit, Reading
+from unlearnkit.audit.remaining import not_forgotten
 from unlearnkit.audit.verdict import Judged, judge_all, verdict
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.split import Part
@@ -60,7 +61,13 @@ def audit(
     joined = verdict(judged, forgotten_data=evidence.tier != "E0")
     if evidence.tier == "E1":
         joined = replace(joined, why=(*joined.why, Doubt("judged_on_stand_ins")))
-    return Audit(readings=tuple(readings), verdict=joined, tier=evidence.tier, votes=tuple(vote.key for vote in votes))
+    return Audit(
+        readings=tuple(readings),
+        verdict=joined,
+        tier=evidence.tier,
+        votes=tuple(vote.key for vote in votes),
+        notices=not_forgotten(readings, len(evidence.request.classes)),
+    )
 
 
 def _retained(reading: Reading) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
 from unlearnkit.errors import ConfigError
 
 
@@ -24,7 +24,7 @@ def command(
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
     already_forgotten: opt.Already = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder to write, for two weights files")] = None,
-    strict: Annotated[bool, typer.Option("--strict", help="exit with 3 unless the verdict is a pass")] = False,
+    strict: opt.Strict = False,
     quick: opt.Quick = False,
     full: opt.Full = False,
     audit_data: opt.AuditData = None,
@@ -32,12 +32,15 @@ def command(
     head: opt.Head = None,
     seed: opt.Seed = 0,
     image_size: opt.ImageSize = None,
+    crop_pct: opt.CropPct = None,
+    interpolation: opt.Interpolation = None,
     mean: opt.Mean = None,
     std: opt.Std = None,
     channels: opt.Channels = None,
     classes: opt.Classes = None,
     image_column: opt.ImageColumn = None,
     label_column: opt.LabelColumn = None,
+    trust_inputs: opt.TrustInputs = False,
     storage: opt.Storage = "auto",
     workers: opt.Workers = None,
     device: opt.Device = None,
@@ -64,6 +67,8 @@ def command(
             "--out": out,
             "--already-forgotten": already_forgotten,
             "--image-size": image_size,
+            "--crop-pct": crop_pct,
+            "--interpolation": interpolation,
             "--mean": mean,
             "--std": std,
             "--channels": channels,
@@ -81,6 +86,7 @@ def command(
             Output(folder, include_images=include_images, language=language, command=command_line()),
             options=options,
             model=model,
+            trust_inputs=trust_inputs,
             seed=seed,
             runtime=runtime,
             progress=progress,
@@ -97,8 +103,21 @@ def command(
             forget=forget,
             already_forgotten=already_forgotten or [],
             model=model,
-            inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
+            inputs=inputs_of(
+                image_size,
+                crop_pct,
+                interpolation,
+                mean,
+                std,
+                channels,
+                classes,
+                storage,
+                workers,
+                image_column,
+                label_column,
+            ),
             weights_key=weights_key,
+            trust_inputs=trust_inputs,
         )
         result = audit_pair(
             spec,
@@ -110,5 +129,5 @@ def command(
             progress=progress,
         )
     print_result({"audit": result, "out": str(folder or out)}, as_json, quiet)
-    if strict and result["verdict"]["status"] != "pass":
-        raise typer.Exit(3)
+    if strict:
+        exit_strictly(result)

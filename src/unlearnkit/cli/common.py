@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import typer
+
 from unlearnkit.class_names import decoded_lines, repeated
 from unlearnkit.errors import ConfigError
 
@@ -51,6 +53,8 @@ def audit_options(
 
 def inputs_of(
     image_size: int | None,
+    crop_pct: float | None,
+    interpolation: str | None,
     mean: str | None,
     std: str | None,
     channels: str | None,
@@ -65,6 +69,8 @@ def inputs_of(
 
     return InputOptions.by_hand(
         size=image_size,
+        crop=crop_pct,
+        interpolation=interpolation,
         mean=_floats("--mean", mean),
         std=_floats("--std", std),
         channels=_channels(channels),
@@ -84,6 +90,14 @@ def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
         print(json.dumps(result, indent=2, ensure_ascii=False))
     elif not quiet:
         show_result(result)
+
+
+def exit_strictly(audit: dict[str, Any]) -> None:
+    """End the command as `--strict` asks: 4 where the model did not forget, 3 without a pass otherwise."""
+    if audit["notices"]:
+        raise typer.Exit(4)
+    if audit["verdict"]["status"] != "pass":
+        raise typer.Exit(3)
 
 
 def _channels(text: str | None) -> Literal[1, 3] | None:

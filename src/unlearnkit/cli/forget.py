@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
 from unlearnkit.errors import ConfigError
 
 
@@ -25,6 +25,7 @@ def command(
     retrained: opt.Retrained = None,
     shadows: opt.Shadows = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
+    strict: opt.Strict = False,
     quick: opt.Quick = False,
     full: opt.Full = False,
     audit_data: opt.AuditData = None,
@@ -32,12 +33,15 @@ def command(
     head: opt.Head = None,
     seed: opt.Seed = 0,
     image_size: opt.ImageSize = None,
+    crop_pct: opt.CropPct = None,
+    interpolation: opt.Interpolation = None,
     mean: opt.Mean = None,
     std: opt.Std = None,
     channels: opt.Channels = None,
     classes: opt.Classes = None,
     image_column: opt.ImageColumn = None,
     label_column: opt.LabelColumn = None,
+    trust_inputs: opt.TrustInputs = False,
     storage: opt.Storage = "auto",
     workers: opt.Workers = None,
     device: opt.Device = None,
@@ -59,7 +63,7 @@ def command(
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
-    if no_audit and (retrained or shadows or quick or full or audit_data or head):
+    if no_audit and (retrained or shadows or quick or full or audit_data or head or strict):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     spec = CaseSpec(
         weights=opt.weights_of(weights, model),
@@ -67,8 +71,21 @@ def command(
         forget=forget,
         already_forgotten=already_forgotten or [],
         model=model,
-        inputs=inputs_of(image_size, mean, std, channels, classes, storage, workers, image_column, label_column),
+        inputs=inputs_of(
+            image_size,
+            crop_pct,
+            interpolation,
+            mean,
+            std,
+            channels,
+            classes,
+            storage,
+            workers,
+            image_column,
+            label_column,
+        ),
         weights_key=weights_key,
+        trust_inputs=trust_inputs,
     )
     result = forget_run(
         spec,
@@ -82,3 +99,5 @@ def command(
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)
+        if strict:
+            exit_strictly(result["audit"])

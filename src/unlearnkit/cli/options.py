@@ -62,6 +62,18 @@ Settings = Annotated[
 Seed = Annotated[int, typer.Option("--seed", help="seed of every random draw")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="replace an earlier run folder")]
 ImageSize = Annotated[int | None, typer.Option("--image-size", min=1, help="resize images to this height and width")]
+CropPct = Annotated[
+    float | None,
+    typer.Option(
+        "--crop-pct",
+        help="share of the picture's shorter side that is kept around the centre; default: what belongs to the image "
+        "size, and 1 beside a size of your own",
+    ),
+]
+Interpolation = Annotated[
+    Literal["bilinear", "bicubic", "nearest", "lanczos"] | None,
+    typer.Option("--interpolation", help="how images are resized; default: as the model's own, else bilinear"),
+]
 Mean = Annotated[str | None, typer.Option("--mean", help="normalisation, one value or one per channel: 0.5,0.5,0.5")]
 Std = Annotated[str | None, typer.Option("--std", help="normalisation, one value or one per channel: 0.25,0.25,0.25")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")]
@@ -79,6 +91,13 @@ ImageColumn = Annotated[
     str | None, typer.Option("--image-column", help="column of encoded images, for parquet: and hf:")
 ]
 LabelColumn = Annotated[str | None, typer.Option("--label-column", help="column of labels, for parquet: and hf:")]
+TrustInputs = Annotated[
+    bool,
+    typer.Option(
+        "--trust-inputs",
+        help="go on although the weights do not seem to belong to these classes or this preprocessing",
+    ),
+]
 Storage = Annotated[
     Literal["auto", "memory", "stream"],
     typer.Option("--storage", help="keep decoded images in memory, or decode them anew; auto: by their size"),
@@ -92,6 +111,10 @@ Compile = Annotated[bool, typer.Option("--compile", help="train through torch.co
 Tracker = Annotated[
     Literal["tensorboard", "wandb", "mlflow"] | None,
     typer.Option("--track", help="record the losses in an experiment tracker (files go to tracking/ beside --out)"),
+]
+Strict = Annotated[
+    bool,
+    typer.Option("--strict", help="exit with 4 where the model did not forget, and with 3 without a pass otherwise"),
 ]
 Quick = Annotated[
     bool, typer.Option("--quick", help="a look: 2,000 images, and no audit that trains (relearning, attacks)")

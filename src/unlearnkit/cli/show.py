@@ -199,6 +199,9 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
     console.print(table)
     why = told([read_doubt(each, "the audit") for each in audit["verdict"]["why"]], ENGLISH)
     console.print(Text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
+    if audit["notices"]:
+        kept = told([read_doubt(each, "the audit") for each in audit["notices"]], ENGLISH)
+        console.print(Text(ENGLISH.NOT_FORGOTTEN.format(kept)), soft_wrap=True)
     console.print(Text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
 
 

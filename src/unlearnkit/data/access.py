@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,7 +11,8 @@ from unlearnkit.data.images import ImageData
 from unlearnkit.runtime.processes import Processes
 from unlearnkit.split import Part, Side, Split
 
-Reader = Literal["method", "audit"]
+Reader = Literal["method", "audit", "first_look"]
+READERS: tuple[Reader, ...] = get_args(Reader)
 
 
 class AccessLog:
@@ -21,14 +22,17 @@ class AccessLog:
         self._data = data
         sides: tuple[Side, ...] = ("train", "test")
         self._read = {
-            (reader, side): torch.zeros(len(data.set(side)), dtype=torch.bool)
-            for reader in ("method", "audit")
-            for side in sides
+            (reader, side): torch.zeros(len(data.set(side)), dtype=torch.bool) for reader in READERS for side in sides
         }
 
     def mark(self, reader: Reader, side: Side, rows: Tensor) -> None:
         """Record that `reader` read `rows`."""
         self._read[reader, side][rows] = True
+
+    def include(self, other: AccessLog) -> None:
+        """Add the reads that another log of the same data has counted."""
+        for key, mask in other._read.items():
+            self._read[key] |= mask
 
     def join(self, processes: Processes) -> None:
         """Add what the other processes of the run have read and decoded."""
@@ -46,16 +50,20 @@ class AccessLog:
     def summary(self, split: Split) -> dict[str, object]:
         """Counts for `access.json`: per part and class the samples present, read by method and audit, decoded.
 
-        `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests.
+        `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests. Reads of the first
+        look at foreign weights (`steps.first_look`) are listed where there was one.
         """
+        sides: tuple[Side, ...] = ("train", "test")
         groups: dict[str, tuple[Side, Tensor]] = {part.value: (part.side, split[part]) for part in Part}
         groups |= {f"excluded_{side}": (side, rows) for side, rows in split.excluded.items()}
+        looked = any(bool(self._read["first_look", side].any()) for side in sides)
         parts: dict[str, dict[str, dict[str, int]]] = {}
         for name, (side, rows) in groups.items():
             labels = self._data.labels(side)[rows]
             masks = {
                 "read_by_method": self._read["method", side][rows],
                 "read_by_audit": self._read["audit", side][rows],
+                **({"read_by_first_look": self._read["first_look", side][rows]} if looked else {}),
                 "decoded": self._data.set(side).decoded[rows],
             }
             parts[name] = {
@@ -68,5 +76,10 @@ class AccessLog:
             "parts": parts,
             "forget_samples_read": self.forget_samples_read(split),
             "forget_samples_read_by_audit": sum(c["read_by_audit"] for c in forgotten),
+            **({"forget_samples_read_by_first_look": _sum(forgotten, "read_by_first_look")} if looked else {}),
             "forget_samples_decoded": sum(c["decoded"] for c in forgotten),
         }
+
+
+def _sum(counts: list[dict[str, int]], key: str) -> int:
+    return sum(each[key] for each in counts)

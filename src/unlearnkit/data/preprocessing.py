@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from unlearnkit.errors import ConfigError, DataError
 
 LARGEST = 8192  # side of an image, in pixels; what asks for more, a damaged file or a typing error, exhausts memory
 INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "lanczos")
+LEVELS = 255  # the largest value of a uint8 pixel
 RGB = 3  # channels of pictures of which nobody says how many they are to have
 RECORDED = {"image_size": "size", "mean": "mean", "std": "std", "crop_pct": "crop", "interpolation": "interpolation"}
 
@@ -190,6 +191,47 @@ def resolve(layers: Layers, source: Preprocessing) -> tuple[Preprocessing, dict[
             origin = origin if value == own else None
         origins[name] = origin or (Origin.DEFAULT if by_default else Origin.SOURCE)
     return Preprocessing(**values), origins
+
+
+def without_foreign_crop(layers: Layers) -> Layers:
+    """Return the layers without any crop beside a size that is given by hand, where the two are of different sizes.
+
+    A crop belongs to the size that it was chosen with: who gives another size by hand, and no crop, gets all of the
+    picture.
+    """
+    hand = next((layer for origin, layer in layers if origin is Origin.HAND), None)
+    if hand is None or hand.size is None or hand.crop is not None:
+        return layers
+    return [(origin, layer if layer.size == hand.size else replace(layer, crop=None)) for origin, layer in layers]
+
+
+def check_units(layers: Layers) -> None:
+    """Refuse a normalisation that was meant for pixels of 0..255, where images are uint8 and so become 0..1 first.
+
+    What weights of ours and run folders record is not looked at: their models were trained with it, whatever it is.
+
+    Raises:
+        ConfigError: a mean lies outside of [0, 1], or a deviation above 1.
+    """
+    checked = [(origin, layer) for origin, layer in layers if origin in (Origin.HAND, Origin.ZOO)]
+    mean, std = _first(checked, "mean")[0] or (), _first(checked, "std")[0] or ()
+    beyond = any(not 0 <= value <= 1 for value in mean)
+    if not beyond and all(value <= 1 for value in std):
+        return
+    got = " and ".join(f"{name} {_listed(values)}" for name, values in (("mean", mean), ("std", std)) if values)
+    expected = "Expected mean from 0 to 1 and std up to 1, as pixels are divided by 255 before they are normalised"
+    if any(not 0 <= value <= LEVELS for value in mean) or any(value > LEVELS for value in std):
+        raise ConfigError(f"{expected}, but got {got}; give --mean and --std as the model was trained with them.")
+    words = []
+    if beyond:
+        words.append(f"--mean {_listed([value / LEVELS for value in mean])}")
+    if any(value > 1 for value in std) or (beyond and all(value == 1 for value in std) and std):
+        words.append(f"--std {_listed([value / LEVELS for value in std])}")
+    raise ConfigError(f"{expected}, but got {got}, which are of pixels from 0 to 255; give {' '.join(words)}.")
+
+
+def _listed(values: Sequence[float]) -> str:
+    return ",".join(f"{value:.6g}" for value in values)
 
 
 def _first(layers: Layers, name: str) -> tuple[Any, Origin | None]:

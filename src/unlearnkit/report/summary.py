@@ -9,7 +9,7 @@ from typing import Any
 
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
-from unlearnkit.report.sentences import joined, marked, read_doubt
+from unlearnkit.report.sentences import filled, joined, marked, read_doubt
 from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, span
 from unlearnkit.report.words import Words
 
@@ -119,6 +119,10 @@ def counts(run: Run) -> list[Count]:
 def warnings(run: Run) -> list[tuple[str, list[str]]]:
     """What limits the result, each with the commands that would mend it."""
     found: list[tuple[str, list[str]]] = []
+    if notices := (run.audit or {}).get("notices"):
+        method = [shlex.join(["unlearnkit", "methods", str(run.config["method"])])] if run.config.get("method") else []
+        why = joined([marked(read_doubt(each, "audit.json"), run.words) for each in notices], run.words)
+        found.append((filled(run.words.NOT_FORGOTTEN, why), method))
     notes = run.config.get("notes") or {}
     if absent := notes.get("no_samples_of"):
         more = [run.words.MORE.format(f"{len(absent) - MOST_NAMES:,}")] if len(absent) > MOST_NAMES else []
@@ -199,6 +203,10 @@ def _retrain_commands(run: Run) -> list[str]:
     fed: list[str] = []
     if run.config.get("image_size"):
         fed += ["--image-size", str(run.config["image_size"])]
+        if run.config.get("crop_pct") not in (None, 1):
+            fed += ["--crop-pct", str(run.config["crop_pct"])]
+        if run.config.get("interpolation") not in (None, "bilinear"):
+            fed += ["--interpolation", str(run.config["interpolation"])]
     for key in ("mean", "std"):
         if run.config.get(key):
             fed += [f"--{key}", ",".join(str(value) for value in run.config[key])]

@@ -12,11 +12,13 @@ from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, read_json, write_run
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
+from unlearnkit.steps.first_look import FirstLook, first_look
 from unlearnkit.steps.opening import InputOptions
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import Pictures
@@ -34,6 +36,7 @@ def audit_folder(
     *,
     options: AuditOptions = DEFAULT_AUDIT,
     model: str | None = None,
+    trust_inputs: bool = False,
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
@@ -46,6 +49,7 @@ def audit_folder(
         output: the run folder, which is added to.
         options: how to look.
         model: name of the architecture, in place of the recorded one.
+        trust_inputs: see `CaseSpec`; what the folder was made with is kept.
         seed, runtime, progress: see `forget_run`.
 
     Raises:
@@ -54,12 +58,13 @@ def audit_folder(
     folder = output.folder
     check_seed(seed)
     check_language(output.language)
-    case, config = _recorded(folder, model)
+    runtime = runtime or Runtime()
+    case, config = _recorded(folder, model, trust_inputs=trust_inputs)
     unlearned = read_checkpoint(folder / WEIGHTS)
     cost = read_json(folder, "cost.json", "total")["total"]
     inputs = _inputs(case, unlearned, options, procedure=config, unlearned_cost=cost)
     say_remarks(case.data, progress)
-    runtime = runtime or Runtime()
+    _looked(case, inputs, runtime, progress)
     artefacts, pictures, result = audit_artefacts(
         inputs,
         seed=seed,
@@ -123,8 +128,10 @@ def audit_pair(
     before, after = (read_checkpoint(path, spec.weights_key) for path in (original, unlearned))
     case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
     say_remarks(case.data, progress)
+    inputs = _inputs(case, after, options)
+    look = _looked(case, inputs, runtime, progress)
     artefacts, pictures, result = audit_artefacts(
-        _inputs(case, after, options),
+        inputs,
         seed=seed,
         runtime=runtime,
         progress=progress,
@@ -136,7 +143,7 @@ def audit_pair(
         output.folder,
         {
             "request.json": request_record(case),
-            "config.json": audit_config(case, unlearned, seed=seed, runtime=runtime),
+            "config.json": audit_config(case, unlearned, look=look, seed=seed, runtime=runtime),
             **artefacts,
             **pictures.artefacts(),
         },
@@ -147,7 +154,7 @@ def audit_pair(
     return result.as_dict()
 
 
-def _recorded(folder: Path, model: str | None) -> tuple[Case, dict[str, Any]]:
+def _recorded(folder: Path, model: str | None, *, trust_inputs: bool) -> tuple[Case, dict[str, Any]]:
     """Open the case that a run folder of `forget` was made from, as it records it; also returns its config.json.
 
     Raises:
@@ -179,6 +186,7 @@ def _recorded(folder: Path, model: str | None) -> tuple[Case, dict[str, Any]]:
         model=model or config["model"],
         inputs=InputOptions.recorded(config, request["classes"]),
         weights_key=key,
+        trust_inputs=trust_inputs or config.get("trust_inputs") is True,
     )
     source = WeightsSource(path=original.path)
     return Case.opened(spec, reader=READER, source=source, checkpoint=original), config
@@ -202,6 +210,14 @@ def _inputs(
     )
 
 
+def _looked(case: Case, inputs: AuditInputs, runtime: Runtime, progress: Progress | None) -> FirstLook:
+    """Take the first look, count it with the audit's reads, and say how images are fed."""
+    look = first_look(case, runtime=runtime, progress=progress)
+    inputs.access.include(look.access)
+    (progress or Silent()).say(feeding_line(case.data, case.classes_origin))
+    return look
+
+
 def _without_method(access: dict[str, Any]) -> dict[str, Any]:
     """Counts of an audit alone: what the unknown method read is null, not 0."""
     parts = {
@@ -222,10 +238,12 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
             for name, counts in classes.items():
                 joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(counts, 0))
                 joined |= {key: max(joined.get(key, 0), count) for key, count in counts.items()}
+    looked = "forget_samples_read_by_first_look"
     forgotten = [counts for part in parts if not part.startswith("retain") for counts in parts[part].values()]
     return {
         "parts": parts,
         "forget_samples_read": earlier["forget_samples_read"],
         "forget_samples_read_by_audit": sum(counts["read_by_audit"] for counts in forgotten),
         "forget_samples_decoded": sum(counts["decoded"] for counts in forgotten),
+        **({looked: max(step.get(looked, 0) for step in (earlier, now))} if looked in {*earlier, *now} else {}),
     }

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from torch import nn
 
 from unlearnkit.data import ImageData
+from unlearnkit.data.preprocessing import Origin
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource, resolve_weights
 from unlearnkit.request import ForgetRequest
 from unlearnkit.split import Split, split_for
-from unlearnkit.steps.opening import load_images, model_name, open_model, request_for, retained_shape
+from unlearnkit.steps.opening import classes_origin, load_images, model_name, open_model, request_for, retained_shape
 from unlearnkit.steps.specs import CaseSpec
 
 
@@ -97,6 +98,11 @@ class Case:
     def weights_note(self) -> str | None:
         """What was taken off the names in the weights file and left out of it; None: nothing was."""
         return self.checkpoint.note(self.model)
+
+    @property
+    def classes_origin(self) -> Origin:
+        """Where the order of the class list comes from."""
+        return classes_origin(self.checkpoint, self.spec.inputs, self.source)
 
     def with_weights(self, checkpoint: Checkpoint) -> nn.Module:
         """Return a model of the same architecture with other weights.

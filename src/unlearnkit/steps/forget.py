@@ -16,12 +16,14 @@ from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
 from unlearnkit.run_dir import README, WEIGHTS, write_run
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.steps.audit import add_audit
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
+from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.opening import card_for
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
@@ -76,9 +78,11 @@ def forget_run(
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     references = open_references(case, *given, procedure=procedure)
     say_remarks(case.data, progress)
+    look = first_look(case, runtime=runtime, progress=progress)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
+        (progress or Silent()).say(feeding_line(images, case.classes_origin))
         result = unlearn(
             case.model,
             method,
@@ -89,6 +93,7 @@ def forget_run(
             progress=progress,
             factory=case.fresh,
             track=track,
+            access=look.access,
         )
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
@@ -105,7 +110,7 @@ def forget_run(
             **transformers_files(result.model, card),
             README: readme(card, kind="forget", method=choice.name, seed=seed, accuracy=None),
             "request.json": request_record(case),
-            "config.json": forget_config(case, choice, method, result, seed=seed),
+            "config.json": forget_config(case, choice, method, result, look=look, seed=seed),
             "access.json": result.access.summary(result.split),
             "cost.json": result.cost,
             "history.json": dict(result.history),

@@ -113,6 +113,8 @@ class InputOptions:
         cls,
         *,
         size: int | None = None,
+        crop: float | None = None,
+        interpolation: str | None = None,
         mean: tuple[float, ...] | None = None,
         std: tuple[float, ...] | None = None,
         channels: Literal[1, 3] | None = None,
@@ -127,7 +129,9 @@ class InputOptions:
         Raises:
             ConfigError: a value is out of its range.
         """
-        wanted = PartialPreprocessing(size=size, mean=mean, std=std, channels=channels)
+        wanted = PartialPreprocessing(
+            size=size, crop=crop, interpolation=interpolation, mean=mean, std=std, channels=channels
+        )
         return cls(
             wanted=wanted,
             classes=classes,
@@ -205,6 +209,15 @@ def load_images(
         image_column=options.image_column,
         label_column=options.label_column,
     )
+
+
+def classes_origin(checkpoint: Checkpoint | None, options: InputOptions, hub: WeightsSource | None = None) -> Origin:
+    """Return where the order of the classes comes from, in the order of precedence of `load_images`."""
+    if checkpoint is not None and checkpoint.card is not None:
+        return Origin.WEIGHTS
+    if options.classes is not None:
+        return options.origin
+    return Origin.ZOO if hub is not None and hub.classes is not None else Origin.SOURCE
 
 
 def stand_ins_for(data: ImageData, source: str) -> ImageData:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.data import ImageData
+from unlearnkit.data.preprocessing import Origin
 from unlearnkit.data.remarks import remarks_on
 from unlearnkit.methods import ConfiguredMethod, Unlearned
 from unlearnkit.methods.choice import MethodChoice
@@ -16,17 +17,29 @@ from unlearnkit.models.checkpoint import Checkpoint
 from unlearnkit.models.metadata import ModelCard
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
-from unlearnkit.steps.opening import InputOptions
+from unlearnkit.steps.feeding import origins_record
+from unlearnkit.steps.first_look import FirstLook
+from unlearnkit.steps.opening import InputOptions, classes_origin
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import SearchSpec, TrainSpec
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.tuning import Tuned
 
 
-def preprocessing_record(data: ImageData) -> dict[str, Any]:
-    """How images were fed to the model, the same keys in every config.json; `InputOptions.recorded` reads them."""
+def preprocessing_record(data: ImageData, classes: Origin) -> dict[str, Any]:
+    """How images were fed to the model, the same keys in every config.json; `InputOptions.recorded` reads them.
+
+    Args:
+        data: the images.
+        classes: where the order of the classes came from; `origins` says it of everything.
+    """
     fed = data.preprocessing.as_record()
-    return {"image_size": fed.pop("image_size"), "shape": list(data.shape), **fed}
+    return {
+        "image_size": fed.pop("image_size"),
+        "shape": list(data.shape),
+        **fed,
+        "origins": origins_record(data, classes),
+    }
 
 
 def data_record(data: ImageData, inputs: InputOptions) -> dict[str, Any]:
@@ -76,10 +89,11 @@ def train_config(
     recipe: Recipe,
     runtime: Runtime,
     *,
+    start: Checkpoint | None,
     seed: int,
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """config.json of `train`; `facts` are what came of it."""
+    """config.json of `train`; `start` is what it began with, `facts` are what came of it."""
     return {
         "kind": "train",
         "model": spec.model,
@@ -92,13 +106,13 @@ def train_config(
         "precision": runtime.precision,
         "runtime": runtime.described(),
         "waited_for_data_seconds": data.wait_seconds,
-        **preprocessing_record(data),
+        **preprocessing_record(data, classes_origin(start, spec.inputs)),
         **facts,
     }
 
 
 def forget_config(
-    case: Case, choice: MethodChoice, method: ConfiguredMethod, result: Unlearned, *, seed: int
+    case: Case, choice: MethodChoice, method: ConfiguredMethod, result: Unlearned, *, look: FirstLook, seed: int
 ) -> dict[str, Any]:
     """config.json of `forget`."""
     return {
@@ -111,13 +125,20 @@ def forget_config(
         "precision": result.notes["runtime"]["precision"],
         "runtime": result.notes["runtime"],
         "waited_for_data_seconds": case.data.wait_seconds,
-        **preprocessing_record(case.data),
+        **_fed(case, look),
         "notes": result.notes,
     }
 
 
 def tune_config(
-    case: Case, choice: MethodChoice, method: ConfiguredMethod, search: SearchSpec, tuned: Tuned, *, seed: int
+    case: Case,
+    choice: MethodChoice,
+    method: ConfiguredMethod,
+    search: SearchSpec,
+    tuned: Tuned,
+    *,
+    look: FirstLook,
+    seed: int,
 ) -> dict[str, Any]:
     """config.json of `tune`."""
     request = request_record(case)
@@ -134,11 +155,11 @@ def tune_config(
         "signal": tuned.signal.value,
         "seed": seed,
         "optuna": version("optuna"),
-        **preprocessing_record(case.data),
+        **_fed(case, look),
     }
 
 
-def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) -> dict[str, Any]:
+def audit_config(case: Case, unlearned: Path, *, look: FirstLook, seed: int, runtime: Runtime) -> dict[str, Any]:
     """config.json of `audit`, where it makes a folder of its own."""
     return {
         "kind": "audit",
@@ -148,7 +169,7 @@ def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) ->
         **data_record(case.data, case.spec.inputs),
         "seed": seed,
         "precision": runtime.precision,
-        **preprocessing_record(case.data),
+        **_fed(case, look),
     }
 
 
@@ -165,6 +186,15 @@ def _opened(case: Case) -> dict[str, Any]:
         **({"weights_key": key} if key is not None else {}),
         **({"weights_note": note} if note else {}),
         **data_record(case.data, case.spec.inputs),
+    }
+
+
+def _fed(case: Case, look: FirstLook) -> dict[str, Any]:
+    """How images were fed, and what the first look found; `first_look` is null where there was no need of one."""
+    return {
+        **preprocessing_record(case.data, case.classes_origin),
+        "trust_inputs": case.spec.trust_inputs,
+        "first_look": look.as_record(case.classes),
     }
 
 

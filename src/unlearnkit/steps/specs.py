@@ -22,6 +22,7 @@ class CaseSpec:
         model: name of the architecture; None: the one recorded with the weights.
         inputs: how images are read.
         weights_key: which weights to read, where the file holds several.
+        trust_inputs: go on although the first look finds that weights and data do not belong together.
     """
 
     weights: str | Path
@@ -31,6 +32,7 @@ class CaseSpec:
     model: str | None = None
     inputs: InputOptions = DEFAULT_INPUTS
     weights_key: str | None = None
+    trust_inputs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

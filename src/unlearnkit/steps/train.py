@@ -22,7 +22,8 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, split_resolved
-from unlearnkit.steps.opening import card_for, load_images
+from unlearnkit.steps.feeding import feeding_line
+from unlearnkit.steps.opening import card_for, classes_origin, load_images
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, train_config
 from unlearnkit.steps.remarks import say_remarks
@@ -84,6 +85,7 @@ def train_run(
         runtime = runtime.fitted(network, images.shape)
         parameters = recipe.model_dump() | {"model": spec.model}
         with tracking(tracker, tracking_folder(output.folder), parameters, runtime) as track:
+            progress.say(feeding_line(images, classes_origin(start, spec.inputs)))
             log = RunLog(runtime, progress, decode_seconds=lambda: images.decode_seconds, track=track)
             network = log.meter.attach(runtime.weights(network))
             retained = view.part(Part.RETAIN_TRAIN)
@@ -111,7 +113,7 @@ def train_run(
             WEIGHTS: checkpoint_bytes(network.to("cpu", torch.float32).eval(), card),
             **transformers_files(network, card),
             README: readme(card, kind="train", method=None, seed=seed, accuracy=accuracy),
-            "config.json": train_config(spec, images, card, recipe, runtime, seed=seed, facts=facts),
+            "config.json": train_config(spec, images, card, recipe, runtime, start=start, seed=seed, facts=facts),
             "cost.json": log.cost(total),
             "access.json": access.summary(split),
             "history.json": dict(log.history),

@@ -13,9 +13,11 @@ from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.run_dir import write_run
-from unlearnkit.runtime.progress import Progress
+from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
+from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, tune_config
 from unlearnkit.steps.remarks import say_remarks
@@ -56,6 +58,8 @@ def tune_run(
     runtime = runtime or Runtime()
     case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
     say_remarks(case.data, progress)
+    look = first_look(case, runtime=runtime, progress=progress)
+    (progress or Silent()).say(feeding_line(case.data, case.classes_origin))
     tuned = tune(
         case.model,
         method,
@@ -72,6 +76,7 @@ def tune_run(
     settings = [*choice.settings, *tuned.beforehand, *tuned.trials[tuned.best].settings]
     found = replace(choice, settings=settings)
     forgetting = _forget_command(spec, found, output.folder, search.forget_options, seed)
+    tuned.access.include(look.access)
     access = tuned.access.summary(tuned.split)
     result = {
         "method": choice.name,
@@ -88,7 +93,7 @@ def tune_run(
             "trials.json": result,
             "access.json": access,
             "cost.json": tuned.cost,
-            "config.json": tune_config(case, choice, method, search, tuned, seed=seed),
+            "config.json": tune_config(case, choice, method, search, tuned, look=look, seed=seed),
         },
         overwrite=output.overwrite,
         manifest=manifest_record(output, [case.checkpoint], seed=seed, runtime=runtime),
@@ -114,6 +119,7 @@ def _forget_command(spec: CaseSpec, choice: MethodChoice, out: Path, options: Se
         *(("--model", spec.model) if spec.model else ()),
         *(("--weights-key", spec.weights_key) if spec.weights_key is not None else ()),
         *("--seed", str(seed)),
+        *(["--trust-inputs"] if spec.trust_inputs else []),
         *options,
         *("--out", str(out.with_name(f"{out.name}-forgotten"))),
     ]

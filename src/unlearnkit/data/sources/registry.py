@@ -5,8 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
+import torch
+
 from unlearnkit.data.images import ImageData
-from unlearnkit.data.preprocessing import Layers, Origin, PartialPreprocessing, resolve, wanted_of
+from unlearnkit.data.preprocessing import (
+    Layers,
+    Origin,
+    PartialPreprocessing,
+    check_units,
+    resolve,
+    wanted_of,
+    without_foreign_crop,
+)
 from unlearnkit.data.sources.decode import ImageOptions
 from unlearnkit.data.sources.digits import load_digits
 from unlearnkit.data.sources.hub import load_hub
@@ -120,6 +130,7 @@ def open_source(
             f"Expected the name of a column for a table alone (parquet:, hf:), but got one for {source}; leave "
             "--image-column and --label-column out."
         )
+    layers = without_foreign_crop(layers)
     options = ImageOptions(
         preprocessing=wanted_of(layers),
         storage=checked_storage(storage),
@@ -131,6 +142,8 @@ def open_source(
     data = kind.load(rest, options)
     if classes is not None:
         data = data.with_classes(classes)
+    if data.train.dtype == torch.uint8:
+        check_units(layers)
     preprocessing, origins = resolve(layers, data.preprocessing)
     return replace(data, preprocessing=preprocessing, origins=origins)
 

@@ -162,6 +162,7 @@ class Words(Protocol):
     NO_RETRAINED: str
     SEARCH_FAILED: str
     NO_SAMPLES_OF: str  # names
+    NOT_FORGOTTEN: str  # why
     PRIMARY: Names
     STATUS: Names
     BAND_COLUMNS: tuple[str, str, str]

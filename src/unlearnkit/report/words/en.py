@@ -364,6 +364,10 @@ NO_SAMPLES_OF = (
     "The method had no training samples of these retained classes, so nothing kept what the model knew of them: {}. "
     "Give data that holds some."
 )
+NOT_FORGOTTEN = (
+    "The model did not forget: {}. Turn up the method's learning rate or its epochs (`unlearnkit methods NAME` lists "
+    "its settings), let `unlearnkit tune` find them, or try another method."
+)
 SEARCH_FAILED = (
     "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
     "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "
@@ -643,5 +647,10 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "reading_unresolved": "{reading}: {reason}",
     "family_not_measured": "not measured",
     "judged_on_stand_ins": "judged on stand-ins, not on the forgotten data",
+    "not_forgotten_retrained": "it still names {accuracy:.1%} of the samples of the forgotten classes rightly, "
+    "retrained models at most {retrained:.1%}",
+    "not_forgotten_chance": "it still names {accuracy:.1%} of the samples of the forgotten classes rightly, where "
+    "chance is {chance:.1%}",
+    "weights_unchanged": "its weights are exactly those from before",
     "remark": "{text}",
 }

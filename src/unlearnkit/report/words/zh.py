@@ -321,6 +321,10 @@ NO_RETRAINED = (
 NO_SAMPLES_OF = (
     "以下保留类没有训练样本可供方法使用，因此模型对它们的识别能力无从保持：{}。请提供包含这些类别样本的数据。"
 )
+NOT_FORGOTTEN = (
+    "模型没有遗忘：{}。请调高该方法的学习率或轮数（`unlearnkit methods NAME` 会列出其设置），"
+    "用 `unlearnkit tune` 寻找合适的设置，或者换一种方法。"
+)
 SEARCH_FAILED = (
     "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是准确率最高的一次尝试，"
     "而它可能遗忘得最少。请增大 repair.epochs 或 retain_per_class；如果模型训练时也用过验证样本，"
@@ -577,5 +581,8 @@ SENTENCES = {
     "reading_unresolved": "{reading}：{reason}",
     "family_not_measured": "没有测量",
     "judged_on_stand_ins": "依据替代样本判定，而不是依据遗忘类数据",
+    "not_forgotten_retrained": "对遗忘类的样本，它仍有 {accuracy:.1%} 识别正确，而重新训练的模型最多 {retrained:.1%}",
+    "not_forgotten_chance": "对遗忘类的样本，它仍有 {accuracy:.1%} 识别正确，而随机水平为 {chance:.1%}",
+    "weights_unchanged": "其权重与遗忘之前完全相同",
     "remark": "{text}",
 }

@@ -1,0 +1,283 @@
+"""The first look: foreign weights that do not belong to the data are refused, with the cause and the option."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from commands import WEIGHTS, assert_refused, run_cli
+from conftest import CPU
+from unlearnkit.data import ImageData
+from unlearnkit.data.preprocessing import Origin
+from unlearnkit.data.sources.registry import load_data
+from unlearnkit.errors import ConfigError
+from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.models import SmallCNN
+from unlearnkit.models.checkpoint import read_checkpoint
+from unlearnkit.run_dir import read_json
+from unlearnkit.steps.audit import audit_folder, audit_pair
+from unlearnkit.steps.auditing import AuditOptions, Depth
+from unlearnkit.steps.case import Case
+from unlearnkit.steps.feeding import feeding_line
+from unlearnkit.steps.first_look import first_look
+from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.opening import InputOptions
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.specs import CaseSpec, SearchSpec
+from unlearnkit.steps.tune import tune_run
+
+QUICK = AuditOptions(depth=Depth.QUICK)
+HEAD_MASK = MethodChoice("head-mask")
+
+
+class Said:
+    """A Progress that keeps what is said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def start(self, name: str, total: int) -> None: ...
+    def advance(self, detail: str = "") -> None: ...
+    def finish(self) -> None: ...
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+def foreign(trained: Path, out: Path, order: list[int] | None = None) -> Path:
+    """Write weights of ours as another tool would: a state dict alone, its outputs in another order."""
+    state = dict(read_checkpoint(trained / WEIGHTS).state)
+    if order is not None:
+        last = [name for name in state if name.endswith("weight")][-1].removesuffix("weight")
+        for name in (f"{last}weight", f"{last}bias"):
+            state[name] = state[name][order].clone()
+    torch.save(state, out)
+    return out
+
+
+@pytest.fixture
+def theirs(digits_run: Path, tmp_path: Path) -> CaseSpec:
+    weights = foreign(digits_run, tmp_path / "theirs.pt")
+    return CaseSpec(weights=weights, data="digits", forget=("3",), model="small-cnn")
+
+
+def changed(spec: CaseSpec, **values: Any) -> CaseSpec:
+    return copy.replace(spec, **values) if hasattr(copy, "replace") else CaseSpec(**(spec.__dict__ | values))
+
+
+def look(spec: CaseSpec, said: Said | None = None) -> Any:
+    return first_look(Case.opened(spec, reader="the test"), runtime=CPU, progress=said)
+
+
+def load_fixed() -> ImageData:
+    """The digits, their shape known."""
+    data = load_data("digits")
+    data.fix_shape(0)
+    return data
+
+
+def test_foreign_weights_that_fit_pass_without_a_word(theirs: CaseSpec) -> None:
+    said = Said()
+    found = look(theirs, said)
+    assert found.finding.kind == "fits"
+    assert found.finding.accuracy > 0.9
+    assert found.complaint is None
+    assert said.lines == []
+    line = feeding_line(load_fixed(), Origin.SOURCE)
+    assert line == (
+        "images: 8 x 8 pixels (default), no crop (default), bilinear (default), mean 0.3 (of the data source), "
+        "std 0.4 (of the data source), 1 channel (of the data source); "
+        "10 classes in the order 0, 1, 2, 3, 4 ... 9 (of the data source)"
+    )
+
+
+def test_weights_with_a_card_of_ours_are_not_looked_at(digits_run: Path) -> None:
+    case = Case.opened(CaseSpec(weights=digits_run / WEIGHTS, data="digits", forget=("3",)), reader="the test")
+    found = first_look(case, runtime=CPU)
+    assert found.as_record(case.classes) is None
+    assert not case.data.train.decoded.any()
+    assert "forget_samples_read_by_first_look" not in found.access.summary(case.split)
+
+
+def test_the_model_and_the_random_state_stay_as_they_are(theirs: CaseSpec) -> None:
+    case = Case.opened(theirs, reader="the test")
+    before, random = copy.deepcopy(case.model.state_dict()), torch.get_rng_state()
+    first_look(case, runtime=CPU)
+    assert torch.equal(torch.get_rng_state(), random)
+    for name, value in case.model.state_dict().items():
+        assert torch.equal(value, before[name])
+        assert value.is_contiguous()
+
+
+def test_no_forgotten_image_is_read_and_the_counts_say_so(theirs: CaseSpec, tmp_path: Path) -> None:
+    forget_run(theirs, HEAD_MASK, Output(tmp_path / "out"), audit=None, runtime=CPU)
+    access = read_json(tmp_path / "out", "access.json")
+    for key in ("forget_samples_read", "forget_samples_read_by_first_look", "forget_samples_decoded"):
+        assert access[key] == 0
+    for part, classes in access["parts"].items():
+        read = [counts["read_by_first_look"] for counts in classes.values()]
+        assert all(read) if part == "retain_train" else not any(read), part
+    assert sum(counts["read_by_first_look"] for counts in access["parts"]["retain_train"].values()) == 384
+
+
+def test_the_run_folder_records_the_look_and_the_origins(theirs: CaseSpec, tmp_path: Path) -> None:
+    forget_run(theirs, HEAD_MASK, Output(tmp_path / "out"), audit=None, runtime=CPU)
+    config = read_json(tmp_path / "out", "config.json")
+    assert config["trust_inputs"] is False
+    assert config["first_look"]["finding"] == "fits"
+    assert config["first_look"]["accuracy"] > config["first_look"]["limit"]
+    assert config["origins"] == {
+        "image_size": "default", "crop_pct": "default", "interpolation": "default", "mean": "of the data source",
+        "std": "of the data source", "channels": "of the data source", "classes": "of the data source",
+    }  # fmt: skip
+    audit_folder(Output(tmp_path / "out"), options=QUICK, runtime=CPU)
+    access = read_json(tmp_path / "out", "access.json")
+    assert access["forget_samples_read_by_first_look"] == 0
+
+
+ORDER = [0, 1, 3, 4, 5, 6, 7, 8, 9, 2]  # new output k holds what output ORDER[k] did
+
+
+def test_another_order_of_the_outputs_is_refused_with_the_confusion(
+    theirs: CaseSpec, digits_run: Path, tmp_path: Path
+) -> None:
+    spec = changed(theirs, weights=foreign(digits_run, tmp_path / "moved.pt", ORDER))
+    words = r"the model answers '2' with output 9.*is the class order that of the folders\? Give --classes"
+    with pytest.raises(ConfigError, match=words):
+        look(spec)
+    for step in (
+        lambda out: forget_run(spec, HEAD_MASK, Output(out), runtime=CPU),
+        lambda out: audit_pair(spec, Path(theirs.weights), Output(out), options=QUICK, runtime=CPU),
+        lambda out: tune_run(spec, MethodChoice("finetune"), Output(out), search=SearchSpec(trials=2), runtime=CPU),
+    ):
+        with pytest.raises(ConfigError, match="is the class order"):
+            step(tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+    names = tuple(str(k) for k in ORDER)
+    assert look(changed(spec, inputs=InputOptions.by_hand(classes=names))).finding.kind == "fits"
+    given = changed(theirs, inputs=InputOptions.by_hand(classes=names))
+    with pytest.raises(ConfigError, match="is the class order that of the list of --classes"):
+        look(given)
+
+
+def test_the_command_line_exits_with_2_and_trust_inputs_goes_on(digits_run: Path, tmp_path: Path) -> None:
+    weights = foreign(digits_run, tmp_path / "moved.pt", ORDER)
+    command = ["forget", "--weights", weights, "--model", "small-cnn", "--data", "digits", "--forget", "3"]
+    command += ["--method", "head-mask", "--device", "cpu", "--no-audit", "--out", tmp_path / "out"]
+    refused = run_cli(*command, "--quiet")
+    assert_refused(refused, "'2' with output 9", "--classes", "--trust-inputs")
+    done = run_cli(*command, "--trust-inputs", "--json")
+    assert done.code == 0
+    assert json.loads(done.out)["forget"] == ["3"]
+    assert "images: 8 x 8 pixels" in done.err
+    assert "warning: Expected the weights" in done.err
+    config = read_json(tmp_path / "out", "config.json")
+    assert config["trust_inputs"] is True
+    assert config["first_look"]["finding"] == "moved"
+    assert {"class": "2", "output": 9, "share": 1.0} in config["first_look"]["moved"]
+    again = run_cli("audit", tmp_path / "out", "--quick", "--device", "cpu", "--quiet")  # the folder remembers
+    assert (again.code, again.out, again.err) == (0, "", "")
+
+
+class Tones(nn.Module):
+    """Knows classes of one colour each, by weights that `tone_weights` writes down."""
+
+    def __init__(self, num_classes: int = 4, in_channels: int = 3) -> None:
+        super().__init__()
+        self.layer = nn.Linear(in_channels, num_classes)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layer(images.mean(dim=(2, 3)))
+
+
+def tones(count: int) -> torch.Tensor:
+    """Colours (count, 3) in [0, 1]."""
+    return torch.rand((count, 3), generator=torch.Generator().manual_seed(0))
+
+
+def tone_weights(out: Path, count: int, mean: float = 0.5, std: float = 0.5, *, turned: bool = False) -> Path:
+    """Weights for pixels that are normalised so: output k is the largest where colour k is the nearest."""
+    known = ((tones(count).flip(1) if turned else tones(count)) - mean) / std
+    # the logits are -|x - c|^2 + |x|^2
+    torch.save({"layer.weight": 2 * known, "layer.bias": -(known**2).sum(dim=1)}, out)
+    return out
+
+
+def tone_spec(folder: Path, weights: Path, names: list[str], *, forget: str, **given: Any) -> CaseSpec:
+    """A folder of pictures in one colour for each name, its weights, and what is given by hand."""
+    for colour, name in zip(tones(len(names)), names, strict=True):
+        for side, count in (("train", 12), ("test", 2)):
+            place = folder / side / name
+            place.mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                Image.new("RGB", (8, 8), tuple(int(255 * value) for value in colour)).save(place / f"{i}.png")
+    return CaseSpec(
+        weights=weights,
+        data=f"imagefolder:{folder}",
+        forget=(forget,),
+        model="test_first_look:Tones",
+        inputs=InputOptions.by_hand(**given),
+    )
+
+
+LETTERS = list("abcdef")
+
+
+@pytest.mark.parametrize(
+    ("mean", "std", "given", "advice"),
+    [
+        (0.0, 1.0, {"mean": (0.9,), "std": (0.1,)}, r"pixels from 0 to 1 100\.0% are right: give --mean 0 --std 1\."),
+        (0.5, 0.5, {"mean": (1.0,), "std": (0.01,)}, r"mean 0\.5 and std 0\.5 100\.0% are right: give --mean 0\.5"),
+        (0.0, 1 / 255, {}, r"pixels from 0 to 255 100\.0% are right: give --mean 0 --std 0\.00392157\."),
+    ],
+)
+def test_a_wrong_normalisation_is_named(
+    mean: float, std: float, given: dict[str, Any], advice: str, tmp_path: Path
+) -> None:
+    weights = tone_weights(tmp_path / "w.pt", 6, mean, std)
+    right = tone_spec(tmp_path / "data", weights, LETTERS, forget="a", mean=(mean,), std=(std,))
+    assert look(right).finding.kind == "fits"
+    with pytest.raises(ConfigError, match=advice):
+        look(tone_spec(tmp_path / "data", weights, LETTERS, forget="a", **given))
+
+
+def test_an_untrained_model_is_refused_with_the_figures(theirs: CaseSpec, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    torch.save(SmallCNN(num_classes=10, in_channels=1).state_dict(), tmp_path / "fresh.pt")
+    with pytest.raises(ConfigError, match=r"no better than chance \(up to .* and 3 standard errors\).*architecture"):
+        look(changed(theirs, weights=tmp_path / "fresh.pt"))
+
+
+def test_numeric_folders_beside_outputs_in_numeric_order(tmp_path: Path) -> None:
+    """Folders named 0 to 11 stand in the order of text: 10 is output 2, where the model has its 2."""
+    names = [str(k) for k in range(12)]
+    weights = tone_weights(tmp_path / "w.pt", 12)
+    given: dict[str, Any] = {"mean": (0.5,), "std": (0.5,)}
+    spec = tone_spec(tmp_path / "data", weights, names, forget="10", **given)
+    assert load_data(spec.data).classes[2] == "10"
+    words = (
+        r"the model answers '11' with output 11 \(here '9'\), '2' with output 2 \(here '10'\).*"
+        r"In the numeric order of the names \(0, 1, 2, 3, 4, \.\.\.\) 100\.0% are right: give --classes FILE"
+    )
+    with pytest.raises(ConfigError, match=words):
+        look(spec)
+    listed = changed(spec, inputs=InputOptions.by_hand(**given, classes=tuple(names)))
+    assert look(listed).finding.kind == "fits"
+    forget_run(listed, HEAD_MASK, Output(tmp_path / "out"), audit=None, runtime=CPU)
+    after = read_checkpoint(tmp_path / "out" / WEIGHTS).state
+    before = read_checkpoint(weights).state
+    changes = [k for k in range(12) if not torch.equal(after["layer.bias"][k], before["layer.bias"][k])]
+    assert changes == [10]
+
+
+def test_a_data_set_without_retained_images_is_not_looked_at(tmp_path: Path) -> None:
+    weights = tone_weights(tmp_path / "w.pt", 6)
+    spec = tone_spec(tmp_path / "data", weights, ["a"], forget="a", classes=tuple(LETTERS))
+    case = Case.opened(spec, reader=None)
+    assert first_look(case, runtime=CPU).finding is None
