@@ -4,7 +4,7 @@ Idea. A weight that the retained data determines sharply (large Fisher informati
 it leaves open may hold what is to be forgotten. Gaussian noise of the matching size drowns that. There is no
 training: the model is scrubbed in one step.
 
-Update. With F the diagonal of the Fisher information of the retained data (`importance.py`),
+Update. With F the diagonal of the Fisher information of the retained data (`common/importance.py`),
 
     w_i <- w_i + n_i,   n_i ~ N(0, v_i),   v_i = alpha / sqrt(F_i + floor)
 

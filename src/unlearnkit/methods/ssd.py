@@ -4,7 +4,7 @@ Idea. A weight that is far more important to the forget data than to all trainin
 weights, and only they, are shrunk, the more the more lopsided their importance. Importance is the diagonal of the
 Fisher information, so one pass over the data is all.
 
-Update. With I_F and I_D the Fisher diagonals of the forget data and of all training data (`importance.py`),
+Update. With I_F and I_D the Fisher diagonals of the forget data and of all training data (`common/importance.py`),
 
     w_i <- min(lambda I_D,i / I_F,i, 1) w_i   where I_F,i > alpha I_D,i,   else w_i stays.
 

@@ -4,7 +4,7 @@ Idea. Noise is learned on which the frozen model errs as much as possible about 
 high learning rate on that noise, labelled with those classes, and a small subset of the retained data overwrites what
 the model knows of them (*impair*). An epoch on the retained subset alone heals the rest (*repair*).
 
-Update. Noise as in `methods/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled
+Update. Noise as in `methods/unsir/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled
 together. Repair: minimise CE over the retained subset; with `repair.distill` instead
 
     - sum over k not forgotten of p_k(x) log q_k(x),   p = softmax of the original's logits without those forgotten,
