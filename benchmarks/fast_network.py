@@ -99,6 +99,7 @@ def _evaluated(name: str, source: str, folder: Path, runtime: Runtime) -> dict[s
     view = DataView(data, split, frozenset(Part), reader="audit", log=AccessLog(data), device=runtime.device)
     model, test = open_model(name, checkpoint, data), view.part(Part.RETAIN_TEST)
     runtime = runtime.fitted(model, data.shape)
+    model = runtime.weights(model)
     accuracy, averaged = (
         float((predict(network, test, runtime).argmax(dim=1) == test.labels).float().mean())
         for network in (model, Averaged(model))

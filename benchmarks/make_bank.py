@@ -16,6 +16,7 @@ import argparse
 import json
 import platform
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,92 @@ from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
 from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import Scale
 from unlearnkit.cli.progress import progress_for_stderr
+from unlearnkit.errors import ConfigError
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, versions
+from unlearnkit.runtime.progress import Progress
 from unlearnkit.split import Part, split_for
 from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.train import train_run
 
 RELEARN_CAP = 1024
 BANKS = Path(__file__).parent.parent / "src" / "unlearnkit" / "audit" / "banks"
+
+
+def bank(
+    *,
+    name: str,
+    source: str,
+    model: str,
+    forget: Sequence[str],
+    folders: Sequence[Path],
+    settings: Sequence[str] = (),
+    runtime: Runtime | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The content of a bank's file, from models that are trained already.
+
+    Args:
+        name: of the bank.
+        source: the data source.
+        model: name of the architecture.
+        forget: the classes that the retrained models never saw.
+        folders: the run folders of the retrained models, and last the original's.
+        settings: changes of the recipe that they were trained by, to be recorded.
+        runtime: device and precision.
+        progress: where progress is shown.
+
+    Raises:
+        ConfigError: a primary reading could not be taken of every retrained model.
+    """
+    runtime, count = runtime or Runtime(), len(folders) - 1
+    checkpoints = [read_checkpoint(folder / WEIGHTS) for folder in folders]
+    data = load_images(source, None, checkpoints[-1])
+    split = split_for(ForgetRequest(classes=tuple(forget)), data)
+    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    models = [open_model(model, checkpoint, data) for checkpoint in checkpoints]
+    metrics = {key: METRICS[key] for key in PRIMARY_METRICS}
+    evidence = gather(
+        {"original": models[-1], "retrained": models[:-1]},
+        data,
+        split,
+        metrics=metrics.values(),
+        seed=0,
+        runtime=runtime,
+        progress=progress,
+        relearn_cap=RELEARN_CAP,
+    )
+    readings = audit(evidence, metrics).readings
+    content: dict[str, dict[str, Any]] = {}
+    for primary in PRIMARY:
+        group = [
+            r
+            for r in readings
+            if (r.metric, r.part, r.model) == (primary.metric, primary.part, "retrained") and r.value is not None
+        ]
+        scale = Scale(kind=primary.scale, samples=min((r.samples or 0 for r in group), default=0))
+        values = [r.value for r in group if r.value is not None]
+        if len(values) < count:
+            reasons = {d for r in readings if (r.metric, r.part) == (primary.metric, primary.part) for d in r.doubts}
+            raise ConfigError(f"{primary.key} was measured on {len(values)} of {count} models: {reasons}")
+        content[primary.key] = {
+            "values": values,
+            "samples": scale.samples,
+            "s0": statistics.stdev(scale.to(min(value, CAP) if primary.scale == "time" else value) for value in values),
+        }
+    return {
+        "name": name,
+        "data": source.partition(":")[0],
+        "model": model,
+        "classes": list(data.classes),
+        "forget": list(split.request.forget_names),
+        "models": count,
+        "settings": list(settings),
+        "relearn_cap": RELEARN_CAP,
+        "readings": content,
+        "hardware": {"device": str(runtime.device), "machine": platform.machine(), "threads": torch.get_num_threads()},
+        "versions": versions(),
+    }
 
 
 def main() -> None:
@@ -66,56 +145,22 @@ def main() -> None:
                 runtime=runtime,
                 progress=progress,
             )
-    checkpoints = [read_checkpoint(folder / WEIGHTS) for folder in folders]
-    data = load_images(arguments.data, None, checkpoints[-1])
-    split = split_for(ForgetRequest(classes=tuple(arguments.forget)), data)
-    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
-    models = [open_model(arguments.model, checkpoint, data) for checkpoint in checkpoints]
-    metrics = {name: METRICS[name] for name in PRIMARY_METRICS}
-    evidence = gather(
-        {"original": models[-1], "retrained": models[:-1]},
-        data,
-        split,
-        metrics=metrics.values(),
-        seed=0,
-        runtime=runtime,
-        progress=progress,
-        relearn_cap=RELEARN_CAP,
-    )
-    readings = audit(evidence, metrics).readings
-    content: dict[str, dict[str, Any]] = {}
-    for primary in PRIMARY:
-        group = [
-            r
-            for r in readings
-            if (r.metric, r.part, r.model) == (primary.metric, primary.part, "retrained") and r.value is not None
-        ]
-        scale = Scale(kind=primary.scale, samples=min((r.samples or 0 for r in group), default=0))
-        values = [r.value for r in group if r.value is not None]
-        if len(values) < arguments.models:
-            reasons = {d for r in readings if (r.metric, r.part) == (primary.metric, primary.part) for d in r.doubts}
-            parser.error(f"{primary.key} was measured on {len(values)} of {arguments.models} models: {reasons}")
-        content[primary.key] = {
-            "values": values,
-            "samples": scale.samples,
-            "s0": statistics.stdev(scale.to(min(value, CAP) if primary.scale == "time" else value) for value in values),
-        }
+    try:
+        result = bank(
+            name=arguments.name,
+            source=arguments.data,
+            model=arguments.model,
+            forget=arguments.forget,
+            folders=folders,
+            settings=arguments.settings,
+            runtime=runtime,
+            progress=progress,
+        )
+    except ConfigError as error:
+        parser.error(str(error))
     BANKS.mkdir(exist_ok=True)
-    result = {
-        "name": arguments.name,
-        "data": arguments.data.partition(":")[0],
-        "model": arguments.model,
-        "classes": list(data.classes),
-        "forget": list(split.request.forget_names),
-        "models": arguments.models,
-        "settings": arguments.settings,
-        "relearn_cap": RELEARN_CAP,
-        "readings": content,
-        "hardware": {"device": str(runtime.device), "machine": platform.machine(), "threads": torch.get_num_threads()},
-        "versions": versions(),
-    }
     (BANKS / f"{arguments.name}.json").write_text(json.dumps(result, indent=1) + "\n")
-    for key, reading in content.items():
+    for key, reading in result["readings"].items():
         print(f"{key:32} {statistics.mean(reading['values']):8.4f}  s0 {reading['s0']:.4f}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import shutil
@@ -14,10 +15,11 @@ import pytest
 
 import unlearnkit.audit.observe.attacking as attacks_module
 import unlearnkit.audit.observe.relearning as relearn_module
-import unlearnkit.compare.grid as compare_methods
+import unlearnkit.compare.grid as grid
 import unlearnkit.compare.runs as comparison_runs
 from canonical import CPU
 from unlearnkit.audit.metrics.registry import PRIMARY
+from unlearnkit.cli import app
 from unlearnkit.compare.page import SHOWN, picture, table
 from unlearnkit.compare.trade_off import Point, front, trade_off
 from unlearnkit.errors import ConfigError
@@ -45,12 +47,38 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
             runtime=CPU,
         )
     arguments = ["--data", "digits", "--models", str(folder / "models"), "--work", str(folder / "work")]
-    arguments += ["--forget", *FORGET, "--seeds", "1", "--trials", "2", "--set", "retain_per_class=20", "--primary"]
-    arguments += ["--variants", "default", "tuned", "paper", "--only", *ONLY, "--out", str(folder / "all.json")]
+    arguments += [
+        *repeated("--forget", *FORGET),
+        "--seeds",
+        "1",
+        "--trials",
+        "2",
+        "--set",
+        "retain_per_class=20",
+        "--primary",
+    ]
+    arguments += [*repeated("--variant", "default", "tuned", "paper"), *repeated("--method", *ONLY)]
+    arguments += ["--out", str(folder / "all.json")]
     with pytest.MonkeyPatch.context() as patch:
         light(patch)
-        compare_methods.main(arguments)
+        run(arguments)
     return folder / "all.json", arguments
+
+
+def run(arguments: list[str]) -> None:
+    app(["compare", *arguments], standalone_mode=False)
+
+
+def repeated(option: str, *values: str) -> list[str]:
+    return [word for value in values for word in (option, value)]
+
+
+def but(arguments: list[str], *, methods: list[str], variants: list[str] | None = None) -> list[str]:
+    """The arguments with other methods, and other variants where they are given."""
+    given = {"--method": methods} | ({} if variants is None else {"--variant": variants})
+    pairs = itertools.pairwise(["", *arguments])
+    kept = [word for before, word in pairs if before not in given and word not in given]
+    return [*kept, *(word for option, values in given.items() for word in repeated(option, *values))]
 
 
 def light(patch: pytest.MonkeyPatch) -> None:
@@ -74,25 +102,22 @@ def test_every_method_and_variant_is_a_row(made: tuple[Path, list[str]]) -> None
     assert [result["tuning"][name]["forget_samples_read"] > 0 for name in ("finetune", "ssd")] == [False, True]
 
 
-def test_the_number_of_retrained_models_is_an_option(
-    made: tuple[Path, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_number_of_retrained_models_is_an_option(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     opened = comparison_runs.Bench.opened("digits", made[0].parent / "models", tmp_path, [*FORGET], retrained=2)
     assert [checkpoint.path.parent.name for checkpoint in opened.checkpoints] == [
         "original",
         "retrained-0",
         "retrained-1",
     ]
-    with pytest.raises(SystemExit):
-        compare_methods.main([*made[1], "--retrained", "2"])
-    assert "three retrained models or more" in capsys.readouterr().err
+    with pytest.raises(ConfigError, match="three retrained models or more"):
+        run([*made[1], "--retrained", "2"])
 
 
 def test_retrain_is_not_held_against_itself(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The retrained models have the seeds 1 to 3: with two seeds, the second run would be the first of them."""
-    both = [*made[1], "--seeds", "2", "--only", "retrain", "--out", str(tmp_path / "none.json")]
+    both = [*but(made[1], methods=["retrain"]), "--seeds", "2", "--out", str(tmp_path / "none.json")]
     with pytest.raises(ConfigError, match="got seed 1: retrain would be held against itself"):
-        compare_methods.main(both)
+        run(both)
     assert not (tmp_path / "none.json").exists()
 
 
@@ -136,7 +161,7 @@ def test_table_and_picture_are_written_and_redrawn(made: tuple[Path, list[str]],
     assert all(name in labels for name in ONLY)
     copy = tmp_path / "copy.json"
     copy.write_text(made[0].read_text())
-    compare_methods.main(["--redraw", "--out", str(copy)])
+    run(["--redraw", "--out", str(copy)])
     assert copy.with_suffix(".md").read_text() == page
     assert copy.with_suffix(".svg").read_text() == drawn
 
@@ -148,10 +173,10 @@ def test_a_second_run_computes_nothing(made: tuple[Path, list[str]], monkeypatch
     before = load(made[0])
     for name in ("unlearn", "tune", "gather", "audit"):
         monkeypatch.setattr(comparison_runs, name, never)
-    compare_methods.main(made[1])
+    run(made[1])
     assert load(made[0]) == before
     with pytest.raises(AssertionError, match="computed again"):
-        compare_methods.main([word.replace("=20", "=21") for word in (*made[1], "--only", "finetune")])
+        run([word.replace("=20", "=21") for word in but(made[1], methods=["finetune"])])
 
 
 def test_an_audit_is_made_again_without_the_unlearning(
@@ -168,15 +193,16 @@ def test_an_audit_is_made_again_without_the_unlearning(
             row.unlink()
     monkeypatch.setattr(comparison_runs, "unlearn", never)
     out = tmp_path / "again.json"
-    compare_methods.main([*made[1], "--work", str(work), "--out", str(out)])
+    run([*made[1], "--work", str(work), "--out", str(out)])
     assert load(out) == load(made[0])
     others = tmp_path / "models"  # the same retrained models in another order
     for theirs, name in ((0, 2), (1, 1), (2, 0)):
         shutil.copytree(made[0].parent / "models" / f"retrained-{theirs}", others / f"retrained-{name}")
     shutil.copytree(made[0].parent / "models" / "original", others / "original")
-    arguments = ["--models", str(others), "--only", "finetune", "--variants", "default", "tuned"]
+    arguments = ["--models", str(others)]
     monkeypatch.setattr(comparison_runs, "tune", never)  # no judge is asked while tuning
-    compare_methods.main([*made[1], "--work", str(work), "--out", str(out), *arguments])
+    fewer = but(made[1], methods=["finetune"], variants=["default", "tuned"])
+    run([*fewer, "--work", str(work), "--out", str(out), *arguments])
     before, after = (next(row for row in load(path)["rows"] if row["method"] == "finetune") for path in (made[0], out))
     accuracies = [row["primary"]["accuracy/retain_test"]["retrained"] for row in (before, after)]
     assert accuracies[0][0] != accuracies[0][2]
@@ -193,7 +219,7 @@ def test_a_full_audit_of_kept_weights_has_the_same_primary_readings_and_shows_th
     shutil.copytree(made[0].parent / "work", work)
     whole = [word for word in made[1] if word != "--primary"]
     whole += ["--work", str(work), "--out", str(tmp_path / "all.json")]
-    compare_methods.main([*whole, "--only", "original", "finetune", "--variants", "default"])
+    run(but(whole, methods=["original", "finetune"], variants=["default"]))
     original, finetuned = load(tmp_path / "all.json")["rows"]
     for row, part in zip((original, finetuned), load(made[0])["rows"], strict=False):
         assert [row[key] for key in ("primary", "verdict")] == [part[key] for key in ("primary", "verdict")]
@@ -215,12 +241,12 @@ def test_a_full_audit_of_kept_weights_has_the_same_primary_readings_and_shows_th
 
 def test_all_methods_are_compared_unsir_also_without_noise_and_tuned_without_its_search() -> None:
     recipe = {"epochs": 7, "batch_size": 50, "lr": 0.3}
-    methods = compare_methods.candidates(recipe)
+    methods = grid.candidates(recipe)
     assert set(methods) == {*METHODS, "unsir-no-noise"}
     assert methods["unsir-no-noise"] == UNSIR(noise=None)
     assert {key: methods["retrain"].model_dump()[key] for key in recipe} == recipe
-    assert compare_methods.searched(methods["unsir"]) == UNSIR(search=None)
-    assert compare_methods.searched(methods["ssd"]) == methods["ssd"]
+    assert grid.searched(methods["unsir"]) == UNSIR(search=None)
+    assert grid.searched(methods["ssd"]) == methods["ssd"]
 
 
 def test_what_is_set_stays_while_the_rest_is_tuned() -> None:
@@ -233,7 +259,7 @@ def test_what_is_set_stays_while_the_rest_is_tuned() -> None:
     ran: Any = SimpleNamespace(tuned=tuned, run=lambda name, method, seed: {"used": method.model_dump()})
     given = ["recipe.epochs=3", "retain_per_class=20", "dampening=0.5"]
     method = METHODS["finetune"]().with_settings(given[:2])
-    made = compare_methods.one(ran, "finetune", method, "tuned", 0, 2, {}, given)
+    made = grid.one(ran, "finetune", method, "tuned", 0, 2, {}, given)
     assert asked == {"finetune": ["recipe.epochs", "retain_per_class"]}
     assert made is not None
     assert (made["used"]["recipe"]["epochs"], made["used"]["recipe"]["lr"], made["used"]["retain_per_class"]) == (
@@ -245,20 +271,26 @@ def test_what_is_set_stays_while_the_rest_is_tuned() -> None:
 
 def test_a_setting_reaches_the_methods_that_have_it() -> None:
     recipe = {"epochs": 7, "batch_size": 50, "lr": 0.3}
-    methods = compare_methods.candidates(recipe)
-    fewer = compare_methods.candidates(recipe, ["retain_per_class=20"])
+    methods = grid.candidates(recipe)
+    fewer = grid.candidates(recipe, ["retain_per_class=20"])
     given = {name for name, method in fewer.items() if method.model_dump().get("retain_per_class") == 20}
     assert given == {name for name, method in methods.items() if "retain_per_class" in method.setting_names()}
     assert {name for name in methods if fewer[name] != methods[name]} == given
     with pytest.raises(ConfigError, match="but none has 'epochs'"):
-        compare_methods.candidates(recipe, ["epochs=2"])
+        grid.candidates(recipe, ["epochs=2"])
 
 
-def test_missing_arguments_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        compare_methods.main(["--data", "digits", "--work", "somewhere"])
-    assert stop.value.code == 2
-    assert "Expected --models, --forget" in capsys.readouterr().err
+def test_missing_arguments_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Expected --models, --forget"):
+        run(["--data", "digits", "--work", "somewhere", "--out", "some.json"])
+    with pytest.raises(ConfigError, match="got 'ssdd'"):
+        run(
+            ["--data", "digits", "--models", "a", "--work", "b", "--forget", "1", "--method", "ssdd", "--out", "c.json"]
+        )
+    other = tmp_path / "other.json"
+    other.write_text("{}")
+    with pytest.raises(ConfigError, match="holds something else"):
+        run(["--redraw", "--out", str(other)])
 
 
 def row(method: str, seed: int, gap: float, samples: int, variant: str = "default", **more: Any) -> dict[str, Any]:

@@ -251,8 +251,10 @@ def test_every_generator_is_seeded_and_nested_use_is_undone() -> None:
 
 def test_convolutions_are_deterministic_only_inside() -> None:
     before = (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark)
+    kept = (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32)
     with isolated_randomness(0):
         assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
+        assert (torch.backends.cudnn.enabled, torch.backends.cudnn.allow_tf32) == kept  # cuDNN stays in use
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == before
 
 

@@ -10,7 +10,7 @@ import sys
 
 import typer
 
-from unlearnkit.cli import audit, demo, export, forget, methods, models, report, train, tune, verify
+from unlearnkit.cli import audit, compare, demo, export, forget, methods, models, report, train, tune, verify
 from unlearnkit.errors import ConfigError, UnlearnkitError
 
 app = typer.Typer(
@@ -20,7 +20,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (demo, train, forget, tune, audit, report, verify, export, methods, models):  # the order of --help
+for module in (
+    demo,
+    train,
+    forget,
+    tune,
+    audit,
+    report,
+    compare,
+    verify,
+    export,
+    methods,
+    models,
+):  # the order of --help
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

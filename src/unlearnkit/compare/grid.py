@@ -1,32 +1,21 @@
-"""Every method beside retraining: tuned under one equal budget, audited in full, as a table and a picture.
+"""Runs every method beside retraining: tuned under one equal budget, audited alike, as a table and a picture.
 
-    python benchmarks/compare_methods.py --data SOURCE --models DIR --work DIR --forget ID... [--seeds 3] [--trials 12]
-        [--variants default tuned paper] [--only METHOD...] [--set NAME=VALUE] [--primary]
-        [--retrained 3] [--label NAME] [--out FILE]
-    python benchmarks/compare_methods.py --redraw [--out FILE]
-
-`--models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `make_bank.py` or by
-`unlearnkit train`; `--retrained` says how many of them there are to judge by.
-Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained validation data and, for
-methods that read no forgotten sample, images made from retained ones; never test data. Every search and every run is
-one JSON file in --work, so an interrupted comparison goes on where it stopped. A run is made anew when its settings,
-its seed, the request, the data, the original or the version change, and audited anew when the retrained models, the
-bank or the metrics do. After changes of a method's code start with an empty folder; after changes of the audit's code
-take the runs' JSON files away (not `tune-*.json`): the unlearned weights in the folders beside them are audited again.
-A method that cannot run is a row with the reason. Writes --out, and a Markdown table and an SVG picture beside it,
-after every run.
-
-`--set` is for every method that has the setting: `retain_per_class=1000` and `fisher.samples=5000` make large data
-affordable; `--variants paper` stays as published. `--primary` leaves out what of the audit does not vote: the same
-eight readings of the same samples, so the same verdict, in about half the time.
+`models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `benchmarks/make_bank.py` or by
+`unlearnkit train`. Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained
+validation data and, for methods that read no forgotten sample, images made from retained ones; never test data. Every
+search and every run is one JSON file in `work`, so an interrupted comparison goes on where it stopped. A run is made
+anew when its settings, its seed, the request, the data, the original or the version change, and audited anew when the
+retrained models, the bank or the metrics do. After changes of a method's code start with an empty folder; after changes
+of the audit's code take the runs' JSON files away (not `tune-*.json`): the unlearned weights in the folders beside them
+are audited again. A method that cannot run is a row with the reason.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +32,51 @@ from unlearnkit.methods.registry import METHODS
 from unlearnkit.run_dir import read_json, versions
 from unlearnkit.split import Part
 
+VARIANTS = ("default", "tuned", "paper")
 NO_NOISE = "unsir-no-noise"
+FEWEST_RETRAINED = 3  # fewer say nothing about how far retrained models differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """What is compared: each method in each variant, with each seed.
+
+    Args:
+        methods: names of methods, and `unsir-no-noise`; none: all.
+        variants: `default` settings, `tuned` ones, those of the `paper`.
+        seeds: number of seeds, from 0.
+        trials: of each method's tuning.
+        settings: `NAME=VALUE`, for every method that has the setting.
+        primary: audit by the readings that vote alone: the same verdict in about half the time.
+        label: what to call the data; default: the kind of source.
+
+    Raises:
+        ConfigError: a method or a variant is unknown, or a number is below 1.
+    """
+
+    methods: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ("default", "tuned")
+    seeds: int = 3
+    trials: int = 12
+    settings: tuple[str, ...] = ()
+    primary: bool = False
+    label: str | None = None
+
+    def __post_init__(self) -> None:
+        known = {*METHODS, NO_NOISE}
+        for name in self.methods:
+            if name not in known:
+                raise ConfigError(
+                    f"Expected one of the methods {', '.join(sorted(known))}, but got {name!r}; choose one of them."
+                )
+        for name in self.variants:
+            if name not in VARIANTS:
+                raise ConfigError(f"Expected one of the variants {', '.join(VARIANTS)}, but got {name!r}; choose one.")
+        for name, value in (("seeds", self.seeds), ("trials", self.trials)):
+            if value < 1:
+                raise ConfigError(
+                    f"Expected a number of {name} of at least 1, but got {value}; give --{name} 1 or more."
+                )
 
 
 def candidates(recipe: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, ConfiguredMethod]:
@@ -98,24 +131,22 @@ def draw(out: Path, result: dict[str, Any]) -> None:
     written(out.with_suffix(".svg"), picture(result) + "\n")
 
 
-def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Tune, run and audit every method; the results so far are written after every seed of a method."""
-    out: Path = arguments.out
+def described(
+    bench: Bench, seeds: int, trials: int, settings: Sequence[str], label: str | None = None
+) -> dict[str, Any]:
+    """What a comparison's results say besides its rows, of which there are none yet; see the command's options."""
     trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
     costs = [read_json(folder, "cost.json", "total")["total"] for folder in trained]
-    methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], arguments.settings)
-    if "retrain" in (arguments.only or methods):
-        apart([read_json(folder, "config.json", "seed")["seed"] for folder in trained], arguments.seeds)
-    result: dict[str, Any] = {
+    return {
         "benchmark": "compare_methods",
-        "data": arguments.label or bench.source.partition(":")[0],
+        "data": label or bench.source.partition(":")[0],
         "model": bench.model,
         "bank": bench.bank.name if bench.bank else None,
         "forget": list(bench.split.request.forget_names),
         "forget_samples": len(bench.split[Part.FORGET_TRAIN]),
-        "seeds": arguments.seeds,
-        "trials": arguments.trials,
-        "settings": arguments.settings,
+        "seeds": seeds,
+        "trials": trials,
+        "settings": list(settings),
         "hardware": {
             "device": str(bench.runtime.device),
             "machine": platform.machine(),
@@ -128,12 +159,56 @@ def compare(bench: Bench, arguments: argparse.Namespace) -> dict[str, Any]:
         "tuning": {},
         "rows": [],
     }
-    for seed in range(arguments.seeds):
-        for name in arguments.only or methods:
-            for variant in arguments.variants:
-                made = one(
-                    bench, name, methods[name], variant, seed, arguments.trials, result["tuning"], arguments.settings
-                )
+
+
+def redraw(results: Path) -> dict[str, Any]:
+    """Draw table and picture from finished results; nothing is run.
+
+    Raises:
+        ConfigError: the file is not there or holds no results of a comparison.
+    """
+    try:
+        result: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(
+            f"Expected results of a comparison at {results}, but they cannot be read ({error})."
+        ) from error
+    if result.get("benchmark") != "compare_methods":
+        raise ConfigError(f"Expected results of a comparison at {results}, but the file holds something else.")
+    draw(results, result)
+    return result
+
+
+def compare_methods(
+    grid: Grid, *, data: str, models: Path, work: Path, forget: Sequence[str], retrained: int, out: Path
+) -> dict[str, Any]:
+    """Open models and data, tune, run and audit every method; write the results so far after every run.
+
+    Args:
+        grid: what is compared.
+        data: data source, as of `unlearnkit train`.
+        models: folder with the run folders of the original and the retrained models.
+        work: where finished runs are kept.
+        forget: classes to forget.
+        retrained: how many retrained models to judge by, three at least.
+        out: JSON file to write; a Markdown table and an SVG picture go beside it.
+
+    Raises:
+        InputError: something given cannot be used.
+    """
+    if retrained < FEWEST_RETRAINED:
+        raise ConfigError(f"Expected three retrained models or more, but got --retrained {retrained}; train some more.")
+    metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if grid.primary else METRICS
+    bench = Bench.opened(data, models, work, [*forget], metrics, retrained)
+    trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
+    methods = candidates(read_json(trained[0], "config.json", "recipe")["recipe"], grid.settings)
+    if "retrain" in (grid.methods or methods):
+        apart([read_json(folder, "config.json", "seed")["seed"] for folder in trained], grid.seeds)
+    result = described(bench, grid.seeds, grid.trials, grid.settings, grid.label)
+    for seed in range(grid.seeds):
+        for name in grid.methods or methods:
+            for variant in grid.variants:
+                made = one(bench, name, methods[name], variant, seed, grid.trials, result["tuning"], grid.settings)
                 if made is not None:
                     result["rows"].append(made)
                     written(out, result)
@@ -168,41 +243,3 @@ def one(
             return common | {"needs": sorted(method.needs), "failure": found["failure"]}
         method = method.with_settings(found["chosen"])
     return common | {"needs": sorted(method.needs)} | bench.run(name, method, seed)
-
-
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", help="data source, as of `unlearnkit train`")
-    parser.add_argument("--label", help="what to call the data; default: the kind of source")
-    parser.add_argument("--models", type=Path)
-    parser.add_argument("--work", type=Path)
-    parser.add_argument("--forget", nargs="+")
-    parser.add_argument("--retrained", type=int, default=3)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--trials", type=int, default=12)
-    parser.add_argument("--variants", nargs="+", choices=("default", "tuned", "paper"), default=["default", "tuned"])
-    parser.add_argument("--only", nargs="+", choices=[*METHODS, NO_NOISE])
-    parser.add_argument("--set", dest="settings", action="append", default=[])
-    parser.add_argument("--primary", action="store_true", help="audit by the eight primary readings alone")
-    parser.add_argument("--redraw", action="store_true", help="draw table and picture from --out; nothing is run")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "compare_methods.json")
-    arguments = parser.parse_args(argv)
-    if arguments.redraw:
-        result = json.loads(arguments.out.read_text(encoding="utf-8"))
-        draw(arguments.out, result)
-    else:
-        missing = [f"--{key}" for key in ("data", "models", "work", "forget") if getattr(arguments, key) is None]
-        if missing:
-            parser.error(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds.")
-        if arguments.retrained < 3:
-            parser.error(f"Expected three retrained models or more, but got --retrained {arguments.retrained}.")
-        metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if arguments.primary else METRICS
-        bench = Bench.opened(
-            arguments.data, arguments.models, arguments.work, arguments.forget, metrics, arguments.retrained
-        )
-        result = compare(bench, arguments)
-    print(table(result))
-
-
-if __name__ == "__main__":
-    main()
