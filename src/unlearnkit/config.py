@@ -1,4 +1,4 @@
-"""Config: the frozen, keyword-only, validated settings that recipes and methods are made of."""
+"""Defines Config, the frozen, keyword-only, validated settings that recipes and methods are made of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearnkit.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of all settings: immutable, no unknown names, no NaN; text is parsed.
+    """Base of all settings: immutable, without unknown names or NaN; text is parsed.
 
     Raises:
         ConfigError: a value is out of range or of the wrong kind, or a name is unknown.
@@ -61,7 +61,7 @@ class Config(BaseModel):
         return self._rebuilt(values, type(self).__name__, "")
 
     def check_names(self, names: Sequence[str]) -> None:
-        """Refuse names that are neither of a setting nor of a group of settings.
+        """Refuse names that belong to no setting and no group of settings.
 
         Raises:
             ConfigError: a name is unknown.
@@ -72,11 +72,11 @@ class Config(BaseModel):
                 raise self._unknown(name)
 
     def setting_names(self) -> list[str]:
-        """Every name that `with_settings` takes, nested ones with a dot."""
+        """Return every name that `with_settings` takes; a dot separates group and setting."""
         return _names(self.model_dump())
 
     def described_settings(self) -> list[dict[str, Any]]:
-        """Every setting with its value and its description, nested ones with a dot."""
+        """Return every setting with its value and its description; a dot separates group and setting."""
         described: list[dict[str, Any]] = []
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
@@ -87,7 +87,7 @@ class Config(BaseModel):
         return described
 
     def _rebuilt(self, values: Mapping[str, Any], owner: str, prefix: str) -> Self:
-        """Build the configuration from the inside out, so that an error names a setting as the caller wrote it."""
+        """Build nested configurations first, so that an error names a setting as the caller wrote it."""
         built = {
             key: getattr(self, key)._rebuilt(value, owner, f"{prefix}{key}.") if isinstance(value, Mapping) else value
             for key, value in values.items()

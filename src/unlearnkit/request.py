@@ -1,4 +1,4 @@
-"""What is to be forgotten: classes by name or id, and the classes that were forgotten earlier."""
+"""Defines the request: classes to forget, by name or id, and the classes that were forgotten earlier."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def resolve_class(ref: ClassRef, classes: Sequence[str]) -> int:
 
 
 def resolve_classes(refs: Sequence[ClassRef], classes: Sequence[str]) -> tuple[int, ...]:
-    """Return sorted, distinct class ids for `refs`.
+    """Return sorted, distinct class ids of `refs`.
 
     Raises:
         RequestError: a class is unknown or named twice (also once by name and once by id).
@@ -56,7 +56,7 @@ def resolve_classes(refs: Sequence[ClassRef], classes: Sequence[str]) -> tuple[i
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRequest:
-    """A request checked against the model's class list: sorted ids."""
+    """A request with sorted ids, checked against the model's class list."""
 
     forget: tuple[int, ...]
     already_forgotten: tuple[int, ...]
@@ -76,7 +76,7 @@ class ResolvedRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetRequest:
-    """Classes to forget, and the classes that earlier requests already removed.
+    """Classes to forget, and classes that earlier requests removed.
 
     Args:
         classes: names or ids of the classes to forget now; at least one.

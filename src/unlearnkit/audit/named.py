@@ -23,7 +23,7 @@ PLUGINS: Plugins[Metric] = Plugins(
 
 
 def named_metrics(*, quick: bool = False) -> tuple[dict[str, Metric], list[str]]:
-    """Return every metric by its name, and a sentence for each one of another package that cannot be used.
+    """Return every metric by its name, and a sentence for each metric of another package that cannot be used.
 
     Args:
         quick: leave out those that train a copy of every model.

@@ -1,4 +1,4 @@
-"""`unlearnkit compare`: its options, and what they ask of a comparison."""
+"""Defines the command `unlearnkit compare`: its options, and the comparison that they call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runs behind a comparison: each search, and each run with its weights and its audit, is made once and kept."""
+"""Makes each search and each run behind a comparison once, and keeps its weights and its audit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AUDIT_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The models and the data that every method is run on.
+    """The models and the data on which a comparison runs every method.
 
     Args:
         case: the original, the data and the request.
@@ -60,7 +60,7 @@ class Bench:
         metrics: Mapping[str, Metric] = METRICS,
         retrained: int = 3,
     ) -> Bench:
-        """Open data and models; the architecture is the one that the original's file records."""
+        """Open data and models; the original's file names the architecture."""
         spec = CaseSpec(weights=models / "original" / WEIGHTS, data=source, forget=forget)
         case = Case.opened(spec, reader="the comparison")
         files = [models / f"retrained-{i}" / WEIGHTS for i in range(retrained)]
@@ -78,20 +78,20 @@ class Bench:
 
     @cached_property
     def bank(self) -> Bank | None:
-        """The spread of retrained models of this setting, where one is committed."""
+        """Return the committed spread of retrained models of this setting, where there is one."""
         case = self.case
         return bank_for(case.spec.data, case.classes, case.architecture, case.split.request.forget_names)
 
     @cached_property
     def references(self) -> Evidence:
-        """What is observed of the original and the retrained models: the same for every method, so it is done once."""
+        """Evidence on the original and the retrained models, gathered once, as it is the same for every method."""
         began = time.perf_counter()
         evidence = self._gathered()
         print(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)", flush=True)
         return evidence
 
     def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
-        """Make the model forget and audit it, or say why not; what was done before is read.
+        """Unlearn and audit, or record why that failed; an existing result is read instead.
 
         The unlearned weights lie in a folder of their own, which depends on the original alone: held against other
         retrained models, audited in full after the primary readings, or by an audit that has changed (take its result
@@ -113,12 +113,12 @@ class Bench:
         return self._once(f"{name}, seed {seed}", name, what | judges, make)
 
     def tuned(self, name: str, method: ConfiguredMethod, trials: int, fixed: Sequence[str] = ()) -> dict[str, Any]:
-        """Search the method's settings but those in `fixed`, or say why not; what was done before is read."""
+        """Search the settings that `fixed` leaves open, or record why that failed; an existing result is read."""
         what = {"trials": trials, "fixed": list(fixed), **self._key(method)}
         return self._once(f"{name}, {trials} trials", f"tune-{name}", what, lambda: self._tune(method, trials, fixed))
 
     def _key(self, method: ConfiguredMethod) -> dict[str, Any]:
-        """What a run and a search depend on."""
+        """Return everything that the results of a run and of a search depend on."""
         return {
             "data": self.case.spec.data,
             "settings": method.model_dump(mode="json"),
@@ -142,7 +142,10 @@ class Bench:
         return _public(made)
 
     def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
-        """The unlearned model, and what the method read and cost: as it lies in the folder, or made and put there."""
+        """Return the unlearned model, and what the method read and cost.
+
+        Both are read from the folder if they are in it, or else made and written to it.
+        """
         weights, facts = folder / WEIGHTS, folder / "run.json"
         if facts.is_file():
             model = copy.deepcopy(self.case.model)
@@ -208,7 +211,7 @@ class Bench:
 
 
 def summary(judged: Audit) -> dict[str, Any]:
-    """The eight primary readings with what became of them, the readings without a vote, and the verdict."""
+    """Return the eight primary readings with their judgements, the readings without a vote, and the verdict."""
     groups: dict[tuple[str, str | None], list[Reading]] = {}
     for reading in judged.readings:
         groups.setdefault((reading.metric, reading.part), []).append(reading)
@@ -232,7 +235,7 @@ def summary(judged: Audit) -> dict[str, Any]:
 
 
 def _values(group: Sequence[Reading]) -> dict[str, Any]:
-    """What one reading gave for every model, None where it is not taken of one, and the doubts about it."""
+    """Return a reading's value for every model, None where it does not apply, and the doubts about it."""
     one = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
     values = {name: None if reading is None else reading.value for name, reading in one.items()}
     doubted = {name: reading.doubts for name, reading in one.items() if reading is not None}
@@ -246,7 +249,7 @@ def _values(group: Sequence[Reading]) -> dict[str, Any]:
 
 
 def _public(made: dict[str, Any]) -> dict[str, Any]:
-    """What results may say of a run: not the source of the data, which can be a path on somebody's machine."""
+    """Return what results may show of a run; the data's source is left out, as it can be a path on a user's disk."""
     return made | {"key": {name: value for name, value in made["key"].items() if name != "data"}}
 
 
@@ -255,7 +258,7 @@ def _digest(key: dict[str, Any]) -> str:
 
 
 def outcome(made: dict[str, Any]) -> str:
-    """One line about a finished search or run."""
+    """Describe a finished search or run in one line."""
     if made["failure"]:
         return f"not possible: {made['failure']}"
     if "scores" in made:
@@ -266,7 +269,7 @@ def outcome(made: dict[str, Any]) -> str:
 
 
 def written(path: Path, content: dict[str, Any] | str | bytes) -> None:
-    """Write a file in one rename."""
+    """Write a file atomically, in one rename."""
     temporary = path.with_name(f".{path.name}.tmp")
     if isinstance(content, dict):
         content = json.dumps(content, indent=1, allow_nan=False) + "\n"

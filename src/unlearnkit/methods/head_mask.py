@@ -57,7 +57,7 @@ INSTEAD = "from Python, unlearnkit.methods.masked(model, classes) wraps any mode
 
 
 class HeadMask(ConfiguredMethod):
-    """The original with the forgotten outputs switched off."""
+    """The original with the forgotten classes' logits set to -1e4."""
 
     name: ClassVar[str] = "head-mask"
     control: ClassVar[bool] = True
@@ -71,7 +71,7 @@ class HeadMask(ConfiguredMethod):
 
     @torch.no_grad()
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Find the head, overwrite its rows, check the logits."""
+        """Find the head, overwrite the forgotten classes' rows, and check the logits."""
         gone = list(ctx.request.forget)
         with ctx.log.stage("mask", 1) as stage:
             name = find_head(model, num_classes=len(ctx.request.classes), shape=ctx.shape, name=self.head)

@@ -93,7 +93,7 @@ class NegGrad(ConfiguredMethod):
         }
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Ascend."""
+        """Train by gradient ascent on the forget data."""
         each = per_sample(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
         loss = ascent(each, ceiling_for(self.ceiling, len(ctx.request.classes)))
         fit(model, ctx.view.part(Part.FORGET_TRAIN), self.recipe, ctx, stage="ascend", loss=loss, augment=self.augment)
@@ -101,7 +101,7 @@ class NegGrad(ConfiguredMethod):
 
 
 def ceiling_for(ceiling: float | None, classes: int) -> float:
-    """Loss beyond which nothing is pushed: `ceiling` times ln K, or infinity."""
+    """Return the loss above which an image is no longer pushed up: `ceiling` times ln K, or infinity."""
     return math.inf if ceiling is None else ceiling * math.log(classes)
 
 

@@ -106,7 +106,7 @@ class NegGradPlus(ConfiguredMethod):
         }
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Train on both, weighted."""
+        """Train on retained and forget data at once, each with its weight."""
         retained, forgotten = retained_subset(ctx, self.retain_per_class), ctx.view.part(Part.FORGET_TRAIN)
         repeats = self.repeats or max(1, round(len(retained) / len(forgotten)))
         repeated = forgotten.subset(torch.arange(len(forgotten)).repeat(repeats))

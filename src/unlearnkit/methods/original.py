@@ -39,7 +39,7 @@ from unlearnkit.split import Part
 
 
 class Original(ConfiguredMethod):
-    """The model as it is."""
+    """The original model, unchanged."""
 
     name: ClassVar[str] = "original"
     control: ClassVar[bool] = True
@@ -50,5 +50,5 @@ class Original(ConfiguredMethod):
         return frozenset()
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:  # noqa: ARG002 - the Method interface
-        """Return the model."""
+        """Return the model unchanged."""
         return model

@@ -48,7 +48,7 @@ from unlearnkit.training.recipe import Recipe
 
 
 class Retrain(ConfiguredMethod):
-    """Training from nothing without the forgotten classes, by the recipe of `train`."""
+    """Training from scratch without the forgotten classes, by the recipe of `train`."""
 
     name: ClassVar[str] = "retrain"
 
@@ -62,7 +62,7 @@ class Retrain(ConfiguredMethod):
         return frozenset({Part.RETAIN_TRAIN})
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Build, initialise, train."""
+        """Build a model, initialise it, and train it."""
         network = fresh_model(model, ctx, "retrain")
         retained = ctx.view.part(Part.RETAIN_TRAIN)
         given = {name: value for name, value in self.model_dump().items() if value is not None}

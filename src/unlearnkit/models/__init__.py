@@ -1,4 +1,4 @@
-"""Models by name: a name becomes a fresh network with the wanted number of outputs."""
+"""Builds models by name: a new network with the wanted number of outputs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ PLUGINS: Plugins[Callable[..., nn.Module]] = Plugins(
 
 
 def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bool = False) -> nn.Module:
-    """Build a model with fresh weights, or a zoo's pretrained ones; draws from the global generator.
+    """Build a model with new weights or with pretrained ones; draws from the global generator.
 
     Options follow after commas, as Python literals or plain words: `timm:vit_tiny_patch16_224,img_size=32,depth=6`.
 
@@ -103,7 +103,7 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
 
 
 def list_models(pattern: str = "") -> list[str]:
-    """Names that `build_model` takes: those that contain `pattern`, or match it where it has `*` or `?`."""
+    """Return the names that `build_model` takes and that contain `pattern`, or match it where it has `*` or `?`."""
     import timm
     from torchvision import models as zoo
 

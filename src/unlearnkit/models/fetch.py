@@ -1,4 +1,4 @@
-"""One sentence for whatever goes wrong while something is fetched from the Hugging Face hub."""
+"""Turns failures of downloads from the Hugging Face hub into errors of one sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unlearnkit.errors import InputError, reason
 
 @contextmanager
 def fetching(what: str, kind: type[InputError]) -> Iterator[None]:
-    """Turn what the Hugging Face hub raises into one sentence; other errors pass.
+    """Turn the Hugging Face hub's errors into one of `kind`; other errors pass.
 
     Raises:
         InputError: of the given kind, in place of the hub's own error.

@@ -1,4 +1,4 @@
-"""The classifier head: find it by following the data, reset it, read what enters it, cut outputs out of it.
+"""Finds the classifier head by following the data, reads its input, resets it, and removes outputs from it.
 
 Shapes: n images, C channels, H x W positions, K classes, D features.
 """
@@ -21,7 +21,7 @@ from unlearnkit.network import evaluating, logits_of
 
 
 def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int], name: str | None = None) -> str:
-    """Return the name of the layer that makes the logits, found by following the data through one forward pass.
+    """Return the name of the layer that computes the logits, found by following one forward pass.
 
     It is the Linear or Conv2d with `num_classes` outputs that the logits depend on, logit k above all on its output k,
     while the input of no other such layer depends on it.
@@ -75,7 +75,7 @@ def reset_head(model: nn.Module, name: str) -> None:
 
 
 def own_head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
-    """Return the head, whose weights are its own and may be overwritten without changing another layer.
+    """Return the head, after checking that its weights may be overwritten without a change to another layer.
 
     Raises:
         ModelError: the layer is no Linear or Conv2d, its weight is computed from others, or another layer shares it.
@@ -102,7 +102,7 @@ def own_head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
 
 @contextmanager
 def head_features(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
-    """Collect what enters the head, one tensor (n, D) for each time that it runs.
+    """Collect the head's input: one tensor (n, D) for each time that it runs.
 
     What has positions (tokens of a Linear, pixels of a Conv2d) is averaged over them.
 
@@ -126,7 +126,7 @@ def head_features(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
 
 
 def features(model: nn.Module, images: Tensor, head: str) -> Tensor:
-    """Return what enters the head (n, D) for images (n, C, H, W), in eval mode and without gradients.
+    """Return the head's input (n, D) for images (n, C, H, W), in eval mode and without gradients.
 
     Raises:
         ModelError: the head is no Linear or Conv2d, or does not run once on all images.
@@ -149,7 +149,7 @@ def without_outputs(
     shape: tuple[int, int, int],
     name: str | None = None,
 ) -> nn.Module:
-    """Return a copy of `model` whose head lacks the outputs `gone`; the other logits are as before.
+    """Return a copy of `model` whose head lacks the outputs `gone`; the other logits are unchanged.
 
     Args:
         model: on any device.

@@ -1,4 +1,4 @@
-"""The Hugging Face model card of a run folder: a README.md that says what the weights are and how to load them."""
+"""Writes the Hugging Face model card of a run folder: a README.md on what the weights are and how to load them."""
 
 from __future__ import annotations
 
@@ -115,13 +115,13 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text as Markdown shows it: every mark is escaped, so that none makes a link, a tag, a table or a heading."""
+    """Escape every mark of Markdown, so that text makes no link, tag, table or heading."""
     flat = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text)).strip()
     return "".join(f"\\{c}" if c in string.punctuation else c for c in flat) or "(blank)"
 
 
 def _code(text: str) -> str:
-    """Inline code in a table's cell; a bar would end the cell even there."""
+    """Return inline code for a cell of a table; bars are escaped, as they would end the cell even in code."""
     flat = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text)).replace("|", "\\|")
     fence = _fence(flat, least=1)
     pad = " " if "`" in flat else ""
@@ -129,6 +129,6 @@ def _code(text: str) -> str:
 
 
 def _fence(text: str, *, least: int) -> str:
-    """Return more backticks than the text has in a row, so that it cannot end the code."""
+    """Return a fence with more backticks than the text has in a row, so that the text cannot end it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(least, longest + 1)

@@ -1,4 +1,4 @@
-"""Models of timm, fresh or pretrained."""
+"""Builds models of timm, with new or with pretrained weights."""
 
 from __future__ import annotations
 

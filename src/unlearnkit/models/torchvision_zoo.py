@@ -1,4 +1,4 @@
-"""Classifiers of torchvision, fresh or pretrained."""
+"""Builds classifiers of torchvision, with new or with pretrained weights."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def build_torchvision(
 
 
 def _load_pretrained(model: nn.Module, name: str, options: Mapping[str, object], num_classes: int) -> None:
-    """Copy the weights of torchvision's pretrained model, but for a head of another width."""
+    """Copy the weights of torchvision's pretrained model, except for a head of another width."""
     from torchvision import models as zoo
 
     what = f"the pretrained weights of torchvision:{name}"

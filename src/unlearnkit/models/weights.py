@@ -1,4 +1,4 @@
-"""Weights of any tool: read them from a file without running code, and fit them into a model."""
+"""Reads weights that any tool saved, without running code from the file, and fits them into a model."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the weights of a file by name, and its metadata; `.pt`, `.pth` and `.bin` as tensors only, never as code.
+    """Read weights by name, and the metadata; `.pt`, `.pth` and `.bin` files only as tensors, never as code.
 
     Raises:
         WeightsError: the file is missing, truncated, no safetensors, or a pickle of more than tensors.
@@ -125,7 +125,7 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _without_prefixes(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take off the prefixes that wrappers add, where all keys carry them and the model does not."""
+    """Remove the prefixes that wrappers add, where all keys have them and the model's have not."""
     plain = state
     while plain and not any(key in wanted for key in plain):
         prefix = next((each for each in PREFIXES if all(key.startswith(each) for key in plain)), None)
@@ -140,7 +140,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _tied(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fill in missing names of weights that the model shares with a name that is there."""
+    """Add missing names of weights that the model shares with a name in the file."""
     present = {_place(wanted[key]): state[key] for key in wanted if key in state and wanted[key].numel()}
     missing = {
         key: present[_place(value)] for key, value in wanted.items() if key not in state and _place(value) in present
@@ -149,7 +149,7 @@ def _tied(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, T
 
 
 def _torn(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """Names of weights that the model shares with an earlier name, but the file does not."""
+    """Return names of weights that the model shares with an earlier name, but that differ in the file."""
     first: dict[tuple[object, ...], str] = {}
     torn = []
     for key in wanted:
@@ -161,7 +161,7 @@ def _torn(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str
 
 
 def _check_finite(state: Mapping[str, Tensor], parameters: set[str], path: Path) -> None:
-    """Refuse NaN anywhere, and infinity in parameters: buffers such as attention masks may hold it."""
+    """Refuse NaN anywhere, and infinity in parameters; buffers such as attention masks may hold it."""
     for key, value in state.items():
         if value.is_floating_point() and (value.isnan().any() or (key in parameters and value.isinf().any())):
             raise WeightsError(

@@ -1,4 +1,4 @@
-"""Where the model stands: each primary reading with the band in which it passes, and what could not be established."""
+"""Draws each primary reading with the band in which it passes, and lists what could not be established."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATUSES = ("pass", "fail", "unknown")
 
 @dataclass(frozen=True, kw_only=True)
 class Primary:
-    """One primary reading: its short and its full name, its rows by model, and what became of it."""
+    """One primary reading: its short and its full name, its rows by model, and its judgement."""
 
     key: str
     name: str
@@ -32,17 +32,17 @@ class Primary:
 
     @property
     def judged(self) -> Row | None:
-        """The unlearned model's row, which carries the verdict."""
+        """The unlearned model's row, which holds the judgement."""
         return next(iter(self.rows["unlearned"]), None)
 
     @property
     def status(self) -> str:
-        """Pass, fail or unknown."""
+        """The judgement: pass, fail or unknown."""
         return self.judged.verdict if self.judged and self.judged.verdict in STATUSES else "unknown"
 
     @property
     def reason(self) -> Markup:
-        """Why it is unknown."""
+        """The reason why the judgement is unknown."""
         if self.judged is None:
             return escape(self.words.NOT_MEASURED)
         told = [(REASONS.index(d.code), d.reason) for d in self.judged.doubts if d.code in REASONS]
@@ -50,12 +50,12 @@ class Primary:
         return marked(reasons[0], self.words) if reasons else escape(self.words.NOT_JUDGED)
 
     def values(self, model: str) -> list[float]:
-        """What was measured of a model."""
+        """Return the measured values of a model."""
         return [row.value for row in self.rows[model] if row.value is not None]
 
 
 def primaries(run: Run) -> list[Primary]:
-    """Every primary reading, measured or not."""
+    """Return every primary reading, measured or not."""
     found, words = [], run.words
     for key in run.votes:
         metric, _, part = key.partition("/")
@@ -69,7 +69,7 @@ def primaries(run: Run) -> list[Primary]:
 
 
 def unresolved(run: Run) -> list[tuple[str, Markup]]:
-    """(readings, reason) of what the audit could not establish, the readings of one reason joined."""
+    """Return (readings, reason) of what the audit could not establish, joined by reason."""
     if run.audit is None:
         return []
     words = run.words
@@ -88,7 +88,7 @@ def unresolved(run: Run) -> list[tuple[str, Markup]]:
 
 
 def bands(run: Run) -> Panel:
-    """The primary readings as rows of marks, each on its own scale, over the band in which it passes."""
+    """Draw the primary readings as rows of marks, each on its own scale, over the band in which it passes."""
     words = run.words
     shown = [each for each in primaries(run) if any(each.values(model) for model in MODELS)]
     if not shown:
@@ -136,7 +136,7 @@ def _row(each: Primary) -> Dots:
 
 
 def _band(each: Primary) -> tuple[float, float] | None:
-    """The band, without the last digits that the way to its scale and back has left: 1e-18 is 0."""
+    """Return the band, rounded so that errors from the change of scale vanish: 1e-18 becomes 0."""
     if each.judged is None or each.judged.band is None:
         return None
     low, high = each.judged.band
@@ -144,7 +144,7 @@ def _band(each: Primary) -> tuple[float, float] | None:
 
 
 def _scale(unit: str, values: Sequence[float]) -> Scale:
-    """From the lowest to the highest, with a little room; logarithmic for steps."""
+    """Return a scale from the lowest to the highest value with a little room; logarithmic for steps."""
     low, high = min(values), max(values)
     if unit == "steps" and low > 0:
         return Scale(low=low / 1.25, high=high * 1.25, log=True)

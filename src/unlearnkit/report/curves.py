@@ -1,4 +1,4 @@
-"""Readings with a series over steps, shots or rates: a curve for each model, and the panel around them."""
+"""Draws readings over steps, shots or rates as a curve for each model, with the panel around them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def curve_panel(
     found: str = "",
     write_x: Write = lambda v: f"{v:,.0f}",
 ) -> Panel:
-    """Return the panel with the series of a metric: shares from 0 to 100 % over numbers.
+    """Return the panel of a metric's series: shares from 0 to 100 % over numbers.
 
     Args:
         run: the run.

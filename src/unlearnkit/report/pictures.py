@@ -1,4 +1,4 @@
-"""Drawings of samples that lie in the run folder, or the reason why they do not: noise, points, Grad-CAM maps."""
+"""Shows the pictures of samples in the run folder, or why it has none: noise, points, Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def figures(run: Run) -> list[Panel]:
-    """Return the figures of `pictures.json`, in our order; none where the folder was made before there were any.
+    """Return the figures of `pictures.json`, in a fixed order; none for a folder of a version that had no pictures.
 
     Raises:
         OutputError: a picture is missing, is no PNG, or is not in the folder.
@@ -40,7 +40,7 @@ def _panel(run: Run, key: str, said: Mapping[str, Any], make: Callable[[Run, Map
 
 
 def noise(run: Run, said: Mapping[str, Any]) -> Panel:
-    """One strip for each class."""
+    """Show one strip of noise images for each class."""
     words = run.words
     pictures = [
         Picture(name=name, image=_image(run, one, name))
@@ -55,7 +55,7 @@ def noise(run: Run, said: Mapping[str, Any]) -> Panel:
 
 
 def embedding(run: Run, said: Mapping[str, Any]) -> Panel:
-    """One plane of points for each model."""
+    """Show one plane of points for each model."""
     words = run.words
     counts = int(said.get("forgotten") or 0), int(said.get("retained") or 0)
     pictures = []
@@ -69,7 +69,7 @@ def embedding(run: Run, said: Mapping[str, Any]) -> Panel:
 
 
 def attention(run: Run, said: Mapping[str, Any]) -> Panel:
-    """One sample after another: the image, and a map of each model for two classes."""
+    """Show one sample after another: the image, and each model's maps for two classes."""
     words = run.words
 
     def called(model: Any) -> str:
@@ -102,7 +102,7 @@ def _label(one: Mapping[str, Any]) -> str:
 
 
 def _image(run: Run, one: Mapping[str, Any], said: str) -> Image:
-    """Read a PNG of the folder; `said` is what it shows."""
+    """Read a PNG of the folder; `said` is its description."""
     name = str(one.get("file"))
     path = run.folder / name
     try:

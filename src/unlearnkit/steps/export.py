@@ -1,4 +1,4 @@
-"""The step behind `export`: a run folder -> a smaller model without the forgotten outputs."""
+"""Writes the model of a run folder without the outputs of the forgotten classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def export_run(
     model: str | None = None,
     head: str | None = None,
 ) -> dict[str, Any]:
-    """Cut the forgotten classes' outputs off the model of a run folder; returns a summary.
+    """Remove the forgotten classes' outputs from the model of a run folder, and return a summary.
 
     The remaining logits stay as they were, which is checked. The new model is built with one output per remaining
     class: `build_model(name, num_classes=...)` loads it, and so does the architecture's own constructor.

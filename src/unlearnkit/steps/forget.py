@@ -1,4 +1,4 @@
-"""The step behind `forget`: weights, data and a request -> a run folder; then the audit and the report."""
+"""Makes a model forget classes and writes a run folder; then audits it and writes the report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def forget_run(
     progress: Progress | None = None,
     tracker: str | None = None,
 ) -> dict[str, Any]:
-    """Forget classes, write the run folder, and go on to the audit and the report; returns a summary.
+    """Forget classes, write the run folder, audit and report; return a summary.
 
     The folder with the new weights is written before the audit begins, so a failing audit loses no work. Pictures of
     samples, and of noise, are drawn where the data shows no people, or `output.include_images` asks for them.

@@ -1,4 +1,4 @@
-"""Which pictures of samples a run folder may hold: drawn for it, listed in `pictures.json`, removed again.
+"""Decides which pictures of samples a run folder may hold; draws them, lists them and removes them.
 
 Images, maps and points of single samples are personal data where the data may show people. They stay in memory; what is
 written is a drawing, under a name that says nothing of the sample, and for such data only where it was asked for.
@@ -35,7 +35,7 @@ MOST_CLASSES = 8  # of which noise is shown
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A figure of drawings.
+    """A figure, and the drawings that it consists of.
 
     Args:
         said: what `pictures.json` says of it: its `pictures`, each with its `file`, or why it is `missing`: `quick` or
@@ -49,7 +49,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """The figures of a run, by name, and why they may be there.
+    """The figures of a run by name, and the reason why they may be drawn.
 
     Args:
         personal: whether the data may show people.
@@ -63,7 +63,7 @@ class Pictures:
 
     @classmethod
     def drawn(cls, *, personal: bool, include_images: bool, figures: Mapping[str, Callable[[], Drawn]]) -> Self:
-        """Draw the figures, or none of them where the data may show people and nobody asked: the one place for that."""
+        """Draw the figures, but none if the data may show people and no option allows it; nothing else decides this."""
         left_out = Drawn(said={"missing": PERSONAL})
         pictures = cls(personal=personal, include_images=include_images, figures={})
         found = {name: draw() if pictures.allowed else left_out for name, draw in figures.items()}
@@ -71,11 +71,11 @@ class Pictures:
 
     @property
     def allowed(self) -> bool:
-        """Whether pictures of samples may be written."""
+        """Whether pictures of samples may be drawn."""
         return self.include_images or not self.personal
 
     def artefacts(self, kept: Mapping[str, Any] | None = None) -> dict[str, bytes | dict[str, Any]]:
-        """Return the files to write; `kept` is what `pictures.json` goes on saying of other figures."""
+        """Return the files to write; `kept` is what `pictures.json` keeps about other figures."""
         said = {
             "personal": self.personal,
             "include_images": self.include_images,
@@ -87,7 +87,7 @@ class Pictures:
         }
 
     def replacing(self, folder: Path) -> tuple[dict[str, bytes | dict[str, Any]], list[str]]:
-        """Return the files to write to a run folder, and those in it to delete: what an earlier step drew.
+        """Return the files to write to a run folder, and those of earlier steps to delete.
 
         The noise was the method's; an audit does not draw it anew, and it stays if it may be seen.
         """
@@ -118,7 +118,7 @@ def plane(found: Mapping[str, Plane] | Doubt) -> Drawn:
 
 
 def attention(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime, quick: bool) -> Drawn:
-    """Draw where each model looks in a few test samples, or say why not."""
+    """Draw the Grad-CAM maps of each model on a few test samples, or say why not."""
     if quick:
         return Drawn(said={"missing": QUICK})
     try:
@@ -142,7 +142,7 @@ def attention(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runti
 
 
 def noise(images: Mapping[int, Tensor], classes: tuple[str, ...]) -> Drawn:
-    """Draw the noise of each class as a strip, all on one scale: black and white are at the 99th percentile.
+    """Draw each class's noise as a strip, all on one scale: black and white are at the 99th percentile.
 
     Args:
         images: (n, C, H, W) in units of the normalised input, by class id.

@@ -1,4 +1,4 @@
-"""The models to judge by: retrained ones, and shadows from which the same method removed the same classes."""
+"""Opens the reference models of an audit: retrained models, and shadow models made by the same method."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_references(
     judged: Checkpoint | None = None,
     procedure: Mapping[str, Any] | None = None,
 ) -> tuple[Opened, Opened]:
-    """Open the models to judge by, which have the original's architecture and know neither more nor fewer classes.
+    """Open the reference models; each must have the original's architecture and must lack exactly the same classes.
 
     Retrained models never saw the classes; from shadows the method removed them, each from an original of its own. The
     same weights twice would make either look more alike than they are, and the original or the model to be judged
@@ -66,7 +66,7 @@ def open_references(
 
 
 def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, Any] | None = None) -> Costs:
-    """Costs recorded beside the weights of the original and the retrained models, and the unlearned model's own."""
+    """Return the costs recorded beside the weights of the original, the retrained and the unlearned model."""
     costs: Costs = {} if unlearned is None else {("unlearned", 0): unlearned}
     places: list[tuple[ModelName, int, Path]] = [("original", 0, original)]
     places += [("retrained", i, checkpoint.path) for i, (checkpoint, _) in enumerate(retrained)]
@@ -78,7 +78,7 @@ def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, An
 
 
 def _check_classes(kind: Kind, checkpoint: Checkpoint, data: ImageData, request: ResolvedRequest) -> None:
-    """Refuse weights that record other classes as left out or forgotten than are to be."""
+    """Refuse weights that record other classes as left out or forgotten than this audit needs."""
     forget, earlier = ([data.classes[k] for k in ids] for ids in (request.forget, request.already_forgotten))
     if checkpoint.card is None or set(checkpoint.card.forgotten) == {*forget, *earlier}:
         return
@@ -99,7 +99,7 @@ def _check_classes(kind: Kind, checkpoint: Checkpoint, data: ImageData, request:
 
 
 def _check_origin(kind: Kind, path: Path, origins: dict[str, str], procedure: Mapping[str, Any] | None) -> None:
-    """Refuse weights whose run folder says that they are something else; note where a shadow came from."""
+    """Refuse weights whose run folder says that they are of another kind; note each shadow model's original."""
     if path.name != WEIGHTS or not (path.parent / MANIFEST).is_file():
         return
     config = read_json(path.parent, "config.json", "kind")

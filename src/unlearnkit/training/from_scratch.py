@@ -1,4 +1,4 @@
-"""Training from nothing: the recipe that suits an architecture, and the architecture's own initialisation.
+"""Chooses the recipe for an architecture that is trained from scratch, and runs its own initialisation.
 
 `train` and the method Retrain share it, so that the reference models of both are made alike.
 """
@@ -18,7 +18,7 @@ INITIALISING = 5000  # images that an architecture's own initialisation is given
 
 
 def recipe_for(network: nn.Module, augment: str) -> Recipe:
-    """Return the recipe that suits an architecture, where nothing else is asked for.
+    """Return the default recipe of an architecture.
 
     Args:
         network: its `default_recipe`, where it has one, changes `TRAIN_RECIPE`.
@@ -29,7 +29,7 @@ def recipe_for(network: nn.Module, augment: str) -> Recipe:
 
 
 def initialise(network: nn.Module, samples: PartSamples, generator: torch.Generator) -> None:
-    """Give an architecture that has an `initialise(images)` method some images, before its first step.
+    """Pass images to an architecture's `initialise(images)` method, if it has one, before its first step.
 
     Args:
         network: fresh, on the run's device.

@@ -1,4 +1,4 @@
-"""The only training loop: samples, loss and Recipe -> trained model and loss history.
+"""Runs the only training loop: trains a model on samples by a loss and a Recipe, and records the losses.
 
 Shapes: n samples of a batch, C channels, H x W pixels, K classes.
 """
@@ -26,7 +26,7 @@ from unlearnkit.training.recipe import Recipe, make_optimizer, rate_factor
 
 
 def even_batches(order: Tensor, batch_size: int) -> Sequence[Tensor]:
-    """Cut `order` into ceil(n / batch_size) batches whose sizes differ by one at most.
+    """Split `order` into ceil(n / batch_size) batches whose sizes differ by at most one.
 
     No sample is dropped, and there is no small last batch, which batch statistics would suffer from.
     """
@@ -116,7 +116,7 @@ def train(
 
 
 def _add_up(parameters: Sequence[Tensor], value: Tensor, runtime: Runtime) -> None:
-    """Sum gradients and loss over the processes; a weight that no process has used keeps no gradient."""
+    """Sum gradients and loss over the processes; a weight that no process used keeps no gradient."""
     if runtime.processes.count == 1:
         return
     used = torch.tensor([p.grad is not None for p in parameters], dtype=value.dtype, device=value.device)
@@ -131,7 +131,7 @@ def _add_up(parameters: Sequence[Tensor], value: Tensor, runtime: Runtime) -> No
 
 @contextmanager
 def _own_randomness(runtime: Runtime) -> Iterator[None]:
-    """Dropout of its own in every process; afterwards the global generators agree again, for module constructors."""
+    """Give every process its own dropout; afterwards the global generators agree again."""
     if runtime.processes.count == 1:
         yield
         return

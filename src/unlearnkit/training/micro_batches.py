@@ -1,4 +1,4 @@
-"""The gradient of a batch, computed in pieces that fit in memory.
+"""Computes the gradient of a batch in micro-batches that fit in memory.
 
 Shapes: n samples of a batch, C channels, H x W pixels.
 """
@@ -14,14 +14,14 @@ from unlearnkit.training.losses import Loss
 
 
 class Pieces:
-    """Computes the gradient of a batch in pieces that fit in memory; the pieces shrink for good when one does not."""
+    """Computes a batch's gradient in micro-batches; where one does not fit in memory, all later ones are smaller."""
 
     def __init__(self, model: nn.Module, loss: Loss, runtime: Runtime, log: RunLog) -> None:
         self._model, self._loss, self._runtime, self._log = model, loss, runtime, log
         self._size = runtime.micro_batch_size
 
     def backward(self, images: Tensor, labels: Tensor, *, of: int) -> Tensor:
-        """Put the gradients of (sum of the losses of these images) / `of` on the weights; returns that value."""
+        """Set the weights' gradients to those of (sum of these images' losses) / `of`, and return that value."""
         while True:
             try:
                 return self._backward(images, labels, of)
@@ -50,7 +50,7 @@ class Pieces:
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch raised because memory ran out, on the CPU or on an accelerator."""
+    """Return whether torch raised because memory ran out, on the CPU or on an accelerator."""
     from accelerate.utils.memory import should_reduce_batch_size
 
     return isinstance(error, torch.OutOfMemoryError) or bool(should_reduce_batch_size(error))

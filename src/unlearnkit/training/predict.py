@@ -12,7 +12,7 @@ from unlearnkit.runtime.runtime import Runtime
 
 @torch.no_grad()
 def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
-    """Logits (n, K) on the CPU, in eval mode and in the samples' own order; the mode is put back."""
+    """Return logits (n, K) on the CPU, computed in eval mode and in the samples' order; the mode is restored."""
     if len(samples) == 0:
         return torch.empty(0, 0)
     processes = runtime.processes

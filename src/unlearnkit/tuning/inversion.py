@@ -1,4 +1,4 @@
-"""Remade images: what the original takes for a class, made from images of other classes; no image of it is read.
+"""Makes images of a class by model inversion, from images of other classes; reads no image of the class.
 
 Shapes: n images, C channels, H x W pixels, K classes.
 """
@@ -22,7 +22,7 @@ NORM = 0.01  # weight of the squared norm
 def remake(
     model: nn.Module, starts: Tensor, targets: Tensor, *, generator: torch.Generator, runtime: Runtime, log: RunLog
 ) -> Tensor:
-    """Return images (n, C, H, W), changed until `model` takes them for `targets`; the model is left as it was.
+    """Return images (n, C, H, W), optimised until `model` predicts `targets` for them; the model is not changed.
 
     From x = start, `STEPS` of Adam on
 

@@ -1,4 +1,4 @@
-"""The judge of a trial: retained accuracy kept, and what is left of the forgotten classes; no test data, no retraining.
+"""Scores a trial by the retained accuracy it keeps and the forgotten classes it still knows.
 
 Shapes: n samples, K classes.
 """
@@ -28,7 +28,7 @@ REMADE, REMADE_TOGETHER, FEWEST = 32, 512, 4  # images of a forgotten class, of 
 
 
 class Signal(StrEnum):
-    """What forgetting is judged by.
+    """The images by which forgetting is scored.
 
     `samples`: training samples of the classes to forget. Seen are the outputs alone: a class that the representation
     keeps, or samples marked by a loss far above chance, are not noticed.
@@ -41,13 +41,13 @@ class Signal(StrEnum):
 
     @property
     def parts(self) -> frozenset[Part]:
-        """The parts that a judge reads."""
+        """The parts of the data that the judge reads."""
         return frozenset({Part.RETAIN_VAL} | ({Part.FORGET_TRAIN} if self is Signal.SAMPLES else set()))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What a judge found of a model.
+    """What the judge measured on one model.
 
     Args:
         retained: accuracy on the retained validation samples, in [0, 1].
@@ -64,12 +64,12 @@ class Judged:
     kept: float | None = None
 
     def score(self, before: float) -> float:
-        """Retained accuracy won or lost against `before`, less what is left; a point of one weighs one of the other."""
+        """Retained accuracy gained since `before`, less what is left of the classes; both have the same weight."""
         return self.retained - before - self.left
 
 
 class Judge:
-    """Holds every model of a search against the same retained validation samples and the same forgotten ones.
+    """Scores every model of a search on the same retained validation samples and the same forgotten images.
 
         score = A(unlearned) - A(original) - left
 
@@ -156,7 +156,7 @@ class Judge:
         return Judged(retained=retained, left=left, recognised=recognised, mass=mass, kept=kept)
 
     def _logits(self, model: nn.Module, samples: Samples) -> Tensor:
-        """Logits (n, K), of which minus infinity is one; finite weights can be so large that others are not finite."""
+        """Return logits (n, K); refuse those whose softmax is not finite, as very large weights can give."""
         logits = predict(model, samples, self._runtime)
         if not logits.softmax(dim=1).isfinite().all():
             raise NonFiniteLossError("The outputs of the model became NaN or infinite, so it cannot be judged.")
@@ -164,21 +164,21 @@ class Judge:
 
 
 def _known(logits: Tensor, labels: Tensor) -> float:
-    """Mean over the images of half of [argmax q = y] and half of q_y, in [0, 1]."""
+    """Return the mean over images of half of [argmax q = y] and half of q_y, in [0, 1]."""
     outputs = logits.double().softmax(dim=1)
     right = (outputs.argmax(dim=1) == labels).double()
     return float((right + outputs[torch.arange(len(labels)), labels]).mean() / 2)
 
 
 def _starts(samples: PartSamples, targets: Tensor, generator: torch.Generator) -> Tensor:
-    """Images (n, C, H, W) of `samples` drawn at random, each of another class than its target where there is one."""
+    """Draw images (n, C, H, W) of `samples`, each of another class than its target if there is one."""
     allowed = (samples.labels[None, :] != targets[:, None]).double()
     allowed[allowed.sum(dim=1) == 0] = 1.0
     return samples.images(torch.multinomial(allowed, 1, generator=generator).flatten())
 
 
 def as_numbers(judged: Judged) -> dict[str, Any]:
-    """What was found, for JSON."""
+    """Return what was measured in a form that JSON can hold."""
     return {"retained": judged.retained, "left": judged.left} | {
         key: value for key in ("recognised", "mass", "kept") if (value := getattr(judged, key)) is not None
     }

@@ -1,4 +1,4 @@
-"""tune(): try a method's settings on a model, under a budget of trials, and return the best with everything tried.
+"""Tries a method's settings on a model under a budget of trials, and returns the best with everything tried.
 
 What may be read is what the method may read, the retained validation samples, and, for a method that reads no
 forgotten sample, not one more of those: see `judge.Signal`. Test parts are never read.
@@ -101,7 +101,7 @@ def tune(
     progress: Progress | None = None,
     criterion: Criterion | None = None,
 ) -> Tuned:
-    """Try settings within `method.space()`; the score is that of `judge.Judge`, and of equals the cheapest wins.
+    """Search settings within `method.space()` by the score of `Judge`; of equal ones, the cheapest wins.
 
     The first trial is the method as it is given, but for a search of its own, which is switched off unless it is named
     in `fixed`; what is returned never scores lower than that. Every trial starts from the original with the same seed:
@@ -200,7 +200,7 @@ def tune(
 
 
 def _space(method: ConfiguredMethod, fixed: Sequence[str], trials: int) -> Space:
-    """Return what may be tuned, with the other demands on a search checked.
+    """Check the demands on a search, and return the settings to tune.
 
     Raises:
         ConfigError: nothing is left to tune, too few trials, or the method reads test data.
@@ -227,7 +227,7 @@ def _space(method: ConfiguredMethod, fixed: Sequence[str], trials: int) -> Space
 
 
 def _best(trials: Sequence[Trial]) -> int:
-    """Number of the trial with the highest score; of equals the one that passed the fewest samples.
+    """Return the number of the trial with the highest score; of equal ones, that with the fewest samples.
 
     Raises:
         NonFiniteLossError: every trial failed.

@@ -1,4 +1,4 @@
-"""Agreement of outputs: how near a model's probabilities on forgotten data are to the retrained models', by sample.
+"""Measures how far a model's probabilities on forgotten samples are from those of the retrained models.
 
 Shapes: n samples, K classes.
 """

@@ -1,4 +1,4 @@
-"""Attacks that train: few samples of the forgotten classes, or none at all, to bring them back; by fixed recipes.
+"""Reports how much of the forgotten classes a short training brings back, by fixed recipes.
 
 Both train a copy of the model, whatever made it, and look at its accuracy on held-out forgotten data. What they find
 means something only beside the same attack on a retrained model, which learns the class from so many samples too.

@@ -1,4 +1,4 @@
-"""Class membership: does a model treat the forgotten class as one that it was never shown?
+"""Measures whether a model's probabilities tell a forgotten class from a class that was never in the training data.
 
 A retrained model takes the forgotten class for its nearest neighbours among the retained ones, and is about as sure as
 of those. A model that has learned the class, or only hides it, is not: it keeps the class apart in its outputs, or in
@@ -35,7 +35,7 @@ def log_probabilities(logits: Tensor, columns: Sequence[int]) -> Tensor:
 
 
 def nearest_class(forgotten: Sequence[Tensor], allowed: Sequence[int]) -> int:
-    """The retained class that reference models take a forgotten class for: largest mean probability.
+    """Return the retained class to which reference models give a forgotten class the largest mean probability.
 
     Args:
         forgotten: `log_probabilities` among the retained classes, (n, C), of samples of the class; one tensor for each
@@ -94,7 +94,7 @@ def _along(log_p: Tensor, labels: Tensor, column: int, count: int) -> Tensor:
 
 
 def class_membership(evidence: Evidence) -> list[Reading]:
-    """Can a forgotten class be told from its nearest retained class by the model's probabilities?
+    """Measure how well probabilities tell a forgotten class from its nearest retained class.
 
     For each model, an SVM learns that class, n, against the other retained ones from the model's own outputs on
     retain_train, and judges unseen samples of n (retain_test) and of the forgotten class (forget_test).

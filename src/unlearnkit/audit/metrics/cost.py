@@ -1,4 +1,4 @@
-"""Cost of forgetting, and its ratio to retraining."""
+"""Measures the cost of forgetting, and its ratio to the cost of retraining."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unlearnkit.audit.reading import Reading
 
 
 def cost(evidence: Evidence) -> list[Reading]:
-    """Seconds of work, and how many times cheaper than retraining that is.
+    """Return the seconds of work, and how many times cheaper than retraining that is.
 
     `cost_seconds` is wall time without decoding and evaluation. `cost_ratio` is the retrained model's over the
     unlearned model's: in seconds, which means something where both ran on the same kind of device, and in samples

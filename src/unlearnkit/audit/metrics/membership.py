@@ -1,4 +1,4 @@
-"""Sample membership: can the forgotten training samples be told from unseen samples of the same class?
+"""Measures whether forgotten training samples can be told from unseen samples of the same class.
 
 Scores are computed in float64 from the logits, each row by itself. A logit of -inf (a masked class) is allowed; the
 outputs of classes that were forgotten earlier are taken as they are.
@@ -60,7 +60,7 @@ def logit_confidence(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def usable(logits: Tensor) -> bool:
-    """Whether scores can be computed: no NaN, no inf, and something finite in every row."""
+    """Return whether scores can be computed: no NaN, no inf, and a finite value in every row."""
     return bool((logits < torch.inf).all() and logits.isfinite().any(dim=1).all())  # NaN < inf is False
 
 
@@ -129,7 +129,7 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def sample_membership(evidence: Evidence) -> list[Reading]:
-    """Threshold attacks on each model: members are forget_train, non-members forget_test samples of the same classes.
+    """Run threshold attacks on each model, with forget_train as members and forget_test as non-members.
 
     `membership_auc_NAME` and `membership_tpr_NAME` (at a false positive rate of 1 %), NAME of loss, entropy and
     mentropy; fractions from 0 to 1, intervals as in `roc`. The attack calls the smaller loss or entropy a member,
@@ -160,7 +160,7 @@ def sample_membership(evidence: Evidence) -> list[Reading]:
 
 
 def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Reading, Reading]:
-    """AUC and TPR reading of the scores of members and non-members; `base` twice where there are none."""
+    """Return the AUC and TPR readings of the scores of members and non-members; `base` twice where there are none."""
     second = replace(base, metric=base.metric.replace("_auc_", "_tpr_"))
     return (auc_reading(base, *scores), tpr_reading(second, *scores)) if scores else (base, second)
 
@@ -190,7 +190,7 @@ def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Readin
 
 
 def svc_membership(evidence: Evidence) -> list[Reading]:
-    """Share of forget_train samples that an SVC takes for members: `membership_svc`, from 0 to 1, Wilson's interval.
+    """Measure the share of forget_train samples that an SVC takes for members, with Wilson's interval.
 
     The SVC (RBF, C = 3, gamma = 1) learns retained members (retain_train) from non-members (retain_test) by p_y, with
     as many of each class on either side and at most 1,000 a side. Series: its balanced accuracy on these samples; near
@@ -238,7 +238,7 @@ def _svc_reading(base: Reading, subject: Subject) -> Reading:
 
 
 def balanced(members: Outputs, others: Outputs, most: int) -> tuple[Tensor, Tensor]:
-    """p_y of as many members as others, as many of each class, at most `most` a side; two tensors (k,) float64.
+    """Return p_y of as many members as non-members, as many of each class, at most `most` a side; two tensors (k,).
 
     They are taken evenly along the sorted p_y of a class: no chance is involved, and no order of the samples.
     """
@@ -255,7 +255,7 @@ def balanced(members: Outputs, others: Outputs, most: int) -> tuple[Tensor, Tens
 
 
 def evenly(n: int, count: int) -> Tensor:
-    """`count` positions spread evenly over n sorted samples, at the middles of as many equal shares; (count,) int64."""
+    """Return `count` positions, (count,) int64, that are spread evenly over n sorted samples."""
     return ((torch.arange(count, dtype=torch.float64) + 0.5) * n / count).long()
 
 

@@ -1,4 +1,4 @@
-"""Prediction distribution of forgotten data: which classes a model now sees in it.
+"""Measures which classes a model predicts for forgotten data.
 
 Shapes: n samples, K classes.
 """
@@ -35,7 +35,7 @@ def total_variation(p: Tensor, q: Tensor) -> float:
 
 
 def prediction_distribution(evidence: Evidence) -> list[Reading]:
-    """What forgotten data is taken for: largest share, entropy, and total variation to the retrained models'.
+    """Measure the predictions on forgotten data: largest share, entropy, total variation to the retrained models'.
 
     `prediction_max_share` in [1/K, 1] (its series is the share of every class), `prediction_entropy` in [0, log K]
     nats, `prediction_tv` in [0, 1] against the mean distribution of the retrained models; a retrained model among

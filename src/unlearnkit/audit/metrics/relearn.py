@@ -1,4 +1,4 @@
-"""Relearn time: training steps until a model knows the forgotten classes again, by one fixed recipe.
+"""Measures how many training steps a model needs to relearn the forgotten classes, by one fixed recipe.
 
 Every model is trained by the same recipe, whatever made it: its head is fitted anew to its frozen features, on training
 samples of all classes; then the whole model is trained on balanced batches, half forgotten and half retained training
@@ -25,7 +25,7 @@ from unlearnkit.audit.reading import Reading
 
 
 def crossing(missing: Mapping[int, float]) -> float | None:
-    """Step at which nothing is missing any more: between two measurements, interpolated over the logarithm of the step.
+    """Return the step at which the goal is met, interpolated between measurements over the logarithm of the step.
 
     With b the step of `reached_at`, a the one measured before it, and m what is missing there (m_a > 0, m_b <= 0), it
     is a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the difference that a
@@ -47,7 +47,7 @@ def crossing(missing: Mapping[int, float]) -> float | None:
 
 
 def relearn_time(evidence: Evidence) -> list[Reading]:
-    """Steps until the forgotten classes are known again, with the retained ones and alone.
+    """Count the steps until the forgotten classes are relearned: together with the retained ones, and alone.
 
     `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, at two
     measurements running, as `crossing` finds it; its series is the accuracy on forgotten test data by step.

@@ -1,4 +1,4 @@
-"""RMIA: a membership attack that calibrates each sample by what reference models, and other samples, say of it.
+"""Computes RMIA, a membership attack that calibrates each sample by reference models and by other samples.
 
 Shapes: R reference models, n samples under attack, Z samples of the population.
 """
@@ -23,7 +23,7 @@ OFFLINE_A = 0.3
 
 
 def average_log_probability(reference_RN: Tensor, inside_RN: Tensor | None = None, *, a: float = OFFLINE_A) -> Tensor:
-    """Log of p(x), the probability of a sample's label under a model that may or may not have been trained on it.
+    """Estimate log p(x), with p(x) the mean probability of a sample's label over models trained on it or not.
 
     With models of both kinds for a sample, p(x) = (mean over IN + mean over OUT) / 2; with OUT models alone, as
     after retraining, the mean over IN is taken to be a OUT + 1 - a:
@@ -73,7 +73,7 @@ def rmia(
     gamma: float = GAMMA,
     a: float = OFFLINE_A,
 ) -> Tensor:
-    """RMIA score: the share of population samples z that x beats in a likelihood ratio test.
+    """Return the RMIA score: the share of population samples z that x beats in a likelihood ratio test.
 
         LR(x, z) = (p(x | model) / p(x)) / (p(z | model) / p(z)),   score(x) = mean over z of [LR(x, z) >= gamma]
 
@@ -115,7 +115,7 @@ def rmia(
 
 
 def rmia_membership(evidence: Evidence) -> list[Reading]:
-    """RMIA on each model, with the (other) retrained models as OUT references: members are forget_train samples.
+    """Run RMIA on each model: members are forget_train, and the (other) retrained models are OUT references.
 
     `membership_auc_rmia` and `membership_tpr_rmia`, fractions from 0 to 1 with intervals as in `roc`. The population
     is forget_test, the non-members themselves, each without itself: other classes would leave every score at 0 or 1,

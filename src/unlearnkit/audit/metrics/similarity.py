@@ -1,4 +1,4 @@
-"""How like two models' features are (CKA), and how much the features tell of what is forgotten (IDI).
+"""Compares the features of two models (CKA), and measures what features tell about the forgotten classes (IDI).
 
 Shapes: n samples, D features.
 """
@@ -106,7 +106,7 @@ def cka_retrained(evidence: Evidence) -> list[Reading]:
 
 
 def linear_information(features: Tensor, labels: Tensor, forgotten: tuple[int, ...]) -> float:
-    """Nats that a linear probe of (n, D) features tells of whether a sample is of a forgotten class, in [0, log 2].
+    """Return the nats that a linear probe of (n, D) features gives on whether a sample is forgotten, in [0, log 2].
 
         log 2 - min(log 2, mean over both sides of the mean of -log q(side | z) over its samples),
 
@@ -129,7 +129,7 @@ def linear_information(features: Tensor, labels: Tensor, forgotten: tuple[int, .
 
 
 def information_difference(evidence: Evidence) -> list[Reading]:
-    """How much the features tell of what is forgotten, in nats and as an index between retrained and original.
+    """Measure what the features tell about forgotten classes: in nats, and as an index between retrained and original.
 
     `linear_information`: `linear_information` of the head's input, in [0, log 2]; its series has all layers. Target:
     the retrained model's. `linear_idi`, of the other models than the original:

@@ -1,4 +1,4 @@
-"""Grad-CAM of a few test samples, model beside model: which ones, for which class, and the maps.
+"""Chooses a few test samples and classes for Grad-CAM, and computes the maps of every model.
 
 They are pictures of samples and stay in memory; whether they may be drawn is decided elsewhere (see `attention`).
 
@@ -24,7 +24,7 @@ FORGOTTEN, RETAINED = 4, 2  # classes of either kind of which one sample is show
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One sample, and where each model looks.
+    """One sample, with the Grad-CAM maps of every model.
 
     Args:
         pixels: (C, H, W) as stored.
@@ -44,7 +44,7 @@ class Look:
 
 
 def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) -> tuple[str, list[Look]]:
-    """Return the layer, and Grad-CAM on the first test sample of some forgotten and some retained classes, if any.
+    """Return the layer, and the Grad-CAM maps of the first test sample of some forgotten and some retained classes.
 
     The sample is the first of its class, whatever it looks like. It is seen once for its own class, forgotten or not,
     and once for the retained class that the model at hand finds most likely: where that map lies where the map of the

@@ -1,4 +1,4 @@
-"""Relearning: trains a model by one fixed recipe until it knows the forgotten classes again."""
+"""Trains a model by one fixed recipe until it has relearned the forgotten classes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVAL_SAMPLES = 300  # test samples on each side, at most
 
 
 def measuring_steps(cap: int) -> list[int]:
-    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ... in ratios of about 1.4, up to `cap`."""
+    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ..., growing by about 1.4, up to `cap`."""
     steps = [0]
     while steps[-1] < cap:
         steps.append(min(cap, max(steps[-1] + 1, round(steps[-1] * GROWTH))))
@@ -45,7 +45,7 @@ def measuring_steps(cap: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class RelearnGoal:
-    """Test samples that accuracy is measured on, and the accuracies to reach."""
+    """The accuracies that relearning is to reach, and the test samples on which they are measured."""
 
     forget: PartSamples
     retain: PartSamples
@@ -54,7 +54,7 @@ class RelearnGoal:
 
     @classmethod
     def of(cls, original: nn.Module, view: DataView, *, generator: torch.Generator, runtime: Runtime) -> Self:
-        """Draw the samples, the same number of every class, and measure the original on them."""
+        """Draw the same number of test samples of every class, and measure the original on them."""
         chosen = []
         for part in (Part.FORGET_TEST, Part.RETAIN_TEST):
             samples = view.part(part)
@@ -67,7 +67,7 @@ class RelearnGoal:
         return cls(forget=chosen[0], retain=chosen[1], forget_accuracy=reached[0], retain_accuracy=reached[1])
 
     def reached(self, model: nn.Module, runtime: Runtime) -> Recovered:
-        """Accuracy of a model, on the run's device, on the same test samples."""
+        """Return a model's accuracies on the goal's test samples; the model is on the run's device."""
         return Recovered(forget=_accuracy(model, self.forget, runtime), retain=_accuracy(model, self.retain, runtime))
 
 
@@ -83,7 +83,7 @@ def relearn(
     head: str | None = None,
     cap: int = CAP,
 ) -> Relearning:
-    """Train a copy of `model` with a head fitted anew until it meets the goal twice running; `model` is not changed.
+    """Train a copy of `model` with a newly fitted head until it meets the goal at two measurements in a row.
 
     Args:
         model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.

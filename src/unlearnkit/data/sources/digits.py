@@ -1,4 +1,4 @@
-"""`digits`: scikit-learn's bundled 8x8 handwritten digits, the offline default (1,797 images, 10 classes)."""
+"""Loads `digits`: scikit-learn's bundled 8x8 handwritten digits, the offline default (1,797 images, 10 classes)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels of a torch data set, known without reading its images."""
+"""Finds the labels of a torch data set without reading its images."""
 
 from __future__ import annotations
 

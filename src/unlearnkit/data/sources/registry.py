@@ -1,4 +1,4 @@
-"""The registry of data sources, and load_data: a source by its name becomes ImageData."""
+"""Registers the data sources, and loads one by its name as ImageData."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def load_data(
 
 
 def open_source(source: str, layers: Layers, *, storage: Storage = "auto", workers: int | None = None) -> ImageData:
-    """Load a source as `load_data` does, for several who ask for its preprocessing; the data says who was served.
+    """Load a source whose preprocessing several layers ask for; the data says whose requests were met.
 
     Args:
         source: see `load_data`.

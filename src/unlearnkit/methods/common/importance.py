@@ -1,4 +1,4 @@
-"""Estimates how much each weight matters: the per-sample Fisher diagonal, and the gradient behind saliency.
+"""Estimates how important each weight is: the per-sample Fisher diagonal, and the gradient behind saliency.
 
 Shapes: n samples, M of them in a chunk, C channels, H x W pixels, K classes. A `Weights` holds one tensor for each
 trainable parameter, by its name and in its shape; frozen parameters have no entry, tied ones have one.
@@ -35,7 +35,7 @@ LOOP_WEIGHTS = 1_000_000
 
 
 class FisherSettings(Config):
-    """How the Fisher diagonal is estimated."""
+    """Settings for the estimate of the Fisher diagonal."""
 
     labels: Literal["true", "model"] = Field(
         default="true", description="true: the data's labels (empirical); model: all classes, weighted by its outputs"
@@ -167,7 +167,7 @@ def _labels(
 
 
 def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
-    """Sums of squared per-sample gradients, through torch.func."""
+    """Return the sums of squared per-sample gradients, computed by torch.func."""
 
     def loss(weights: Weights, image: Tensor, label: Tensor) -> Tensor:
         logits = logits_of(functional_call(model, weights, (image.unsqueeze(0),)))
@@ -193,7 +193,7 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
 
 
 def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
-    """The same sums with one ordinary backward pass for each sample."""
+    """Return the same sums, computed by one ordinary backward pass for each sample."""
     parameters = {name: p for name, p in model.named_parameters() if name in weights}
 
     def squares(images_MCHW: Tensor, labels_M: Tensor, shares_M: Tensor) -> Weights:
@@ -210,7 +210,7 @@ def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
 
 
 def _halving(squares: SquaresFn, images: Tensor, labels: Tensor, shares: Tensor) -> Weights:
-    """Compute the sums; where memory runs out, those of the two halves."""
+    """Return the sums; where memory runs out, compute them on each half of the samples and add them."""
     try:
         return squares(images, labels, shares)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Learns error-maximising noise: images that a frozen model is as wrong about as possible.
+"""Learns error-maximising noise: images on which a frozen model's loss is as large as possible.
 
 Shapes: M noise images of all classes together, B of them in a batch, C channels, H x W pixels, K classes.
 """
@@ -23,7 +23,7 @@ MOST, MOST_TOGETHER, FEWEST = 256, 512, 16  # noise images of a class, of all cl
 
 
 class NoiseSettings(Config):
-    """How the noise is learned, and how much of it the impair step sees."""
+    """Settings of the noise: how it is learned, and how much of it the impair step uses."""
 
     batch_size: int | None = Field(
         default=None,
@@ -42,7 +42,7 @@ class NoiseSettings(Config):
     )
 
     def per_class(self, classes: int, room: int = MOST_TOGETHER) -> int:
-        """Noise images for each of `classes` to forget; by default their sum hardly grows with the classes.
+        """Return the noise images for each of `classes` to forget; by default their total hardly grows with these.
 
         Args:
             classes: number of classes.
@@ -62,7 +62,7 @@ def learn_noise(
     log: RunLog,
     criterion: Criterion | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Learn noise for all `class_ids` together; the model is left exactly as it was.
+    """Learn noise for all `class_ids` together; the model is not changed.
 
     From N ~ N(0, I), `steps` of Adam on
 
@@ -147,7 +147,7 @@ def _maximise_error(
     stage: Stage,
     criterion: Criterion | None,
 ) -> Tensor:
-    """Run the steps on one batch; each image's gradient is that of a batch of `per_class` images."""
+    """Run the steps on one batch; each image gets the gradient that it has in a batch of `per_class` images."""
     noise_BCHW = start_BCHW.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([noise_BCHW], lr=settings.lr)
     for _ in range(settings.steps):
