@@ -43,8 +43,8 @@ class Config(BaseModel):
             for depth, key in enumerate(path, start=1):
                 if target.get(key, 0) is None:
                     raise ConfigError(
-                        f"Expected {'.'.join(path[:depth])!r} to be on where {name!r} is set, but it is none; "
-                        "leave one of the two out."
+                        f"Expected the group {'.'.join(path[:depth])!r} to be on where {name!r} is set, but it is "
+                        "none, so off; leave one of the two out."
                     )
                 if not isinstance(target.get(key), Mapping):
                     raise self._unknown(name)
@@ -68,7 +68,7 @@ class Config(BaseModel):
         """
         known = self.setting_names()
         for name in names:
-            if not any(each == name or each.startswith(f"{name}.") for each in known):
+            if not any(setting_name == name or setting_name.startswith(f"{name}.") for setting_name in known):
                 raise self._unknown(name)
 
     def setting_names(self) -> list[str]:

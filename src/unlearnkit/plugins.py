@@ -55,7 +55,9 @@ class Plugins(Generic[T]):
         entries = [entry for entry in self._entries() if entry.name == name]
         origins = " and ".join(sorted(map(_origin, entries)))
         if not entries:
-            raise self.error(f"Expected a package that adds the {self.what} {name!r}, but none is installed; add one.")
+            raise self.error(
+                f"Expected a package that adds the {self.what} {name!r}, but none is installed; install one."
+            )
         if name in self.builtin:
             raise self.error(
                 f"Expected another name than {name!r} for the {self.what} of {origins}, but it is built in, and "

@@ -65,8 +65,8 @@ class ResolvedRequest:
     @property
     def retained(self) -> tuple[int, ...]:
         """Ids of the classes that stay."""
-        gone = {*self.forget, *self.already_forgotten}
-        return tuple(k for k in range(len(self.classes)) if k not in gone)
+        forgotten_ids = {*self.forget, *self.already_forgotten}
+        return tuple(k for k in range(len(self.classes)) if k not in forgotten_ids)
 
     @property
     def forget_names(self) -> tuple[str, ...]:
@@ -104,8 +104,8 @@ class ForgetRequest:
         for class_id in forget:
             if class_id in earlier:
                 raise RequestError(
-                    f"Class {classes[class_id]!r} is already forgotten by these weights "
-                    "(or was left out of their training); leave it out of the request."
+                    f"Expected classes that these weights know, but {classes[class_id]!r} is already forgotten (or was "
+                    "left out of their training); leave it out of the request."
                 )
         if len(forget) + len(earlier) >= len(classes):
             raise RequestError(

@@ -49,8 +49,8 @@ class Outputs:
         features: Mapping[str, Tensor] | None = None,
     ) -> Self:
         """Return the outputs on a whole part, from tensors or lists; for trying a metric by hand."""
-        seen, told = torch.as_tensor(logits, dtype=torch.float32), torch.as_tensor(labels, dtype=torch.int64)
-        return cls(logits=seen, labels=told, sampled_from=len(told), features=features or {})
+        logits_nk, labels_n = torch.as_tensor(logits, dtype=torch.float32), torch.as_tensor(labels, dtype=torch.int64)
+        return cls(logits=logits_nk, labels=labels_n, sampled_from=len(labels_n), features=features or {})
 
     @property
     def predictions(self) -> Tensor:
@@ -170,7 +170,7 @@ class Evidence:
 
     request: ResolvedRequest
     subjects: tuple[Subject, ...]
-    tier: Tier = "E0"  # never passes: who makes evidence by hand says what it rests on
+    tier: Tier = "E0"  # the lowest tier, whose verdict never passes; whoever makes evidence by hand states a higher one
     random: Untrained | None = None
     shadows: tuple[Mapping[Part, Outputs], ...] = ()
     kinds: frozenset[Want] = frozenset()
@@ -197,10 +197,10 @@ class Evidence:
         >>> Evidence.of(model, classes=["cat", "dog"], forget=["dog"]).request.forget
         (1,)
         """
-        asked = ResolvedRequest(
+        request = ResolvedRequest(
             forget=tuple(list(classes).index(name) for name in forget), already_forgotten=(), classes=tuple(classes)
         )
-        return cls(request=asked, subjects=subjects, random=random, shadows=tuple(shadows))
+        return cls(request=request, subjects=subjects, random=random, shadows=tuple(shadows))
 
     def named(self, name: ModelName) -> list[Subject]:
         """Return all models of one name."""

@@ -30,4 +30,4 @@ def named_metrics(*, quick: bool = False) -> tuple[dict[str, Metric], list[str]]
     """
     foreign, broken = PLUGINS.load_all()
     metrics = METRICS | foreign
-    return {name: each for name, each in metrics.items() if not (quick and each.wants & TRAINING)}, broken
+    return {name: metric for name, metric in metrics.items() if not (quick and metric.wants & TRAINING)}, broken

@@ -5,16 +5,17 @@ For each primary reading, with k retrained models of mean r and standard deviati
     s~^2 = (d0 s0^2 + (k - 1) s^2) / (d0 + k - 1),   s0 from a bank of retrained models of a near setting, d0 = 8
     B    = max(delta, t_{d0 + k - 1, 1 - 0.05 / (2 P)} s~ sqrt(1 + 1/k)),   P = 8
 
-The reading passes where |u - r| <= B (or u - r, or r - u, where only one side is a fault). It stays *unknown* with
-fewer than three retrained models, where data are missing, and, the two accuracies apart, where the original lies
-within 2 B of the retrained models: a reading that cannot tell the original cannot clear anybody. It also does where the
-measurement of a retrained model was cut off and no bank says how far it might have gone: s is then too small.
+The reading passes where |u - r| <= B (or u - r, or r - u, where only one side is a fault). It is *unknown* in four
+cases: there are fewer than three retrained models; data are missing; the original lies within 2 B of the retrained
+models, for any reading but the two accuracies: a reading that does not separate the original from retrained models is
+no evidence that the unlearned model is like a retrained one; or the measurement of a retrained model was cut off and
+no bank gives the spread: s is then too small.
 
 Proportions and AUC are compared on the logit scale with 1/2 added, log((x n + 1/2) / ((1 - x) n + 1/2)), positive
 distances and times on the log scale. delta is a margin in the reading's own unit (for times on the log scale); it is
-carried to the scale at r, in the direction of u. With independent normal readings a freshly retrained model passes
-all of them about 95 % of the time (tests/test_verdict.py repeats that simulation); the prior keeps a band over three
-models from being as wide or as narrow as chance makes it.
+mapped to the scale at r, in the direction of u. With independent normal readings a newly retrained model passes all of
+them about 95 % of the time (tests/audit/test_verdict.py repeats that simulation). The prior s0 steadies the width of
+the band, as the spread of three models alone can be far too large or too small by chance.
 """
 
 from __future__ import annotations
@@ -154,8 +155,10 @@ def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict
         reasons.append(Doubt("outputs_and_membership_unresolved", {"reasons": open_readings}))
     if reasons:
         return said("unknown", *reasons)
-    left = [j.vote.key for j in judged if j.status == "unknown"]
-    return said("pass", Doubt("inside_band"), *([Doubt("readings_unresolved", {"readings": left})] if left else []))
+    unresolved = [j.vote.key for j in judged if j.status == "unknown"]
+    return said(
+        "pass", Doubt("inside_band"), *([Doubt("readings_unresolved", {"readings": unresolved})] if unresolved else [])
+    )
 
 
 def judge_all(

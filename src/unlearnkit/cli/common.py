@@ -95,7 +95,9 @@ def _floats(name: str, text: str | None) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"Expected numbers with commas between them for {name}, but got {text!r}.") from error
+        raise ConfigError(
+            f"Expected numbers with commas between them for {name}, but got {text!r}; write them as 0.5,0.5,0.5."
+        ) from error
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -113,6 +115,6 @@ def read_classes(path: Path) -> tuple[str, ...]:
         ) from error
     twice = [name for name in names if names.count(name) > 1]
     if not names or twice:
-        got = f"{twice[0]!r} stands there twice" if twice else "it is empty"
-        raise ConfigError(f"Expected distinct class names in {path}, but {got}; write one name on each line.")
+        problem = f"{twice[0]!r} occurs twice" if twice else "it is empty"
+        raise ConfigError(f"Expected distinct class names in {path}, but {problem}; write one name on each line.")
     return names

@@ -43,8 +43,8 @@ def command(
     if redraw:
         print(table(drawn_again(out)))
         return
-    given = {"--data": data, "--models": models, "--work": work, "--forget": forget or None}
-    missing = [name for name, value in given.items() if value is None]
+    required = {"--data": data, "--models": models, "--work": work, "--forget": forget or None}
+    missing = [name for name, value in required.items() if value is None]
     if data is None or models is None or work is None or missing:
         raise ConfigError(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds; add what is missing.")
     grid = Grid(

@@ -102,8 +102,8 @@ def show_verified(result: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for file in result["files"]:
         console.print(Text(f"{file['state']:<12}  {file['kind']:<8}  {file['name']}"), soft_wrap=True)
-    said = "everything is as recorded" if result["ok"] else "not everything is as recorded"
-    console.print(Text(f"{said}; sha256 of the manifest: {result['manifest']}"), soft_wrap=True)
+    summary = "everything is as recorded" if result["ok"] else "not everything is as recorded"
+    console.print(Text(f"{summary}; sha256 of the manifest: {result['manifest']}"), soft_wrap=True)
 
 
 def show_methods(described: list[dict[str, Any]]) -> None:
@@ -193,7 +193,7 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
             verdict = next((r["verdict"] for r in groups[1]), None)
             table.add_row(title, *cells, {"pass": "yes", "fail": "no", "unknown": "unknown"}.get(verdict or "", ""))
     console.print(table)
-    why = told([read_doubt(each, "the audit") for each in audit["verdict"]["why"]], ENGLISH)
+    why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], ENGLISH)
     console.print(Text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     console.print(Text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
 

@@ -124,7 +124,7 @@ def apart(trained: Sequence[int], runs: int) -> None:
     if shared:
         raise ConfigError(
             f"Expected retrained models of other seeds than the runs have (0 to {runs - 1}), but got seed {shared[0]}: "
-            "retrain would be held against itself; train them with seeds from 1000 on."
+            "Retrain would be compared with itself; train them with seeds from 1000 on."
         )
 
 
@@ -174,10 +174,14 @@ def redraw(results: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(
-            f"Expected results of a comparison at {results}, but they cannot be read ({error})."
+            f"Expected results of a comparison at {results}, but they cannot be read ({error}); run `unlearnkit "
+            "compare` without --redraw first."
         ) from error
     if result.get("benchmark") != "compare_methods":
-        raise ConfigError(f"Expected results of a comparison at {results}, but the file holds something else.")
+        raise ConfigError(
+            f"Expected results of a comparison at {results}, but the file holds something else; name the file that "
+            "`unlearnkit compare --out` wrote."
+        )
     draw(results, result)
     return result
 
@@ -211,9 +215,9 @@ def compare_methods(
     for seed in range(grid.seeds):
         for name in grid.methods or methods:
             for variant in grid.variants:
-                made = one(bench, name, methods[name], variant, seed, grid.trials, result["tuning"], grid.settings)
-                if made is not None:
-                    result["rows"].append(made)
+                row = one(bench, name, methods[name], variant, seed, grid.trials, result["tuning"], grid.settings)
+                if row is not None:
+                    result["rows"].append(row)
                     written(out, result)
                     draw(out, result)
     return result

@@ -208,7 +208,7 @@ def _reference_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _resolved(row: dict[str, Any]) -> int:
-    return len({each["family"] for each in row["primary"].values() if each["status"] != "unknown"})
+    return len({reading["family"] for reading in row["primary"].values() if reading["status"] != "unknown"})
 
 
 def _range(values: Sequence[float], digits: int) -> str:
@@ -239,9 +239,9 @@ def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         cells = []
         for key in keys:
             found = [row["primary"][key] for row in group]
-            failed = sum(each["status"] == "fail" for each in found)
-            text = cell(key, _middle([each["value"] for each in found]))
-            bold, open_ = 2 * failed > len(found), all(each["status"] == "unknown" for each in found)
+            failed = sum(reading["status"] == "fail" for reading in found)
+            text = cell(key, _middle([reading["value"] for reading in found]))
+            bold, open_ = 2 * failed > len(found), all(reading["status"] == "unknown" for reading in found)
             cells.append(f"**{text}**" if bold else f"({text})" if open_ else text)
         lines.append(f"| {_name(method, group)} | {variant} | {' | '.join(cells)} |")
     return lines
@@ -273,8 +273,8 @@ def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         if method == "original":
             continue
         found = {key: [row["shown"].get(key, {"value": None}) for row in group] for key in keys}
-        middles = {key: _middle([each["value"] for each in found[key]]) for key in keys}
-        doubts = {key: [doubt for each in found[key] for doubt in _doubts(each, "unlearned")] for key in keys}
+        middles = {key: _middle([reading["value"] for reading in found[key]]) for key in keys}
+        doubts = {key: [doubt for reading in found[key] for doubt in _doubts(reading, "unlearned")] for key in keys}
         cells = (cell(key, middles[key], doubts[key]) for key in keys)
         lines.append(line(_name(method, group), variant, *cells))
     if doubted:

@@ -97,7 +97,7 @@ class Bench:
         retrained models, audited in full after the primary readings, or by an audit that has changed (take its result
         away), they are not unlearned again.
         """
-        what = {"seed": seed, **self._key(method)}
+        inputs = {"seed": seed, **self._key(method)}
         judges: dict[str, Any] = {
             "retrained": [checkpoint.sha256 for checkpoint in self.checkpoints[1:]],
             "metrics": list(self.metrics),
@@ -106,16 +106,16 @@ class Bench:
         }
 
         def make() -> dict[str, Any]:
-            unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(what)}", method, seed)
+            unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(inputs)}", method, seed)
             judged = audit(self._gathered(unlearned), self.metrics, priors=judges["priors"])
             return facts | summary(judged)
 
-        return self._once(f"{name}, seed {seed}", name, what | judges, make)
+        return self._once(f"{name}, seed {seed}", name, inputs | judges, make)
 
     def tuned(self, name: str, method: ConfiguredMethod, trials: int, fixed: Sequence[str] = ()) -> dict[str, Any]:
         """Search the settings that `fixed` leaves open, or record why that failed; an existing result is read."""
-        what = {"trials": trials, "fixed": list(fixed), **self._key(method)}
-        return self._once(f"{name}, {trials} trials", f"tune-{name}", what, lambda: self._tune(method, trials, fixed))
+        inputs = {"trials": trials, "fixed": list(fixed), **self._key(method)}
+        return self._once(f"{name}, {trials} trials", f"tune-{name}", inputs, lambda: self._tune(method, trials, fixed))
 
     def _key(self, method: ConfiguredMethod) -> dict[str, Any]:
         """Return everything that the results of a run and of a search depend on."""
@@ -134,12 +134,12 @@ class Bench:
             return _public(found)
         began = time.perf_counter()
         try:
-            made = {"key": key, "failure": None, **make()}
+            result = {"key": key, "failure": None, **make()}
         except UnlearnkitError as error:
-            made = {"key": key, "failure": str(error)}
-        written(path, made)
-        print(f"{told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
-        return _public(made)
+            result = {"key": key, "failure": str(error)}
+        written(path, result)
+        print(f"{told}: {outcome(result)} ({time.perf_counter() - began:.0f} s)", flush=True)
+        return _public(result)
 
     def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
         """Return the unlearned model, and what the method read and cost.
@@ -162,7 +162,7 @@ class Bench:
             factory=self.case.fresh,
         )
         parts: Any = result.access.summary(result.split)["parts"]
-        told = {
+        measured = {
             "read": {part: sum(c["read_by_method"] for c in classes.values()) for part, classes in parts.items()},
             "forget_samples_read": result.access.forget_samples_read(result.split),
             "cost": result.cost["total"],
@@ -171,8 +171,8 @@ class Bench:
         assert card is not None  # as `opened` found it
         folder.mkdir(exist_ok=True)
         written(weights, checkpoint_bytes(result.model, card))
-        written(facts, told)  # last: it says that the weights are whole
-        return result.model, told
+        written(facts, measured)  # last: it says that the weights are whole
+        return result.model, measured
 
     def _tune(self, method: ConfiguredMethod, trials: int, fixed: Sequence[str]) -> dict[str, Any]:
         found = tune(
@@ -216,14 +216,14 @@ def summary(judged: Audit) -> dict[str, Any]:
     for reading in judged.readings:
         groups.setdefault((reading.metric, reading.part), []).append(reading)
     primary: dict[str, Any] = {}
-    for each in PRIMARY:
-        group = groups.pop((each.metric, each.part))
-        (mine,) = [r for r in group if r.model == "unlearned"]
-        primary[each.key] = {
-            "family": each.family,
-            "status": mine.verdict,
-            "gap": mine.gap,
-            "band": None if mine.band is None else list(mine.band),
+    for vote in PRIMARY:
+        group = groups.pop((vote.metric, vote.part))
+        (own_reading,) = [r for r in group if r.model == "unlearned"]
+        primary[vote.key] = {
+            "family": vote.family,
+            "status": own_reading.verdict,
+            "gap": own_reading.gap,
+            "band": None if own_reading.band is None else list(own_reading.band),
             **_values(group),
         }
     shown = {
@@ -236,9 +236,9 @@ def summary(judged: Audit) -> dict[str, Any]:
 
 def _values(group: Sequence[Reading]) -> dict[str, Any]:
     """Return a reading's value for every model, None where it does not apply, and the doubts about it."""
-    one = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
-    values = {name: None if reading is None else reading.value for name, reading in one.items()}
-    doubted = {name: reading.doubts for name, reading in one.items() if reading is not None}
+    single_models = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
+    values = {name: None if reading is None else reading.value for name, reading in single_models.items()}
+    doubted = {name: reading.doubts for name, reading in single_models.items() if reading is not None}
     doubted |= {f"retrained-{reading.replicate}": reading.doubts for reading in group if reading.model == "retrained"}
     return {
         "value": values["unlearned"],

@@ -104,9 +104,9 @@ def trade_off(
             at = _across(x, point.x)
             parts.append(element("line", class_="range", x1=at, x2=at, y1=ends[0], y2=ends[1]))
     for point in points:
-        here = f"translate({_across(x, point.x):.1f} {_down(y, point.y):.1f})"
+        translation = f"translate({_across(x, point.x):.1f} {_down(y, point.y):.1f})"
         tip = element("title", text(f"{point.name}: {x_name} {number(point.x)}, {y_name} {number(point.y)}"))
-        parts.append(element("g", tip + SHAPES[point.shape], transform=here))
+        parts.append(element("g", tip + SHAPES[point.shape], transform=translation))
     for point in sorted(points, key=lambda p: (p.y, p.x)):
         parts.append(_label(point, _across(x, point.x), _down(y, point.y), taken))
     parts += [label(title, class_="title", x=LEFT, y=26), _key(shapes)]

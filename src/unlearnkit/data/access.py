@@ -40,8 +40,10 @@ class AccessLog:
 
     def forget_samples_read(self, split: Split) -> int:
         """Return how many distinct samples of classes forgotten now or earlier the method read."""
-        gone = [(part.side, split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST)]
-        return sum(int(self._read["method", side][rows].sum()) for side, rows in (*gone, *split.excluded.items()))
+        forgotten_rows = [(part.side, split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST)]
+        return sum(
+            int(self._read["method", side][rows].sum()) for side, rows in (*forgotten_rows, *split.excluded.items())
+        )
 
     def summary(self, split: Split) -> dict[str, object]:
         """Return the counts for `access.json`: samples present, read by method and audit, decoded; by part and class.

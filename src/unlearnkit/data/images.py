@@ -225,7 +225,7 @@ class ImageData:
 
     def __post_init__(self) -> None:
         if len(set(self.classes)) < len(self.classes):
-            raise DataError("Expected distinct class names, but one stands twice; rename one of them.")
+            raise DataError("Expected distinct class names, but one name occurs twice; rename one of the two.")
         for side in (self.train, self.test):
             bad = side.labels[(side.labels < 0) | (side.labels >= len(self.classes))]
             if len(bad):
@@ -245,8 +245,8 @@ class ImageData:
         if self.train.shape is None:
             shape, dtype = self.set(side).probe(row)
             self.preprocessing.check_channels(shape[0])
-            for each in (self.train, self.test):
-                each.shape, each.dtype = shape, dtype
+            for image_set in (self.train, self.test):
+                image_set.shape, image_set.dtype = shape, dtype
 
     def fix_shape_for(self, split: Split) -> None:
         """Take the shape of the first row; a class to forget is used only where no retained one is left.
@@ -259,8 +259,8 @@ class ImageData:
         part = next((part for part in sorted(Part, key=lambda part: part.forgotten) if len(split[part])), None)
         if part is None:
             raise DataError(
-                "Expected an image to take the shape from, but the data has none of a class that is not forgotten yet; "
-                "give data that holds one."
+                "Expected an image of a class that is not forgotten yet, to read the image shape from, but the data "
+                "has none; give data that holds one."
             )
         self.fix_shape(int(split[part][0]), part.side)
 

@@ -55,8 +55,8 @@ class Preprocessing:
         _check_values(self)
         for name, count in (("mean", len(self.mean)), ("std", len(self.std))):
             if count != 1 and (count == 0 or self.channels not in (None, count)):
-                wanted = "1 value" if self.channels in (None, 1) else f"1 or {self.channels} values"
-                raise ConfigError(f"Expected {wanted} for {name}, but got {count}; give one per image channel.")
+                expected = "1 value" if self.channels in (None, 1) else f"1 or {self.channels} values"
+                raise ConfigError(f"Expected {expected} for {name}, but got {count}; give one per image channel.")
         if self.crop != 1 and self.size is None:
             raise ConfigError(f"Expected an image size beside crop_pct {self.crop}, but got none; give both.")
 
@@ -180,14 +180,14 @@ def resolve(layers: Layers, source: Preprocessing) -> tuple[Preprocessing, dict[
     origins: dict[str, Origin] = {}
     for name in Preprocessing.__dataclass_fields__:
         value, origin = _first(layers, name)
-        own = getattr(source, name)
+        source_value = getattr(source, name)
         if name in ("mean", "std"):
-            values[name] = _per_channel(own if value is None else value, source.channels or 1)
-            by_default = set(own) == set(getattr(plain, name))
+            values[name] = _per_channel(source_value if value is None else value, source.channels or 1)
+            by_default = set(source_value) == set(getattr(plain, name))
         else:
-            values[name] = own
-            by_default = own == getattr(plain, name)
-            origin = origin if value == own else None
+            values[name] = source_value
+            by_default = source_value == getattr(plain, name)
+            origin = origin if value == source_value else None
         origins[name] = origin or (Origin.DEFAULT if by_default else Origin.SOURCE)
     return Preprocessing(**values), origins
 

@@ -115,11 +115,13 @@ class Concat:
         owners = torch.bucketize(batch.positions, self._ends, right=True)
         share, pieces = batch.places(), []
         for k, samples in enumerate(self._sets):
-            own = torch.nonzero(owners == k).flatten()
-            if len(own) or (k == 0 and not len(owners)):
-                mine = slice(int((own < share.start).sum()), int((own < share.stop).sum()))
-                positions = batch.positions[own] - (int(self._ends[k]) - len(samples))
-                pieces.append(_Piece(k, Batch(positions, mine), own[mine]))
+            places_in_batch = torch.nonzero(owners == k).flatten()
+            if len(places_in_batch) or (k == 0 and not len(owners)):
+                share_of_set = slice(
+                    int((places_in_batch < share.start).sum()), int((places_in_batch < share.stop).sum())
+                )
+                positions = batch.positions[places_in_batch] - (int(self._ends[k]) - len(samples))
+                pieces.append(_Piece(k, Batch(positions, share_of_set), places_in_batch[share_of_set]))
         return pieces
 
 

@@ -126,13 +126,13 @@ def last_layers(model: nn.Module, k: int) -> list[str]:
 def redraw(model: nn.Module, layers: list[str], fresh: nn.Module) -> None:
     """Copy weights and statistics of `layers` from `fresh`, except for layers that are frozen."""
     for name in layers:
-        mine, theirs = model.get_submodule(name), fresh.get_submodule(name)
-        parameters = list(mine.parameters(recurse=False))
+        layer, fresh_layer = model.get_submodule(name), fresh.get_submodule(name)
+        parameters = list(layer.parameters(recurse=False))
         if parameters and not any(p.requires_grad for p in parameters):
             continue
-        for key, value in chain(mine.named_parameters(recurse=False), mine.named_buffers(recurse=False)):
+        for key, value in chain(layer.named_parameters(recurse=False), layer.named_buffers(recurse=False)):
             if value.requires_grad or not isinstance(value, nn.Parameter):
-                value.copy_(getattr(theirs, key))
+                value.copy_(getattr(fresh_layer, key))
 
 
 def keep_still(model: nn.Module, layers: list[str]) -> None:

@@ -72,7 +72,7 @@ class HeadMask(ConfiguredMethod):
     @torch.no_grad()
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Find the head, overwrite the forgotten classes' rows, and check the logits."""
-        gone = list(ctx.request.forget)
+        forgotten_ids = list(ctx.request.forget)
         with ctx.log.stage("mask", 1) as stage:
             name = find_head(model, num_classes=len(ctx.request.classes), shape=ctx.shape, name=self.head)
             head = own_head(model, name)
@@ -85,10 +85,10 @@ class HeadMask(ConfiguredMethod):
                     f"Expected a classifier head that may change, but weights of {name!r} are frozen; "
                     f"unfreeze them, or: {INSTEAD}"
                 )
-            head.weight[gone] = 0.0
-            head.bias[gone] = MASKED
+            head.weight[forgotten_ids] = 0.0
+            head.bias[forgotten_ids] = MASKED
             with evaluating(model):
-                logits_NG = logits_of(model(probe_images(ctx.shape, like=head.weight)))[:, gone]
+                logits_NG = logits_of(model(probe_images(ctx.shape, like=head.weight)))[:, forgotten_ids]
             if not torch.allclose(logits_NG, torch.full_like(logits_NG, MASKED), rtol=1e-3):
                 raise ModelError(
                     f"Expected the outputs of {name!r} to be the logits, but something changes them later; {INSTEAD}"

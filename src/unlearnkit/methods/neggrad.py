@@ -94,8 +94,8 @@ class NegGrad(ConfiguredMethod):
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Train by gradient ascent on the forget data."""
-        each = per_sample(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
-        loss = ascent(each, ceiling_for(self.ceiling, len(ctx.request.classes)))
+        sample_loss = per_sample(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
+        loss = ascent(sample_loss, ceiling_for(self.ceiling, len(ctx.request.classes)))
         fit(model, ctx.view.part(Part.FORGET_TRAIN), self.recipe, ctx, stage="ascend", loss=loss, augment=self.augment)
         return model
 

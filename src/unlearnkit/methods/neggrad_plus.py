@@ -19,7 +19,7 @@ Here both kinds are shuffled into the same batches, and each sample is weighted 
 
     w_i = alpha n / n_R for a retained sample,   w_i = - (1 - alpha) n / n_F for a forgotten one,
 
-so that the mean over an epoch is the loss above, however a batch is made up or computed in pieces. `repeats = none`
+so that the mean over an epoch is the loss above, however a batch is made up or cut into micro-batches. `repeats = none`
 repeats the forget data until there is about as much of it, as published; the default reads it once an epoch. The
 ceiling, the falling rate and Nesterov's momentum are ours; `paper()` has none of them.
 

@@ -28,8 +28,10 @@ def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
     if not missing:
         return
     name = getattr(type(method), "name", type(method).__name__)
-    others = {name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)}
-    able = [known + how for known, other in others.items() for how in _ways(other, split)]
+    alternatives = {
+        name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)
+    }
+    able = [known + how for known, other in alternatives.items() for how in _ways(other, split)]
     instead = f"or choose a method that does without ({', '.join(able)})" if able else "no method does without"
     raise DataError(
         f"Expected samples in {' and '.join(missing)}, which {name} reads, but the data has none; "

@@ -65,8 +65,8 @@ class Retrain(ConfiguredMethod):
         """Build a model, initialise it, and train it."""
         network = fresh_model(model, ctx, "retrain")
         retained = ctx.view.part(Part.RETAIN_TRAIN)
-        given = {name: value for name, value in self.model_dump().items() if value is not None}
-        recipe = Recipe(**{**recipe_for(network, ctx.view.augment).model_dump(), **given})
+        settings = {name: value for name, value in self.model_dump().items() if value is not None}
+        recipe = Recipe(**{**recipe_for(network, ctx.view.augment).model_dump(), **settings})
         ctx.log.notes["recipe"] = recipe.model_dump()
         initialise(network, retained, ctx.generator)
         fit(network, retained, recipe, ctx, stage="retrain")

@@ -23,9 +23,9 @@ def building(name: str, options: Mapping[str, object]) -> Iterator[None]:
     except UnlearnkitError:
         raise
     except Exception as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
+        arguments = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
         raise ModelError(
-            f"Expected {name} to be built with {given}, but it fails ({reason(error)}); "
+            f"Expected {name} to be built with {arguments}, but it fails ({reason(error)}); "
             "check the options after the commas of its name."
         ) from error
 

@@ -20,9 +20,9 @@ def fetching(what: str, kind: type[InputError]) -> Iterator[None]:
     try:
         yield
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        asked = isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled)
-        why = "HF_HUB_OFFLINE is set" if asked else "the Hugging Face hub cannot be reached"
-        do = "unset HF_HUB_OFFLINE" if asked else "connect once"
+        offline_on_purpose = isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled)
+        why = "HF_HUB_OFFLINE is set" if offline_on_purpose else "the Hugging Face hub cannot be reached"
+        do = "unset HF_HUB_OFFLINE" if offline_on_purpose else "connect once"
         raise kind(
             f"Expected {what}, but this machine is offline ({why}) and the cache does not hold it; "
             f"{do}, or copy the cache of another machine into HF_HOME."

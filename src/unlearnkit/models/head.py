@@ -45,8 +45,8 @@ def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int]
             logits = logits_of(model(probe_images(shape, like=parameter)))
         if not runs or logits.shape[1] != num_classes:
             raise _no_head(num_classes)
-        ends = [each for each, run in runs.items() if makes_logits(run, logits)]
-        heads = [each for each in ends if not _feeds_another(each, runs)]
+        ends = [layer_name for layer_name, run in runs.items() if makes_logits(run, logits)]
+        heads = [layer_name for layer_name in ends if not _feeds_another(layer_name, runs)]
     if name is not None:
         if name not in ends:
             found = ", ".join(ends) or "none"
@@ -86,11 +86,11 @@ def own_head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
             f"Expected a head with a weight of its own, but that of {name!r} is computed from other parameters; "
             "call torch.nn.utils.parametrize.remove_parametrizations (or remove_weight_norm) on it first."
         )
-    own = {id(value) for value in head.parameters(recurse=False)}
+    head_weights = {id(value) for value in head.parameters(recurse=False)}
     shared = [
-        each
-        for each, value in model.named_parameters(remove_duplicate=False)
-        if id(value) in own and each.rpartition(".")[0] != name
+        weight_name
+        for weight_name, value in model.named_parameters(remove_duplicate=False)
+        if id(value) in head_weights and weight_name.rpartition(".")[0] != name
     ]
     if shared:
         raise ModelError(
@@ -136,7 +136,7 @@ def features(model: nn.Module, images: Tensor, head: str) -> Tensor:
     if len(passes) != 1 or len(passes[0]) != len(images):
         raise ModelError(
             f"Expected the head {head!r} to run once on all {len(images)} images, but it runs {len(passes)} times, on "
-            f"{[len(each) for each in passes]} rows; name the layer that makes the logits."
+            f"{[len(head_input) for head_input in passes]} rows; name the layer that makes the logits."
         )
     return passes[0]
 
@@ -191,15 +191,15 @@ def without_outputs(
 
 
 def _feeds_another(name: str, runs: dict[str, Runs]) -> bool:
-    others = (run for other, run in runs.items() if other != name)
-    return any(depends(entering, runs[name].outputs) for run in others for entering in run.inputs)
+    other_runs = (run for other, run in runs.items() if other != name)
+    return any(depends(entering, runs[name].outputs) for run in other_runs for entering in run.inputs)
 
 
 def _head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
     module = dict(model.named_modules()).get(name)
     if not isinstance(module, nn.Linear | nn.Conv2d):
-        got = "there is none" if module is None else f"it is a {type(module).__name__}"
-        raise ModelError(f"Expected a Linear or Conv2d layer at {name!r}, but {got}; name the classifier head.")
+        found = "there is none" if module is None else f"it is a {type(module).__name__}"
+        raise ModelError(f"Expected a Linear or Conv2d layer at {name!r}, but {found}; name the classifier head.")
     return module
 
 

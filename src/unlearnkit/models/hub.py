@@ -101,10 +101,10 @@ def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
         and len(set(labels)) == len(labels) == (width or len(labels))
     ):
         raise _damaged(text, "label_names is no list of one different name for each class")
-    own = {key: value for key, value in arguments.items() if key not in ("num_classes", "in_chans")}
-    model = ",".join([f"timm:{architecture}", *(f"{key}={value!r}" for key, value in own.items())])
+    options = {key: value for key, value in arguments.items() if key not in ("num_classes", "in_chans")}
+    model = ",".join([f"timm:{architecture}", *(f"{key}={value!r}" for key, value in options.items())])
     try:
-        preprocessing = from_config(config.get("pretrained_cfg") or {}, own)
+        preprocessing = from_config(config.get("pretrained_cfg") or {}, options)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise _damaged(text, f"pretrained_cfg: {reason(error)}") from error
     return WeightsSource(

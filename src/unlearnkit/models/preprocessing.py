@@ -90,9 +90,9 @@ def _of_torchvision(base: str, options: Mapping[str, object], name: str) -> OwnP
     if base not in zoo.list_models(module=zoo):
         raise ModelError(f"Expected a classifier of torchvision, but got {base!r}; resnet18 is one.")
     preset = zoo.get_model_weights(base).DEFAULT.transforms()
-    given = options.get("image_size") or options.get("input_size")
+    option_size = options.get("image_size") or options.get("input_size")
     try:
-        size = _square(given or (preset.crop_size * 2)[:2])
+        size = _square(option_size or (preset.crop_size * 2)[:2])
     except (TypeError, ValueError) as error:
         raise _not_square(name, error) from error
     return OwnPreprocessing(

@@ -60,7 +60,7 @@ def readme(
         "- values scaled to [0, 1], then `(image - mean) / std` for each channel",
         f"- mean {list(fed.mean)}, std {list(fed.std)}",
     ]
-    what = (
+    description = (
         "Weights of an image classifier that was made to forget classes after its training."
         if kind == "forget"
         else "Weights of an image classifier, trained to be the original or the reference of machine unlearning."
@@ -70,7 +70,7 @@ def readme(
         f"---\nlibrary_name: {library}\npipeline_tag: image-classification\ntags:\n- machine-unlearning\n"
         "- image-classification\n- unlearnkit\n---",
         "# Image classifier" + (" after unlearning" if kind == "forget" else ""),
-        what,
+        description,
         "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts)]),
         "## What it does not say",
         NO_GUARANTEE,

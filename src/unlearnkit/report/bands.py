@@ -45,8 +45,8 @@ class Primary:
         """The reason why the judgement is unknown."""
         if self.judged is None:
             return escape(self.words.NOT_MEASURED)
-        told = [(REASONS.index(d.code), d.reason) for d in self.judged.doubts if d.code in REASONS]
-        reasons = [reason for _, reason in sorted(told, key=lambda pair: pair[0]) if reason is not None]
+        ranked = [(REASONS.index(d.code), d.reason) for d in self.judged.doubts if d.code in REASONS]
+        reasons = [reason for _, reason in sorted(ranked, key=lambda pair: pair[0]) if reason is not None]
         return marked(reasons[0], self.words) if reasons else escape(self.words.NOT_JUDGED)
 
     def values(self, model: str) -> list[float]:
@@ -75,9 +75,9 @@ def unresolved(run: Run) -> list[tuple[str, Markup]]:
     words = run.words
     by_reason: dict[Markup, list[str]] = {}
     everything = primaries(run)
-    for each in everything:
-        if each.status == "unknown":
-            by_reason.setdefault(each.reason, []).append(each.title)
+    for primary in everything:
+        if primary.status == "unknown":
+            by_reason.setdefault(primary.reason, []).append(primary.title)
     return [
         (
             words.ALL_PRIMARY.format(len(titles)) if len(titles) == len(everything) else words.SEMICOLON.join(titles),
@@ -90,30 +90,30 @@ def unresolved(run: Run) -> list[tuple[str, Markup]]:
 def bands(run: Run) -> Panel:
     """Draw the primary readings as rows of marks, each on its own scale, over the band in which it passes."""
     words = run.words
-    shown = [each for each in primaries(run) if any(each.values(model) for model in MODELS)]
+    shown = [primary for primary in primaries(run) if any(primary.values(model) for model in MODELS)]
     if not shown:
         return Panel(key="bands", missing=words.NO_BANDS)
-    rows = [_row(each) for each in shown]
-    models = tuple(model for model in MODELS if any(each.values(model) for each in shown))
+    rows = [_row(primary) for primary in shown]
+    models = tuple(model for model in MODELS if any(primary.values(model) for primary in shown))
     title = words.FIGURES["bands"][0]
-    said = words.SEMICOLON.join(map(_told, shown))
+    description = words.SEMICOLON.join(map(_told, shown))
     return Panel(
         key="bands",
-        pictures=[Picture(svg=dot_rows(rows, None, number, title=title, description=said, words=words))],
+        pictures=[Picture(svg=dot_rows(rows, None, number, title=title, description=description, words=words))],
         axis=dot_axis(None, number, title=words.COLUMNS_OF.format(title), models=models, words=words),
         found=_found(shown, words),
         models=models,
         more=words.BAND_COLUMNS,
         numbers=[
-            (each.title, [*(_written(each.rows[model], words) for model in models), *_judgement(each)])
-            for each in shown
+            (primary.title, [*(_written(primary.rows[model], words) for model in models), *_judgement(primary)])
+            for primary in shown
         ],
         data=Table(
             columns=("reading", "unit", "model", "replicate", "value", "band from", "band to", "gap", "verdict"),
             rows=[
-                (each.key, row.unit, model, row.replicate + 1, row.value, *(row.band or (None, None)), row.gap,
-                 each.status if model == "unlearned" else None)
-                for each in shown for model in models for row in each.rows[model]
+                (primary.key, row.unit, model, row.replicate + 1, row.value, *(row.band or (None, None)), row.gap,
+                 primary.status if model == "unlearned" else None)
+                for primary in shown for model in models for row in primary.rows[model]
             ],
         ),
     )  # fmt: skip
@@ -179,11 +179,12 @@ def _told(each: Primary) -> str:
 
 def _found(shown: Sequence[Primary], words: Words) -> str:
     counts = [
-        words.COUNT_OF.format(sum(each.status == status for each in shown), words.STATUS[status]) for status in STATUSES
+        words.COUNT_OF.format(sum(primary.status == status for primary in shown), words.STATUS[status])
+        for status in STATUSES
     ]
     counted = listed(counts, words)
-    resolved = [(each.judged.gap, each) for each in shown if each.judged and each.judged.gap is not None
-                and each.status != "unknown"]  # fmt: skip
+    resolved = [(primary.judged.gap, primary) for primary in shown if primary.judged and primary.judged.gap is not None
+                and primary.status != "unknown"]  # fmt: skip
     if not resolved or not max(gap for gap, _ in resolved):
         return words.FOUND[0].format(counted)
     gap, worst = max(resolved, key=lambda pair: pair[0])

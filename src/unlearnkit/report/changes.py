@@ -48,12 +48,12 @@ def predictions(run: Run) -> Panel:
     names = names_of(series)
     if not names:
         return missing(run, "predictions", "prediction_max_share")
-    most = {name: max(one.get(name, 0.0) for found in series.values() for one in found) for name in names}
+    most = {name: max(shares.get(name, 0.0) for found in series.values() for shares in found) for name in names}
     rest = [name for name in names if name not in run.forgotten and most[name] < LEAST_SHARE]
     rows = [dots(run, name, series) for name in names if name not in rest]
     rows.sort(key=lambda row: (not row.flag, -first(row, "unlearned"), -first(row, "retrained")))
     if rest:
-        summed = {model: [sum(one.get(n, 0.0) for n in rest) for one in found] for model, found in series.items()}
+        summed = {model: [sum(shares.get(n, 0.0) for n in rest) for shares in found] for model, found in series.items()}
         rows.append(Dots(label=several(run.words.OTHER_CLASSES, len(rest)), values=summed))
     found = ""
     for row in run.find("prediction_tv", "unlearned", "forget_test"):

@@ -101,9 +101,9 @@ def load(folder: Path, words: Words) -> Run:
     config = read_json(folder, "config.json")
     kind = config.get("kind")
     if kind not in KINDS:
-        made = f"made by `{kind}`" if isinstance(kind, str) else "of an unknown kind"
+        origin = f"made by `{kind}`" if isinstance(kind, str) else "of an unknown kind"
         raise OutputError(
-            f"Expected a run folder made by `forget` or `audit`, but {folder} is {made}; name the folder that "
+            f"Expected a run folder made by `forget` or `audit`, but {folder} is {origin}; name the folder that "
             "`unlearnkit forget --out` or `unlearnkit audit --out` wrote."
         )
     found = {name: read_json(folder, name) if (folder / name).is_file() else None for name in OPTIONAL}

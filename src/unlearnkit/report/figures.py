@@ -103,9 +103,11 @@ def dot_axis(scale: Scale | None, write: Write, *, title: str, models: Sequence[
 def strip(values: Mapping[str, Sequence[float]], write: Write, *, title: str, words: Words) -> str:
     """Draw one small row from 0 to 100 % for a headline figure."""
     scale = Scale(low=0, high=1)
-    said = [f"{words.NAMES[model]} {words.COMMA.join(map(write, found))}" for model, found in values.items() if found]
-    told = words.SEMICOLON.join(said) or words.UNKNOWN
-    return picture(title, told, 22, _marks(values, 11, scale, write, "", words), style="strip")
+    by_model = [
+        f"{words.NAMES[model]} {words.COMMA.join(map(write, found))}" for model, found in values.items() if found
+    ]
+    description = words.SEMICOLON.join(by_model) or words.UNKNOWN
+    return picture(title, description, 22, _marks(values, 11, scale, write, "", words), style="strip")
 
 
 def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str, words: Words) -> str:
@@ -119,8 +121,8 @@ def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str, wor
             parts.append(label(row.shown, class_="value muted", x=4, y=y, dy="0.35em"))
             continue
         end = scale.position(row.value)
-        said = row.label + words.COLON + row.shown
-        tip = element("title", text(said))
+        bar_text = row.label + words.COLON + row.shown
+        tip = element("title", text(bar_text))
         kind = f"bar {row.model or ('total' if row.strong else 'stage')}{' open' if row.open_end else ''}"
         thick = 4 if row.model else 13
         parts.append(element("rect", tip, class_=kind, x=0, y=y - thick / 2, width=f"{end:.3f}%", height=thick))
@@ -132,7 +134,7 @@ def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str, wor
         if row.open_end:
             parts.append(at(end, y, element("path", class_=f"arrow {row.model}", d="M0-6 9 0 0 6Z")))
         elif row.model:
-            parts.append(mark(row.model, end, y, said))
+            parts.append(mark(row.model, end, y, bar_text))
         parts.append(at(end, y, label(row.shown, class_="value", x=14, dy="0.35em")))
     return picture(title, description, len(rows) * height, "".join(parts), style="bars")
 
@@ -233,7 +235,10 @@ def _row_label(name: str, y: float, *, strong: bool = False, sign: str = "", tip
 def _dot_row(row: Dots, top: float, height: float, shared: Scale | None, shared_write: Write, words: Words) -> str:
     y, write, scale = top + height / 2, row.write or shared_write, row.scale or shared
     if scale is None:
-        raise ValueError(f"Expected a scale for the row {row.label!r}, but neither it nor the picture has one.")
+        raise ValueError(
+            f"Expected a scale for the row {row.label!r}, but neither it nor the picture has one; give one of "
+            "them a scale."
+        )
     behind = element("rect", class_="flag", x=0, y=top + 1, width="100%", height=height - 2) if row.flag else ""
     if row.band:
         low, high = (scale.position(value) for value in row.band)

@@ -106,13 +106,13 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
         Curve(name=label_of(row, run), points=list(enumerate(_bins(row).values())), model=row.model) for row in rows
     ]
     title = words.METRICS[name][0]
-    told = [(line.name, max(line.points, key=lambda point: point[1])) for line in lines]
+    peaks = [(line.name, max(line.points, key=lambda point: point[1])) for line in lines]
     svg = steps(
         lines,
         edges,
         title=words.FIGURES["histograms"][0] + words.COLON + title,
         description=words.SEMICOLON.join(
-            who + words.COLON + percent(share) + words.COMMA + write_bin(int(i)) for who, (i, share) in told
+            who + words.COLON + percent(share) + words.COMMA + write_bin(int(i)) for who, (i, share) in peaks
         ),
         write_x=lambda v: f"{v:g}",
         write_bin=write_bin,

@@ -114,19 +114,21 @@ def hashes(run: Run) -> list[tuple[str, str, str]]:
     absent, kinds = run.words.NOT_RECORDED, run.words.FILES
     inputs = [(kinds["input"], str(path), str(digest)) for path, digest in (run.manifest.get("inputs") or {}).items()]
     compared = [
-        (kinds[kind], str(each.get("path", absent)), str(each.get("sha256", absent)))
+        (kinds[kind], str(checkpoint.get("path", absent)), str(checkpoint.get("sha256", absent)))
         for kind in ("retrained", "shadows")
-        for each in (run.audit or {}).get(kind) or ()
+        for checkpoint in (run.audit or {}).get(kind) or ()
     ]
     artefacts = run.manifest.get("artefacts") or {}
-    made = [(kinds["artefact"], str(name), str(digest)) for name, digest in artefacts.items() if name != REPORT]
-    return inputs + compared + made
+    artefact_rows = [
+        (kinds["artefact"], str(name), str(digest)) for name, digest in artefacts.items() if name != REPORT
+    ]
+    return inputs + compared + artefact_rows
 
 
 def command(run: Run) -> str:
     """Return the command that made the folder, quoted for a shell."""
-    given = run.manifest.get("command") or ()
-    return shlex.join(str(word) for word in given) if given else run.words.NOT_RECORDED
+    words = run.manifest.get("command") or ()
+    return shlex.join(str(word) for word in words) if words else run.words.NOT_RECORDED
 
 
 def access(run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:

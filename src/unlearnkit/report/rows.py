@@ -31,7 +31,7 @@ def series_of(run: Run, metric: str, *parts: str | None) -> Series:
 
 def names_of(series: Series) -> list[str]:
     """Return every class or layer that occurs, in the order of its first occurrence."""
-    return list(dict.fromkeys(name for found in series.values() for one in found for name in one))
+    return list(dict.fromkeys(name for found in series.values() for replicate in found for name in replicate))
 
 
 def dots(run: Run, name: str, series: Series, *, flags: bool = True) -> Dots:
@@ -41,7 +41,7 @@ def dots(run: Run, name: str, series: Series, *, flags: bool = True) -> Dots:
         flag = run.words.FORGOTTEN
     elif flags and name in run.earlier:
         flag = run.words.FORGOTTEN_EARLIER
-    values = {model: [one[name] for one in found if name in one] for model, found in series.items()}
+    values = {model: [replicate[name] for replicate in found if name in replicate] for model, found in series.items()}
     return Dots(label=name, values=values, flag=flag)
 
 

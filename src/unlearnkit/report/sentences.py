@@ -52,8 +52,8 @@ def read_doubt(raw: Any, file: str) -> Doubt:
 def plain(doubt: Doubt, words: Words) -> str:
     """Return the sentence as plain text, for pictures, files and the terminal."""
     values = {name: _plain_value(value, words) for name, value in doubt.values.items()}
-    said = _filled(words.SENTENCES.get(doubt.code), values)
-    return _bare(doubt) if said is None else said
+    sentence = _filled(words.SENTENCES.get(doubt.code), values)
+    return _bare(doubt) if sentence is None else sentence
 
 
 def marked(doubt: Doubt, words: Words) -> Markup:
@@ -62,9 +62,9 @@ def marked(doubt: Doubt, words: Words) -> Markup:
     values = {name: _marked_value(value, words) for name, value in doubt.values.items()}
     if words is not ENGLISH and QUOTED in values:
         values[QUOTED] = _english(values[QUOTED])
-    said = _filled(None if template is None else escape(template), values)
-    if said is not None:
-        return Markup(said)
+    sentence = _filled(None if template is None else escape(template), values)
+    if sentence is not None:
+        return Markup(sentence)
     bare = clean(_bare(doubt))
     return escape(bare) if words is ENGLISH else _english(bare)
 
@@ -86,7 +86,7 @@ def filled(template: str, *values: str) -> Markup:
 
 def _value(raw: Any, file: str) -> Any:
     if isinstance(raw, list | tuple):
-        return [_value(each, file) for each in raw]
+        return [_value(item, file) for item in raw]
     return read_doubt(raw, file) if isinstance(raw, Mapping) else raw
 
 
@@ -96,7 +96,7 @@ def _plain_value(value: Any, words: Words) -> Any:
         case Doubt():
             return plain(value, words)
         case [Doubt(), *_]:
-            return words.SEMICOLON.join(str(_plain_value(each, words)) for each in value)
+            return words.SEMICOLON.join(str(_plain_value(item, words)) for item in value)
         case [*_]:
             return words.LISTED.join(map(str, value))
         case _:
@@ -109,7 +109,7 @@ def _marked_value(value: Any, words: Words) -> Any:
         case Doubt():
             return marked(value, words)
         case [Doubt(), *_]:
-            return joined([escape(_marked_value(each, words)) for each in value], words)
+            return joined([escape(_marked_value(item, words)) for item in value], words)
         case int() | float():
             return value
         case _:

@@ -70,8 +70,8 @@ def verdict(run: Run) -> dict[str, str]:
             "why": "",
             "tier": "",
         }
-    given = run.audit.get("verdict") or {}
-    status = str(given.get("status") or "unknown")
+    recorded = run.audit.get("verdict") or {}
+    status = str(recorded.get("status") or "unknown")
     glyph, sentence = words.VERDICTS.get(status, words.VERDICTS["unknown"])
     kind = status if status in words.VERDICTS else "unknown"
     return {
@@ -79,7 +79,7 @@ def verdict(run: Run) -> dict[str, str]:
         "kind": kind,
         "glyph": glyph,
         "sentence": sentence,
-        "why": joined([marked(read_doubt(each, "audit.json"), words) for each in given.get("why") or ()], words)
+        "why": joined([marked(read_doubt(doubt, "audit.json"), words) for doubt in recorded.get("why") or ()], words)
         or words.NOT_RECORDED,
         "tier": words.TIERS.get(str(run.audit.get("tier")), ""),
     }
@@ -109,8 +109,8 @@ def counts(run: Run) -> list[Count]:
         (decoded, words.DECODED_NONE if decoded == 0 else words.DECODED),
     )
     return [
-        Count(who=who, count=words.UNKNOWN if count is None else f"{count:,}", meaning=said)
-        for who, (count, said) in zip(words.READ_COLUMNS[1:], found, strict=True)
+        Count(who=who, count=words.UNKNOWN if count is None else f"{count:,}", meaning=what_it_means)
+        for who, (count, what_it_means) in zip(words.READ_COLUMNS[1:], found, strict=True)
     ]
 
 

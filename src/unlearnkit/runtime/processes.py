@@ -92,8 +92,8 @@ class Processes:
                 total: Tensor = reduce(flat, reduction="sum")
             except RuntimeError as error:  # torch's DistError is one
                 raise ProcessError(
-                    f"Another process of this run has died or does not answer ({str(error).splitlines()[0]}); "
-                    "its own message says why. Nothing has been written."
+                    "Expected every process of this run to answer, but one has died or does not answer "
+                    f"({str(error).splitlines()[0]}); its own message says why. Nothing has been written."
                 ) from error
             for tensor, part in zip(group, total.split([t.numel() for t in group]), strict=True):
                 tensor.detach().copy_(part.view_as(tensor))

@@ -33,8 +33,8 @@ class Runtime:
         device: where tensors live; default: CUDA, else MPS, else the CPU.
         precision: `fp32`; `bf16`, automatic mixed precision; `fp64`, for comparisons; `auto`, what `fitted` finds.
         eval_batch_size: images per forward pass where no gradient of the weights is needed.
-        micro_batch_size: images per forward and backward pass in training: a batch is cut into pieces of this size
-            whose gradients add up. None: whole batches, and smaller pieces from the moment that memory runs out.
+        micro_batch_size: images per forward and backward pass in training: a batch is cut into micro-batches of this
+            size, whose gradients add up. None: whole batches, and micro-batches from the moment that memory runs out.
         channels_last: feed images in that memory layout; `fitted` finds out whether the model takes them.
         compile: train through `torch.compile`.
         processes: the processes that compute this run together.
@@ -78,9 +78,9 @@ class Runtime:
             ProcessError: the processes do not find each other.
         """
         chosen = None if device is None else _device(device)
-        processes, given = Processes.launched(cpu=chosen is not None and chosen.type == "cpu")
+        processes, process_device = Processes.launched(cpu=chosen is not None and chosen.type == "cpu")
         return cls(
-            device=given or chosen or _best_device(),
+            device=process_device or chosen or _best_device(),
             precision=precision,
             micro_batch_size=micro_batch_size,
             compile=compile,
@@ -163,7 +163,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"Expected cpu, cuda, cuda:N or mps, as far as this machine has it, but got {name!r}; "
+            f"Expected a device that this machine has (cpu, cuda, cuda:N or mps), but got {name!r}; "
             "leave --device out for the best there is."
         ) from error
     return chosen

@@ -69,8 +69,8 @@ def audit_folder(
     artefacts["access.json"] = _merged(
         read_json(folder, "access.json", "parts", "forget_samples_read"), artefacts["access.json"]
     )
-    others = [checkpoint for checkpoint, _ in (*inputs.retrained, *inputs.shadows)]
-    step = manifest_record(replace(output, language=None), [case.checkpoint, *others], seed=seed, runtime=runtime)
+    references = [checkpoint for checkpoint, _ in (*inputs.retrained, *inputs.shadows)]
+    step = manifest_record(replace(output, language=None), [case.checkpoint, *references], seed=seed, runtime=runtime)
     add_audit(folder, artefacts, pictures, step=step, language=output.language)
     return result.as_dict()
 
@@ -87,7 +87,8 @@ def add_audit(
 
     The report is in `language`, or else in the language that it had before.
 
-    Drawings that must go take the report with them that shows them, before anything else is done.
+    Where pictures are deleted from the folder, the old report, which shows them, is deleted with them before the new
+    one is written.
     """
     files, drop = pictures.replacing(folder)
     add_to_run(folder, {**artefacts, **files}, step=step, drop=[*drop, REPORT] if drop else ())

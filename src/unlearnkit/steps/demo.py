@@ -33,8 +33,8 @@ def demo_run(output: Output, *, seed: int = 0, progress: Progress | None = None)
         raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
     retrained = [f"retrained-{i + 1}" for i in range(RETRAINED)]
     outputs = {name: replace(output, folder=out / name) for name in ("original", *retrained, "unlearned")}
-    for each in outputs.values():
-        each.check()
+    for run_output in outputs.values():
+        run_output.check()
     runtime = Runtime()
     for i, name in enumerate(("original", *retrained)):
         exclude = FORGOTTEN if i else ()

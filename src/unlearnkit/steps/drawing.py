@@ -37,7 +37,7 @@ def strip(images: Tensor, limit: float) -> bytes:
     top, left = (max(0, (side - MIDDLE) // 2) for side in images.shape[2:])
     shown = images[:, :, top : top + MIDDLE, left : left + MIDDLE]
     pixels = ((shown / limit).clamp(-1, 1) * 127.5 + 127.5).round().byte()
-    return _png(_rows([[_tile(each) for each in pixels]]))
+    return _png(_rows([[_tile(image) for image in pixels]]))
 
 
 def attention(pixels: Tensor, rows: Sequence[Sequence[Tensor]]) -> bytes:
@@ -48,7 +48,9 @@ def attention(pixels: Tensor, rows: Sequence[Sequence[Tensor]]) -> bytes:
         rows: maps (H, W) in [0, 1].
     """
     image = _tile(pixels)
-    lines: list[list[Image.Image | None]] = [[None, *(_heated(image, each) for each in maps)] for maps in rows]
+    lines: list[list[Image.Image | None]] = [
+        [None, *(_heated(image, attention_map) for attention_map in maps)] for maps in rows
+    ]
     lines[0][0] = image
     return _png(_rows(lines))
 

@@ -42,9 +42,9 @@ def export_run(
         )
     network = build_model(model_name(model, checkpoint), num_classes=len(card.classes), in_channels=card.shape[0])
     checkpoint.load_into(network)
-    gone = resolve_classes(card.forgotten, card.classes)
-    smaller = without_outputs(network, gone, num_classes=len(card.classes), shape=card.shape, name=head)
-    kept = tuple(name for k, name in enumerate(card.classes) if k not in gone)
+    forgotten_ids = resolve_classes(card.forgotten, card.classes)
+    smaller = without_outputs(network, forgotten_ids, num_classes=len(card.classes), shape=card.shape, name=head)
+    kept = tuple(name for k, name in enumerate(card.classes) if k not in forgotten_ids)
     new_card = replace(card, classes=kept, forgotten=())
     summary = {"out": str(output.folder), "classes": list(kept), "removed": list(card.forgotten)}
     write_run(

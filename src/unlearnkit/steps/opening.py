@@ -40,8 +40,9 @@ def model_name(name: str | None, checkpoint: Checkpoint) -> str:
         )
     if not is_trusted_name(checkpoint.card.model):
         raise ModelError(
-            f"Expected --model {checkpoint.card.model} to be given: {checkpoint.path} names code to import or a hub to "
-            "ask, and neither is done on the word of a weights file."
+            f"Expected --model, as {checkpoint.path} names the architecture {checkpoint.card.model}, which is code to "
+            "import or a model to download, and neither is done only because a weights file names it; if you trust it, "
+            f"add --model {checkpoint.card.model}."
         )
     return checkpoint.card.model
 
@@ -163,13 +164,13 @@ def load_images(
     if card is not None:
         layers.append((Origin.WEIGHTS, card.preprocessing.as_wanted(channels)))
     elif options.origin is not Origin.RECORD:
-        own = hub.preprocessing if hub else None
-        if own is None and model is not None:
-            own = own_preprocessing(model)
-        if own is not None and (pretrained or checkpoint is not None):
-            layers.append((Origin.ZOO, own.preprocessing.as_wanted(channels)))
-        elif own is not None and own.fixed_size:
-            layers.append((Origin.ZOO, PartialPreprocessing(size=own.preprocessing.size)))
+        zoo = hub.preprocessing if hub else None
+        if zoo is None and model is not None:
+            zoo = own_preprocessing(model)
+        if zoo is not None and (pretrained or checkpoint is not None):
+            layers.append((Origin.ZOO, zoo.preprocessing.as_wanted(channels)))
+        elif zoo is not None and zoo.fixed_size:
+            layers.append((Origin.ZOO, PartialPreprocessing(size=zoo.preprocessing.size)))
     data = open_source(source, layers, storage=options.storage, workers=options.workers)
     classes = card.classes if card else options.classes or (hub.classes if hub else None)
     return data.with_classes(classes) if classes else data
@@ -180,9 +181,9 @@ def stand_ins_for(data: ImageData, source: str) -> ImageData:
     channels, height, width = data.shape
     size = height if height == width else data.preprocessing.size
     wanted = replace(data.preprocessing.as_wanted(), size=size, channels=1 if channels == 1 else 3)
-    others = open_source(source, [(Origin.HAND, wanted)])
-    # classes that the model does not know come after its own, where no part of a request looks
-    return others.with_classes((*data.classes, *(name for name in others.classes if name not in data.classes)))
+    stand_ins = open_source(source, [(Origin.HAND, wanted)])
+    # classes that the model does not know get ids after the model's own; no part of a split contains these ids
+    return stand_ins.with_classes((*data.classes, *(name for name in stand_ins.classes if name not in data.classes)))
 
 
 def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelCard:
@@ -206,5 +207,5 @@ def request_for(
 ) -> ForgetRequest:
     """Return the request, with the classes that the weights record as forgotten added to those given as forgotten."""
     recorded = checkpoint.card.forgotten if checkpoint.card else ()
-    given = [classes[k] for k in resolve_classes(earlier, classes)]
-    return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(dict.fromkeys((*given, *recorded))))
+    stated = [classes[k] for k in resolve_classes(earlier, classes)]
+    return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(dict.fromkeys((*stated, *recorded))))

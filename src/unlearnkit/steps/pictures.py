@@ -76,13 +76,13 @@ class Pictures:
 
     def artefacts(self, kept: Mapping[str, Any] | None = None) -> dict[str, bytes | dict[str, Any]]:
         """Return the files to write; `kept` is what `pictures.json` keeps about other figures."""
-        said = {
+        record = {
             "personal": self.personal,
             "include_images": self.include_images,
             "figures": {**(kept or {}), **{name: figure.said for name, figure in self.figures.items()}},
         }
         return {
-            PICTURES: said,
+            PICTURES: record,
             **{name: file for figure in self.figures.values() for name, file in figure.files.items()},
         }
 
@@ -98,8 +98,8 @@ class Pictures:
                 kept[NOISE] = earlier[NOISE] if self.allowed else {"missing": PERSONAL}
         files = self.artefacts(kept)
         # by their names, whatever the list says of them
-        there = read_json(folder, MANIFEST, "artefacts")["artefacts"]
-        drawn = [name for name in there if name.endswith(SUFFIX) and name not in files]
+        present = read_json(folder, MANIFEST, "artefacts")["artefacts"]
+        drawn = [name for name in present if name.endswith(SUFFIX) and name not in files]
         return files, [name for name in drawn if not (self.allowed and name.startswith(f"{NOISE}-"))]
 
 
@@ -107,10 +107,13 @@ def plane(found: Mapping[str, Plane] | Doubt) -> Drawn:
     """Draw each model's samples as points, or say why there are none."""
     if isinstance(found, Doubt):
         return Drawn(said={"missing": asdict(found)})
-    files = {f"{EMBEDDING}-{name}{SUFFIX}": drawing.plane(each.points, each.forgotten) for name, each in found.items()}
+    files = {
+        f"{EMBEDDING}-{name}{SUFFIX}": drawing.plane(points_plane.points, points_plane.forgotten)
+        for name, points_plane in found.items()
+    }
     listed = [
-        {"file": file, "model": name, "explained": list(each.explained)}
-        for file, (name, each) in zip(files, found.items(), strict=True)
+        {"file": file, "model": name, "explained": list(points_plane.explained)}
+        for file, (name, points_plane) in zip(files, found.items(), strict=True)
     ]
     marks = next(iter(found.values())).forgotten
     counts = {"forgotten": int(marks.sum()), "retained": int((~marks).sum())}
@@ -122,16 +125,16 @@ def attention(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runti
     if quick:
         return Drawn(said={"missing": QUICK})
     try:
-        layer, seen = looks(models, view, runtime=runtime)
+        layer, samples = looks(models, view, runtime=runtime)
     except NoAttentionLayerError:
         return Drawn(said={"missing": asdict(Doubt("no_attention_layer"))})
     except ModelError as error:
         return Drawn(said={"missing": asdict(Doubt("remark", {"text": str(error).rstrip(".")}))})
-    if not seen:
+    if not samples:
         return Drawn(said={"missing": asdict(Doubt("no_test_samples"))})
     classes = view.split.request.classes
     files, listed = {}, []
-    for i, look in enumerate(seen):
+    for i, look in enumerate(samples):
         name = f"{ATTENTION}-{i + 1}{SUFFIX}"
         differ = set(look.rival.values()) != {look.label}
         maps = [list(look.own.values()), *([list(look.rival_maps.values())] if differ else [])]
@@ -149,8 +152,8 @@ def noise(images: Mapping[int, Tensor], classes: tuple[str, ...]) -> Drawn:
         classes: class names.
     """
     shown = dict(sorted(images.items())[:MOST_CLASSES])
-    values = torch.cat([each.abs().flatten() for each in shown.values()]).numpy()
+    values = torch.cat([images_of_class.abs().flatten() for images_of_class in shown.values()]).numpy()
     limit = float(np.quantile(values, 0.99)) or 1.0
-    files = {f"noise-{k}{SUFFIX}": drawing.strip(each, limit) for k, each in shown.items()}
+    files = {f"noise-{k}{SUFFIX}": drawing.strip(images_of_class, limit) for k, images_of_class in shown.items()}
     listed = [{"file": name, "label": classes[k]} for name, k in zip(files, shown, strict=True)]
     return Drawn(said={"limit": limit, "classes": len(images), "pictures": listed}, files=files)

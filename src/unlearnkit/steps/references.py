@@ -47,19 +47,19 @@ def open_references(
         ModelError: a file is no such model, or is given twice, or is that of the original or of the model `judged`.
         ConfigError, WeightsError: the weights cannot be read, or do not fit.
     """
-    seen = {case.checkpoint.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
+    owners = {case.checkpoint.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
     origins = {case.checkpoint.sha256: "the model that is audited"}
     opened: dict[Kind, list[tuple[Checkpoint, nn.Module]]] = {"retrained": [], "shadow": []}
-    given: list[tuple[Kind, Path]] = [("retrained", path) for path in retrained]
-    for kind, path in [*given, *(("shadow", path) for path in shadows)]:
+    paths: list[tuple[Kind, Path]] = [("retrained", path) for path in retrained]
+    for kind, path in [*paths, *(("shadow", path) for path in shadows)]:
         checkpoint = read_checkpoint(path)
         _check_classes(kind, checkpoint, case.data, case.split.request)
-        if checkpoint.sha256 in seen:
+        if checkpoint.sha256 in owners:
             raise ModelError(
                 f"Expected retrained and shadow models that were made separately, but {path} is "
-                f"{seen[checkpoint.sha256]} file; give each once, made with a seed of its own."
+                f"{owners[checkpoint.sha256]} file; give each once, made with a seed of its own."
             )
-        seen[checkpoint.sha256] = f"the same as {path}, another {kind} model's"
+        owners[checkpoint.sha256] = f"the same as {path}, another {kind} model's"
         _check_origin(kind, path, origins, procedure)
         opened[kind].append((checkpoint, case.with_weights(checkpoint)))
     return opened["retrained"], opened["shadow"]
@@ -85,13 +85,18 @@ def _check_classes(kind: Kind, checkpoint: Checkpoint, data: ImageData, request:
     absent = ", ".join(map(repr, checkpoint.card.forgotten)) or "none"
     names = ", ".join(map(repr, sorted([*forget, *earlier])))
     if kind == "retrained":
-        expected, way = "model retrained without", [("--exclude", each) for each in sorted([*forget, *earlier])]
+        expected, class_options = (
+            "model retrained without",
+            [("--exclude", class_name) for class_name in sorted([*forget, *earlier])],
+        )
         advice = "train one with `unlearnkit train"
     else:
         expected = "shadow model that forgot"
-        way = [("--forget", each) for each in forget] + [("--already-forgotten", each) for each in earlier]
+        class_options = [("--forget", class_name) for class_name in forget] + [
+            ("--already-forgotten", class_name) for class_name in earlier
+        ]
         advice = "make one from an original of its own with `unlearnkit forget"
-    options = " ".join(f"{option} {shlex.quote(each)}" for option, each in way)
+    options = " ".join(f"{option} {shlex.quote(class_name)}" for option, class_name in class_options)
     raise ModelError(
         f"Expected a {expected} {names}, but {checkpoint.path} records that the classes left out or forgotten were: "
         f"{absent}; {advice} {options}`."
@@ -103,15 +108,15 @@ def _check_origin(kind: Kind, path: Path, origins: dict[str, str], procedure: Ma
     if path.name != WEIGHTS or not (path.parent / MANIFEST).is_file():
         return
     config = read_json(path.parent, "config.json", "kind")
-    made = config.get("method") if config["kind"] == "forget" else None
+    method = config.get("method") if config["kind"] == "forget" else None
     if kind == "retrained":
-        if made not in (None, "retrain"):
+        if method not in (None, "retrain"):
             raise ModelError(
-                f"Expected a model that was retrained, but {path} was made by `unlearnkit forget` with {made}; "
+                f"Expected a model that was retrained, but {path} was made by `unlearnkit forget` with {method}; "
                 "train one with `unlearnkit train --exclude CLASS`."
             )
         return
-    if made is None:
+    if method is None:
         raise ModelError(
             f"Expected a shadow model, made by the method, but {path} was made by `unlearnkit {config['kind']}`; "
             "give retrained models with --retrained."
@@ -119,7 +124,7 @@ def _check_origin(kind: Kind, path: Path, origins: dict[str, str], procedure: Ma
     if procedure is not None and any(config.get(key) != procedure.get(key) for key in ("method", "settings")):
         raise ModelError(
             f"Expected a shadow model made as the audited one, by {procedure.get('method')} with the same settings, "
-            f"but {path} was made by {made}, or with other settings; make it in the same way."
+            f"but {path} was made by {method}, or with other settings; make it in the same way."
         )
     for digest in read_json(path.parent, MANIFEST, "inputs")["inputs"].values():
         if digest in origins:

@@ -66,8 +66,10 @@ def train_run(
     runtime, progress = runtime or Runtime(), progress or Silent()
     start = read_checkpoint(spec.init) if spec.init else None
     images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
-    gone = start.card.forgotten if start and start.card else ()
-    excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
+    forgotten_before = start.card.forgotten if start and start.card else ()
+    excluded = tuple(
+        sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(forgotten_before, images.classes)})
+    )
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
     split = split_resolved(request, images)
     images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))

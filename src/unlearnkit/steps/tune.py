@@ -105,10 +105,10 @@ def _forget_command(spec: CaseSpec, choice: MethodChoice, out: Path, options: Se
     """Return the words of the `unlearnkit forget` command that uses the found settings, beside the search's folder."""
     return [
         *("unlearnkit", "forget", "--weights", str(spec.weights), "--data", spec.data),
-        *(word for each in spec.forget for word in ("--forget", str(each))),
-        *(word for each in spec.already_forgotten for word in ("--already-forgotten", str(each))),
+        *(word for value in spec.forget for word in ("--forget", str(value))),
+        *(word for value in spec.already_forgotten for word in ("--already-forgotten", str(value))),
         *("--method", choice.name, "--preset", choice.preset),
-        *(word for each in choice.settings for word in ("--set", each)),
+        *(word for value in choice.settings for word in ("--set", value)),
         *(("--model", spec.model) if spec.model else ()),
         *("--seed", str(seed)),
         *options,

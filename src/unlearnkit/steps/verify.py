@@ -39,7 +39,7 @@ def verify_run(folder: Path) -> dict[str, Any]:
     for step in manifest.get("later_steps") or ():
         inputs += _hashes(step.get("inputs") or {} if isinstance(step, Mapping) else step, folder)
     for kind in ("retrained", "shadows"):
-        inputs += [(str(one["path"]), str(one["sha256"])) for one in audit.get(kind) or ()]
+        inputs += [(str(entry["path"]), str(entry["sha256"])) for entry in audit.get(kind) or ()]
     files += [
         _said("input", name, _state(Path(name), digest, gone="not there")) for name, digest in dict.fromkeys(inputs)
     ]

@@ -24,8 +24,8 @@ def recipe_for(network: nn.Module, augment: str) -> Recipe:
         network: its `default_recipe`, where it has one, changes `TRAIN_RECIPE`.
         augment: what the data source says training does to its images.
     """
-    own: dict[str, Any] = getattr(network, "default_recipe", {})
-    return Recipe(**{**TRAIN_RECIPE.model_dump(), "augment": augment, **own})
+    own_recipe: dict[str, Any] = getattr(network, "default_recipe", {})
+    return Recipe(**{**TRAIN_RECIPE.model_dump(), "augment": augment, **own_recipe})
 
 
 def initialise(network: nn.Module, samples: PartSamples, generator: torch.Generator) -> None:
@@ -36,6 +36,6 @@ def initialise(network: nn.Module, samples: PartSamples, generator: torch.Genera
         samples: what the images are drawn from; they must be samples that the network may know.
         generator: CPU generator of the draw.
     """
-    own = getattr(network, "initialise", None)
-    if callable(own):
-        own(samples.images(torch.randperm(len(samples), generator=generator)[:INITIALISING]))
+    own_initialise = getattr(network, "initialise", None)
+    if callable(own_initialise):
+        own_initialise(samples.images(torch.randperm(len(samples), generator=generator)[:INITIALISING]))

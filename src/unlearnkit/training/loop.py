@@ -21,7 +21,7 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.lookahead import Lookahead
 from unlearnkit.training.losses import Loss, supervised
-from unlearnkit.training.micro_batches import Pieces
+from unlearnkit.training.micro_batches import MicroBatches
 from unlearnkit.training.recipe import Recipe, make_optimizer, rate_factor
 
 
@@ -51,9 +51,9 @@ def train(
     So do the running statistics of a BatchNorm layer whose parameters are all frozen.
 
     Several processes compute their shares of each batch and add up the gradients, and a batch that memory does not
-    hold is computed in pieces whose gradients add up: without batch statistics the weights are those of one process
-    and whole batches, up to rounding. With BatchNorm each share or piece is normalised by its own statistics, and
-    the running statistics are the mean over the processes.
+    hold is computed in micro-batches whose gradients add up: without batch statistics the weights are those of one
+    process and whole batches, up to rounding. With BatchNorm each share or micro-batch is normalised by its own
+    statistics, and the running statistics are the mean over the processes.
 
     Args:
         model: on the run's device; left in train mode, or in eval mode with `stored_statistics`.
@@ -89,7 +89,7 @@ def train(
     _check_batches(model, len(samples) // steps_per_epoch, len(samples), recipe.batch_size, runtime)
     steps = recipe.epochs * steps_per_epoch
     compiled = cast(nn.Module, torch.compile(model)) if runtime.compile else model
-    pieces = Pieces(compiled, loss, runtime, log)
+    micro_batches = MicroBatches(compiled, loss, runtime, log)
     lookahead = Lookahead(model, steps) if recipe.lookahead else None
     with log.stage(stage, steps) as progress, _own_randomness(runtime):
         step = 0
@@ -100,8 +100,10 @@ def train(
                 factor = rate_factor(recipe.schedule, step, steps, recipe.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * factor
-                mine = batch.positions[batch.mine]
-                value = pieces.backward(images, labels[mine].to(runtime.device), of=len(batch.positions))
+                own_positions = batch.positions[batch.mine]
+                value = micro_batches.backward(
+                    images, labels[own_positions].to(runtime.device), of=len(batch.positions)
+                )
                 _add_up(parameters, value, runtime)
                 if recipe.clip_value is not None:
                     nn.utils.clip_grad_value_(parameters, recipe.clip_value)
@@ -150,12 +152,12 @@ def _check_batches(model: nn.Module, smallest: int, samples: int, batch_size: in
             f"{batch_size} are fewer than {count} processes; start fewer processes or choose a larger batch size."
         )
     if any(layer.training for layer in batchnorm_layers(model)) and smallest < 2 * count:
-        each = "" if count == 1 else f" for each of {count} processes"
-        given = (
+        by_process = "" if count == 1 else f" for each of {count} processes"
+        batches = (
             "a single sample" if samples == 1 else f"{samples} samples in batches of {batch_size} leave a single one"
         )
         more = "give more samples, or choose a method that keeps BatchNorm's stored statistics (docs/methods.md)"
         raise ConfigError(
-            f"Expected batches of two samples or more{each} for a model with BatchNorm, but got {given}; "
+            f"Expected batches of two samples or more{by_process} for a model with BatchNorm, but got {batches}; "
             f"{more if samples < 2 * count else 'choose another batch size'}."
         )

@@ -78,7 +78,7 @@ def distillation(teacher: nn.Module, gone: Sequence[int]) -> Loss:
             target = logits_of(teacher(images))
             removed = torch.zeros(target.shape[1], dtype=torch.bool, device=target.device)
             removed[list(gone)] = True
-            wanted = target.masked_fill(removed, -math.inf).softmax(dim=1)
-        return -(wanted * logits_of(model(images)).log_softmax(dim=1)).sum(dim=1).mean()
+            target_probabilities = target.masked_fill(removed, -math.inf).softmax(dim=1)
+        return -(target_probabilities * logits_of(model(images)).log_softmax(dim=1)).sum(dim=1).mean()
 
     return loss

@@ -13,7 +13,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.losses import Loss
 
 
-class Pieces:
+class MicroBatches:
     """Computes a batch's gradient in micro-batches; where one does not fit in memory, all later ones are smaller."""
 
     def __init__(self, model: nn.Module, loss: Loss, runtime: Runtime, log: RunLog) -> None:
@@ -30,9 +30,9 @@ class Pieces:
                 if size == 1 or not out_of_memory(error):
                     raise
                 self._size = (size + 1) // 2
-            # outside of the handler, whose traceback would keep the failed piece's tensors alive
+            # outside of the handler, whose traceback would keep the failed micro-batch's tensors alive
             self._log.notes["micro_batch_size"] = self._size
-            self._log.progress.say(f"out of memory: batches are computed in pieces of {self._size} images")
+            self._log.progress.say(f"out of memory: batches are computed in micro-batches of {self._size} images")
             if self._runtime.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -41,9 +41,10 @@ class Pieces:
             parameter.grad = None
         values = []
         size = self._size or max(1, len(images))
-        for piece, target in zip(images.split(size), labels.split(size), strict=True):
+        for micro_batch, target in zip(images.split(size), labels.split(size), strict=True):
             with self._runtime.autocast():
-                value = self._loss(self._model, self._runtime.inputs(piece), target) * (len(piece) / of)
+                loss = self._loss(self._model, self._runtime.inputs(micro_batch), target)
+                value = loss * (len(micro_batch) / of)
             value.backward()
             values.append(value.detach())
         return torch.stack(values).sum()

@@ -17,8 +17,8 @@ def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
         return torch.empty(0, 0)
     processes = runtime.processes
     shared = len(samples) >= processes.count
-    mine = torch.arange(len(samples))[processes.share(len(samples)) if shared else slice(None)]
-    batches = [Batch(positions) for positions in mine.split(runtime.eval_batch_size)]
+    own_positions = torch.arange(len(samples))[processes.share(len(samples)) if shared else slice(None)]
+    batches = [Batch(positions) for positions in own_positions.split(runtime.eval_batch_size)]
     chunks = []
     with evaluating(model):
         for images in samples.stream(batches):

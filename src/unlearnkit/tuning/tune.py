@@ -1,7 +1,7 @@
 """Tries a method's settings on a model under a budget of trials, and returns the best with everything tried.
 
 What may be read is what the method may read, the retained validation samples, and, for a method that reads no
-forgotten sample, not one more of those: see `judge.Signal`. Test parts are never read.
+forgotten sample, not one more of those: see `scoring.Signal`. Test parts are never read.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Trial:
     Args:
         settings: what was changed, as `with_settings` takes it; nothing in the first trial.
         judged: what the judge found, or None where the run failed.
-        score: see `judge.Judge`; None where the run failed.
+        score: see `scoring.Judge`; None where the run failed.
         cost: of the run, as in `cost.json`; None where it failed, as a run that is stopped hands nothing back.
         failure: what stopped the run.
     """
@@ -133,12 +133,12 @@ def tune(
     check_optuna()
     check_seed(seed)
     space = _space(method, fixed, trials)
-    given = {name.partition(".")[0] for name in fixed}
-    beforehand = tuple(setting for setting in method.for_tuning() if setting.partition("=")[0] not in given)
+    fixed_groups = {name.partition(".")[0] for name in fixed}
+    beforehand = tuple(setting for setting in method.for_tuning() if setting.partition("=")[0] not in fixed_groups)
     method = method.with_settings(beforehand)
     split = split_for(request, data)
     check_parts(method, split, tunable=True)
-    signal = Signal.SAMPLES if look_at_forgotten or Part.FORGET_TRAIN in method.needs else Signal.REMADE
+    signal = Signal.SAMPLES if look_at_forgotten or Part.FORGET_TRAIN in method.needs else Signal.INVERTED
     for part in sorted(signal.parts):
         if not len(split[part]):
             raise DataError(f"Expected samples in {part} to tune by, but the data has none; give data that holds them.")
@@ -241,5 +241,5 @@ def _best(trials: Sequence[Trial]) -> int:
 
     best = max(range(len(trials)), key=rank)
     if trials[best].score is None:
-        raise NonFiniteLossError(f"Every trial failed, the first one with: {trials[0].failure}")
+        raise NonFiniteLossError(f"Expected one trial to succeed, but all failed, the first with: {trials[0].failure}")
     return best

@@ -163,7 +163,7 @@ def _measured(base: Reading, subject: Subject, references: list[Subject], eviden
     smallest = min(len(side) for sides in everything.values() for side in sides)
     doubts = (*base.doubts, *size_doubts(smallest, None, SMALL))
     pairs = {k: f"{request.classes[k]} / {request.classes[n]}" for k, n in nearest.items()}
-    total = sum(int(mine.sum()) for mine in taken.values())
+    total = sum(int(is_neighbour.sum()) for is_neighbour in taken.values())
     return [
         _auc_reading(replace(base, samples=smallest, doubts=doubts), everything, pairs),
         _auc_reading(
@@ -173,7 +173,7 @@ def _measured(base: Reading, subject: Subject, references: list[Subject], eviden
             share,
             value=total / len(forget),
             interval=wilson(total, len(forget)),
-            series={pairs[k]: float(mine.double().mean()) for k, mine in taken.items()},
+            series={pairs[k]: float(is_neighbour.double().mean()) for k, is_neighbour in taken.items()},
             samples=len(forget),
             doubts=doubts,
         ),
@@ -188,9 +188,9 @@ def _judged(subject: Subject, nearest: Mapping[int, int], columns: Sequence[int]
     labels = torch.tensor([place[k] for k in train.labels.tolist()])
     judged = {}
     for k, neighbour in nearest.items():
-        asked = [log_p_test[test.labels == neighbour], log_p_forget[forget.labels == k]]
-        own, unseen = discriminate(log_p, labels, place[neighbour], asked)
-        judged[k] = own, unseen
+        queries = [log_p_test[test.labels == neighbour], log_p_forget[forget.labels == k]]
+        neighbour_distances, forgotten_distances = discriminate(log_p, labels, place[neighbour], queries)
+        judged[k] = neighbour_distances, forgotten_distances
     return judged
 
 

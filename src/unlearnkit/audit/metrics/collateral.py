@@ -62,13 +62,13 @@ def collateral(evidence: Evidence) -> list[Reading]:
     if part not in original.outputs:
         return []
     nearest = nearest_classes(original.outputs[part], evidence.request.forget)
-    gone = torch.tensor(evidence.request.forget)
+    forgotten_ids = torch.tensor(evidence.request.forget)
     readings = []
     for subject in evidence.subjects:
         outputs = subject.outputs[part]
         right = outputs.predictions == outputs.labels
         near = torch.isin(outputs.labels, torch.tensor(nearest))
-        taken = torch.isin(outputs.predictions, gone)
+        taken = torch.isin(outputs.predictions, forgotten_ids)
         series = {evidence.request.classes[k]: float(right[outputs.labels == k].double().mean()) for k in nearest}
         for metric, hits, shown in (("collateral_accuracy", right[near], series), ("forgotten_share", taken, None)):
             n = len(hits)

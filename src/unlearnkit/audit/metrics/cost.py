@@ -42,16 +42,16 @@ def cost(evidence: Evidence) -> list[Reading]:
     for subject in evidence.named("unlearned"):
         if subject.cost is None or not retrained:
             continue
-        mine = subject.cost
+        own_cost = subject.cost
         series = {
-            key: sum(r[key] for r in retrained) / len(retrained) / max(1, mine[key])
+            key: sum(r[key] for r in retrained) / len(retrained) / max(1, own_cost[key])
             for key in ("samples_forward", "samples_backward")
         }
         readings.append(
             Reading(
                 metric="cost_ratio",
                 model="unlearned",
-                value=sum(r["seconds"] for r in retrained) / len(retrained) / max(1e-9, mine["seconds"]),
+                value=sum(r["seconds"] for r in retrained) / len(retrained) / max(1e-9, own_cost["seconds"]),
                 unit="ratio",
                 target="higher",
                 series=series,

@@ -97,9 +97,9 @@ def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     probabilities, _, log_rest = _distribution(logits)
     phi = logit_confidence(logits, labels)
-    others = torch.where(probabilities > 0, -probabilities * log_rest, 0.0).scatter(1, labels[:, None], 0.0)
-    own = torch.where(phi < torch.inf, (-phi).sigmoid() * _softplus(-phi), 0.0)
-    return own + others.sum(dim=1)
+    other_terms = torch.where(probabilities > 0, -probabilities * log_rest, 0.0).scatter(1, labels[:, None], 0.0)
+    label_terms = torch.where(phi < torch.inf, (-phi).sigmoid() * _softplus(-phi), 0.0)
+    return label_terms + other_terms.sum(dim=1)
 
 
 def _distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,8 +153,8 @@ def sample_membership(evidence: Evidence) -> list[Reading]:
             base = unmeasured(subject, f"membership_auc_{name}", PARTS)
             scores = None
             if not is_unknown(base.doubts):
-                members, others = (subject.outputs[part] for part in PARTS)
-                scores = -score(members.logits, members.labels), -score(others.logits, others.labels)
+                members, non_members = (subject.outputs[part] for part in PARTS)
+                scores = -score(members.logits, members.labels), -score(non_members.logits, non_members.labels)
             readings += compared(base, scores)
     return readings
 
@@ -168,11 +168,15 @@ def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Readi
 def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Reading:
     """Return a reading to fill in: its doubts name parts seen in part and, as `unknown`, what makes it impossible."""
     missing = [no_samples(part.value) for part in parts if part not in subject.outputs]
-    seen = {part: subject.outputs[part] for part in parts if part in subject.outputs}
-    broken = [unknown("outputs_not_finite", {"part": part.value}) for part, o in seen.items() if not usable(o.logits)]
+    outputs_by_part = {part: subject.outputs[part] for part in parts if part in subject.outputs}
+    broken = [
+        unknown("outputs_not_finite", {"part": part.value})
+        for part, o in outputs_by_part.items()
+        if not usable(o.logits)
+    ]
     partial = [
         Doubt("partial_part", {"part": part.value, "n": len(o.labels), "whole": o.sampled_from})
-        for part, o in seen.items()
+        for part, o in outputs_by_part.items()
         if len(o.labels) < o.sampled_from
     ]
     return Reading(
@@ -215,14 +219,14 @@ def _svc_reading(base: Reading, subject: Subject) -> Reading:
 
     if is_unknown(base.doubts):
         return base
-    members, others, asked = (subject.outputs[part] for part in SVC_PARTS)
-    known = balanced(members, others, SVC_MOST)
+    members, non_members, queried = (subject.outputs[part] for part in SVC_PARTS)
+    known = balanced(members, non_members, SVC_MOST)
     fitted = torch.cat(known)[:, None].numpy()
     if fitted.size == 0 or fitted.min() == fitted.max():
         return replace(base, doubts=(unknown("no_scores"),))
     truth = torch.tensor([True, False]).repeat_interleave(len(known[0])).numpy()
     svc = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(fitted, truth)
-    called = svc.predict(confidence(asked.logits, asked.labels)[:, None].numpy())
+    called = svc.predict(confidence(queried.logits, queried.labels)[:, None].numpy())
     skill = float((svc.predict(fitted) == truth).mean())
     doubts = [*base.doubts, *size_doubts(min(len(called), len(known[0])), None, SMALL)]
     if skill <= SVC_WEAK:

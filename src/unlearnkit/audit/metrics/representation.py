@@ -180,10 +180,10 @@ def halves(labels: Tensor, forgotten: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(SEED)
     counts = torch.bincount(labels)
     present = [k for k in range(len(counts)) if counts[k] > 1]
-    others = torch.tensor([k for k in present if k not in forgotten], dtype=torch.int64)
+    retained_classes = torch.tensor([k for k in present if k not in forgotten], dtype=torch.int64)
     chosen = [k for k in present if k in forgotten]
-    drawn = torch.randperm(len(others), generator=generator)[: max(1, MOST_CLASSES - len(chosen))]
-    chosen += others[drawn].tolist() if len(present) > MOST_CLASSES else others.tolist()
+    drawn = torch.randperm(len(retained_classes), generator=generator)[: max(1, MOST_CLASSES - len(chosen))]
+    chosen += retained_classes[drawn].tolist() if len(present) > MOST_CLASSES else retained_classes.tolist()
     most = max(2, min(MOST_PER_CLASS, MOST_SAMPLES // max(1, len(chosen))))
     parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for k in sorted(chosen):

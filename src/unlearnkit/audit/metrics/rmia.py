@@ -56,7 +56,10 @@ def average_log_probability(reference_RN: Tensor, inside_RN: Tensor | None = Non
         )
     ins, outs = inside.sum(dim=0), (~inside).sum(dim=0)
     if not bool((outs > 0).all()):
-        raise DataError("Expected a reference model that was not trained on it for every sample; add such models.")
+        raise DataError(
+            "Expected for every sample a reference model that was not trained on it, but some sample has none; add "
+            "such models."
+        )
     mean_in = scores.masked_fill(~inside, -torch.inf).logsumexp(dim=0) - ins.double().log()
     mean_out = scores.masked_fill(inside, -torch.inf).logsumexp(dim=0) - outs.double().log()
     guessed_in = torch.logaddexp(mean_out + _log(a), torch.full_like(mean_out, _log(1 - a)))
@@ -105,13 +108,13 @@ def rmia(
         population = ratio
     else:
         population = _log_ratio(population_target_Z, population_reference_RZ, None, a)
-    others = len(population) - alone
-    if others < 1:
+    other_samples = len(population) - alone
+    if other_samples < 1:
         raise DataError("Expected at least one other sample as the population of RMIA, but there is none; add some.")
     beaten = torch.searchsorted(population.sort().values, ratio - math.log(gamma), right=True)
     if alone:  # x beats itself where gamma is 1, whatever it is; a ratio of 0 where gamma is more
         beaten = beaten - (ratio - math.log(gamma) >= ratio).long()
-    return beaten.double() / others
+    return beaten.double() / other_samples
 
 
 def rmia_membership(evidence: Evidence) -> list[Reading]:
@@ -150,9 +153,13 @@ def rmia_membership(evidence: Evidence) -> list[Reading]:
 
 
 def _scores(subject: Subject, references: list[Subject]) -> tuple[Tensor, Tensor]:
-    members, others = (_log_p(subject.outputs[part]) for part in PARTS)
-    by_members, by_others = (torch.stack([_log_p(r.outputs[part]) for r in references]) for part in PARTS)
-    return rmia(members, by_members, others, by_others), rmia(others, by_others)
+    members, non_members = (_log_p(subject.outputs[part]) for part in PARTS)
+    members_by_references, non_members_by_references = (
+        torch.stack([_log_p(r.outputs[part]) for r in references]) for part in PARTS
+    )
+    return rmia(members, members_by_references, non_members, non_members_by_references), rmia(
+        non_members, non_members_by_references
+    )
 
 
 def _log_p(outputs: Outputs) -> Tensor:

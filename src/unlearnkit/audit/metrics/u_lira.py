@@ -121,9 +121,9 @@ def _reading(evidence: Evidence, subject: Subject) -> Reading:
     if len(retrained) < 2:
         return replace(base, doubts=(unknown("too_few_retrained_beside"),))
     every: list[Mapping[Part, Outputs]] = [subject.outputs, *evidence.shadows, *retrained]
-    if not all(PARTS[0] in seen and usable(seen[PARTS[0]].logits) for seen in every):
+    if not all(PARTS[0] in outputs and usable(outputs[PARTS[0]].logits) for outputs in every):
         return replace(base, doubts=(unknown("reference_unusable"),))
-    scores = torch.stack([logit_confidence(seen[PARTS[0]].logits, seen[PARTS[0]].labels) for seen in every])
+    scores = torch.stack([logit_confidence(outputs[PARTS[0]].logits, outputs[PARTS[0]].labels) for outputs in every])
     if not bool(scores.isfinite().all()):
         return replace(base, doubts=(unknown("certain_of_a_sample"),))
     observed, shadows, references = scores.split([1, len(evidence.shadows), len(retrained)])

@@ -56,9 +56,9 @@ def zrf(evidence: Evidence) -> list[Reading]:
             elif evidence.random is None:
                 readings.append(replace(base, doubts=(unknown("no_untrained"),)))
             else:
-                said = probabilities(subject.outputs[part].logits)
+                own_probabilities = probabilities(subject.outputs[part].logits)
                 teacher = probabilities(evidence.random.outputs[part].logits)
-                values = 1 - jensen_shannon(said, teacher) / math.log(2)
+                values = 1 - jensen_shannon(own_probabilities, teacher) / math.log(2)
                 drawn = evidence.random.drawn
                 doubts = (Doubt("partly_drawn", {"share": drawn}),) if drawn < DRAWN else ()
                 readings.append(mean_reading(replace(base, doubts=doubts), values, most=1.0))

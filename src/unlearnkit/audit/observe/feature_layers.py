@@ -123,13 +123,13 @@ def collecting(model: nn.Module, layers: Sequence[str], head: str, *, shape: Sha
         ModelError: there is no such layer, or (in the pass) it does not run once on all images.
     """
     collected = Collected({name: [] for name in (*layers, HEAD)})
-    seen: dict[str, list[Tensor]] = {}
-    handles = [model.register_forward_pre_hook(lambda _module, _args: seen.clear())]
+    outputs_by_layer: dict[str, list[Tensor]] = {}
+    handles = [model.register_forward_pre_hook(lambda _module, _args: outputs_by_layer.clear())]
 
     def watch(name: str) -> None:
         def keep(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
             if isinstance(output, Tensor):
-                seen.setdefault(name, []).append(pooled(output.detach(), shape))
+                outputs_by_layer.setdefault(name, []).append(pooled(output.detach(), shape))
 
         handles.append(find_layer(model, name).register_forward_hook(keep))
 
@@ -141,13 +141,14 @@ def collecting(model: nn.Module, layers: Sequence[str], head: str, *, shape: Sha
             def finish(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
                 rows = len(logits_of(output))
                 for name, parts in collected.passes.items():
-                    got = entering if name == HEAD else seen.get(name, [])
-                    if [len(each) for each in got] != [rows]:
+                    layer_outputs = entering if name == HEAD else outputs_by_layer.get(name, [])
+                    rows_by_run = [len(layer_output) for layer_output in layer_outputs]
+                    if rows_by_run != [rows]:
                         raise ModelError(
                             f"Expected layer {head if name == HEAD else name!r} to run once on all {rows} images, but "
-                            f"it ran {len(got)} times, on {[len(each) for each in got]} rows; choose another layer."
+                            f"it ran {len(layer_outputs)} times, on {rows_by_run} rows; choose another layer."
                         )
-                    parts.append(_narrowed(got[0].detach().float().cpu()))
+                    parts.append(_narrowed(layer_outputs[0].detach().float().cpu()))
                 entering.clear()
 
             handles.append(model.register_forward_hook(finish))

@@ -32,7 +32,7 @@ from unlearnkit.training.predict import predict
 
 T = TypeVar("T")
 NAMES = ("original", "unlearned", "retrained")
-IMAGES = 10_000  # samples that each model is run on, unless told otherwise
+IMAGES = 10_000  # samples that each model is run on by default
 
 
 def gather(
@@ -91,14 +91,14 @@ def gather(
     shadowed = frozenset().union(*(m.parts for m in chosen if "shadows" in m.wants))
     data.fix_shape(split.retained_row("the audit"))
     flat: list[tuple[ModelName, int, nn.Module]] = []
-    for name, given in models.items():
-        group = [given] if isinstance(given, nn.Module) else list(given)
+    for name, models_of_name in models.items():
+        group = [models_of_name] if isinstance(models_of_name, nn.Module) else list(models_of_name)
         flat += [(name, i, model) for i, model in enumerate(group)]
     original = _checked(flat, shadows)
-    wanted = (runtime or Runtime()).alone()
-    runtime = wanted.fitted(original, data.shape, exact=True)
-    # what trains need not be exact, but affordable: an accuracy after some steps is no measurement of an output
-    training = wanted.fitted(original, data.shape)
+    one_process = (runtime or Runtime()).alone()
+    runtime = one_process.fitted(original, data.shape, exact=True)
+    # relearning and attacks may use a faster, less exact precision: they measure accuracies after training, not outputs
+    training = one_process.fitted(original, data.shape)
     log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds)
     view = DataView(data, split, frozenset(Part), reader="audit", log=access or AccessLog(data), device=runtime.device)
     if stand_ins is not None:
@@ -124,11 +124,11 @@ def gather(
         relearning: tuple[Relearning | None, Doubt | None] = (None, None)
         attacks: tuple[Attacks | None, Doubt | None] = (None, None)
         if goal is not None:
-            told: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
+            run_options: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
             if "relearn" in wants:
-                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **told), view, seed)
+                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **run_options), view, seed)
             if "attacks" in wants:
-                attacks = _attempt(partial(attack, model, view, goal, **told), view, seed)
+                attacks = _attempt(partial(attack, model, view, goal, **run_options), view, seed)
         subjects.append(
             Subject(
                 name=name,

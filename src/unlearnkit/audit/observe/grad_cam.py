@@ -56,15 +56,15 @@ def grad_cam(model: nn.Module, images: Tensor, layer: str, target: int | Tensor)
     outputs: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad(), frozen(model), _leaves(model, layer, outputs):
         logits = logits_of(model(images.detach().clone()))
-        if [len(each) for each in outputs] != [len(images)]:
+        if [len(layer_maps) for layer_maps in outputs] != [len(images)]:
             raise ModelError(
                 f"Expected layer {layer!r} to run once on all {len(images)} images, but it ran {len(outputs)} times, "
-                f"on {[len(each) for each in outputs]} rows; choose a layer that attention_layer gives."
+                f"on {[len(layer_maps) for layer_maps in outputs]} rows; choose a layer that attention_layer gives."
             )
-        wanted = torch.as_tensor(target, device=logits.device).expand(len(images))
+        target_classes = torch.as_tensor(target, device=logits.device).expand(len(images))
         # in eval mode no image depends on another, so the gradient of the sum holds every image's own
-        slopes = _slopes(logits.gather(1, wanted[:, None]).sum(), outputs[0])
-    maps, slope_maps = (as_map(each.detach().float(), shape) for each in (outputs[0], slopes))
+        slopes = _slopes(logits.gather(1, target_classes[:, None]).sum(), outputs[0])
+    maps, slope_maps = (as_map(layer_maps.detach().float(), shape) for layer_maps in (outputs[0], slopes))
     if maps is None or slope_maps is None:
         raise ModelError(
             f"Expected a layer whose output has positions of the image, but that of {layer!r} is of shape "

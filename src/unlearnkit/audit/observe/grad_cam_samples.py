@@ -59,8 +59,8 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
         ModelError: the models have no layer with positions of the image.
     """
     request = view.split.request
-    gone = {*request.forget, *request.already_forgotten}
-    kept = torch.tensor([k for k in range(len(request.classes)) if k not in gone])
+    forgotten_ids = {*request.forget, *request.already_forgotten}
+    kept = torch.tensor([k for k in range(len(request.classes)) if k not in forgotten_ids])
     chosen = [
         *((Part.FORGET_TEST, i) for i in _first(view, Part.FORGET_TEST, FORGOTTEN)),
         *((Part.RETAIN_TEST, i) for i in _first(view, Part.RETAIN_TEST, RETAINED)),
@@ -71,17 +71,17 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
     labels = torch.stack([view.part(part).labels[i] for part, i in chosen])
     pixels = [view.part(part).pixels(i[None])[0].cpu() for part, i in chosen]
     images = torch.cat([view.part(part).images(i[None]) for part, i in chosen])
-    own, rival, rival_maps = {}, {}, {}
+    label_maps, rival, rival_maps = {}, {}, {}
     for name, model in models.items():
         home = next(model.parameters()).device
         try:
-            given = images.to(runtime.device, next(model.parameters()).dtype)
+            model_input = images.to(runtime.device, next(model.parameters()).dtype)
             model.to(runtime.device)
             with torch.no_grad(), evaluating(model):
-                logits = logits_of(model(given)).cpu()
+                logits = logits_of(model(model_input)).cpu()
             rival[name] = kept[logits[:, kept].argmax(dim=1)]
-            own[name] = enlarged(grad_cam(model, given, layer, labels), view.shape)
-            rival_maps[name] = enlarged(grad_cam(model, given, layer, rival[name]), view.shape)
+            label_maps[name] = enlarged(grad_cam(model, model_input, layer, labels), view.shape)
+            rival_maps[name] = enlarged(grad_cam(model, model_input, layer, rival[name]), view.shape)
         finally:
             model.to(home)
     return layer, [
@@ -89,7 +89,7 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
             pixels=pixels[i],
             label=int(labels[i]),
             forgotten=part.forgotten,
-            own={name: own[name][i] for name in models},
+            own={name: label_maps[name][i] for name in models},
             rival={name: int(rival[name][i]) for name in models},
             rival_maps={name: rival_maps[name][i] for name in models},
         )

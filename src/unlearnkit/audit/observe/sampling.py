@@ -32,11 +32,11 @@ class StandIns(DataView):
     def __init__(self, view: DataView, others: ImageData) -> None:
         super().__init__(view._data, view.split, view.parts, reader=view.reader, log=view.log, device=view.device)
         request = view.split.request
-        left = sum(len(view.split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST))
-        if left:
+        forgotten_samples = sum(len(view.split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST))
+        if forgotten_samples:
             raise ConfigError(
-                f"Expected data without the forgotten classes beside stand-ins, but it has {left} samples of them; "
-                "leave --audit-data out, and the audit uses those."
+                f"Expected data without the forgotten classes where stand-ins are given, but it has "
+                f"{forgotten_samples} samples of them; leave --audit-data out, and the audit uses those samples."
             )
         rows = {part: torch.empty(0, dtype=torch.int64) for part in Part}
         for part in (Part.FORGET_TRAIN, Part.FORGET_TEST):

@@ -170,6 +170,6 @@ def _class_names(rows: datasets.Dataset, label: str) -> tuple[str, ...] | None:
 def _labels(rows: datasets.Dataset, label: str, rest: str) -> Tensor:
     column = rows.select_columns([label]).with_format("arrow")[:].column(label)
     if column.null_count or not len(column):
-        what = "missing ones" if len(column) else "no rows"
-        raise DataError(f"Expected labels in hf:{rest}, but got {what}; give a data set with a label in every row.")
+        found = "missing ones" if len(column) else "no rows"
+        raise DataError(f"Expected labels in hf:{rest}, but got {found}; give a data set with a label in every row.")
     return torch.from_numpy(column.to_numpy().astype(np.int64))

@@ -181,8 +181,8 @@ def _check_memory(folder: Path, files: Sequence[Path]) -> None:
 def _labels(path: Path) -> Tensor:
     column = _read(path, "label")
     if not pa.types.is_integer(column.type) or column.null_count:
-        what = "missing values" if pa.types.is_integer(column.type) else str(column.type)
-        raise DataError(f"Expected integer labels in {path}, but got {what}; write the label column as int64.")
+        found = "missing values" if pa.types.is_integer(column.type) else str(column.type)
+        raise DataError(f"Expected integer labels in {path}, but got {found}; write the label column as int64.")
     return torch.from_numpy(column.to_numpy().astype(np.int64))
 
 

@@ -221,7 +221,7 @@ def _map_style(dataset: Any, title: str) -> Any:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DataError(
             f"Expected a {title} dataset with a length and items by number, but got {type(dataset).__name__}; "
-            "give what can only be iterated to from_batches."
+            "pass data that can only be iterated to from_batches."
         )
     return dataset
 
@@ -240,7 +240,7 @@ def _class_names(dataset: Any, given: Sequence[str] | None) -> tuple[str, ...] |
     while given is None and isinstance(dataset, Subset):
         dataset = dataset.dataset
     names = getattr(dataset, "classes", None) if given is None else given
-    return tuple(str(each) for each in names) if names is not None else None
+    return tuple(str(name) for name in names) if names is not None else None
 
 
 def _read_all(batches: Iterable[Any], title: str) -> tuple[Tensor, Tensor]:

@@ -72,7 +72,7 @@ def load_torchvision(rest: str, options: ImageOptions) -> ImageData:
     kind = KINDS[name]
     train, test = (_open(name, root, arguments) for arguments in (kind.train, kind.test))
     labels = [checked_labels(known_labels(side), len(side), f"torchvision:{name}") for side in (train, test)]
-    names = tuple(str(each) for each in getattr(train, "classes", ()) or ())
+    names = tuple(str(class_name) for class_name in getattr(train, "classes", ()) or ())
     if not names:
         names = tuple(str(k) for k in range(1 + max(int(ids.max()) for ids in labels)))
 

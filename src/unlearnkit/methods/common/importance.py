@@ -23,7 +23,7 @@ from unlearnkit.network import evaluating, logits_of
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.losses import Criterion, supervised
-from unlearnkit.training.micro_batches import Pieces, out_of_memory
+from unlearnkit.training.micro_batches import MicroBatches, out_of_memory
 
 Weights = dict[str, Tensor]
 SquaresFn = Callable[[Tensor, Tensor, Tensor], Weights]
@@ -95,10 +95,10 @@ def fisher_diagonal(
     chosen = torch.arange(len(samples))
     if settings.samples is not None and settings.samples < len(samples):
         chosen = torch.randperm(len(samples), generator=generator)[: settings.samples]
-    mine = chosen[runtime.processes.share(len(chosen))]
+    own_positions = chosen[runtime.processes.share(len(chosen))]
     one_gradient = sum(w.numel() * w.element_size() for w in weights.values())
     size = settings.chunk or min(runtime.eval_batch_size, max(1, GRADIENT_BYTES // one_gradient))
-    chunks = mine.split(size) if len(mine) else ()
+    chunks = own_positions.split(size) if len(own_positions) else ()
     build = _vectorised if _at_once(settings, weights) else _one_by_one
     squares = build(model, weights, criterion or F.cross_entropy)
     with log.stage(stage, len(chunks)) as progress, evaluating(model), log.meter.by_hand(model):
@@ -128,13 +128,13 @@ def mean_gradient(
     Processes share the samples.
     """
     total = {name: torch.zeros_like(w) for name, w in trainable(model).items()}
-    pieces = Pieces(model, supervised(criterion), runtime, log)
-    mine = torch.arange(len(samples))[runtime.processes.share(len(samples))]
-    batches = mine.split(runtime.eval_batch_size) if len(mine) else ()
+    micro_batches = MicroBatches(model, supervised(criterion), runtime, log)
+    own_positions = torch.arange(len(samples))[runtime.processes.share(len(samples))]
+    batches = own_positions.split(runtime.eval_batch_size) if len(own_positions) else ()
     with log.stage(stage, len(batches)) as progress, evaluating(model):
         for positions, images in zip(batches, samples.stream([Batch(p) for p in batches]), strict=True):
             labels = samples.labels[positions].to(images.device)
-            value = pieces.backward(images, labels, of=len(samples))
+            value = micro_batches.backward(images, labels, of=len(samples))
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:
                     total[name] += parameter.grad
@@ -183,8 +183,8 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
             if out_of_memory(error):
                 raise
             raise ModelError(
-                "Expected a model whose gradients torch.func takes sample by sample, but it refuses "
-                f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop: the same numbers, one by one."
+                "Expected a model for which torch.func computes per-sample gradients, but it fails "
+                f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop, slower with the same numbers."
             ) from error
         # not squared in place: the gradients of two parameters that are added may share their memory
         return {name: torch.tensordot(shares_M.to(g), g.square(), dims=1) for name, g in found.items()}

@@ -94,8 +94,8 @@ def learn_noise(
     per_class = settings.per_class(len(class_ids))
     labels_M = torch.tensor(class_ids).repeat_interleave(per_class)
     start_MCHW = torch.randn((len(labels_M), *shape), generator=generator).to(weights)
-    own = torch.arange(len(labels_M))[runtime.processes.share(len(labels_M))]
-    batches = even_batches(own, runtime.eval_batch_size) if len(own) else []
+    own_positions = torch.arange(len(labels_M))[runtime.processes.share(len(labels_M))]
+    batches = even_batches(own_positions, runtime.eval_batch_size) if len(own_positions) else []
     learned = []
     with log.stage("noise", settings.steps * len(batches)) as stage, frozen(model):
         for positions_B in batches:

@@ -187,10 +187,10 @@ class UNSIR(ConfiguredMethod):
         plan: Plan,
         ctx: Context,
     ) -> nn.Module:
-        gone = (*ctx.request.forget, *ctx.request.already_forgotten)
+        forgotten_ids = (*ctx.request.forget, *ctx.request.already_forgotten)
         mixed = Concat([noise, retained]) if noise else retained
         known = supervised(ctx.criterion)
-        repair_loss = distillation(original, gone) if self.repair.distill else known
+        repair_loss = distillation(original, forgotten_ids) if self.repair.distill else known
         fit = partial(train, generator=ctx.generator, runtime=ctx.runtime, log=ctx.log)
         for _ in range(self.rounds):
             fit(model, mixed, plan.impair, stage="impair", loss=known)
