@@ -51,7 +51,7 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Row indices of every part.
+    """Row indices of every part of the data.
 
     The five parts and `excluded` (rows of classes forgotten earlier, handed out to nobody) are disjoint, and
     together they are all rows of both stored sets. A part is empty where its data is gone.

@@ -336,7 +336,7 @@ def test_a_run_that_fails_is_a_trial_that_is_not_chosen() -> None:
     assert all(trial.score is None and trial.cost is None and trial.failure == "too strong" for trial in failed)
     assert isinstance(tuned.method, Dial)
     assert tuned.method.strength <= 5.0
-    with pytest.raises(NonFiniteLossError, match=r"all failed, .*too strong"):
+    with pytest.raises(NonFiniteLossError, match=r"all failed; .*too strong"):
         search(Dial(breaks=0.01), trials=3)
 
 

@@ -146,7 +146,7 @@ def unknown(code: Code, values: Mapping[str, Value] | None = None) -> Doubt:
 
 
 def because(reason: Doubt) -> Doubt:
-    """Return the doubt of a reading that has no value, for a reason that is a doubt already."""
+    """Return the doubt of a reading that has no value, where the reason is itself a doubt."""
     return Doubt("unknown", {"reason": reason})
 
 

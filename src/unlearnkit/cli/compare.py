@@ -34,7 +34,7 @@ def command(
     label: Annotated[str | None, typer.Option("--label", help="what to call the data; default: kind of source")] = None,
     redraw: Annotated[bool, typer.Option("--redraw", help="draw table and picture from --out; nothing is run")] = False,
 ) -> None:
-    """Run methods side by side on one request, judge them alike, and write the table and the picture."""
+    """Run methods side by side on one request, judge all by the same audit, and write the table and the picture."""
     from unlearnkit.compare.grid import Grid, compare_methods
     from unlearnkit.compare.grid import redraw as drawn_again
     from unlearnkit.compare.page import table

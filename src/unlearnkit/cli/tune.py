@@ -41,7 +41,7 @@ def command(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Find a method's settings for a model, on retained validation data; settings given with --set stay."""
+    """Find a method's best settings for a model, on retained validation data; settings given with --set are kept."""
     from unlearnkit.methods.choice import MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.output import Output

@@ -184,7 +184,7 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
 
 
 def _short(key: str) -> str:
-    """Return what the table calls a reading that votes."""
+    """Return the table's name for a reading that has a vote."""
     return SHORT.get(key, key.replace("_", " "))
 
 
@@ -283,7 +283,7 @@ def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
 
 
 def _doubts(values: dict[str, Any], model: str) -> list[Doubt]:
-    """Doubts about one model's reading, or about those of all retrained models."""
+    """Return the doubts about one model's reading, or about those of all retrained models."""
     found = [doubts for name, doubts in values.get("doubts", {}).items() if name.startswith(model)]
     return [read_doubt(doubt, "the results") for doubts in found for doubt in doubts]
 

@@ -123,7 +123,7 @@ def trade_off(
 
 
 def _scale(values: Sequence[float], limit: float) -> Scale:
-    """Logarithmic, around the values from `LEAST` on and the limit."""
+    """Return a logarithmic scale around the limit and the values of at least `LEAST`."""
     shown = [limit, *(value for value in values if value >= LEAST)]
     return Scale(low=min(shown) / ROOM, high=max(shown) * ROOM, log=True)
 

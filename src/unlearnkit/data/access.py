@@ -15,7 +15,7 @@ Reader = Literal["method", "audit"]
 
 
 class AccessLog:
-    """Which rows each reader has read; a row counts once, however often it is read."""
+    """Records which rows each reader has read; a row counts once, however often it is read."""
 
     def __init__(self, data: ImageData) -> None:
         self._data = data

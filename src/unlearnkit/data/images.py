@@ -236,7 +236,7 @@ class ImageData:
 
     @property
     def shape(self) -> Shape:
-        """(C, H, W) of every image; known after `fix_shape`."""
+        """Shape (C, H, W) of every image; known after `fix_shape`."""
         assert self.train.shape is not None, "fix_shape comes before the first read"
         return self.train.shape
 
@@ -296,7 +296,7 @@ class ImageData:
         return (scaled - mean) / std
 
     def with_classes(self, classes: Sequence[str]) -> ImageData:
-        """Return the same data under the model's class list: labels are mapped by class name.
+        """Return the same data with the model's class list; labels are mapped by class name.
 
         The data may lack classes of the model (their samples are already gone), not the other way round.
 

@@ -57,7 +57,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def home(storage: Storage, size: int, device: torch.device) -> torch.device | None:
-    """Return the device that is to hold `size` bytes of images, or None where they are not to be held.
+    """Return the device that will hold `size` bytes of images, or None where they are not kept.
 
     The run's device comes first, then main memory; on each, `auto` takes 40 % of what is free at most, and `memory`
     takes all of the main memory if need be.

@@ -52,7 +52,7 @@ class Samples(Protocol):
         ...
 
     def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """Yield the images at `positions[mine]` of every batch, in order, read ahead where they are decoded anew.
+        """Yield the images at `positions[mine]` of every batch, in order; images that must be decoded are read ahead.
 
         What is random is drawn for the whole batch and then cut, so that the processes that share a batch see the
         images that one process would see.
@@ -130,7 +130,7 @@ class DataView:
 
     @property
     def shape(self) -> Shape:
-        """(C, H, W) of the images."""
+        """Shape (C, H, W) of the images."""
         return self._data.shape
 
     @property

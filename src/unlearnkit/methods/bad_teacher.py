@@ -64,7 +64,7 @@ RETAIN_SHARE = 0.3  # of each retained class, where retain_per_class is not give
 
 
 class BadTeacher(ConfiguredMethod):
-    """Bad Teacher; see the module's text."""
+    """The method Bad Teacher with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "bad-teacher"
 

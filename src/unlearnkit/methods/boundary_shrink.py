@@ -67,7 +67,7 @@ from unlearnkit.training.recipe import Recipe
 
 
 class BoundaryShrink(ConfiguredMethod):
-    """Boundary Shrink; see the module's text."""
+    """The method Boundary Shrink with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "boundary-shrink"
 

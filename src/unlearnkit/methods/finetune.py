@@ -1,4 +1,4 @@
-"""FineTune: goes on training on the retained data alone, in all layers or in the last k.
+"""FineTune: continues training on the retained data alone, in all layers or in the last k.
 
 Idea. A network that is trained on something else forgets what it is no longer shown (catastrophic forgetting).
 Fine-tuning on the retained data uses that, and nothing but that. With `last`, only the last k layers are trained

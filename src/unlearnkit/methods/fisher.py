@@ -61,7 +61,7 @@ from unlearnkit.split import Part
 
 
 class FisherForgetting(ConfiguredMethod):
-    """Fisher forgetting; see the module's text."""
+    """The method Fisher forgetting with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "fisher"
 

@@ -66,7 +66,7 @@ class HeadMask(ConfiguredMethod):
 
     @property
     def needs(self) -> frozenset[Part]:
-        """Nothing."""
+        """No part of the data is read."""
         return frozenset()
 
     @torch.no_grad()
@@ -110,11 +110,11 @@ class Masked(nn.Module):
         self.model, self.classes = model, tuple(classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, C, H, W) -> logits (n, K)."""
+        """Map images (n, C, H, W) to logits (n, K)."""
         logits_NK = logits_of(self.model(images))
         return logits_NK.index_fill(1, torch.tensor(self.classes, device=logits_NK.device), MASKED)
 
 
 def masked(model: nn.Module, classes: Sequence[int]) -> nn.Module:
-    """Return `model` in a wrapper that sets the logits of `classes` to -1e4; for any model, but not loadable as it."""
+    """Wrap `model` so that the logits of `classes` are -1e4; works for any model, but its weights have other names."""
     return Masked(model, classes).train(model.training)

@@ -123,7 +123,7 @@ class NegGradPlus(ConfiguredMethod):
 
 
 def contrast(each: Criterion, gone: Sequence[int], *, alpha: float, share: float, ceiling: float) -> Loss:
-    """Return the loss alpha L_R - (1 - alpha) L_F as a mean over images, which are told apart by their labels.
+    """Return the loss alpha L_R - (1 - alpha) L_F as a mean over images; their labels tell which kind each is.
 
     Args:
         each: (logits (n, K), labels (n,)) -> losses (n,).

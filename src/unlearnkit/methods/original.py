@@ -46,7 +46,7 @@ class Original(ConfiguredMethod):
 
     @property
     def needs(self) -> frozenset[Part]:
-        """Nothing."""
+        """No part of the data is read."""
         return frozenset()
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:  # noqa: ARG002 - the Method interface

@@ -64,7 +64,7 @@ from unlearnkit.training.recipe import Recipe
 
 
 class SalUn(ConfiguredMethod):
-    """Saliency unlearning; see the module's text."""
+    """The method SalUn with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "salun"
 

@@ -68,7 +68,7 @@ ROUNDING = 1e-5  # difference of two probabilities below which they are the same
 
 
 class SCRUB(ConfiguredMethod):
-    """SCRUB; see the module's text."""
+    """The method SCRUB with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "scrub"
 

@@ -63,7 +63,7 @@ from unlearnkit.split import Part
 
 
 class SSD(ConfiguredMethod):
-    """Selective synaptic dampening; see the module's text."""
+    """The method SSD with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "ssd"
 
@@ -93,7 +93,7 @@ class SSD(ConfiguredMethod):
         return frozenset({Part.FORGET_TRAIN, Part.RETAIN_TRAIN})
 
     def space(self) -> Space:
-        """Which weights are dampened, and how much; a given alpha stays, as a higher one may not suit the data."""
+        """Settings that choose the weights and their damping; a given alpha is kept, as a higher one may not suit."""
         return {"dampening": Range(0.1, 10.0), **({"ratio": Range(1.0, 100.0)} if self.alpha is None else {})}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:

@@ -32,7 +32,7 @@ class SmallCNN(nn.Module):
 
 
 class AllCNN(nn.Module):
-    """All-CNN-C: nine convolutions, no pooling but the last average; about 1.4 M parameters.
+    """The network All-CNN-C: nine convolutions, no pooling but a last average, about 1.4 M parameters.
 
     Source: Springenberg, Dosovitskiy, Brox, Riedmiller, "Striving for Simplicity", ICLR 2015 workshop
     (arXiv 1412.6806), Table 1. BatchNorm after every convolution instead of the paper's dropout.

@@ -66,7 +66,7 @@ def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int]
 
 
 def reset_head(model: nn.Module, name: str) -> None:
-    """Draw the head's weights anew from the global generator.
+    """Draw new weights for the head from the global generator.
 
     Raises:
         ModelError: the layer is no Linear or Conv2d, its weight is computed from others, or another layer shares it.

@@ -26,8 +26,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         WeightsError: the file is missing, truncated, no safetensors, or a pickle of more than tensors.
     """
     if not os.path.isfile(path):
-        found = "a folder; name the file in it" if os.path.isdir(path) else "none; name a .safetensors file"
-        raise WeightsError(f"Expected a weights file at {path}, but there is {found}.")
+        found, advice = ("a folder", "the file in it") if os.path.isdir(path) else ("none", "a .safetensors file")
+        raise WeightsError(f"Expected a weights file at {path}, but there is {found}; name {advice}.")
     if path.suffix.lower() in PICKLED:
         return _pickled(path), {}
     try:

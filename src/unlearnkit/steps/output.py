@@ -12,7 +12,7 @@ from unlearnkit.steps.report import check_language
 
 @dataclass(frozen=True)
 class Output:
-    """Where a step writes, and how.
+    """The folder that a step writes, and how it writes it.
 
     Args:
         folder: the run folder.

@@ -39,7 +39,7 @@ FAILED = -3.0  # what the sampler is told of a run that failed: below every scor
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One run of the method.
+    """One run of the method with one choice of settings, and its score.
 
     Args:
         settings: what was changed, as `with_settings` takes it; nothing in the first trial.
@@ -58,7 +58,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """The result of a search.
+    """The result of a search, with every trial.
 
     Args:
         method: with the best settings.
@@ -241,5 +241,7 @@ def _best(trials: Sequence[Trial]) -> int:
 
     best = max(range(len(trials)), key=rank)
     if trials[best].score is None:
-        raise NonFiniteLossError(f"Expected one trial to succeed, but all failed, the first with: {trials[0].failure}")
+        raise NonFiniteLossError(
+            f"Expected one trial to succeed, but all failed; the first one with: {trials[0].failure}"
+        )
     return best

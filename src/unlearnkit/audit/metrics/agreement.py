@@ -47,7 +47,7 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
 
 
 def output_agreement(evidence: Evidence) -> list[Reading]:
-    """Activation distance and Jensen-Shannon divergence to the retrained models on forgotten data.
+    """Measure activation distance and Jensen-Shannon divergence to the retrained models on forgotten data.
 
     `activation_distance` in [0, sqrt 2] and `js_divergence` in [0, log 2] nats: means over the samples and the
     retrained models; a retrained model is held against the others. The interval is that of the mean over samples

@@ -137,7 +137,7 @@ def class_membership(evidence: Evidence) -> list[Reading]:
 
 
 def _possible(base: Reading, subject: Subject, references: list[Subject], evidence: Evidence) -> Reading:
-    """Return `base`, with the doubt `unknown` where the attack has nothing to work with."""
+    """Return `base`, with the doubt `unknown` where data for the attack are missing."""
     code: Code
     if not references:
         code = "no_reference"
@@ -181,7 +181,7 @@ def _measured(base: Reading, subject: Subject, references: list[Subject], eviden
 
 
 def _judged(subject: Subject, nearest: Mapping[int, int], columns: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:
-    """For each forgotten class, the distances of its neighbour's unseen samples and of its own."""
+    """Return, for each forgotten class, the distances of its neighbour's unseen samples and of its own samples."""
     train, test, forget = (subject.outputs[part] for part in PARTS)
     log_p, log_p_test, log_p_forget = (log_probabilities(o.logits, columns) for o in (train, test, forget))
     place = {k: column for column, k in enumerate(columns)}
@@ -202,13 +202,13 @@ def _auc_reading(base: Reading, judged: Mapping[int, tuple[Tensor, Tensor]], pai
 
 
 def _seen(subject: Subject, evidence: Evidence) -> list[int]:
-    """Columns of the retained classes with training and with test samples."""
+    """Return the columns of the retained classes that have training and test samples."""
     sides = [set(subject.outputs[part].labels.tolist()) for part in (Part.RETAIN_TRAIN, Part.RETAIN_TEST)]
     return [column for column, k in enumerate(evidence.request.retained) if all(k in side for side in sides)]
 
 
 def _nearest(references: list[Subject], k: int, subject: Subject, evidence: Evidence) -> int:
-    """The retained class, by its id, that the references take class k for."""
+    """Return the id of the retained class that the references predict most for class k."""
     retained = evidence.request.retained
     outputs: list[Outputs] = [s.outputs[Part.FORGET_TEST] for s in references]
     forgotten = [log_probabilities(o.logits[o.labels == k], retained) for o in outputs]

@@ -48,7 +48,7 @@ def shares(values: Tensor, edges: tuple[float, ...]) -> list[float]:
 
 
 def histograms(evidence: Evidence) -> list[Reading]:
-    """Mean and histogram of the loss and of the entropy of the predictions on forgotten and retained data.
+    """Return mean and histogram of the loss and of the entropy of predictions, on forgotten and retained data.
 
     `loss` is the mean of the cross-entropy -log p_y, from 0 up, `output_entropy` that of -sum p_k log p_k, from 0 to
     log K; both in nats. The series is the share of samples by bin, named by the bin's lower edge (see `shares`): of the

@@ -73,7 +73,7 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def confidence(logits: Tensor, labels: Tensor) -> Tensor:
-    """p_y, (n,) float64 from 0 to 1. As a score it orders the samples as -loss does, so it has no metric of its own.
+    """Return p_y, (n,) float64 in [0, 1]; it orders the samples as -loss does, so it has no metric of its own.
 
     Arguments and errors as in `logit_confidence`. Source: Song and Mittal, USENIX Security 2021, section 3.
     """
@@ -103,7 +103,7 @@ def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """p, log p and log(1 - p), (n, K) float64.
+    """Return p, log p and log(1 - p), (n, K) float64.
 
     At most one probability of a row is above 1/2. That one's logarithms come from its logit-scaled confidence; for the
     others log_softmax and log1p lose nothing.
@@ -166,7 +166,7 @@ def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Readi
 
 
 def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Reading:
-    """Return a reading to fill in: its doubts name parts seen in part and, as `unknown`, what makes it impossible."""
+    """Return a reading to fill in, with doubts on parts that were sampled or, as `unknown`, on what is missing."""
     missing = [no_samples(part.value) for part in parts if part not in subject.outputs]
     outputs_by_part = {part: subject.outputs[part] for part in parts if part in subject.outputs}
     broken = [

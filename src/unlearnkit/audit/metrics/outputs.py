@@ -25,7 +25,7 @@ def prediction_shares(predictions: Tensor, classes: int) -> Tensor:
 
 
 def entropy(shares: Tensor) -> float:
-    """Entropy in nats, -sum p log p with 0 log 0 = 0; from 0 (one class) to log K (all alike)."""
+    """Entropy in nats, -sum p log p with 0 log 0 = 0; from 0 (one class) to log K (all equal)."""
     return max(0.0, float(-torch.xlogy(shares, shares).sum()))  # no -0.0
 
 

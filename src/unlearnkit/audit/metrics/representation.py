@@ -112,7 +112,7 @@ def linear_probe(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
 
 
 def nearest_neighbours(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Classes (n,) by the vote of the 10 neighbours of largest cosine, of the same number of votes the nearer ones.
+    """Return classes (n,) by the vote of the 10 neighbours of largest cosine; on a tie, the nearer ones decide.
 
     The cosine's thousandth is added to each vote, which decides between equal numbers and nothing else.
     """

@@ -98,6 +98,6 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
 
 
 def _first(view: DataView, part: Part, most: int) -> list[Tensor]:
-    """Position of the first sample of each of the first classes that have one."""
+    """Return the position of the first sample of each of the first classes that have one."""
     labels = view.part(part).labels
     return [torch.nonzero(labels == k)[0, 0] for k in labels.unique().tolist()[:most]]

@@ -138,7 +138,7 @@ def relearn(
 
 
 def log_shares(labels: Sequence[Tensor], classes: int) -> Tensor:
-    """Logarithm of every class's share in batches drawn from each of the sides alike, (K,); -inf where it has none."""
+    """Return the log of each class's share in batches drawn equally from each side, (K,); -inf where it is 0."""
     counts = [torch.bincount(side, minlength=classes) / len(side) for side in labels]
     return torch.stack(counts).mean(dim=0).log()
 
@@ -146,7 +146,7 @@ def log_shares(labels: Sequence[Tensor], classes: int) -> Tensor:
 def _fit_head(
     model: nn.Module, head: str, sides: Sequence[PartSamples], generator: torch.Generator, runtime: Runtime
 ) -> None:
-    """Fit the head to the frozen features of training samples, the same number of every class, if there are as many.
+    """Fit the head to frozen features of training samples, the same number of every class as far as there are enough.
 
     Logistic regression with a little weight decay, by L-BFGS, in float64 on the CPU. Outputs of classes without samples
     stay as they are.
@@ -181,7 +181,7 @@ def _fit_head(
 
 
 class _Draws:
-    """Positions 0..n-1 in random order, reshuffled whenever they are used up."""
+    """Positions 0..n-1 in random order, shuffled again whenever all are used."""
 
     def __init__(self, n: int, generator: torch.Generator) -> None:
         self._n, self._generator = n, generator

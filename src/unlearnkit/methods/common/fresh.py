@@ -13,7 +13,7 @@ from unlearnkit.runtime.randomness import isolated_randomness
 
 
 def fresh_model(model: nn.Module, ctx: Context, name: str) -> nn.Module:
-    """Build the architecture of `model` anew; draws from the global generator, which the harness has seeded.
+    """Build the architecture of `model` with new weights, drawn from the global generator, which the harness seeds.
 
     Args:
         model: the original, to compare with.

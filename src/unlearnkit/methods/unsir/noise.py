@@ -116,7 +116,7 @@ def notebook_noise(
     log: RunLog,
     criterion: Criterion | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Learn noise as the published notebook does, bug for bug; same arguments and returns as `learn_noise`.
+    """Learn noise as the published notebook does, including its bugs; see `learn_noise` for arguments and result.
 
     Class after class and in train mode, so BatchNorm's running statistics drift towards the noise; only the first C
     (number of channels) images of each batch are kept; and every image is labelled class 0.

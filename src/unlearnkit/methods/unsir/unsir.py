@@ -77,7 +77,7 @@ NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noi
 
 
 class UNSIR(ConfiguredMethod):
-    """UNSIR with our tuned default; see the module's text for the idea, the formulas and the sources."""
+    """The method UNSIR with our tuned default; the docstring of the module describes it."""
 
     name: ClassVar[str] = "unsir"
 
