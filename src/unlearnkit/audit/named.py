@@ -23,11 +23,11 @@ PLUGINS: Plugins[Metric] = Plugins(
 
 
 def named_metrics(*, quick: bool = False) -> tuple[dict[str, Metric], list[str]]:
-    """Return every metric by its name, and a sentence for each one of another package that cannot be used.
+    """Return every metric by its name, and a sentence for each metric of another package that cannot be used.
 
     Args:
         quick: leave out those that train a copy of every model.
     """
     foreign, broken = PLUGINS.load_all()
     metrics = METRICS | foreign
-    return {name: each for name, each in metrics.items() if not (quick and each.wants & TRAINING)}, broken
+    return {name: metric for name, metric in metrics.items() if not (quick and metric.wants & TRAINING)}, broken

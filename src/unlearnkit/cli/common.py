@@ -1,4 +1,4 @@
-"""What the commands share: the settings that options add up to, the progress line, the printed result."""
+"""Holds what the commands share: settings from options, the progress line, and the printed result."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def command_line() -> list[str]:
-    """The words of the command, as the manifest records them."""
+    """Return the words of the command, as the manifest records them."""
     return ["unlearnkit", *sys.argv[1:]]
 
 
 def progress_of(quiet: bool, runtime: Any = None) -> Any:
-    """The progress line on standard error; silent where it is unwanted and in all processes but one."""
+    """Return the progress line on standard error; it is silent if unwanted, and in all processes but the main one."""
     from unlearnkit.cli.progress import progress_for_stderr
     from unlearnkit.runtime.progress import Silent
 
@@ -36,7 +36,7 @@ def audit_options(
     quick: bool,
     full: bool,
 ) -> AuditOptions:
-    """What the options of an audit add up to."""
+    """Turn the options of an audit into AuditOptions."""
     from unlearnkit.steps.auditing import AuditOptions, Depth
 
     return AuditOptions(
@@ -57,7 +57,7 @@ def inputs_of(
     storage: Literal["auto", "memory", "stream"],
     workers: int | None,
 ) -> InputOptions:
-    """What the options of images add up to, checked."""
+    """Check the options on images, and turn them into InputOptions."""
     from unlearnkit.steps.opening import InputOptions
 
     return InputOptions.by_hand(
@@ -72,7 +72,7 @@ def inputs_of(
 
 
 def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    """Print the result for people, as JSON, or not at all."""
+    """Print the result for people or as JSON, or print nothing."""
     from unlearnkit.cli.show import show_result
 
     if as_json:
@@ -95,7 +95,9 @@ def _floats(name: str, text: str | None) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"Expected numbers with commas between them for {name}, but got {text!r}.") from error
+        raise ConfigError(
+            f"Expected numbers with commas between them for {name}, but got {text!r}; write them as 0.5,0.5,0.5."
+        ) from error
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -113,6 +115,6 @@ def read_classes(path: Path) -> tuple[str, ...]:
         ) from error
     twice = [name for name in names if names.count(name) > 1]
     if not names or twice:
-        got = f"{twice[0]!r} stands there twice" if twice else "it is empty"
-        raise ConfigError(f"Expected distinct class names in {path}, but {got}; write one name on each line.")
+        problem = f"{twice[0]!r} occurs twice" if twice else "it is empty"
+        raise ConfigError(f"Expected distinct class names in {path}, but {problem}; write one name on each line.")
     return names

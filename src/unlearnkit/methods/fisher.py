@@ -1,4 +1,4 @@
-"""Fisher forgetting: adds noise to every weight, more where the retained data needs it less; reads no forget data.
+"""Fisher forgetting: adds noise to every weight, less where the retained data needs the weight; reads no forget data.
 
 Idea. A weight that the retained data determines sharply (large Fisher information) must stay where it is; one that
 it leaves open may hold what is to be forgotten. Gaussian noise of the matching size drowns that. There is no
@@ -61,7 +61,7 @@ from unlearnkit.split import Part
 
 
 class FisherForgetting(ConfiguredMethod):
-    """Fisher forgetting; see the module's text."""
+    """The method Fisher forgetting with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "fisher"
 
@@ -71,7 +71,7 @@ class FisherForgetting(ConfiguredMethod):
 
     @classmethod
     def paper(cls) -> Self:
-        """The paper's estimator at its full cost; alpha is ours."""
+        """The paper's estimator at its full cost; alpha is our choice."""
         return cls(fisher=FisherSettings(labels="model", per_sample="loop"))
 
     @classmethod

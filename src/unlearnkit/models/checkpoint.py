@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, with the class list and the preprocessing in the file's own metadata."""
+"""Saves and loads weights as safetensors, with the class list and the preprocessing in the file's metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METADATA_KEY = "unlearnkit"
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Weights read from a file; `card` is None where another tool wrote them."""
+    """Weights read from a file; `card` is None if another tool wrote it."""
 
     path: Path
     state: dict[str, Tensor]
@@ -27,7 +27,7 @@ class Checkpoint:
     sha256: str
 
     def load_into(self, model: nn.Module, *, fresh_head: str | None = None) -> tuple[str, ...]:
-        """Copy the weights into `model`; every key must match. Returns the names that were left as they are.
+        """Copy the weights into `model`; every key must match. Returns the names of the weights left unchanged.
 
         Half-precision weights are converted to the model's type, tied weights may be stored under one of their names,
         and the prefixes `module.` and `_orig_mod.` are taken off where all keys carry them.
@@ -61,7 +61,7 @@ def checkpoint_bytes(model: nn.Module, card: ModelCard) -> bytes:
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

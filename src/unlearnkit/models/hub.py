@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: `hf-hub:ORG/NAME[@REVISION]` becomes a file, a model name and a class list."""
+"""Resolves weights on the Hugging Face hub, `hf-hub:ORG/NAME[@REVISION]`, to a file, a model name and a class list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSource:
-    """Where weights lie, and what their hub page says of them (None where it does not, or where they are a file).
+    """A weights file, and what its hub page says of the model (None where it says nothing).
 
     Args:
         path: the weights file.
@@ -36,7 +36,7 @@ class WeightsSource:
 
 
 def resolve_weights(text: str) -> WeightsSource:
-    """Return where the weights lie: a path as it is, `hf-hub:ORG/NAME[@REVISION]` after downloading them.
+    """Return the file of a path, or that of `hf-hub:ORG/NAME[@REVISION]` after the download.
 
     `model.safetensors` is fetched, and `config.json` where there is one; a cached copy serves without a network.
 
@@ -63,7 +63,7 @@ def _download(repository: str, name: str, revision: str | None, text: str) -> Pa
 
 
 def _optional_config(repository: str, revision: str | None, text: str) -> dict[str, Any] | None:
-    """Return the config, or None where the repository, or the cache without a network, holds none."""
+    """Return the config, or None where the repository (offline: the cache) has none."""
     from huggingface_hub import errors
 
     try:
@@ -82,7 +82,7 @@ def _optional_config(repository: str, revision: str | None, text: str) -> dict[s
 
 
 def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
-    """Read timm's hub config; of another tool's, which names no `architecture`, nothing is known."""
+    """Read timm's hub config; the config of another tool, without `architecture`, describes nothing."""
     architecture = config.get("architecture")
     if architecture is None:
         return WeightsSource(path=path)
@@ -101,10 +101,10 @@ def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
         and len(set(labels)) == len(labels) == (width or len(labels))
     ):
         raise _damaged(text, "label_names is no list of one different name for each class")
-    own = {key: value for key, value in arguments.items() if key not in ("num_classes", "in_chans")}
-    model = ",".join([f"timm:{architecture}", *(f"{key}={value!r}" for key, value in own.items())])
+    options = {key: value for key, value in arguments.items() if key not in ("num_classes", "in_chans")}
+    model = ",".join([f"timm:{architecture}", *(f"{key}={value!r}" for key, value in options.items())])
     try:
-        preprocessing = from_config(config.get("pretrained_cfg") or {}, own)
+        preprocessing = from_config(config.get("pretrained_cfg") or {}, options)
     except (ConfigError, KeyError, TypeError, ValueError) as error:
         raise _damaged(text, f"pretrained_cfg: {reason(error)}") from error
     return WeightsSource(

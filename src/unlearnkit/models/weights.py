@@ -1,4 +1,4 @@
-"""Weights of any tool: read them from a file without running code, and fit them into a model."""
+"""Reads weights that any tool saved, without running code from the file, and fits them into a model."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PREFIXES = ("module.", "_orig_mod.")  # of DataParallel and torch.compile
 
 
 def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Read the weights of a file by name, and its metadata; `.pt`, `.pth` and `.bin` as tensors only, never as code.
+    """Read weights by name, and the metadata; `.pt`, `.pth` and `.bin` files only as tensors, never as code.
 
     Raises:
         WeightsError: the file is missing, truncated, no safetensors, or a pickle of more than tensors.
     """
     if not os.path.isfile(path):
-        found = "a folder; name the file in it" if os.path.isdir(path) else "none; name a .safetensors file"
-        raise WeightsError(f"Expected a weights file at {path}, but there is {found}.")
+        found, advice = ("a folder", "the file in it") if os.path.isdir(path) else ("none", "a .safetensors file")
+        raise WeightsError(f"Expected a weights file at {path}, but there is {found}; name {advice}.")
     if path.suffix.lower() in PICKLED:
         return _pickled(path), {}
     try:
@@ -43,39 +43,43 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 def fit_state(model: nn.Module, state: Mapping[str, Tensor], path: Path, fresh_head: str | None) -> tuple[str, ...]:
     """Copy weights into `model`; see `Checkpoint.load_into`."""
-    wanted = model.state_dict()
-    given = _tied(_without_prefixes(dict(state), wanted), wanted)
-    both = [key for key in wanted if key in given]
-    other = [key for key in both if given[key].shape != wanted[key].shape]
+    model_state = model.state_dict()
+    file_state = _tied(_without_prefixes(dict(state), model_state), model_state)
+    both = [key for key in model_state if key in file_state]
+    other = [key for key in both if file_state[key].shape != model_state[key].shape]
     fresh = [key for key in other if fresh_head is not None and key.rpartition(".")[0] == fresh_head]
     same = [key for key in both if key not in other]
     problems = [
-        ("missing", [key for key in wanted if key not in given]),
-        ("unexpected", [key for key in given if key not in wanted]),
+        ("missing", [key for key in model_state if key not in file_state]),
+        ("unexpected", [key for key in file_state if key not in model_state]),
         (
             "of another shape",
-            [f"{k} {tuple(given[k].shape)} instead of {tuple(wanted[k].shape)}" for k in other if k not in fresh],
+            [
+                f"{k} {tuple(file_state[k].shape)} instead of {tuple(model_state[k].shape)}"
+                for k in other
+                if k not in fresh
+            ],
         ),
         (
             "of another type",
             [
-                f"{k} {given[k].dtype} instead of {wanted[k].dtype}"
+                f"{k} {file_state[k].dtype} instead of {model_state[k].dtype}"
                 for k in same
-                if wanted[k].is_floating_point() and not given[k].is_floating_point()
+                if model_state[k].is_floating_point() and not file_state[k].is_floating_point()
             ],
         ),
-        ("tied in the model, but different here", _torn(given, wanted)),
+        ("tied in the model, but different here", _torn(file_state, model_state)),
     ]
-    found = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems if keys)
+    found = "; ".join(f"{problem}: {_some(keys)}" for problem, keys in problems if keys)
     if found:
         raise WeightsError(
             f"Expected weights that fit the model, but {path} does not ({found}); "
             "check that --model names the architecture that the weights were saved from."
         )
-    converted = {key: given[key].to(wanted[key].dtype) for key in same}
+    converted = {key: file_state[key].to(model_state[key].dtype) for key in same}
     _check_finite(converted, {key for key, _ in model.named_parameters(remove_duplicate=False)}, path)
-    wanted.update(converted)  # the model's own dict, as some architectures ask for the version that it carries
-    model.load_state_dict(wanted)
+    model_state.update(converted)  # the model's own dict, as some architectures ask for the version that it carries
+    model.load_state_dict(model_state)
     return tuple(fresh)
 
 
@@ -83,16 +87,17 @@ def _pickled(path: Path) -> dict[str, Tensor]:
     try:
         content = torch.load(path, weights_only=True, map_location="cpu")
     except Exception as error:
-        asked = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))  # torch's own text would advise to run it
-        if asked is None:
+        # torch's own text is not shown, as it advises to run the code in the file
+        unsupported = re.search(r"Unsupported global: GLOBAL (\S+)", str(error))
+        if unsupported is None:
             raise WeightsError(
                 f"Expected a complete file of tensors, but {path} is broken, cut short or of another kind "
-                f"({type(error).__name__}); copy it again, or, if it is a pickle of more than tensors, whose reading "
-                "can run any code, save the state dict alone where it was made."
+                f"({type(error).__name__}); copy it again, or, if it is a pickle of more than tensors, which is "
+                "refused as reading it can run any code, save the state dict alone where it was made."
             ) from error
         raise WeightsError(
-            f"Expected tensors alone, but {path} holds more (it asks for {asked[1]}); a pickle is refused as reading "
-            "it can run any code, so where it was made, convert it with "
+            f"Expected tensors alone, but {path} is a pickle that asks for {unsupported[1]}; it is refused, as reading "
+            "it can run any code: convert it where it was made, with "
             'safetensors.torch.save_file(model.state_dict(), "model.safetensors").'
         ) from error
     if _is_state(content):
@@ -125,10 +130,10 @@ def _tensors(content: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _without_prefixes(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take off the prefixes that wrappers add, where all keys carry them and the model does not."""
+    """Remove the prefixes that wrappers add, where all keys have them and the model's have not."""
     plain = state
     while plain and not any(key in wanted for key in plain):
-        prefix = next((each for each in PREFIXES if all(key.startswith(each) for key in plain)), None)
+        prefix = next((candidate for candidate in PREFIXES if all(key.startswith(candidate) for key in plain)), None)
         if prefix is None:
             return state
         plain = {key.removeprefix(prefix): value for key, value in plain.items()}
@@ -140,7 +145,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _tied(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fill in missing names of weights that the model shares with a name that is there."""
+    """Add missing names of weights that the model shares with a name in the file."""
     present = {_place(wanted[key]): state[key] for key in wanted if key in state and wanted[key].numel()}
     missing = {
         key: present[_place(value)] for key, value in wanted.items() if key not in state and _place(value) in present
@@ -149,7 +154,7 @@ def _tied(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, T
 
 
 def _torn(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """Names of weights that the model shares with an earlier name, but the file does not."""
+    """Return names of weights that the model shares with an earlier name, but that differ in the file."""
     first: dict[tuple[object, ...], str] = {}
     torn = []
     for key in wanted:
@@ -161,7 +166,7 @@ def _torn(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str
 
 
 def _check_finite(state: Mapping[str, Tensor], parameters: set[str], path: Path) -> None:
-    """Refuse NaN anywhere, and infinity in parameters: buffers such as attention masks may hold it."""
+    """Refuse NaN anywhere, and infinity in parameters; buffers such as attention masks may hold it."""
     for key, value in state.items():
         if value.is_floating_point() and (value.isnan().any() or (key in parameters and value.isinf().any())):
             raise WeightsError(

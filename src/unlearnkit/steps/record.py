@@ -1,4 +1,4 @@
-"""What run folders record besides results: config.json, request.json, and the manifest's part on how they were made."""
+"""Builds the records of a run folder besides results: config.json, request.json, and part of the manifest."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from unlearnkit.tuning import Tuned
 
 
 def preprocessing_record(data: ImageData) -> dict[str, Any]:
-    """How images were fed to the model, the same keys in every config.json; `InputOptions.recorded` reads them."""
+    """Return how images were fed to the model, for every config.json; `InputOptions.recorded` reads it."""
     fed = data.preprocessing.as_record()
     return {"image_size": fed.pop("image_size"), "shape": list(data.shape), **fed}
 
 
 def request_record(case: Case) -> dict[str, Any]:
-    """request.json: the classes by name and id, and the class list."""
+    """Return the content of request.json: the classes by name and id, and the class list."""
     resolved = case.split.request
     return {
         "forget": list(resolved.forget_names),
@@ -41,7 +41,7 @@ def request_record(case: Case) -> dict[str, Any]:
 def manifest_record(
     output: Output, inputs: Sequence[Checkpoint], *, seed: int | None = None, runtime: Runtime | None = None
 ) -> dict[str, Any]:
-    """What manifest.json says of how a folder was made; also an entry of its `later_steps`.
+    """Return what manifest.json says about how a folder was made; also an entry of its `later_steps`.
 
     Args:
         output: its command, and its language where one is chosen.
@@ -67,7 +67,7 @@ def train_config(
     seed: int,
     facts: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """config.json of `train`; `facts` are what came of it."""
+    """Return the config.json of `train`; `facts` are its results."""
     return {
         "kind": "train",
         "model": spec.model,
@@ -88,7 +88,7 @@ def train_config(
 def forget_config(
     case: Case, choice: MethodChoice, method: ConfiguredMethod, result: Unlearned, *, seed: int
 ) -> dict[str, Any]:
-    """config.json of `forget`."""
+    """Return the config.json of `forget`."""
     return {
         "kind": "forget",
         **_opened(case),
@@ -107,7 +107,7 @@ def forget_config(
 def tune_config(
     case: Case, choice: MethodChoice, method: ConfiguredMethod, search: SearchSpec, tuned: Tuned, *, seed: int
 ) -> dict[str, Any]:
-    """config.json of `tune`."""
+    """Return the config.json of `tune`."""
     request = request_record(case)
     return {
         "kind": "tune",
@@ -127,7 +127,7 @@ def tune_config(
 
 
 def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) -> dict[str, Any]:
-    """config.json of `audit`, where it makes a folder of its own."""
+    """Return the config.json of `audit`, where it makes a folder of its own."""
     return {
         "kind": "audit",
         "model": case.architecture,
@@ -141,7 +141,7 @@ def audit_config(case: Case, unlearned: Path, *, seed: int, runtime: Runtime) ->
 
 
 def export_config(exported: Checkpoint, card: ModelCard, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json of `export`: the card of the smaller model; `facts` are what was done."""
+    """Return the config.json of `export`: the smaller model's card; `facts` are what was done."""
     return {"kind": "export", "from": _absolute(exported.path), **facts, **card.as_record()}
 
 

@@ -1,4 +1,4 @@
-"""The step behind `train`: data and a model name -> a run folder with trained weights."""
+"""Trains a model on data, and writes a run folder with its weights."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def train_run(
     progress: Progress | None = None,
     tracker: str | None = None,
 ) -> dict[str, Any]:
-    """Train a model on all classes but the excluded ones, and write its run folder; returns its summary.
+    """Train a model on all classes but the excluded ones, write its run folder, and return its summary.
 
     `spec.settings` are `NAME=VALUE` changes of the recipe: `TRAIN_RECIPE`, with the data source's own augmentation, and
     the architecture's `default_recipe` where it has one. An architecture with an `initialise(images)` method is given
@@ -66,8 +66,10 @@ def train_run(
     runtime, progress = runtime or Runtime(), progress or Silent()
     start = read_checkpoint(spec.init) if spec.init else None
     images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
-    gone = start.card.forgotten if start and start.card else ()
-    excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
+    forgotten_before = start.card.forgotten if start and start.card else ()
+    excluded = tuple(
+        sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(forgotten_before, images.classes)})
+    )
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
     split = split_resolved(request, images)
     images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
@@ -117,7 +119,7 @@ def train_run(
 
 
 def _network(spec: TrainSpec, images: ImageData, start: Checkpoint | None) -> tuple[nn.Module, list[str]]:
-    """Build the network and load what it starts from; also returns the keys that were drawn anew all the same."""
+    """Build the network and load the weights that it starts from; also return the names of the weights drawn anew."""
     classes = len(images.classes)
     network = build_model(spec.model, num_classes=classes, in_channels=images.shape[0], pretrained=spec.pretrained)
     check_model(network, classes=classes, shape=images.shape)

@@ -1,4 +1,4 @@
-"""`imagefolder:DIR`: image files in one folder for each class; nothing is copied or cached on disk.
+"""Loads `imagefolder:DIR`: image files in one folder for each class, without a copy or a cache on disk.
 
 Either DIR/train/CLASS/* with DIR/test/CLASS/* (or `val`, `valid`, `validation` in place of `test`), or one set in
 DIR/CLASS/* or DIR/train/CLASS/*, of which every class gives a fifth as test data (`hold_out.held_out`). The class
@@ -73,7 +73,7 @@ class ImageFiles:
         return Image.open(self._paths[row].as_py())
 
     def name(self, row: int) -> str:
-        """Its path."""
+        """Return the path of a row's file."""
         return str(self._paths[row].as_py())
 
 
@@ -106,7 +106,7 @@ def _class_folders(side: Path) -> list[str]:
 
 
 def _files(side: Path, names: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Paths and class ids of a side, class by class and sorted by path."""
+    """Return paths and class ids of one side, class by class and sorted by path."""
     from torchvision.datasets.folder import IMG_EXTENSIONS, make_dataset
 
     ids = {name: k for k, name in enumerate(names)}

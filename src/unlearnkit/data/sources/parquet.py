@@ -1,4 +1,4 @@
-"""`parquet:DIR`: train and test files in the Hugging Face image convention, read with pyarrow; nothing is copied.
+"""Loads `parquet:DIR`: train and test files in the Hugging Face image convention, read with pyarrow without a copy.
 
 In DIR or DIR/data stand `train.parquet` or shards `train-*.parquet`, and `test...` alike (`validation...` is taken
 where there is no test). Column `image` is a struct of `bytes` (an encoded image) and `path` (its name); column `label`
@@ -29,7 +29,7 @@ from unlearnkit.errors import DataError
 
 
 def load_parquet(directory: str, options: ImageOptions) -> ImageData:
-    """Return the data in `directory`, decoded only when they are read.
+    """Return the data in `directory`; images are decoded only when they are read.
 
     The encoded images are held in memory. Where worker processes are spawned and not forked (macOS, Windows), each
     holds its own copy.
@@ -63,7 +63,7 @@ def load_parquet(directory: str, options: ImageOptions) -> ImageData:
 
 
 class ParquetImages:
-    """Encoded images of the rows of some files; a copy in another process reads the files itself."""
+    """Encoded images of the rows of some files; a copy in another process reads the files again."""
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = tuple(files)
@@ -76,20 +76,20 @@ class ParquetImages:
         self._files, self._column = files, _column(files)
 
     def open(self, row: int) -> Image.Image:
-        """Open the bytes of a row."""
+        """Open the bytes of a row as a picture."""
         raw = self._column[row].as_py() or {}
         if not raw.get("bytes"):
             raise ValueError("it has no bytes")
         return Image.open(io.BytesIO(raw["bytes"]))
 
     def name(self, row: int) -> str:
-        """Its name in the file, where it has one, and its row."""
+        """Return the name of a row in the file, where it has one, and its number."""
         path = (self._column[row].as_py() or {}).get("path")
         return f"{f'{path!r} (row {row})' if path else f'row {row}'} in {_title(self._files)}"
 
 
 def _files(folder: Path, stems: Sequence[str]) -> tuple[Path, ...]:
-    """The file or the shards of the first of `stems` that is there."""
+    """Return the file, or the shards, of the first of `stems` that exists."""
     for stem in stems:
         for place in (folder, folder / "data"):
             single, shards = place / f"{stem}.parquet", sorted(place.glob(f"{stem}-*.parquet"))
@@ -139,7 +139,7 @@ def _schema(path: Path) -> pa.Schema:
 
 
 def _names(folder: Path, files: dict[str, tuple[Path, ...]]) -> tuple[str, ...] | None:
-    """The class names that the files agree on, or None where none of them has any."""
+    """Return the class names that all files agree on, or None where no file has any."""
     schemas = [_schema(path) for paths in files.values() for path in paths]
     found = {names for schema in schemas if (names := _class_names(schema)) is not None}
     if len(found) > 1:
@@ -181,8 +181,8 @@ def _check_memory(folder: Path, files: Sequence[Path]) -> None:
 def _labels(path: Path) -> Tensor:
     column = _read(path, "label")
     if not pa.types.is_integer(column.type) or column.null_count:
-        what = "missing values" if pa.types.is_integer(column.type) else str(column.type)
-        raise DataError(f"Expected integer labels in {path}, but got {what}; write the label column as int64.")
+        found = "missing values" if pa.types.is_integer(column.type) else str(column.type)
+        raise DataError(f"Expected integer labels in {path}, but got {found}; write the label column as int64.")
     return torch.from_numpy(column.to_numpy().astype(np.int64))
 
 

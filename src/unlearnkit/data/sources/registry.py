@@ -1,4 +1,4 @@
-"""The registry of data sources, and load_data: a source by its name becomes ImageData."""
+"""Registers the data sources, and loads one by its name as ImageData."""
 
 from __future__ import annotations
 
@@ -71,14 +71,14 @@ def load_data(
         DataError: the source is unknown, missing or corrupt.
         ConfigError: an option is out of range, mean or std do not fit the channels, or a std is not positive.
     """
-    given = PartialPreprocessing(
+    wanted = PartialPreprocessing(
         size=image_size, crop=crop_pct, interpolation=interpolation, mean=mean, std=std, channels=channels
     )
-    return open_source(source, [(Origin.HAND, given)], storage=storage, workers=workers)
+    return open_source(source, [(Origin.HAND, wanted)], storage=storage, workers=workers)
 
 
 def open_source(source: str, layers: Layers, *, storage: Storage = "auto", workers: int | None = None) -> ImageData:
-    """Load a source as `load_data` does, for several who ask for its preprocessing; the data says who was served.
+    """Load a source whose preprocessing several layers ask for; the data says whose requests were met.
 
     Args:
         source: see `load_data`.
@@ -91,8 +91,8 @@ def open_source(source: str, layers: Layers, *, storage: Storage = "auto", worke
     name, _, rest = source.partition(":")
     kind = _named(name, source)
     if kind.needs and not rest:
-        what = "folder" if kind.needs == "DIR" else "name"
-        raise DataError(f"Expected {name}:{kind.needs}, but the {what} is missing; write it after the colon.")
+        missing_part = "folder" if kind.needs == "DIR" else "name"
+        raise DataError(f"Expected {name}:{kind.needs}, but the {missing_part} is missing; write it after the colon.")
     options = ImageOptions(
         preprocessing=wanted_of(layers), storage=checked_storage(storage), workers=checked_workers(workers)
     )
