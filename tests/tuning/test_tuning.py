@@ -287,7 +287,7 @@ def test_classes_forgotten_earlier_count_as_forgotten(signal: Signal) -> None:
 def test_outputs_that_are_no_numbers_are_not_judged(signal: Signal) -> None:
     judging, blown = judge(signal), Brightness()
     blown.head.weight.data.fill_(3e38)
-    with pytest.raises(NonFiniteLossError, match="outputs of the model became NaN or infinite"):
+    with pytest.raises(NonFiniteLossError, match="the model gives NaN or infinity"):
         judging.judge(blown)
     masked = Brightness()
     masked.head.bias.data[GONE] = -torch.inf  # a mask of a class is no such output

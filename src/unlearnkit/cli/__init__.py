@@ -44,7 +44,7 @@ def main() -> None:
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.argv[1:2] not in (["train"], ["forget"]):
             raise ConfigError(
-                "Expected one process, as only `train` and `forget` can run in several, but a launcher started "
+                "Expected one process, as only `train` and `forget` run in several processes, but a launcher started "
                 f"{os.environ['WORLD_SIZE']}; start this command without the launcher."
             )
         app()
