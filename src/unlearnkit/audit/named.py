@@ -27,8 +27,8 @@ PLUGINS: Plugins[Metric] = Plugins(
 def named_metrics(*, quick: bool = False) -> tuple[dict[str, Metric], list[str]]:
     """Return every metric by its name, and a sentence for each metric of another package that cannot be used.
 
-    Metrics of other packages are shown and have no vote here, so that a verdict means the same wherever it is made. From
-    Python, `audit` counts the votes of every metric that it is given.
+    Metrics of other packages are shown and have no vote here, so that a verdict means the same wherever it is made.
+    From Python, `audit` counts the votes of every metric that it is given.
 
     Args:
         quick: leave out those that train a copy of every model.
