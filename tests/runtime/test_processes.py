@@ -169,4 +169,4 @@ def test_other_commands_refuse_a_launcher(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(name, value)
     done = run_cli("methods")
     assert (done.code, done.out) == (2, "")
-    assert "several processes" in done.err
+    assert "Expected one process" in done.err
