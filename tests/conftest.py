@@ -22,7 +22,6 @@ import torch
 from filelock import FileLock
 
 from commands import WEIGHTS, Outcome, forget
-from grouping import pytest_collection_modifyitems, pytest_configure, pytest_xdist_make_scheduler  # noqa: F401
 from pictures_on_disk import png, write_parquet
 from report_folders import Make, write_folder
 from unlearnkit.runtime.runtime import Runtime

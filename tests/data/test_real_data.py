@@ -50,8 +50,7 @@ def test_an_identity_is_forgotten_without_decoding_a_face_of_it(tmp_path: Path) 
     weights = tmp_path / "original.safetensors"
     weights.write_bytes(checkpoint_bytes(model, card_for("small-cnn", data, forgotten=())))
     choice = MethodChoice(
-        "unsir",
-        settings=("retain_per_class=7", "noise.steps=2", "noise.batch_size=8", "repair.epochs=1", "search.attempts=1"),
+        "unsir", settings=("noise.steps=2", "noise.batch_size=8", "repair.epochs=1", "search.attempts=1")
     )
     out = tmp_path / "run"
     spec = CaseSpec(weights=weights, data=source, forget=(name,))
