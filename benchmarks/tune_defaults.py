@@ -117,7 +117,7 @@ class Task:
 
 def search(method: ConfiguredMethod, tasks: list[Task], trials: int) -> dict[str, Any]:
     """Every trial of a method, and the number of the one with the highest mean score; None where every trial failed."""
-    signal = Signal.SAMPLES if Part.FORGET_TRAIN in method.needs else Signal.REMADE
+    signal = Signal.SAMPLES if Part.FORGET_TRAIN in method.needs else Signal.INVERTED
     judges = [task.judge(signal) for task in tasks]
     done: list[dict[str, Any]] = []
 

@@ -23,6 +23,7 @@ PUBLIC = (PACKAGE, f"{PACKAGE}.audit")  # what they list in `__all__` is public
 CONTRACTS = {
     "A method": ("Method", "ConfiguredMethod", "Context", "DataView", "Unlearned"),
     "A metric": ("Metric", "Evidence", "Subject", "Outputs", "Reading"),
+    "A data source": ("Source",),
     "The audit's result": ("Audit", "Verdict"),
 }
 
@@ -104,7 +105,7 @@ def _overview(
         "",
         "## Beside them",
         "",
-        "- [Contracts](contracts.md): what a new method or metric fulfils, and what it is handed.",
+        "- [Contracts](contracts.md): what a new method, metric or data source fulfils, and what it is handed.",
         "- [Errors](errors.md): every error that is raised on purpose.",
         "- [Modules](modules.md): what each file of the package holds.",
     ]
@@ -152,7 +153,7 @@ def _cards(tree: griffe.Module) -> dict[str, str]:
 def _contracts_page(contracts: dict[str, list[griffe.Object]]) -> str:
     parts = [f"## {title}\n\n{_blocks(found, level=3)}" for title, found in contracts.items()]
     return (
-        "# Contracts\n\nWhat a new method or metric fulfils, and what it is handed. "
+        "# Contracts\n\nWhat a new method, metric or data source fulfils, and what it is handed. "
         "[Contributing](../contributing.md) says what each kind of addition touches.\n\n" + "\n".join(parts)
     )
 

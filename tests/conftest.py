@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +68,27 @@ def digits_retrained(made_once: MadeOnce) -> Path:
     """Run folder of the same, retrained without class 3."""
     spec = TrainSpec(model="small-cnn", data="digits", exclude=("3",))
     return made_once("retrained", lambda out: train_run(spec, Output(out), runtime=CPU))
+
+
+@pytest.fixture(scope="session")
+def site(made_once: MadeOnce) -> Path:
+    """The documentation site as `make docs` builds it."""
+    if importlib.util.find_spec("mkdocs") is None:
+        said = "Expected mkdocs, but it is not installed; do `pip install --group docs`."
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(said)
+
+    def build(out: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)],
+            cwd=Path(__file__).parents[1],
+            env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    return made_once("site", build)
 
 
 @pytest.fixture

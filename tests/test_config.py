@@ -64,7 +64,7 @@ def test_none_switches_off(word: str) -> None:
         (["kind.deep=1"], "'kind.deep', which is unknown"),
         (["inner.rate.deep=1"], "'inner.rate.deep', which is unknown"),
         (["inner=5"], "group 'inner', but got 'inner=5'; set one of inner.rate, inner.count"),
-        (["switched=none", "switched.rate=1"], "'switched' to be on where 'switched.rate' is set"),
+        (["switched=none", "switched.rate=1"], "the group 'switched' to be on where 'switched.rate' is set"),
         (["inner.rate=0"], "'inner.rate' of Outer .*'0'; input should be greater than 0"),
         (["inner.rate=-1"], "'inner.rate' of Outer .*greater than 0"),
         (["inner.rate=nan"], "'inner.rate' of Outer .*finite number"),

@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 import doctest
-import functools
-import importlib.util
-import os
 import re
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from html.parser import HTMLParser
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import yaml
@@ -24,9 +17,6 @@ import docs_links
 import unlearnkit
 import unlearnkit.audit
 from docs_links import AT_THE_ROOT, linked_file, shown_at, targets
-
-if TYPE_CHECKING:
-    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).parents[1]
 CONFIG = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
@@ -77,21 +67,6 @@ def test_the_program_of_the_page_on_own_models_runs() -> None:
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("0 samples of the 7 were read\n")
     assert re.search(r"^(pass|fail|unknown) because ", done.stdout, re.MULTILINE)
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site as `make docs` builds it."""
-    if importlib.util.find_spec("mkdocs") is None:
-        said = "Expected mkdocs, but it is not installed; do `pip install --group docs`."
-        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(said)
-    out = tmp_path_factory.mktemp("docs") / "site"
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(out)]
-    done = subprocess.run(
-        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return out
 
 
 class Parts(HTMLParser):
@@ -153,42 +128,3 @@ def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
         text = sheet.read_text(encoding="utf-8")
         assert not re.findall(r"(?:url\(|@import)\s*['\"]?(?:https?:)?//[^)'\"]*", text), sheet
         assert "@font-face" not in text, sheet
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-def test_a_browser_asks_nobody_else_and_the_search_finds_a_function(browser: Browser, site: Path) -> None:
-    with serving(site) as address:
-        page = browser.new_context().new_page()
-        page.set_default_timeout(120_000)
-        asked: list[str] = []
-        said: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("console", lambda message: said.append(message.text))
-        page.on("pageerror", lambda error: said.append(str(error)))
-        for name in ("index", "methods", "comparison", "api/unlearnkit", "source/examples/own_model.py"):
-            page.goto(f"{address}/{name}.html", wait_until="load")
-            assert page.locator("h1").count() == 1, name
-        page.locator("input.md-search__input").press_sequentially("gather")
-        page.locator(".md-search-result__link").first.wait_for()
-        assert "gather" in page.locator(".md-search-result__list").inner_text()
-        page.context.close()
-    assert [each for each in asked if not each.startswith((f"{address}/", "data:", "blob:"))] == []
-    assert said == []
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[str]:
-    """Serve a folder to this machine, and yield the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(folder)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-class Quiet(SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: Any) -> None:
-        """Keep the test's output free of requests."""

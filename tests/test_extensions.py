@@ -66,12 +66,15 @@ MODULES = {
     ''',
     "metric.py": """
         from unlearnkit.audit import Metric, Reading
+        from unlearnkit.audit.metric import Vote
+
+        VOTE = Vote(metric="toy_count", family="outputs", scale="distance", delta=0.1)
 
         def count(evidence):
             said = {"metric": "toy_count", "value": 7.0, "unit": "images", "target": "match_retrain"}
             return [Reading(**said, model="unlearned", part=None)]
 
-        TOY = Metric(fn=count, readings=("toy_count",), wants=frozenset({"outputs"}))
+        TOY = Metric(fn=count, readings=("toy_count",), wants=frozenset({"outputs"}), votes=(VOTE,))
     """,
     "source.py": """
         from dataclasses import replace
@@ -182,6 +185,8 @@ def test_a_method_and_a_source_of_another_package_run_by_name(forgotten: Path) -
     values = {(r["metric"], r["model"], r["part"]): r["value"] for r in audit["readings"]}
     assert values["accuracy", "unlearned", "forget_test"] == 0
     assert values["toy_count", "unlearned", None] == 7
+    assert len(audit["votes"]) == 8
+    assert "toy_count" not in audit["votes"]  # on the command line a verdict rests on what is built in
 
 
 def test_the_report_is_written_in_a_language_of_another_package(forgotten: Path) -> None:

@@ -1,4 +1,4 @@
-"""unlearnkit: make a trained image classifier forget classes, and show the evidence.
+"""unlearnkit makes a trained image classifier forget classes, and shows the evidence.
 
     import unlearnkit as uk
 

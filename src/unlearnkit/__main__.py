@@ -1,4 +1,4 @@
-"""`python -m unlearnkit` is the `unlearnkit` command."""
+"""Runs the `unlearnkit` command as `python -m unlearnkit`."""
 
 from unlearnkit.cli import main
 

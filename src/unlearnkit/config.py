@@ -1,4 +1,4 @@
-"""Config: the frozen, keyword-only, validated settings that recipes and methods are made of."""
+"""Defines Config, the frozen, keyword-only, validated settings that recipes and methods are made of."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearnkit.errors import ConfigError
 
 
 class Config(BaseModel):
-    """Base of all settings: immutable, no unknown names, no NaN; text is parsed.
+    """Base of all settings: immutable, without unknown names or NaN; text is parsed.
 
     Raises:
         ConfigError: a value is out of range or of the wrong kind, or a name is unknown.
@@ -43,8 +43,8 @@ class Config(BaseModel):
             for depth, key in enumerate(path, start=1):
                 if target.get(key, 0) is None:
                     raise ConfigError(
-                        f"Expected {'.'.join(path[:depth])!r} to be on where {name!r} is set, but it is none; "
-                        "leave one of the two out."
+                        f"Expected the group {'.'.join(path[:depth])!r} to be on where {name!r} is set, but it is "
+                        "none, so off; leave one of the two out."
                     )
                 if not isinstance(target.get(key), Mapping):
                     raise self._unknown(name)
@@ -61,22 +61,22 @@ class Config(BaseModel):
         return self._rebuilt(values, type(self).__name__, "")
 
     def check_names(self, names: Sequence[str]) -> None:
-        """Refuse names that are neither of a setting nor of a group of settings.
+        """Refuse names that belong to no setting and no group of settings.
 
         Raises:
             ConfigError: a name is unknown.
         """
         known = self.setting_names()
         for name in names:
-            if not any(each == name or each.startswith(f"{name}.") for each in known):
+            if not any(setting_name == name or setting_name.startswith(f"{name}.") for setting_name in known):
                 raise self._unknown(name)
 
     def setting_names(self) -> list[str]:
-        """Every name that `with_settings` takes, nested ones with a dot."""
+        """Return every name that `with_settings` takes; a dot separates group and setting."""
         return _names(self.model_dump())
 
     def described_settings(self) -> list[dict[str, Any]]:
-        """Every setting with its value and its description, nested ones with a dot."""
+        """Return every setting with its value and its description; a dot separates group and setting."""
         described: list[dict[str, Any]] = []
         for name, field in type(self).model_fields.items():
             value = getattr(self, name)
@@ -87,7 +87,7 @@ class Config(BaseModel):
         return described
 
     def _rebuilt(self, values: Mapping[str, Any], owner: str, prefix: str) -> Self:
-        """Build the configuration from the inside out, so that an error names a setting as the caller wrote it."""
+        """Build nested configurations first, so that an error names a setting as the caller wrote it."""
         built = {
             key: getattr(self, key)._rebuilt(value, owner, f"{prefix}{key}.") if isinstance(value, Mapping) else value
             for key, value in values.items()

@@ -1,4 +1,4 @@
-"""The named errors: each message says what was expected, what came, and what to do.
+"""Defines the named errors, whose messages say what was expected, what came, and what to do.
 
 `exit_code` is what the command line exits with: 2 when the request was wrong, 1 when the work failed.
 """
@@ -11,7 +11,7 @@ class UnlearnkitError(Exception):
 
 
 class InputError(UnlearnkitError):
-    """Something the caller gave cannot be used; nothing has been written."""
+    """An input cannot be used; nothing has been written."""
 
     exit_code = 2
 
@@ -49,7 +49,7 @@ class NonFiniteLossError(UnlearnkitError):
 
 
 class StageLossError(NonFiniteLossError):
-    """The loss of a stage became NaN or infinite at a step of it."""
+    """The loss of a stage became NaN or infinite at one of its steps."""
 
     def __init__(self, stage: str, loss: float, step: int) -> None:
         self.stage, self.loss, self.step = stage, loss, step
@@ -63,9 +63,9 @@ class StageLossError(NonFiniteLossError):
 
 
 class ProcessError(UnlearnkitError):
-    """The processes of a run do not find each other, or one of them has died."""
+    """The processes of a run cannot find each other, or one of them has died."""
 
 
 def reason(error: BaseException) -> str:
-    """First line of an error, or its type where it says nothing."""
+    """Return the first line of an error's message, or its type if the message is empty."""
     return next(iter(str(error).strip().splitlines()), type(error).__name__)

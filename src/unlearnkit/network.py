@@ -1,4 +1,4 @@
-"""Modes of a model: held still for a while, or learning in all that is not frozen."""
+"""Sets a model's mode for a while (eval, frozen, train) and restores it, and reads the logits of its output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearnkit.errors import ModelError
 
 @contextmanager
 def modes_kept(model: nn.Module) -> Iterator[None]:
-    """Each module's own mode is put back at the end, also after an error."""
+    """Restore each module's train or eval mode at the end, even after an error."""
     modes = {module: module.training for module in model.modules()}
     try:
         yield
@@ -24,14 +24,16 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode for every module; each module's own mode is put back, also after an error."""
+    """Put every module in eval mode; restore each module's own mode at the end, even after an error."""
     with modes_kept(model):
         model.eval()
         yield
 
 
 def start_learning(model: nn.Module) -> None:
-    """Train mode, but eval mode for BatchNorm layers whose parameters are all frozen: they keep their statistics, too.
+    """Put the model in train mode, except BatchNorm layers whose parameters are all frozen.
+
+    Those stay in eval mode, so that their statistics are frozen, too.
 
     Whoever freezes a layer wants it as it is. In train mode its statistics would follow the training data all the same.
     """
@@ -43,13 +45,13 @@ def start_learning(model: nn.Module) -> None:
 
 
 def batchnorm_layers(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
-    """Return the layers that keep batch statistics."""
+    """Return the BatchNorm layers."""
     return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
 @contextmanager
 def frozen(model: nn.Module) -> Iterator[None]:
-    """Eval mode and no gradient of any weight; modes and flags are put back, also after an error."""
+    """Put the model in eval mode and turn gradients of weights off; restore modes and flags, even after an error."""
     flags = {parameter: parameter.requires_grad for parameter in model.parameters()}
     with evaluating(model):
         model.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""Finds what other installed packages add: methods, data sources, models, metrics and languages, each by its name.
+"""Loads what other installed packages add by name: methods, data sources, models, metrics and languages.
 
 A package declares an entry point in its own pyproject.toml, and the name then works wherever a built-in one does:
 
@@ -46,7 +46,7 @@ class Plugins(Generic[T]):
         return sorted({entry.name for entry in self._entries()} - set(self.builtin))
 
     def load(self, name: str) -> T:
-        """Import what a package adds under a name.
+        """Import what a package adds by this name.
 
         Raises:
             InputError: (the registry's own) no package adds it, it is built in too, two packages add it, it cannot be
@@ -55,7 +55,9 @@ class Plugins(Generic[T]):
         entries = [entry for entry in self._entries() if entry.name == name]
         origins = " and ".join(sorted(map(_origin, entries)))
         if not entries:
-            raise self.error(f"Expected a package that adds the {self.what} {name!r}, but none is installed; add one.")
+            raise self.error(
+                f"Expected a package that adds the {self.what} {name!r}, but none is installed; install one."
+            )
         if name in self.builtin:
             raise self.error(
                 f"Expected another name than {name!r} for the {self.what} of {origins}, but it is built in, and "
@@ -75,7 +77,7 @@ class Plugins(Generic[T]):
         return self.check(found, f"{entries[0].value} of {origins}")
 
     def load_all(self) -> tuple[dict[str, T], list[str]]:
-        """Import everything; return what can be used, by its name, and a sentence for each name that cannot."""
+        """Import everything; return what can be used by its name, and a sentence for each name that cannot."""
         usable: dict[str, T] = {}
         broken: list[str] = []
         for name in sorted({entry.name for entry in self._entries()}):
@@ -113,5 +115,5 @@ def import_path(path: str, *, what: str, form: str, error: type[InputError]) -> 
 
 
 def _origin(entry: EntryPoint) -> str:
-    """The distribution that an entry point is from, with its version."""
+    """Return the distribution that an entry point is from, with its version."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist else "an unnamed package"

@@ -1,4 +1,4 @@
-"""What is to be forgotten: classes by name or id, and the classes that were forgotten earlier."""
+"""Defines the request: classes to forget, by name or id, and the classes that were forgotten earlier."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def resolve_class(ref: ClassRef, classes: Sequence[str]) -> int:
 
 
 def resolve_classes(refs: Sequence[ClassRef], classes: Sequence[str]) -> tuple[int, ...]:
-    """Return sorted, distinct class ids for `refs`.
+    """Return sorted, distinct class ids of `refs`.
 
     Raises:
         RequestError: a class is unknown or named twice (also once by name and once by id).
@@ -60,7 +60,7 @@ def resolve_classes(refs: Sequence[ClassRef], classes: Sequence[str]) -> tuple[i
 
 @dataclass(frozen=True, kw_only=True)
 class ResolvedRequest:
-    """A request checked against the model's class list: sorted ids."""
+    """A request with sorted ids, checked against the model's class list."""
 
     forget: tuple[int, ...]
     already_forgotten: tuple[int, ...]
@@ -69,8 +69,8 @@ class ResolvedRequest:
     @property
     def retained(self) -> tuple[int, ...]:
         """Ids of the classes that stay."""
-        gone = {*self.forget, *self.already_forgotten}
-        return tuple(k for k in range(len(self.classes)) if k not in gone)
+        forgotten_ids = {*self.forget, *self.already_forgotten}
+        return tuple(k for k in range(len(self.classes)) if k not in forgotten_ids)
 
     @property
     def forget_names(self) -> tuple[str, ...]:
@@ -80,7 +80,7 @@ class ResolvedRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetRequest:
-    """Classes to forget, and the classes that earlier requests already removed.
+    """Classes to forget, and classes that earlier requests removed.
 
     Args:
         classes: names or ids of the classes to forget now; at least one.
@@ -108,8 +108,8 @@ class ForgetRequest:
         for class_id in forget:
             if class_id in earlier:
                 raise RequestError(
-                    f"Class {classes[class_id]!r} is already forgotten by these weights "
-                    "(or was left out of their training); leave it out of the request."
+                    f"Expected classes that these weights know, but {classes[class_id]!r} is already forgotten (or was "
+                    "left out of their training); leave it out of the request."
                 )
         if len(forget) + len(earlier) >= len(classes):
             raise RequestError(

@@ -1,4 +1,4 @@
-"""Run folders: the only module that writes artefacts, always atomically, with a manifest of hashes.
+"""Writes run folders, always atomically and with a manifest of hashes; no other module writes artefacts.
 
 A folder is built beside its final place and renamed into it, so a reader never sees half of one. A file added
 later (the audit, the report) replaces its predecessor in one rename, and the manifest follows.
@@ -28,7 +28,7 @@ Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
 
 
 def check_output(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
-    """Refuse an output folder that cannot or must not be written, before any work is done.
+    """Refuse, before any work, an output folder that cannot or must not be written.
 
     Args:
         out: the folder.
@@ -67,7 +67,7 @@ def check_output(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> 
 
 
 def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Mapping[str, Any]) -> None:
-    """Write a whole run folder in one rename; an earlier one is replaced only when the new one is complete.
+    """Write a whole run folder in one rename; it replaces an earlier one only when it is complete.
 
     Args:
         out: the folder.
@@ -125,7 +125,7 @@ def add_to_run(
     facts: Mapping[str, Any] | None = None,
     drop: Sequence[str] = (),
 ) -> None:
-    """Add or replace files of a run folder, each in one rename, and bring its manifest up to date.
+    """Add or replace files of a run folder, each in one rename, and update its manifest.
 
     A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`; `facts` replace
     what the manifest says under their names. The files that `drop` names are deleted first: what must not be there any
@@ -179,7 +179,7 @@ def read_json(folder: Path, name: str, *keys: str) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Return the versions of the packages that a result depends on."""
     found = {"python": platform.python_version(), "platform": platform.platform()}
     for name in ("unlearnkit", "torch", "torchvision", "numpy", "safetensors"):
         try:
@@ -190,7 +190,7 @@ def versions() -> dict[str, str]:
 
 
 def _is_run_or_empty(folder: Path) -> bool:
-    """Whether a folder may be replaced: it is empty, or its manifest is one that this module wrote."""
+    """Return whether a folder may be replaced: it is empty, or this module wrote its manifest."""
     if folder.is_symlink() or not folder.is_dir():
         return False
     if not any(folder.iterdir()):

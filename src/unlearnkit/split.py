@@ -1,4 +1,4 @@
-"""Request + labels -> Split: index arrays for every part, disjoint and complete."""
+"""Splits labels by a request into index arrays for every part, disjoint and complete."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Side = Literal["train", "test"]
 
 
 class Part(StrEnum):
-    """The parts of the data that a method or a metric may ask for."""
+    """A part of the data that a method or a metric may read."""
 
     RETAIN_TRAIN = "retain_train"
     RETAIN_VAL = "retain_val"
@@ -37,7 +37,7 @@ class Part(StrEnum):
 
 
 class Labelled(Protocol):
-    """What a split is made from: the class list and the labels of both stored sets."""
+    """What a split is computed from: the class list and the labels of both stored sets."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class Labelled(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Split:
-    """Row indices of every part.
+    """Row indices of every part of the data.
 
     The five parts and `excluded` (rows of classes forgotten earlier, handed out to nobody) are disjoint, and
     together they are all rows of both stored sets. A part is empty where its data is gone.
@@ -65,7 +65,7 @@ class Split:
         return self.rows[part]
 
     def retained_row(self, reader: str) -> int:
-        """Return a retained training row, for those who cannot do without any.
+        """Return a retained training row; refuse data that has none.
 
         Args:
             reader: who needs it, for the message.
@@ -83,7 +83,7 @@ class Split:
 
 
 def split_for(request: ForgetRequest, data: Labelled, *, val_fraction: float = 0.05, seed: int = 0) -> Split:
-    """Split the data for a request.
+    """Split the data by a request.
 
     `retain_val` is carved out of the retained training rows, class by class, at least one row of each class that
     has two. The draw of a class depends on `seed` and on that class alone: the same rows are held out whatever
@@ -106,7 +106,7 @@ def split_for(request: ForgetRequest, data: Labelled, *, val_fraction: float = 0
 
 
 def split_resolved(request: ResolvedRequest, data: Labelled, *, val_fraction: float = 0.05, seed: int = 0) -> Split:
-    """Split for a checked request; `request.forget` may be empty (training without some classes).
+    """Split by a checked request; `request.forget` may be empty (training without some classes).
 
     Parts without samples are empty: who needs them refuses. Only training has nothing else to turn to.
 

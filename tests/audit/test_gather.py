@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import unlearnkit.audit.observe.attacking as attacks_module
 import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, Evidence, audit, gather
@@ -32,9 +33,10 @@ OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
 
 @pytest.fixture(autouse=True)
 def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relearning has its own tests; here it may be short, and is never satisfied."""
+    """Relearning and few-shot recovery have their own tests; here they are short, the first never satisfied."""
     monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
     monkeypatch.setattr(relearn_module, "MARGIN", -2.0)
+    monkeypatch.setattr(attacks_module, "SHOTS", (1,))
 
 
 def other(seed: int) -> nn.Module:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -92,8 +93,9 @@ def test_training_goes_on_from_other_classes_with_a_fresh_head(folder: Path, tmp
 
 
 def test_published_weights_cannot_be_had_offline(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    # what HF_HUB_OFFLINE and HF_HOME set where the hub's library is not loaded yet; here it would ask the network
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     done = train(folder, tmp_path / "run", "--pretrained", model="timm:mobilenetv2_050")
     assert_refused(done, "offline")
     assert not (tmp_path / "run").exists()

@@ -115,7 +115,7 @@ def test_the_number_of_retrained_models_is_an_option(made: tuple[Path, list[str]
 def test_retrain_is_not_held_against_itself(made: tuple[Path, list[str]], tmp_path: Path) -> None:
     """The retrained models have the seeds 1 to 3: with two seeds, the second run would be the first of them."""
     both = [*but(made[1], methods=["retrain"]), "--seeds", "2", "--out", str(tmp_path / "none.json")]
-    with pytest.raises(ConfigError, match="got seed 1: retrain would be held against itself"):
+    with pytest.raises(ConfigError, match="got seed 1: Retrain would be compared with itself"):
         run(both)
     assert not (tmp_path / "none.json").exists()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 
 from real_data import folder
@@ -40,6 +41,7 @@ def test_cifar10_is_read_as_it_is_described() -> None:
     assert int(data.train.decoded.sum()) == 64
 
 
+@pytest.mark.slow
 def test_an_identity_is_forgotten_without_decoding_a_face_of_it(tmp_path: Path) -> None:
     source = folder("faces_lfw158")
     data = load_data(source)
@@ -50,7 +52,8 @@ def test_an_identity_is_forgotten_without_decoding_a_face_of_it(tmp_path: Path) 
     weights = tmp_path / "original.safetensors"
     weights.write_bytes(checkpoint_bytes(model, card_for("small-cnn", data, forgotten=())))
     choice = MethodChoice(
-        "unsir", settings=("noise.steps=2", "noise.batch_size=8", "repair.epochs=1", "search.attempts=1")
+        "unsir",
+        settings=("retain_per_class=8", "noise.steps=2", "noise.batch_size=8", "repair.epochs=1", "search.attempts=1"),
     )
     out = tmp_path / "run"
     spec = CaseSpec(weights=weights, data=source, forget=(name,))

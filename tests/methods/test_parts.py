@@ -149,7 +149,7 @@ def test_every_missing_part_is_named() -> None:
     assert "retain_train and forget_test, which Greedy reads" in refusal(
         Greedy(), replace(only("dog"), test=only("ant").test)
     )
-    assert "an image to take the shape from" in refusal(HeadMask(), only("ant"), "ant")
+    assert "to read the image shape from" in refusal(HeadMask(), only("ant"), "ant")
 
 
 def test_validation_samples_may_be_missing() -> None:

@@ -57,9 +57,19 @@ def logits(model: nn.Module, images: Tensor) -> Tensor:
         return logits_of(model.eval()(images))
 
 
+def skip_where_timm_is_older(name: str) -> None:
+    """timm adds small models for tests from release to release; the lowest version that we allow lacks some."""
+    import timm
+
+    architecture = name.partition(",")[0].removeprefix("timm:")
+    if architecture.startswith("test_") and not timm.is_model(architecture):
+        pytest.skip(f"timm {timm.__version__} has no {architecture}")
+
+
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_works_from_its_name_to_its_file_and_back(family: str, tmp_path: Path) -> None:
     name, shape, head, width = FAMILIES[family]
+    skip_where_timm_is_older(name)
     model = build(name, shape[0])
     check_model(model, classes=K, shape=shape)
     with pytest.raises(ModelError, match=f"has {K}"):

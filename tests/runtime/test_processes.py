@@ -21,6 +21,7 @@ from commands import run_cli
 from unlearnkit.runtime.processes import Processes
 
 HERE = Path(__file__).parents[1] / "support"
+pytestmark = pytest.mark.xdist_group("processes")  # one process starts the two
 LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
 
 
@@ -38,14 +39,23 @@ def start(arguments: list[str], *, processes: int = 1, timeout: float = 120) -> 
     )
 
 
-def run(case: str, out: Path, processes: int) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    out.mkdir()
-    if processes == 1:
-        several.main(case, out)
-    else:
-        done = start([str(HERE / "several.py"), case, str(out)], processes=processes)
-        assert done.returncode == 0, done.stderr
-    return load_file(out / "weights.safetensors"), json.loads((out / "facts.json").read_text())
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What two processes make of every case that they survive, one case after another, in a folder for each."""
+    out = tmp_path_factory.mktemp("two")
+    done = start([str(HERE / "several.py"), "exact,methods,batchnorm,few,leaves", str(out)], processes=2)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def made(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    return load_file(folder / "weights.safetensors"), json.loads((folder / "facts.json").read_text())
+
+
+def alone(case: str, out: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """What this one process makes of it."""
+    several.main(case, out)
+    return made(out)
 
 
 @given(n=st.integers(0, 50), count=st.integers(1, 9))
@@ -57,22 +67,22 @@ def test_the_shares_are_the_whole_in_order(n: int, count: int) -> None:
 
 def test_one_process_needs_nobody() -> None:
     tensor = torch.arange(3.0)
-    alone = Processes()
-    alone.sum([tensor])
-    assert alone.gather(tensor, 3) is tensor
+    one = Processes()
+    one.sum([tensor])
+    assert one.gather(tensor, 3) is tensor
     assert tensor.tolist() == [0, 1, 2]
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
-    one, facts_one = run("exact", tmp_path / "one", 1)
-    two, facts_two = run("exact", tmp_path / "two", 2)
+def test_two_processes_give_the_weights_of_one(two: Path, tmp_path: Path) -> None:
+    one, facts_one = alone("exact", tmp_path)
+    both, facts_two = made(two / "exact")
     steps = sum(len(facts_one["history"][stage]) for stage in ("impair", "repair"))
     assert steps >= 20
     assert (facts_one["processes"], facts_two["processes"]) == (1, 2)
     for name, value in one.items():
         assert value.dtype == torch.float64
-        difference = (two[name] - value).norm() / value.norm().clamp_min(1e-12)
+        difference = (both[name] - value).norm() / value.norm().clamp_min(1e-12)
         assert difference < 1e-6, name
     for stage in ("impair", "repair"):
         assert facts_two["history"][stage] == pytest.approx(facts_one["history"][stage], rel=1e-6)
@@ -85,22 +95,22 @@ def test_two_processes_give_the_weights_of_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_weights_of_one_whatever_the_method(tmp_path: Path) -> None:
-    one, facts_one = run("methods", tmp_path / "one", 1)
-    two, facts_two = run("methods", tmp_path / "two", 2)
+def test_two_processes_give_the_weights_of_one_whatever_the_method(two: Path, tmp_path: Path) -> None:
+    one, facts_one = alone("methods", tmp_path)
+    both, facts_two = made(two / "methods")
     assert facts_two == facts_one  # samples read, and samples passed in each stage
     assert {"ssd", "salun", "boundary-shrink"} <= facts_one.keys()
     for name, value in one.items():
-        torch.testing.assert_close(two[name], value, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
+        torch.testing.assert_close(both[name], value, rtol=1e-5, atol=1e-6, msg=lambda m, name=name: f"{name}: {m}")
 
 
 @pytest.mark.slow
-def test_batch_statistics_are_shared_out_and_averaged(tmp_path: Path) -> None:
-    one, _ = run("batchnorm", tmp_path / "one", 1)
-    two, facts = run("batchnorm", tmp_path / "two", 2)
-    assert all(value.isfinite().all() for value in two.values())
+def test_batch_statistics_are_shared_out_and_averaged(two: Path, tmp_path: Path) -> None:
+    one, _ = alone("batchnorm", tmp_path)
+    both, facts = made(two / "batchnorm")
+    assert all(value.isfinite().all() for value in both.values())
     weights = [name for name, value in one.items() if value.is_floating_point()]
-    assert any(not torch.allclose(one[name], two[name], rtol=1e-6) for name in weights)  # as the documentation says
+    assert any(not torch.allclose(one[name], both[name], rtol=1e-6) for name in weights)  # as the documentation says
     assert facts["processes"] == 2
 
 
@@ -111,26 +121,26 @@ def test_a_process_that_dies_ends_the_run_with_an_error(tmp_path: Path) -> None:
     assert done.returncode != 0
     assert time.monotonic() - began < 90
     assert "exitcode" in done.stderr
-    assert not (tmp_path / "weights.safetensors").exists()
+    assert (tmp_path / "dies").is_dir()
+    assert not list((tmp_path / "dies").iterdir())
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are counted in Linux's /proc")
-def test_no_thread_of_the_group_outlives_it(tmp_path: Path) -> None:
-    done = start([str(HERE / "several.py"), "leaves", str(tmp_path)], processes=2)
-    assert done.returncode == 0, done.stderr
+def test_no_thread_of_the_group_outlives_it(two: Path) -> None:
     for rank in range(2):
-        found = json.loads((tmp_path / f"threads-{rank}.json").read_text())
+        found = json.loads((two / "leaves" / f"threads-{rank}.json").read_text())
         if not found["together"]:
             pytest.skip("this release of torch does not name the group's threads")
         assert found["alone"] == []
 
 
 @pytest.mark.slow
-def test_more_processes_than_samples_of_a_batch(tmp_path: Path) -> None:
-    done = start([str(HERE / "several.py"), "few", str(tmp_path)], processes=2)
-    assert done.returncode != 0
-    assert "fewer than 2 processes" in done.stderr
+def test_more_processes_than_samples_of_a_batch(two: Path) -> None:
+    for rank in range(2):
+        assert "ConfigError" in (said := (two / "few" / f"error-{rank}.txt").read_text())
+        assert "fewer than 2 processes" in said
+    assert not (two / "few" / "weights.safetensors").exists()
 
 
 @pytest.mark.slow
@@ -169,4 +179,4 @@ def test_other_commands_refuse_a_launcher(monkeypatch: pytest.MonkeyPatch) -> No
         monkeypatch.setenv(name, value)
     done = run_cli("methods")
     assert (done.code, done.out) == (2, "")
-    assert "several processes" in done.err
+    assert "Expected one process" in done.err

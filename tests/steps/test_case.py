@@ -171,7 +171,7 @@ def test_a_case_that_does_not_fit_is_refused(trained: tuple[str, Path], tmp_path
         opened(replace(spec, inputs=InputOptions(wanted=PartialPreprocessing(size=12))))
     evil = tmp_path / "evil.safetensors"
     evil.write_bytes(checkpoint_bytes(SmallCNN(4, 3), replace(CARD, model="a.b:c")))
-    with pytest.raises(ModelError, match=r"Expected --model a\.b:c to be given"):
+    with pytest.raises(ModelError, match=r"add --model a\.b:c"):
         opened(replace(spec, weights=evil))
 
 

@@ -1,4 +1,4 @@
-"""One unlearning run, for test_processes.py to start in one process or in several: `several.py CASE OUT`."""
+"""Unlearning runs for test_processes.py to start in several processes: `several.py CASE,CASE OUT`, a folder each."""
 
 from __future__ import annotations
 
@@ -136,8 +136,10 @@ def main(case: str, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1], Path(sys.argv[2]))
-    except UnlearnkitError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+    for name in sys.argv[1].split(","):
+        place = Path(sys.argv[2]) / name
+        place.mkdir(exist_ok=True)
+        try:
+            main(name, place)
+        except UnlearnkitError as error:
+            (place / f"error-{os.environ['RANK']}.txt").write_text(f"{type(error).__name__}: {error}")

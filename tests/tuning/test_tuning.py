@@ -31,9 +31,9 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.split import Part, split_for
 from unlearnkit.steps.opening import open_model
 from unlearnkit.tuning import Tuned, tune
-from unlearnkit.tuning.inversion import remake
+from unlearnkit.tuning.inversion import invert
 from unlearnkit.tuning.optimise import optimise
-from unlearnkit.tuning.scoring import REMADE, Judge, Signal
+from unlearnkit.tuning.scoring import INVERTED, Judge, Signal
 
 GONE = 2  # "cat"
 REQUEST = ForgetRequest(classes=(CLASSES[GONE],))
@@ -140,7 +140,7 @@ def test_proposals_follow_the_seed_and_can_be_written_down() -> None:
 @pytest.mark.parametrize("part", [Part.RETAIN_TRAIN, Part.FORGET_TRAIN])
 def test_the_best_strength_of_a_method_is_found_by_either_signal(part: Part) -> None:
     tuned = search(Dial(reads=part))
-    assert tuned.signal is (Signal.SAMPLES if part.forgotten else Signal.REMADE)
+    assert tuned.signal is (Signal.SAMPLES if part.forgotten else Signal.INVERTED)
     assert tuned.trials[0].settings == ()
     assert tuned.trials[0].score is not None
     assert tuned.trials[0].score < -0.9  # as given, nothing is forgotten
@@ -260,7 +260,7 @@ def test_the_judge_tells_the_original_from_a_model_that_has_forgotten(signal: Si
 
 
 def test_not_knowing_anything_is_no_proof_of_forgetting() -> None:
-    judging, lost = judge(Signal.REMADE), Brightness()
+    judging, lost = judge(Signal.INVERTED), Brightness()
     lost.head.weight.data.zero_()
     lost.head.bias.data = torch.tensor([0.0, 0.0, 50.0, 0.0])  # always the forgotten class, so nothing else is kept
     assert judging.judge(lost).kept == pytest.approx(0, abs=1e-9)
@@ -287,7 +287,7 @@ def test_classes_forgotten_earlier_count_as_forgotten(signal: Signal) -> None:
 def test_outputs_that_are_no_numbers_are_not_judged(signal: Signal) -> None:
     judging, blown = judge(signal), Brightness()
     blown.head.weight.data.fill_(3e38)
-    with pytest.raises(NonFiniteLossError, match="outputs of the model became NaN or infinite"):
+    with pytest.raises(NonFiniteLossError, match="the model gives NaN or infinity"):
         judging.judge(blown)
     masked = Brightness()
     masked.head.bias.data[GONE] = -torch.inf  # a mask of a class is no such output
@@ -301,7 +301,7 @@ def test_the_retained_accuracy_of_the_original_is_taken_without_the_forgotten_ou
     assert judging.judge(greedy, masked=True).retained == 1.0
 
 
-def test_remade_images_are_what_they_should_be_and_the_model_is_left_alone() -> None:
+def test_inverted_images_are_what_they_should_be_and_the_model_is_left_alone() -> None:
     model = Brightness()
     before = copy.deepcopy(model.state_dict())
     targets = torch.arange(len(CLASSES)).repeat_interleave(4)
@@ -309,7 +309,7 @@ def test_remade_images_are_what_they_should_be_and_the_model_is_left_alone() -> 
     def made(seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)
         starts = torch.zeros(len(targets), 1, 8, 8)
-        return remake(model, starts, targets, generator=generator, runtime=CPU, log=RunLog(CPU))
+        return invert(model, starts, targets, generator=generator, runtime=CPU, log=RunLog(CPU))
 
     assert (model(made(0)).argmax(dim=1) == targets).all()
     assert torch.equal(made(0), made(0))
@@ -323,9 +323,9 @@ def test_costs_are_those_of_all_runs_and_of_the_judge() -> None:
     stages = tuned.cost["stages"]
     assert [trial.cost.samples_forward for trial in tuned.trials if trial.cost] == [5] * 4
     assert stages["trials"]["samples_forward"] == 20
-    assert stages["remake"]["samples_backward"] == 2 * REMADE * 40
-    # validation and remade images, for the original and after each run
-    assert stages["judge"]["samples_forward"] == 5 * (6 + 2 * REMADE)
+    assert stages["remake"]["samples_backward"] == 2 * INVERTED * 40
+    # validation and inverted images, for the original and after each run
+    assert stages["judge"]["samples_forward"] == 5 * (6 + 2 * INVERTED)
     assert tuned.cost["total"]["samples_forward"] == sum(stage["samples_forward"] for stage in stages.values())
 
 
@@ -337,7 +337,7 @@ def test_a_run_that_fails_is_a_trial_that_is_not_chosen() -> None:
     assert all(trial.score is None and trial.cost is None and trial.failure == "too strong" for trial in failed)
     assert isinstance(tuned.method, Dial)
     assert tuned.method.strength <= 5.0
-    with pytest.raises(NonFiniteLossError, match=r"Every trial failed.*too strong"):
+    with pytest.raises(NonFiniteLossError, match=r"all failed; .*too strong"):
         search(Dial(breaks=0.01), trials=3)
 
 
@@ -439,7 +439,7 @@ def test_data_that_are_not_there_are_missed_at_once() -> None:
     with pytest.raises(DataError, match="forget_train to tune by"):
         start(Dial(), look_at_forgotten=True)
     assert not gone.train.decoded.any()
-    assert start(Dial()).signal is Signal.REMADE  # a class whose data are gone can be tuned for
+    assert start(Dial()).signal is Signal.INVERTED  # a class whose data are gone can be tuned for
     with pytest.raises(DataError, match="retain_val to tune by"):
         search(data=tiny_data(per_class=1))
 

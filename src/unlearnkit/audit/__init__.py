@@ -1,4 +1,4 @@
-"""The audit: can the unlearned model be told from one retrained without the classes?"""
+"""Audits an unlearned model: tests whether it can be told from a model retrained without the classes."""
 
 from __future__ import annotations
 

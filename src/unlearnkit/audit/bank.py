@@ -1,4 +1,4 @@
-"""Banks: how much the primary readings of retrained models differ from seed to seed, measured once and committed.
+"""Reads banks, the committed measurements of how much the primary readings of retrained models vary with the seed.
 
 A bank is a JSON file in `banks/`, made by `benchmarks/make_bank.py`: for each primary reading the values of at least
 nine models retrained in one setting, and their standard deviation on the reading's scale.
@@ -16,7 +16,7 @@ BUNDLED = "digits"
 
 @dataclass(frozen=True, kw_only=True)
 class Bank:
-    """What a bank says.
+    """The spread of the primary readings of retrained models, measured in one setting.
 
     Args:
         name: its file's name.
@@ -38,7 +38,9 @@ class Bank:
 
 
 def bank_for(source: str, classes: Sequence[str], model: str, forget: Sequence[str]) -> Bank | None:
-    """Return the bank of the nearest setting: the same classes and architecture, about as many classes forgotten.
+    """Return the bank of the setting nearest to this audit's.
+
+    It has the same classes and architecture, and about as many classes forgotten.
 
     None where there is no bank of these classes and this architecture: no other is near enough to speak for it. The
     bundled digits and a folder of other images named 0 to 9 are two settings. How long the models were trained is not
@@ -60,7 +62,7 @@ def bank_for(source: str, classes: Sequence[str], model: str, forget: Sequence[s
 
 
 def banks() -> list[Bank]:
-    """Read all committed banks, by name."""
+    """Read every committed bank, and return them by name."""
     files = [f for f in (resources.files("unlearnkit.audit") / "banks").iterdir() if f.name.endswith(".json")]
     return [_read(f.name.removesuffix(".json"), f.read_text(encoding="utf-8")) for f in sorted(files, key=str)]
 

@@ -1,4 +1,4 @@
-"""Doubts and reasons as data: a code, and the values that the code's sentence needs.
+"""Defines the doubts about a reading as data: a code, and the values that the code's sentence needs.
 
 The audit decides what to doubt and writes no sentence. `report/words/` says every code in every language; adding a code
 is a line here and a line in each language's `SENTENCES`.
@@ -120,7 +120,7 @@ CODES: tuple[Code, ...] = get_args(Code)
 
 @dataclass(frozen=True)
 class Doubt:
-    """A reason to doubt a value, or why there is none.
+    """A reason to doubt the value of a reading, or the reason why the reading has no value.
 
     Args:
         code: what is meant.
@@ -152,22 +152,22 @@ def unknown(code: Code, values: Mapping[str, Value] | None = None) -> Doubt:
 
 
 def because(reason: Doubt) -> Doubt:
-    """Return the doubt of a reading that has no value, for a reason that is a doubt already."""
+    """Return the doubt of a reading that has no value, where the reason is itself a doubt."""
     return Doubt("unknown", {"reason": reason})
 
 
 def is_unknown(doubts: Sequence[Doubt]) -> bool:
-    """Whether one of the doubts says that there is no value."""
+    """Return whether one of the doubts says that the reading has no value."""
     return any(doubt.code == "unknown" for doubt in doubts)
 
 
 def no_samples(part: str) -> Doubt:
-    """Return the doubt of a reading whose part of the data is empty."""
+    """Return the doubt of a reading for whose part of the data there are no samples."""
     return unknown("no_samples", {"part": part})
 
 
 def size_doubts(n: int, sampled_from: int | None, small: int) -> list[Doubt]:
-    """Return the doubts about the number of samples: fewer than `small`, and fewer than there are."""
+    """Return the doubts about how many samples were used: fewer than `small`, or fewer than the data has."""
     doubts = [Doubt("small_sample", {"n": n})] if n < small else []
     if sampled_from is not None and n < sampled_from:
         doubts.append(Doubt("partial", {"n": n, "whole": sampled_from}))

@@ -1,4 +1,4 @@
-"""Evidence: what was observed of every model; metrics are pure functions of it.
+"""Defines Evidence, the record of what each model does on the data, from which every metric is computed.
 
 Per-sample evidence can be personal data: it stays in memory, and only aggregates are written.
 
@@ -26,7 +26,7 @@ HEAD = "head"  # name of the features that enter the classifier head
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What a model says of one part, on the CPU.
+    """One model's outputs on one part of the data, kept on the CPU.
 
     Args:
         logits: (n, K) float32.
@@ -48,19 +48,19 @@ class Outputs:
         labels: Tensor | Sequence[int],
         features: Mapping[str, Tensor] | None = None,
     ) -> Self:
-        """Return the outputs on a whole part, from tensors or lists: to try a metric by hand."""
-        seen, told = torch.as_tensor(logits, dtype=torch.float32), torch.as_tensor(labels, dtype=torch.int64)
-        return cls(logits=seen, labels=told, sampled_from=len(told), features=features or {})
+        """Return the outputs on a whole part, from tensors or lists; for trying a metric by hand."""
+        logits_nk, labels_n = torch.as_tensor(logits, dtype=torch.float32), torch.as_tensor(labels, dtype=torch.int64)
+        return cls(logits=logits_nk, labels=labels_n, sampled_from=len(labels_n), features=features or {})
 
     @property
     def predictions(self) -> Tensor:
-        """(n,) int64."""
+        """Predicted class of each sample, (n,) int64."""
         return self.logits.argmax(dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Relearning:
-    """How fast a model with a head fitted anew learned the forgotten classes back.
+    """How fast a model relearns the forgotten classes, starting from a newly fitted head.
 
     Args:
         forget_accuracy, retain_accuracy: test accuracy after so many steps, in [0, 1].
@@ -75,32 +75,32 @@ class Relearning:
 
     @property
     def missing_forget(self) -> dict[int, float]:
-        """What is missing to the goal on forgotten data, by step; 0 or less where it is met."""
+        """Accuracy still missing to the goal on forgotten data, by step; 0 or less where the goal is met."""
         return {step: self.goal_forget - accuracy for step, accuracy in self.forget_accuracy.items()}
 
     @property
     def missing(self) -> dict[int, float]:
-        """What the mean of the two accuracies is missing to the mean of the goals, by step."""
+        """Mean of the two goals less the mean of the two accuracies, by step."""
         lacks = self.missing_forget
         return {step: (lack + self.goal_retain - self.retain_accuracy[step]) / 2 for step, lack in lacks.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recovered:
-    """Test accuracy, in [0, 1], of a model that was attacked."""
+    """Test accuracies, in [0, 1], of a model after an attack that trains it."""
 
     forget: float
     retain: float
 
     @property
     def balanced(self) -> float:
-        """Mean of the two: a model that takes everything for the forgotten class has gained nothing."""
+        """Mean of both accuracies; a model that predicts the forgotten class for everything gains nothing in it."""
         return (self.forget + self.retain) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Attacks:
-    """What training on a little data brings back.
+    """Accuracies after training a model on a little data, which may bring forgotten classes back.
 
     Args:
         few_shot: by the number of samples of every class.
@@ -115,7 +115,7 @@ class Attacks:
 
 @dataclass(frozen=True, kw_only=True)
 class Untrained:
-    """What a network of the original's architecture says whose weights are drawn at random.
+    """Outputs of a network of the original's architecture with randomly drawn weights.
 
     Args:
         outputs: of the forgotten parts, on the same samples as every model's.
@@ -128,7 +128,7 @@ class Untrained:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """One model's evidence.
+    """Everything that was observed of one model.
 
     Args:
         name: `original`, `unlearned` or `retrained`.
@@ -155,7 +155,7 @@ class Subject:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """Everything the metrics look at.
+    """Everything that was observed of all models; metrics read nothing else.
 
     Args:
         request: what was to be forgotten.
@@ -170,7 +170,7 @@ class Evidence:
 
     request: ResolvedRequest
     subjects: tuple[Subject, ...]
-    tier: Tier = "E0"  # never passes: who makes evidence by hand says what it rests on
+    tier: Tier = "E0"  # the lowest tier, whose verdict never passes; whoever makes evidence by hand states a higher one
     random: Untrained | None = None
     shadows: tuple[Mapping[Part, Outputs], ...] = ()
     kinds: frozenset[Want] = frozenset()
@@ -184,7 +184,7 @@ class Evidence:
         random: Untrained | None = None,
         shadows: Sequence[Mapping[Part, Outputs]] = (),
     ) -> Self:
-        """Return evidence made by hand, such as the examples of the metrics use; it is of tier E0, and never passes.
+        """Return evidence that was made by hand, as in the metrics' examples; its tier is E0, so it never passes.
 
         Args:
             subjects: the models.
@@ -197,18 +197,18 @@ class Evidence:
         >>> Evidence.of(model, classes=["cat", "dog"], forget=["dog"]).request.forget
         (1,)
         """
-        asked = ResolvedRequest(
+        request = ResolvedRequest(
             forget=tuple(list(classes).index(name) for name in forget), already_forgotten=(), classes=tuple(classes)
         )
-        return cls(request=asked, subjects=subjects, random=random, shadows=tuple(shadows))
+        return cls(request=request, subjects=subjects, random=random, shadows=tuple(shadows))
 
     def named(self, name: ModelName) -> list[Subject]:
-        """All models of one name."""
+        """Return all models of one name."""
         return [s for s in self.subjects if s.name == name]
 
 
 def reached_at(missing: Mapping[int, float]) -> int | None:
-    """First measured step at which the goal is reached, and still is at the next one, where there is a next one.
+    """Return the first measured step that meets the goal, if the next measured step, where there is one, meets it too.
 
     A retrained model stays for long just below the goal; one lucky measurement there is not yet knowledge.
 

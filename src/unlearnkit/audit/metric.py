@@ -1,4 +1,4 @@
-"""What a metric is: a pure function of the evidence, what must be observed for it, and which of its readings vote."""
+"""Defines Metric: a pure function of the evidence, the evidence it needs, and which of its readings have a vote."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TRAINING: frozenset[Want] = frozenset({"relearn", "attacks"})  # what trains a c
 
 @dataclass(frozen=True, kw_only=True)
 class Vote:
-    """A reading that the verdict rests on, and how it is compared with the retrained models'.
+    """A reading that has a vote in the verdict, and how it is compared with that of the retrained models.
 
     Args:
         metric, part: which reading.
@@ -41,13 +41,13 @@ class Vote:
 
     @property
     def key(self) -> str:
-        """Name in a bank and in the audit."""
+        """The reading's name in a bank and in the audit."""
         return self.metric if self.part is None else f"{self.metric}/{self.part.value}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Metric:
-    """A metric as it is registered: all that the audit, the banks and the words need to know of it.
+    """A registered metric with all that the audit, the banks and the report need to know about it.
 
     Args:
         fn: Evidence -> readings.

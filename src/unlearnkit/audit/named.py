@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from unlearnkit.audit.metric import TRAINING, Metric
 from unlearnkit.audit.metrics.registry import METRICS
 from unlearnkit.errors import ConfigError
@@ -23,11 +25,14 @@ PLUGINS: Plugins[Metric] = Plugins(
 
 
 def named_metrics(*, quick: bool = False) -> tuple[dict[str, Metric], list[str]]:
-    """Return every metric by its name, and a sentence for each one of another package that cannot be used.
+    """Return every metric by its name, and a sentence for each metric of another package that cannot be used.
+
+    Metrics of other packages are shown and have no vote here, so that a verdict means the same wherever it is made.
+    From Python, `audit` counts the votes of every metric that it is given.
 
     Args:
         quick: leave out those that train a copy of every model.
     """
     foreign, broken = PLUGINS.load_all()
-    metrics = METRICS | foreign
-    return {name: each for name, each in metrics.items() if not (quick and each.wants & TRAINING)}, broken
+    metrics = METRICS | {name: replace(metric, votes=()) for name, metric in foreign.items()}
+    return {name: metric for name, metric in metrics.items() if not (quick and metric.wants & TRAINING)}, broken

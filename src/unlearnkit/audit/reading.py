@@ -1,4 +1,4 @@
-"""Reading: one measured value with its unit, interval, target and doubts; Audit: all of them and the verdict."""
+"""Defines Reading, one measured value with interval, target and doubts, and Audit, all readings with the verdict."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ModelName = Literal["original", "unlearned", "retrained"]
 
 @dataclass(frozen=True, kw_only=True)
 class Reading:
-    """A measured value.
+    """One measured value, with its unit, interval, target and doubts.
 
     Args:
         metric: name in the registry, with a suffix where a metric gives several values.
@@ -52,7 +52,7 @@ class Reading:
 
     @property
     def censored(self) -> bool:
-        """Whether the true value lies beyond the one measured, where the measurement was cut off."""
+        """Whether the measurement was cut off, so that the true value lies beyond the measured one."""
         return any(doubt.code == "censored" for doubt in self.doubts)
 
 
@@ -77,7 +77,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """All readings and the verdict; `as_dict` is `audit.json`.
+    """All readings and the verdict; `as_dict` gives the content of `audit.json`.
 
     Args:
         readings: all of them.
@@ -95,7 +95,7 @@ class Audit:
     notices: tuple[Doubt, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready form."""
+        """Return the audit in a form that JSON can hold."""
         return {
             "schema": SCHEMA,
             "readings": [_plain(asdict(r)) for r in self.readings],
@@ -106,7 +106,7 @@ class Audit:
         }
 
     def value(self, metric: str, model: ModelName, part: str | None = None, replicate: int = 0) -> float | None:
-        """Value of one reading; None where it was not measured.
+        """Return the value of one reading; None where it was not measured.
 
         Raises:
             KeyError: there is no such reading.
@@ -118,7 +118,7 @@ class Audit:
 
 
 def wilson(successes: int, n: int, z: float = 1.959963984540054) -> tuple[float, float]:
-    """95 % Wilson score interval of a proportion, in [0, 1].
+    """Return the 95 % Wilson score interval of a proportion, in [0, 1].
 
     (p + z^2/2n -+ z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n). Source: E. B. Wilson, JASA 22, 1927.
     """

@@ -1,4 +1,4 @@
-"""audit(): applies the metrics to the evidence and judges the primary readings."""
+"""Applies the metrics to the evidence and judges the primary readings."""
 
 from __future__ import annotations
 
@@ -71,5 +71,5 @@ def audit(
 
 
 def _retained(reading: Reading) -> bool:
-    """Whether a reading is of retained data alone."""
+    """Return whether a reading is about retained data alone."""
     return reading.part is not None and not Part(reading.part).forgotten

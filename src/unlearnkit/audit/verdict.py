@@ -1,20 +1,21 @@
-"""The verdict: can the unlearned model be told from retrained ones, on readings fixed before any result is seen?
+"""Decides whether the unlearned model can be told from retrained ones, by readings that were fixed in advance.
 
 For each primary reading, with k retrained models of mean r and standard deviation s on the reading's scale:
 
     s~^2 = (d0 s0^2 + (k - 1) s^2) / (d0 + k - 1),   s0 from a bank of retrained models of a near setting, d0 = 8
     B    = max(delta, t_{d0 + k - 1, 1 - 0.05 / (2 P)} s~ sqrt(1 + 1/k)),   P = 8
 
-The reading passes where |u - r| <= B (or u - r, or r - u, where only one side is a fault). It stays *unknown* with
-fewer than three retrained models, where data are missing, and, the two accuracies apart, where the original lies
-within 2 B of the retrained models: a reading that cannot tell the original cannot clear anybody. It also does where the
-measurement of a retrained model was cut off and no bank says how far it might have gone: s is then too small.
+The reading passes where |u - r| <= B (or u - r, or r - u, where only one side is a fault). It is *unknown* in four
+cases: there are fewer than three retrained models; data are missing; the original lies within 2 B of the retrained
+models, for any reading but the two accuracies: a reading that does not separate the original from retrained models is
+no evidence that the unlearned model is like a retrained one; or the measurement of a retrained model was cut off and
+no bank gives the spread: s is then too small.
 
 Proportions and AUC are compared on the logit scale with 1/2 added, log((x n + 1/2) / ((1 - x) n + 1/2)), positive
 distances and times on the log scale. delta is a margin in the reading's own unit (for times on the log scale); it is
-carried to the scale at r, in the direction of u. With independent normal readings a freshly retrained model passes
-all of them about 95 % of the time (tests/test_verdict.py repeats that simulation); the prior keeps a band over three
-models from being as wide or as narrow as chance makes it.
+mapped to the scale at r, in the direction of u. With independent normal readings a newly retrained model passes all of
+them about 95 % of the time (tests/audit/test_verdict.py repeats that simulation). The prior s0 steadies the width of
+the band, as the spread of three models alone can be far too large or too small by chance.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ POWER = 2.0  # bands that the original must lie away from the retrained models
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """What became of one primary reading.
+    """The judgement of one primary reading.
 
     Args:
         vote: which.
@@ -68,7 +69,7 @@ def judge(
     censored: bool = False,
     votes: int = len(PRIMARY),
 ) -> Judged:
-    """Judge one reading.
+    """Judge one primary reading: pass, fail or unknown.
 
     Args:
         vote: which reading.
@@ -115,7 +116,7 @@ def judge(
 
 
 def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict:
-    """Join the judgements.
+    """Combine the judgements of the primary readings into the verdict.
 
     *fail* if any reading fails; *pass* if all that are resolved pass, and representation and one of outputs and
     membership are among them; else *unknown*. Without any data of the forgotten classes nothing is ever passed.
@@ -154,8 +155,10 @@ def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict
         reasons.append(Doubt("outputs_and_membership_unresolved", {"reasons": open_readings}))
     if reasons:
         return said("unknown", *reasons)
-    left = [j.vote.key for j in judged if j.status == "unknown"]
-    return said("pass", Doubt("inside_band"), *([Doubt("readings_unresolved", {"readings": left})] if left else []))
+    unresolved = [j.vote.key for j in judged if j.status == "unknown"]
+    return said(
+        "pass", Doubt("inside_band"), *([Doubt("readings_unresolved", {"readings": unresolved})] if unresolved else [])
+    )
 
 
 def judge_all(
@@ -192,7 +195,7 @@ def judge_all(
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Where readings of one kind are compared, and the way there and back.
+    """The scale on which readings of one kind are compared, with the maps to it and back.
 
     Args:
         kind: proportion (and AUC), distance or time.
@@ -203,13 +206,13 @@ class Scale:
     samples: int
 
     def to(self, value: float) -> float:
-        """Carry a value to the scale."""
+        """Map a value to the scale."""
         if self.kind == "proportion":
             return math.log((value * self.samples + 0.5) / ((1 - value) * self.samples + 0.5))
         return math.log(max(value, FLOOR))
 
     def back(self, point: float) -> float:
-        """Carry a point of the scale back, into the range of the values."""
+        """Map a point of the scale back into the range of the values."""
         if self.kind != "proportion":
             return math.exp(point) if point > -math.inf else 0.0
         share = 1 / (1 + math.exp(-point)) if point > -700 else 0.0
@@ -217,7 +220,7 @@ class Scale:
         return round(value, 12)  # there and back, 0 is 0 and not 1e-18
 
     def margin(self, mean: float, delta: float) -> float:
-        """`delta` away from the value at `mean`, on the scale; what would leave the range stops at its end."""
+        """Return how far a step of `delta` from the value at `mean` leads on the scale; it ends with the range."""
         if self.kind == "time":
             return abs(delta)
         moved = max(0.0, self.back(mean) + delta)
@@ -226,14 +229,14 @@ class Scale:
 
 @cache
 def _quantile(degrees: int, votes: int) -> float:
-    """Quantile of Student's t for one of the primary readings, all of them together at `LEVEL`."""
+    """Return the quantile of Student's t that keeps all primary readings together at `LEVEL`."""
     from scipy.stats import t
 
     return float(t.ppf(1 - LEVEL / (2 * votes), degrees))
 
 
 def _open(judged: Sequence[Judged], *families: Family) -> list[Doubt]:
-    """Say of each reading of these families why it was not resolved."""
+    """Return the reason why each reading of these families is unknown."""
     reasons = [
         Doubt("reading_unresolved", {"reading": j.vote.key, "reason": j.why})
         for j in judged

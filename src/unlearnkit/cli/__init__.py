@@ -1,4 +1,6 @@
-"""The command line: parse, call a step, print. Exit codes: 0 done, 1 the work failed, 2 the request was wrong.
+"""Runs the command line: parses a command, calls its step, and prints the result.
+
+The exit code is 0 where the work is done, 1 where it failed, and 2 where the request was wrong.
 
 A command is one file here, which knows its options, and a step, which does the work.
 """
@@ -37,13 +39,13 @@ for module in (
 
 
 def main() -> None:
-    """Entry point: a named error becomes one line on standard error and its exit code."""
+    """Run a command; a named error becomes one line on standard error and its exit code."""
     rank = os.environ.get("RANK", "0")
     try:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1 and sys.argv[1:2] not in (["train"], ["forget"]):
             raise ConfigError(
-                "Expected `train` or `forget` where a launcher starts several processes; "
-                "start the other commands without it."
+                "Expected one process, as only `train` and `forget` run in several processes, but a launcher started "
+                f"{os.environ['WORLD_SIZE']}; start this command without the launcher."
             )
         app()
     except UnlearnkitError as error:

@@ -1,4 +1,4 @@
-"""`unlearnkit audit`: its options, and what they ask of a step."""
+"""Defines the command `unlearnkit audit`: its options, and the step that they call."""
 
 from __future__ import annotations
 
@@ -77,10 +77,10 @@ def command(
             "--label-column": label_column,
             "--weights-key": weights_key,
         }
-        given = [name for name, value in pair_options.items() if value]
-        if given:
+        given_options = [name for name, value in pair_options.items() if value]
+        if given_options:
             raise ConfigError(
-                f"Expected a run folder alone, but got {given[0]} too; that option is for two weights files."
+                f"Expected a run folder alone, but got {given_options[0]} too; that option is for two weights files."
             )
         result = audit_folder(
             Output(folder, include_images=include_images, language=language, command=command_line()),
@@ -92,9 +92,11 @@ def command(
             progress=progress,
         )
     elif original is None or unlearned is None or data is None or out is None:
+        pair = {"--original": original, "--unlearned": unlearned, "--data": data, "--out": out}
+        missing = " and no ".join(name for name, value in pair.items() if value is None)
         raise ConfigError(
-            "Expected a run folder, or --original, --unlearned, --data, --forget and --out together; "
-            "one of them is missing."
+            "Expected a run folder, or --original, --unlearned, --data, --forget and --out together, but got no "
+            f"{missing}; add what is missing."
         )
     else:
         spec = CaseSpec(

@@ -1,4 +1,4 @@
-"""What the commands share: the settings that options add up to, the progress line, the printed result."""
+"""Holds what the commands share: settings from options, the progress line, and the printed result."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 def command_line() -> list[str]:
-    """The words of the command, as the manifest records them."""
+    """Return the words of the command, as the manifest records them."""
     return ["unlearnkit", *sys.argv[1:]]
 
 
 def progress_of(quiet: bool, runtime: Any = None) -> Any:
-    """The progress line on standard error; silent where it is unwanted and in all processes but one."""
+    """Return the progress line on standard error; it is silent if unwanted, and in all processes but the main one."""
     from unlearnkit.cli.progress import progress_for_stderr
     from unlearnkit.runtime.progress import Silent
 
@@ -39,7 +39,7 @@ def audit_options(
     quick: bool,
     full: bool,
 ) -> AuditOptions:
-    """What the options of an audit add up to."""
+    """Turn the options of an audit into AuditOptions."""
     from unlearnkit.steps.auditing import AuditOptions, Depth
 
     return AuditOptions(
@@ -64,7 +64,7 @@ def inputs_of(
     image_column: str | None = None,
     label_column: str | None = None,
 ) -> InputOptions:
-    """What the options of images add up to, checked."""
+    """Check the options on images, and turn them into InputOptions."""
     from unlearnkit.steps.opening import InputOptions
 
     return InputOptions.by_hand(
@@ -83,7 +83,7 @@ def inputs_of(
 
 
 def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
-    """Print the result for people, as JSON, or not at all."""
+    """Print the result for people or as JSON, or print nothing."""
     from unlearnkit.cli.show import show_result
 
     if as_json:
@@ -114,7 +114,9 @@ def _floats(name: str, text: str | None) -> tuple[float, ...] | None:
     try:
         return tuple(float(part) for part in text.split(","))
     except ValueError as error:
-        raise ConfigError(f"Expected numbers with commas between them for {name}, but got {text!r}.") from error
+        raise ConfigError(
+            f"Expected numbers with commas between them for {name}, but got {text!r}; write them as 0.5,0.5,0.5."
+        ) from error
 
 
 def read_classes(path: Path) -> tuple[str, ...]:

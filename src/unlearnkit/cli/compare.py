@@ -1,4 +1,4 @@
-"""`unlearnkit compare`: its options, and what they ask of a comparison."""
+"""Defines the command `unlearnkit compare`: its options, and the comparison that they call."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def command(
     label: Annotated[str | None, typer.Option("--label", help="what to call the data; default: kind of source")] = None,
     redraw: Annotated[bool, typer.Option("--redraw", help="draw table and picture from --out; nothing is run")] = False,
 ) -> None:
-    """Run methods side by side on one request, judge them alike, and write the table and the picture."""
+    """Run methods side by side on one request, judge all by the same audit, and write the table and the picture."""
     from unlearnkit.compare.grid import Grid, compare_methods
     from unlearnkit.compare.grid import redraw as drawn_again
     from unlearnkit.compare.page import table
@@ -43,8 +43,8 @@ def command(
     if redraw:
         print(table(drawn_again(out)))
         return
-    given = {"--data": data, "--models": models, "--work": work, "--forget": forget or None}
-    missing = [name for name, value in given.items() if value is None]
+    required = {"--data": data, "--models": models, "--work": work, "--forget": forget or None}
+    missing = [name for name, value in required.items() if value is None]
     if data is None or models is None or work is None or missing:
         raise ConfigError(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds; add what is missing.")
     grid = Grid(

@@ -1,4 +1,4 @@
-"""`unlearnkit export`: its options, and what they ask of a step."""
+"""Defines the command `unlearnkit export`: its options, and the step that they call."""
 
 from __future__ import annotations
 

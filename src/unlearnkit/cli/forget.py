@@ -1,4 +1,4 @@
-"""`unlearnkit forget`: its options, and what they ask of a step."""
+"""Defines the command `unlearnkit forget`: its options, and the step that they call."""
 
 from __future__ import annotations
 

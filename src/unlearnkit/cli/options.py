@@ -1,4 +1,4 @@
-"""The options that commands share, with their help."""
+"""Defines the options that several commands share, with their help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress on standard error: bars on a terminal, one plain line per stage in a pipe."""
+"""Shows progress on standard error: bars on a terminal, one plain line for each stage in a pipe."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ class Bars:
         self._task = self._progress.add_task(name, total=total, detail="")
 
     def advance(self, detail: str = "") -> None:
-        """One step is done."""
+        """Move the bar on by one step."""
         if self._task is not None:
             self._progress.update(self._task, advance=1, detail=detail)
 
     def finish(self) -> None:
-        """Close the stage; the bar stays on the screen."""
+        """End the stage; its bar stays on the screen."""
         self._progress.stop()
         if self._task is not None:
             self._progress.remove_task(self._task)
@@ -47,7 +47,7 @@ class Bars:
 
 
 class Lines:
-    """One plain line at the start and end of a stage."""
+    """One plain line at the start and one at the end of a stage."""
 
     def __init__(self) -> None:
         self._name, self._began, self._detail = "", 0.0, ""
@@ -58,11 +58,11 @@ class Lines:
         self.say(f"{name}: {total} steps")
 
     def advance(self, detail: str = "") -> None:
-        """One step is done."""
+        """Count one step."""
         self._detail = detail or self._detail
 
     def finish(self) -> None:
-        """Say how long the stage took."""
+        """Print how long the stage took."""
         detail = f", {self._detail}" if self._detail else ""
         self.say(f"{self._name}: done in {time.perf_counter() - self._began:.1f} s{detail}")
 
@@ -72,5 +72,5 @@ class Lines:
 
 
 def progress_for_stderr() -> Bars | Lines:
-    """Bars when standard error is a terminal, else lines."""
+    """Return bars if standard error is a terminal, else lines."""
     return Bars() if sys.stderr.isatty() else Lines()

@@ -1,4 +1,4 @@
-"""`unlearnkit report`: its options, and what they ask of a step."""
+"""Defines the command `unlearnkit report`: its options, and the step that they call."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearnkit.cli import options as opt
 def command(
     folder: Annotated[Path, typer.Argument(help="run folder")], language: opt.Language = None, quiet: opt.Quiet = False
 ) -> None:
-    """Write the report of a run folder anew."""
+    """Write the report of a run folder again."""
     from unlearnkit.steps.report import report_run
 
     path = report_run(folder, language=language)

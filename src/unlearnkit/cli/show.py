@@ -1,4 +1,4 @@
-"""What the commands print on standard output: a summary a person can read at a glance."""
+"""Prints summaries of results on standard output, short enough to read at a glance."""
 
 from __future__ import annotations
 
@@ -102,16 +102,16 @@ def _lines(result: dict[str, Any]) -> list[str]:
 
 
 def show_verified(result: dict[str, Any]) -> None:
-    """Print what became of every file that a run folder's manifest records."""
+    """Print the result of the check of every file that a run folder's manifest records."""
     console = Console(highlight=False)
     for file in result["files"]:
         console.print(Text(f"{file['state']:<12}  {file['kind']:<8}  {file['name']}"), soft_wrap=True)
-    said = "everything is as recorded" if result["ok"] else "not everything is as recorded"
-    console.print(Text(f"{said}; sha256 of the manifest: {result['manifest']}"), soft_wrap=True)
+    summary = "everything is as recorded" if result["ok"] else "not everything is as recorded"
+    console.print(Text(f"{summary}; sha256 of the manifest: {result['manifest']}"), soft_wrap=True)
 
 
 def show_methods(described: list[dict[str, Any]]) -> None:
-    """Print the methods: idea, what they read and cost."""
+    """Print each method with its idea, the data that it reads and its cost."""
     console = Console(highlight=False)
     for method in described:
         _show_method(console, method)
@@ -119,7 +119,7 @@ def show_methods(described: list[dict[str, Any]]) -> None:
 
 
 def show_settings(described: list[dict[str, Any]]) -> None:
-    """Print all about the methods but their cards: presets, bounds of tuning and every setting beside the rest."""
+    """Print the presets, the tuning bounds and every setting of each method, besides its idea."""
     console = Console(highlight=False)
     for method in described:
         _show_method(console, method)
@@ -132,7 +132,7 @@ def show_settings(described: list[dict[str, Any]]) -> None:
 
 
 def _show_method(console: Console, method: dict[str, Any]) -> None:
-    """Print a method's idea, what it reads and what it costs."""
+    """Print a method's idea, the data that it reads and its cost."""
     console.print(Text(f"{method['name']}: {method['idea']}"), soft_wrap=True)
     _show_facts(
         console,
@@ -148,7 +148,7 @@ def _show_facts(console: Console, *facts: str) -> None:
 
 
 def _show_trials(console: Console, result: dict[str, Any]) -> None:
-    """Print what was tried, the best trial with a mark."""
+    """Print all trials, with a mark on the best."""
     table = Table(box=None, padding=(0, 1))
     for title in ("trial", "settings"):
         table.add_column(title)
@@ -170,7 +170,7 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
 
 
 def _show_audit(console: Console, audit: dict[str, Any]) -> None:
-    """Print a table of the readings that people ask for first; the retrained models share a column."""
+    """Print a table of the most important readings; the retrained models share one column."""
     from unlearnkit.report.sentences import read_doubt, told  # the page's libraries, which few commands need
     from unlearnkit.report.words import ENGLISH
 
@@ -197,7 +197,7 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
             verdict = next((r["verdict"] for r in groups[1]), None)
             table.add_row(title, *cells, {"pass": "yes", "fail": "no", "unknown": "unknown"}.get(verdict or "", ""))
     console.print(table)
-    why = told([read_doubt(each, "the audit") for each in audit["verdict"]["why"]], ENGLISH)
+    why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], ENGLISH)
     console.print(Text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     if audit["notices"]:
         kept = told([read_doubt(each, "the audit") for each in audit["notices"]], ENGLISH)
@@ -206,7 +206,7 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
 
 
 def _cell(group: list[dict[str, Any]], form: str) -> str:
-    """One value, or the lowest and the highest of several."""
+    """Return one value as text, or the lowest and the highest of several."""
     if not group:
         return "-"
     ends = [min(group, key=lambda r: r["value"]), max(group, key=lambda r: r["value"])]

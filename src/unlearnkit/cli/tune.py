@@ -1,4 +1,4 @@
-"""`unlearnkit tune`: its options, and what they ask of a step."""
+"""Defines the command `unlearnkit tune`: its options, and the step that they call."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def command(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Find a method's settings for a model, on retained validation data; settings given with --set stay."""
+    """Find a method's best settings for a model, on retained validation data; settings given with --set are kept."""
     from unlearnkit.methods.choice import MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.output import Output

@@ -1,1 +1,1 @@
-"""Comparison: many methods, seeds and models on one request, judged alike, as a table and a picture."""
+"""Compares many methods, seeds and models on one request under the same audit, as a table and a picture."""

@@ -1,4 +1,4 @@
-"""Runs every method beside retraining: tuned under one equal budget, audited alike, as a table and a picture.
+"""Runs every method beside retraining, tuned under one equal budget, and puts all under the same audit.
 
 `models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `benchmarks/make_bank.py` or by
 `unlearnkit train`. Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained
@@ -39,7 +39,7 @@ FEWEST_RETRAINED = 3  # fewer say nothing about how far retrained models differ
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """What is compared: each method in each variant, with each seed.
+    """The runs of a comparison: each method in each variant, with each seed.
 
     Args:
         methods: names of methods, and `unsir-no-noise`; none: all.
@@ -80,7 +80,7 @@ class Grid:
 
 
 def candidates(recipe: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[str, ConfiguredMethod]:
-    """Every method with its default settings; Retrain by the recipe of the retrained models.
+    """Return every method with its default settings; Retrain has the recipe of the retrained models.
 
     Args:
         recipe: of the retrained models.
@@ -107,12 +107,15 @@ def candidates(recipe: Mapping[str, Any], settings: Sequence[str] = ()) -> dict[
 
 
 def searched(method: ConfiguredMethod) -> ConfiguredMethod:
-    """The method as its tuning starts: UNSIR's own search of the rates would read the judge's validation samples."""
+    """Return the method that a search starts from.
+
+    UNSIR's own search of the rates is off in it, as that would read the validation samples of the judge.
+    """
     return method.with_settings(method.for_tuning())
 
 
 def apart(trained: Sequence[int], runs: int) -> None:
-    """Refuse retrained models whose seeds the runs have too: Retrain would make them again and be held against itself.
+    """Refuse runs whose seeds some retrained model has: Retrain would produce that model and be compared with itself.
 
     Raises:
         ConfigError: a seed is one of the runs'.
@@ -121,12 +124,12 @@ def apart(trained: Sequence[int], runs: int) -> None:
     if shared:
         raise ConfigError(
             f"Expected retrained models of other seeds than the runs have (0 to {runs - 1}), but got seed {shared[0]}: "
-            "retrain would be held against itself; train them with seeds from 1000 on."
+            "Retrain would be compared with itself; train them with seeds from 1000 on."
         )
 
 
 def draw(out: Path, result: dict[str, Any]) -> None:
-    """Write the table and the picture beside the results."""
+    """Write the table and the picture to files beside the results."""
     written(out.with_suffix(".md"), table(result) + "\n")
     written(out.with_suffix(".svg"), picture(result) + "\n")
 
@@ -134,7 +137,7 @@ def draw(out: Path, result: dict[str, Any]) -> None:
 def described(
     bench: Bench, seeds: int, trials: int, settings: Sequence[str], label: str | None = None
 ) -> dict[str, Any]:
-    """What a comparison's results say besides its rows, of which there are none yet; see the command's options."""
+    """Return the content of a comparison's results without any rows; see the command's options."""
     trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]
     costs = [read_json(folder, "cost.json", "total")["total"] for folder in trained]
     return {
@@ -162,7 +165,7 @@ def described(
 
 
 def redraw(results: Path) -> dict[str, Any]:
-    """Draw table and picture from finished results; nothing is run.
+    """Draw table and picture from finished results, without any run.
 
     Raises:
         ConfigError: the file is not there or holds no results of a comparison.
@@ -171,10 +174,14 @@ def redraw(results: Path) -> dict[str, Any]:
         result: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise ConfigError(
-            f"Expected results of a comparison at {results}, but they cannot be read ({error})."
+            f"Expected results of a comparison at {results}, but they cannot be read ({error}); run `unlearnkit "
+            "compare` without --redraw first."
         ) from error
     if result.get("benchmark") != "compare_methods":
-        raise ConfigError(f"Expected results of a comparison at {results}, but the file holds something else.")
+        raise ConfigError(
+            f"Expected results of a comparison at {results}, but the file holds something else; name the file that "
+            "`unlearnkit compare --out` wrote."
+        )
     draw(results, result)
     return result
 
@@ -182,7 +189,7 @@ def redraw(results: Path) -> dict[str, Any]:
 def compare_methods(
     grid: Grid, *, data: str, models: Path, work: Path, forget: Sequence[str], retrained: int, out: Path
 ) -> dict[str, Any]:
-    """Open models and data, tune, run and audit every method; write the results so far after every run.
+    """Tune, run and audit every method on the opened models and data; write the results after every run.
 
     Args:
         grid: what is compared.
@@ -208,9 +215,9 @@ def compare_methods(
     for seed in range(grid.seeds):
         for name in grid.methods or methods:
             for variant in grid.variants:
-                made = one(bench, name, methods[name], variant, seed, grid.trials, result["tuning"], grid.settings)
-                if made is not None:
-                    result["rows"].append(made)
+                row = one(bench, name, methods[name], variant, seed, grid.trials, result["tuning"], grid.settings)
+                if row is not None:
+                    result["rows"].append(row)
                     written(out, result)
                     draw(out, result)
     return result
@@ -226,7 +233,7 @@ def one(
     tuning: dict[str, Any],
     settings: Sequence[str],
 ) -> dict[str, Any] | None:
-    """One row, or None where the method has no such variant."""
+    """Run one variant of one method, and return its row; None where the method has no such variant."""
     common = {"method": name, "variant": variant, "seed": seed, "control": method.control}
     if variant == "paper":
         paper = method.presets().get("paper")

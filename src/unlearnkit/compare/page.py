@@ -1,4 +1,4 @@
-"""The comparison as a page: a Markdown table, what tuning chose, and the picture of gap against cost.
+"""Writes a comparison as a page: a Markdown table, the settings that tuning chose, and a picture of gap against cost.
 
 Pure functions of the results that `compare_methods.py` writes.
 """
@@ -53,7 +53,9 @@ Rows = Sequence[dict[str, Any]]
 
 
 def table(result: dict[str, Any]) -> str:
-    """Markdown: a line for each method and variant, the nearest to retraining first and the controls last.
+    """Return a Markdown table with a line for each method and variant.
+
+    The nearest to retraining comes first, and the controls last.
 
     Medians over the seeds, with lowest and highest; then what could not be run, the eight readings, what full audits
     read besides, and what tuning chose.
@@ -87,7 +89,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def finished(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
-    """Rows that did not fail, those of one method and variant together."""
+    """Return the rows that did not fail, grouped by method and variant."""
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in rows:
         if not row["failure"]:
@@ -96,18 +98,18 @@ def finished(rows: Rows) -> dict[tuple[str, str], list[dict[str, Any]]]:
 
 
 def in_full(row: dict[str, Any]) -> bool:
-    """Whether the row's audit was a full one, and not of the primary readings alone."""
+    """Return whether the row's audit was a full one, not one of the primary readings alone."""
     shown: dict[str, Any] = row.get("shown", {})
     return "few_shot_recovery/forget_test" in shown
 
 
 def worst(group: Rows) -> float:
-    """Median over the seeds of the worst gap; the retained accuracy always has one."""
+    """Return the median over the seeds of the worst gap; every run has one, of the retained accuracy at least."""
     return float(statistics.median(row["verdict"]["worst_gap"] for row in group))
 
 
 def picture(result: dict[str, Any]) -> str:
-    """SVG: worst gap against cost; of each method the tuned variant where there is one, else the default."""
+    """Return an SVG of worst gap against cost: the tuned variant of each method if there is one, else the default."""
     groups = finished(result["rows"])
     points = []
     for (method, variant), group in groups.items():
@@ -144,12 +146,12 @@ def picture(result: dict[str, Any]) -> str:
 
 
 def reads_forgotten(row: dict[str, Any]) -> bool:
-    """Whether the method reads samples of the classes to forget, by its declaration."""
+    """Return whether the method declares that it reads samples of the classes to forget."""
     return any(part.startswith("forget") for part in row["needs"])
 
 
 def shares(result: dict[str, Any], group: Rows, unit: str) -> list[float]:
-    """Cost of every run as a share of the median cost of the retrained models, in seconds or samples."""
+    """Return the cost of every run as a share of the retrained models' median cost, in seconds or samples."""
     whole = statistics.median(_cost(cost, unit) for cost in result["retraining"])
     return [_cost(row["cost"], unit) / whole for row in group]
 
@@ -182,7 +184,7 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str
 
 
 def _short(key: str) -> str:
-    """Return what the table calls a reading that votes."""
+    """Return the table's name for a reading that has a vote."""
     return SHORT.get(key, key.replace("_", " "))
 
 
@@ -191,7 +193,7 @@ def _name(method: str, group: Rows) -> str:
 
 
 def _middle(values: Sequence[float | None]) -> list[float]:
-    """The median of what is known, alone; nothing where nothing is."""
+    """Return the median of the known values as text; nothing where none is known."""
     known = [value for value in values if value is not None]
     return [statistics.median(known)] if known else []
 
@@ -206,11 +208,11 @@ def _reference_lines(result: dict[str, Any]) -> list[str]:
 
 
 def _resolved(row: dict[str, Any]) -> int:
-    return len({each["family"] for each in row["primary"].values() if each["status"] != "unknown"})
+    return len({reading["family"] for reading in row["primary"].values() if reading["status"] != "unknown"})
 
 
 def _range(values: Sequence[float], digits: int) -> str:
-    """Median, and lowest to highest where they differ."""
+    """Return the median as text, with the lowest and the highest value where they differ."""
     if not values:
         return "-"
     middle, low, high = (f"{v:.{digits}f}" for v in (statistics.median(values), min(values), max(values)))
@@ -218,7 +220,7 @@ def _range(values: Sequence[float], digits: int) -> str:
 
 
 def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
-    """The eight readings, medians over the seeds: bold where most runs fail, in brackets where none is judged."""
+    """Return medians over the seeds of the eight readings: bold if most runs fail, in brackets if none is judged."""
 
     def cell(key: str, values: Sequence[float | None]) -> str:
         return _range([value for value in values if value is not None], 0 if key == "relearn_steps" else 2)
@@ -237,16 +239,16 @@ def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         cells = []
         for key in keys:
             found = [row["primary"][key] for row in group]
-            failed = sum(each["status"] == "fail" for each in found)
-            text = cell(key, _middle([each["value"] for each in found]))
-            bold, open_ = 2 * failed > len(found), all(each["status"] == "unknown" for each in found)
+            failed = sum(reading["status"] == "fail" for reading in found)
+            text = cell(key, _middle([reading["value"] for reading in found]))
+            bold, open_ = 2 * failed > len(found), all(reading["status"] == "unknown" for reading in found)
             cells.append(f"**{text}**" if bold else f"({text})" if open_ else text)
         lines.append(f"| {_name(method, group)} | {variant} | {' | '.join(cells)} |")
     return lines
 
 
 def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
-    """The readings that have no vote: of the retrained models median and range, of the rest medians; doubts marked."""
+    """Return the readings without a vote: medians, with a range for retrained models, and with doubts marked."""
     first = next(iter(groups.values()))[0]["shown"]
     keys = [key for key in SHOWN if key in first]
     doubted: dict[str, None] = {}
@@ -271,8 +273,8 @@ def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
         if method == "original":
             continue
         found = {key: [row["shown"].get(key, {"value": None}) for row in group] for key in keys}
-        middles = {key: _middle([each["value"] for each in found[key]]) for key in keys}
-        doubts = {key: [doubt for each in found[key] for doubt in _doubts(each, "unlearned")] for key in keys}
+        middles = {key: _middle([reading["value"] for reading in found[key]]) for key in keys}
+        doubts = {key: [doubt for reading in found[key] for doubt in _doubts(reading, "unlearned")] for key in keys}
         cells = (cell(key, middles[key], doubts[key]) for key in keys)
         lines.append(line(_name(method, group), variant, *cells))
     if doubted:
@@ -281,7 +283,7 @@ def _shown(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
 
 
 def _doubts(values: dict[str, Any], model: str) -> list[Doubt]:
-    """Doubts about one model's reading, or about those of all retrained models."""
+    """Return the doubts about one model's reading, or about those of all retrained models."""
     found = [doubts for name, doubts in values.get("doubts", {}).items() if name.startswith(model)]
     return [read_doubt(doubt, "the results") for doubts in found for doubt in doubts]
 

@@ -1,4 +1,4 @@
-"""The runs behind a comparison: each search, and each run with its weights and its audit, is made once and kept."""
+"""Makes each search and each run behind a comparison once, and keeps its weights and its audit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ AUDIT_SEED = 0
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """The models and the data that every method is run on.
+    """The models and the data on which a comparison runs every method.
 
     Args:
         case: the original, the data and the request.
@@ -60,7 +60,7 @@ class Bench:
         metrics: Mapping[str, Metric] = METRICS,
         retrained: int = 3,
     ) -> Bench:
-        """Open data and models; the architecture is the one that the original's file records."""
+        """Open data and models; the original's file names the architecture."""
         spec = CaseSpec(weights=models / "original" / WEIGHTS, data=source, forget=forget)
         case = Case.opened(spec, reader="the comparison")
         files = [models / f"retrained-{i}" / WEIGHTS for i in range(retrained)]
@@ -78,26 +78,26 @@ class Bench:
 
     @cached_property
     def bank(self) -> Bank | None:
-        """The spread of retrained models of this setting, where one is committed."""
+        """Return the committed spread of retrained models of this setting, where there is one."""
         case = self.case
         return bank_for(case.spec.data, case.classes, case.architecture, case.split.request.forget_names)
 
     @cached_property
     def references(self) -> Evidence:
-        """What is observed of the original and the retrained models: the same for every method, so it is done once."""
+        """Evidence on the original and the retrained models, gathered once, as it is the same for every method."""
         began = time.perf_counter()
         evidence = self._gathered()
         print(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)", flush=True)
         return evidence
 
     def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
-        """Make the model forget and audit it, or say why not; what was done before is read.
+        """Unlearn and audit, or record why that failed; an existing result is read instead.
 
         The unlearned weights lie in a folder of their own, which depends on the original alone: held against other
         retrained models, audited in full after the primary readings, or by an audit that has changed (take its result
         away), they are not unlearned again.
         """
-        what = {"seed": seed, **self._key(method)}
+        inputs = {"seed": seed, **self._key(method)}
         judges: dict[str, Any] = {
             "retrained": [checkpoint.sha256 for checkpoint in self.checkpoints[1:]],
             "metrics": list(self.metrics),
@@ -106,19 +106,19 @@ class Bench:
         }
 
         def make() -> dict[str, Any]:
-            unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(what)}", method, seed)
+            unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(inputs)}", method, seed)
             judged = audit(self._gathered(unlearned), self.metrics, priors=judges["priors"])
             return facts | summary(judged)
 
-        return self._once(f"{name}, seed {seed}", name, what | judges, make)
+        return self._once(f"{name}, seed {seed}", name, inputs | judges, make)
 
     def tuned(self, name: str, method: ConfiguredMethod, trials: int, fixed: Sequence[str] = ()) -> dict[str, Any]:
-        """Search the method's settings but those in `fixed`, or say why not; what was done before is read."""
-        what = {"trials": trials, "fixed": list(fixed), **self._key(method)}
-        return self._once(f"{name}, {trials} trials", f"tune-{name}", what, lambda: self._tune(method, trials, fixed))
+        """Search the settings that `fixed` leaves open, or record why that failed; an existing result is read."""
+        inputs = {"trials": trials, "fixed": list(fixed), **self._key(method)}
+        return self._once(f"{name}, {trials} trials", f"tune-{name}", inputs, lambda: self._tune(method, trials, fixed))
 
     def _key(self, method: ConfiguredMethod) -> dict[str, Any]:
-        """What a run and a search depend on."""
+        """Return everything that the results of a run and of a search depend on."""
         return {
             "data": self.case.spec.data,
             "settings": method.model_dump(mode="json"),
@@ -134,15 +134,18 @@ class Bench:
             return _public(found)
         began = time.perf_counter()
         try:
-            made = {"key": key, "failure": None, **make()}
+            result = {"key": key, "failure": None, **make()}
         except UnlearnkitError as error:
-            made = {"key": key, "failure": str(error)}
-        written(path, made)
-        print(f"{told}: {outcome(made)} ({time.perf_counter() - began:.0f} s)", flush=True)
-        return _public(made)
+            result = {"key": key, "failure": str(error)}
+        written(path, result)
+        print(f"{told}: {outcome(result)} ({time.perf_counter() - began:.0f} s)", flush=True)
+        return _public(result)
 
     def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
-        """The unlearned model, and what the method read and cost: as it lies in the folder, or made and put there."""
+        """Return the unlearned model, and what the method read and cost.
+
+        Both are read from the folder if they are in it, or else made and written to it.
+        """
         weights, facts = folder / WEIGHTS, folder / "run.json"
         if facts.is_file():
             model = copy.deepcopy(self.case.model)
@@ -159,7 +162,7 @@ class Bench:
             factory=self.case.fresh,
         )
         parts: Any = result.access.summary(result.split)["parts"]
-        told = {
+        measured = {
             "read": {part: sum(c["read_by_method"] for c in classes.values()) for part, classes in parts.items()},
             "forget_samples_read": result.access.forget_samples_read(result.split),
             "cost": result.cost["total"],
@@ -168,8 +171,8 @@ class Bench:
         assert card is not None  # as `opened` found it
         folder.mkdir(exist_ok=True)
         written(weights, checkpoint_bytes(result.model, card))
-        written(facts, told)  # last: it says that the weights are whole
-        return result.model, told
+        written(facts, measured)  # last: it says that the weights are whole
+        return result.model, measured
 
     def _tune(self, method: ConfiguredMethod, trials: int, fixed: Sequence[str]) -> dict[str, Any]:
         found = tune(
@@ -208,19 +211,19 @@ class Bench:
 
 
 def summary(judged: Audit) -> dict[str, Any]:
-    """The eight primary readings with what became of them, the readings without a vote, and the verdict."""
+    """Return the eight primary readings with their judgements, the readings without a vote, and the verdict."""
     groups: dict[tuple[str, str | None], list[Reading]] = {}
     for reading in judged.readings:
         groups.setdefault((reading.metric, reading.part), []).append(reading)
     primary: dict[str, Any] = {}
-    for each in PRIMARY:
-        group = groups.pop((each.metric, each.part))
-        (mine,) = [r for r in group if r.model == "unlearned"]
-        primary[each.key] = {
-            "family": each.family,
-            "status": mine.verdict,
-            "gap": mine.gap,
-            "band": None if mine.band is None else list(mine.band),
+    for vote in PRIMARY:
+        group = groups.pop((vote.metric, vote.part))
+        (own_reading,) = [r for r in group if r.model == "unlearned"]
+        primary[vote.key] = {
+            "family": vote.family,
+            "status": own_reading.verdict,
+            "gap": own_reading.gap,
+            "band": None if own_reading.band is None else list(own_reading.band),
             **_values(group),
         }
     shown = {
@@ -232,10 +235,10 @@ def summary(judged: Audit) -> dict[str, Any]:
 
 
 def _values(group: Sequence[Reading]) -> dict[str, Any]:
-    """What one reading gave for every model, None where it is not taken of one, and the doubts about it."""
-    one = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
-    values = {name: None if reading is None else reading.value for name, reading in one.items()}
-    doubted = {name: reading.doubts for name, reading in one.items() if reading is not None}
+    """Return a reading's value for every model, None where it does not apply, and the doubts about it."""
+    single_models = {name: next((r for r in group if r.model == name), None) for name in ("unlearned", "original")}
+    values = {name: None if reading is None else reading.value for name, reading in single_models.items()}
+    doubted = {name: reading.doubts for name, reading in single_models.items() if reading is not None}
     doubted |= {f"retrained-{reading.replicate}": reading.doubts for reading in group if reading.model == "retrained"}
     return {
         "value": values["unlearned"],
@@ -246,7 +249,7 @@ def _values(group: Sequence[Reading]) -> dict[str, Any]:
 
 
 def _public(made: dict[str, Any]) -> dict[str, Any]:
-    """What results may say of a run: not the source of the data, which can be a path on somebody's machine."""
+    """Return what results may show of a run; the data's source is left out, as it can be a path on a user's disk."""
     return made | {"key": {name: value for name, value in made["key"].items() if name != "data"}}
 
 
@@ -255,7 +258,7 @@ def _digest(key: dict[str, Any]) -> str:
 
 
 def outcome(made: dict[str, Any]) -> str:
-    """One line about a finished search or run."""
+    """Describe a finished search or run in one line."""
     if made["failure"]:
         return f"not possible: {made['failure']}"
     if "scores" in made:
@@ -266,7 +269,7 @@ def outcome(made: dict[str, Any]) -> str:
 
 
 def written(path: Path, content: dict[str, Any] | str | bytes) -> None:
-    """Write a file in one rename."""
+    """Write a file atomically, in one rename."""
     temporary = path.with_name(f".{path.name}.tmp")
     if isinstance(content, dict):
         content = json.dumps(content, indent=1, allow_nan=False) + "\n"

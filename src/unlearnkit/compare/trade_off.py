@@ -1,4 +1,4 @@
-"""The trade-off picture: methods by cost and by distance from retraining, with the front; an SVG file of its own.
+"""Draws methods by cost and by distance from retraining, with the Pareto front, as an SVG file.
 
 Unlike the page's pictures it has a size and colours of its own, light or dark as the reader's screen, so that it can be
 shown by an <img> anywhere.
@@ -41,7 +41,7 @@ Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """One method.
+    """One method in the picture, by its cost and its distance from retraining.
 
     Args:
         name: its label.
@@ -60,7 +60,7 @@ class Point:
 
 
 def front(points: Sequence[Point]) -> list[Point]:
-    """Contenders than which no other is at least as good in both and better in one, from the cheapest on."""
+    """Return the Pareto front, cheapest first: no other contender is at least as good in both and better in one."""
     found: list[Point] = []
     for point in sorted((p for p in points if p.contender), key=lambda p: (p.x, p.y)):
         if not found or point.y < found[-1].y:
@@ -104,9 +104,9 @@ def trade_off(
             at = _across(x, point.x)
             parts.append(element("line", class_="range", x1=at, x2=at, y1=ends[0], y2=ends[1]))
     for point in points:
-        here = f"translate({_across(x, point.x):.1f} {_down(y, point.y):.1f})"
+        translation = f"translate({_across(x, point.x):.1f} {_down(y, point.y):.1f})"
         tip = element("title", text(f"{point.name}: {x_name} {number(point.x)}, {y_name} {number(point.y)}"))
-        parts.append(element("g", tip + SHAPES[point.shape], transform=here))
+        parts.append(element("g", tip + SHAPES[point.shape], transform=translation))
     for point in sorted(points, key=lambda p: (p.y, p.x)):
         parts.append(_label(point, _across(x, point.x), _down(y, point.y), taken))
     parts += [label(title, class_="title", x=LEFT, y=26), _key(shapes)]
@@ -123,13 +123,13 @@ def trade_off(
 
 
 def _scale(values: Sequence[float], limit: float) -> Scale:
-    """Logarithmic, around the values from `LEAST` on and the limit."""
+    """Return a logarithmic scale around the limit and the values of at least `LEAST`."""
     shown = [limit, *(value for value in values if value >= LEAST)]
     return Scale(low=min(shown) / ROOM, high=max(shown) * ROOM, log=True)
 
 
 def _ticks(scale: Scale) -> list[float]:
-    """1, 2 and 5 in every decade, or the decades alone where that is too many."""
+    """Return ticks at 1, 2 and 5 of every decade, or at decades alone where these would be too many."""
     exponents = range(floor(log10(scale.low)), ceil(log10(scale.high)) + 1)
     values = [f * 10.0**e for e in exponents for f in (1, 2, 5) if scale.low <= f * 10.0**e <= scale.high]
     return values if len(values) < 10 else scale.ticks()
@@ -163,7 +163,7 @@ def _axes(x: Scale, y: Scale, x_name: str, y_name: str) -> str:
 
 
 def _limits(x: Scale, y: Scale, x_limit: tuple[float, str], y_limit: tuple[float, str], taken: list[Box]) -> str:
-    """Both dashed lines and their names, that of the level one in the freest place above or below it, left or right."""
+    """Draw both dashed lines and their names; the level one's is placed above or below it, where most room is."""
     across, down = _across(x, x_limit[0]), _down(y, y_limit[0])
     low, high = HEIGHT - BOTTOM, WIDTH - RIGHT
     taken.append((across - 5 - CELL * len(x_limit[1]), TOP + 12 - LINE + 3, across - 5, TOP + 15))
@@ -184,7 +184,7 @@ def _limits(x: Scale, y: Scale, x_limit: tuple[float, str], y_limit: tuple[float
 
 
 def _front(points: Sequence[Point], x: Scale, y: Scale) -> str:
-    """Stairs: nothing to the left of and below them was reached."""
+    """Draw the front as a staircase: no method lies to the left of and below it."""
     if not points:
         return ""
     places = [(_across(x, p.x), _down(y, p.y)) for p in points]
@@ -205,7 +205,7 @@ def _key(shapes: Mapping[str, str]) -> str:
 
 
 def _label(point: Point, across: float, down: float, taken: list[Box]) -> str:
-    """Write the name in the freest place around its mark, with a line to the mark where that is far."""
+    """Write the name where most room is around its mark, with a line to the mark if that is far."""
     wide = CELL * len(point.name)
     best, least = None, float("inf")
     for (dx, dy), far in product(

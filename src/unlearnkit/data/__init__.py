@@ -1,4 +1,4 @@
-"""Image data: sources by name become ImageData, and DataView hands it out and counts what was read."""
+"""Turns data sources into ImageData, from which DataView hands out samples and counts every read."""
 
 from __future__ import annotations
 

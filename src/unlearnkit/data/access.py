@@ -1,4 +1,4 @@
-"""AccessLog: counts the samples that each reader has read, by part and class."""
+"""Counts the samples that each reader has read, by part and class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READERS: tuple[Reader, ...] = get_args(Reader)
 
 
 class AccessLog:
-    """Which rows each reader has read; a row counts once, however often it is read."""
+    """Records which rows each reader has read; a row counts once, however often it is read."""
 
     def __init__(self, data: ImageData) -> None:
         self._data = data
@@ -35,7 +35,7 @@ class AccessLog:
             self._read[key] |= mask
 
     def join(self, processes: Processes) -> None:
-        """Add what the other processes of the run have read and decoded."""
+        """Add the reads and decodings of the run's other processes."""
         masks = [*self._read.values(), self._data.train.decoded, self._data.test.decoded]
         counts = [mask.to(torch.int32) for mask in masks]
         processes.sum(counts)
@@ -43,12 +43,14 @@ class AccessLog:
             mask |= count > 0
 
     def forget_samples_read(self, split: Split) -> int:
-        """Distinct samples that the method read of the classes forgotten now or earlier."""
-        gone = [(part.side, split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST)]
-        return sum(int(self._read["method", side][rows].sum()) for side, rows in (*gone, *split.excluded.items()))
+        """Return how many distinct samples of classes forgotten now or earlier the method read."""
+        forgotten_rows = [(part.side, split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST)]
+        return sum(
+            int(self._read["method", side][rows].sum()) for side, rows in (*forgotten_rows, *split.excluded.items())
+        )
 
     def summary(self, split: Split) -> dict[str, object]:
-        """Counts for `access.json`: per part and class the samples present, read by method and audit, decoded.
+        """Return the counts for `access.json`: samples present, read by method and audit, decoded; by part and class.
 
         `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests. Reads of the first
         look at foreign weights (`steps.first_look`) are listed where there was one.

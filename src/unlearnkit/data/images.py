@@ -1,4 +1,4 @@
-"""ImageData: labels and images of a train and a test set, whose rows are decoded when they are read.
+"""Defines ImageData: labels and images of a train and a test set, whose rows are decoded when they are read.
 
 Shapes: N rows, C channels, H x W pixels. Labels are known at once, pixels are not: a row is decoded when somebody
 reads it and never before, and `decoded` remembers which rows that were.
@@ -26,7 +26,7 @@ ShapeFn = Callable[[int], Shape]
 
 
 class ImageSet:
-    """One stored set: labels (N,) int64 on the CPU, and images (N, C, H, W).
+    """One stored set of images: labels (N,) int64 on the CPU, and images (N, C, H, W).
 
     Args:
         labels: class ids.
@@ -67,7 +67,7 @@ class ImageSet:
 
     @classmethod
     def from_tensor(cls, images: Tensor, labels: Tensor, *, storage: Storage = "auto") -> ImageSet:
-        """Return a set of images that are in memory already.
+        """Return a set of images that are already in memory.
 
         Args:
             images: (N, C, H, W) uint8, or float32 as the model takes them.
@@ -92,7 +92,10 @@ class ImageSet:
         return len(self.labels)
 
     def relabelled(self, labels: Tensor) -> ImageSet:
-        """Return the same images under other labels; this set stays as it is, and what it decoded is not shared."""
+        """Return a set of the same images with other labels.
+
+        This set is not changed, and the decoded images are not shared.
+        """
         other = ImageSet(
             labels,
             self.shape_of,
@@ -106,7 +109,7 @@ class ImageSet:
         return other
 
     def probe(self, row: int) -> tuple[Shape, torch.dtype]:
-        """Return the shape and the type of a row's image; where only its pixels tell, they count as decoded."""
+        """Return shape and type of a row's image; the row counts as decoded where only its pixels tell them."""
         with seeded(0) if self.random else nullcontext():
             shape = self.shape_of(row)
             if self.dtype is not None:
@@ -131,7 +134,7 @@ class ImageSet:
         return self._store.get(rows, device)
 
     def stream(self, shares: Iterable[tuple[Tensor, range]], count: int, device: torch.device) -> Iterator[Tensor]:
-        """Yield the images of each share of rows on `device`, decoded ahead by the workers where they are streamed.
+        """Yield each share's images on `device`; streamed ones are decoded ahead by worker processes.
 
         Args:
             shares: rows to read of each batch, and the places that they have in the batch.
@@ -155,7 +158,7 @@ class ImageSet:
 
     @contextmanager
     def seeded_reads(self, seed: int) -> Iterator[None]:
-        """Within the block random reads depend on `seed` and are counted anew; afterwards all is as before."""
+        """Seed random reads in the `with` block and count them from 0; the earlier state is restored afterwards."""
         before = self._seed, self._reads
         self._seed, self._reads = seed, 0
         try:
@@ -168,7 +171,7 @@ class ImageSet:
         return self._reads
 
     def _drawn(self, shares: Iterable[tuple[Tensor, range]], read: int) -> Iterator[Share]:
-        """What is to be read; drawn in this process, also for workers, so that every row is counted."""
+        """Return what is to be read; this process draws it, even for workers, so that every row is counted."""
         seed = torch.initial_seed() if self._seed is None else self._seed
         for number, (rows, places) in enumerate(shares):
             self.decoded[rows] = True
@@ -187,7 +190,7 @@ class ImageSet:
 
 
 class _TensorRows:
-    """Rows of a tensor that is in memory already."""
+    """Rows of a tensor that is already in memory."""
 
     def __init__(self, images: Tensor) -> None:
         self._images = images
@@ -201,7 +204,7 @@ class _TensorRows:
 
 @dataclass(frozen=True, kw_only=True)
 class ImageData:
-    """A labelled image data set with its class list and how its pixels are fed to a model.
+    """A labelled image data set with its class list and its preprocessing.
 
     Args:
         source: where it came from, as given on the command line.
@@ -241,20 +244,20 @@ class ImageData:
 
     @property
     def shape(self) -> Shape:
-        """(C, H, W) of every image; known after `fix_shape`."""
+        """Shape (C, H, W) of every image; known after `fix_shape`."""
         assert self.train.shape is not None, "fix_shape comes before the first read"
         return self.train.shape
 
     def fix_shape(self, row: int, side: Side = "train") -> None:
-        """Take the image shape of a row as the shape of all; the row must be one that may be read."""
+        """Take the shape of this row's image as that of all images; the reader must be allowed to read the row."""
         if self.train.shape is None:
             shape, dtype = self.set(side).probe(row)
             self.preprocessing.check_channels(shape[0])
-            for each in (self.train, self.test):
-                each.shape, each.dtype = shape, dtype
+            for image_set in (self.train, self.test):
+                image_set.shape, image_set.dtype = shape, dtype
 
     def fix_shape_for(self, split: Split) -> None:
-        """Take the shape of the first row there is, of a class to forget only where no retained one is left.
+        """Take the shape of the first row; a class to forget is used only where no retained one is left.
 
         Where nothing but pixels tells the shape, that row counts as decoded.
 
@@ -264,29 +267,29 @@ class ImageData:
         part = next((part for part in sorted(Part, key=lambda part: part.forgotten) if len(split[part])), None)
         if part is None:
             raise DataError(
-                "Expected an image to take the shape from, but the data has none of a class that is not forgotten yet; "
-                "give data that holds one."
+                "Expected an image of a class that is not forgotten yet, to read the image shape from, but the data "
+                "has none; give data that holds one."
             )
         self.fix_shape(int(split[part][0]), part.side)
 
     @contextmanager
     def seeded_reads(self, seed: int) -> Iterator[None]:
-        """As of each set: within the block random reads depend on `seed` and are counted anew."""
+        """Seed the random reads of both sets in the `with` block; see `ImageSet.seeded_reads`."""
         with self.train.seeded_reads(seed), self.test.seeded_reads(seed):
             yield
 
     @property
     def decode_seconds(self) -> float:
-        """Wall seconds that this process has spent on decoding so far, or on waiting for workers that do it."""
+        """Wall seconds that this process has spent on decoding, or on waiting for workers that decode."""
         return self.train.decode_seconds + self.test.decode_seconds
 
     @property
     def wait_seconds(self) -> float:
-        """Wall seconds that a consumer of images has waited so far for pixels: all of `decode_seconds`."""
+        """Wall seconds for which a consumer of images has waited for pixels, all of `decode_seconds`."""
         return self.decode_seconds
 
     def set(self, side: Side) -> ImageSet:
-        """Return the stored set of one side."""
+        """Return the stored train or test set."""
         return self.train if side == "train" else self.test
 
     def labels(self, side: Side) -> Tensor:
@@ -294,14 +297,14 @@ class ImageData:
         return self.set(side).labels
 
     def normalise(self, pixels_NCHW: Tensor) -> Tensor:
-        """uint8 pixels -> float32 `(pixels / 255 - mean) / std`; float32 ones are not divided by 255."""
+        """Turn uint8 pixels into float32 `(pixels / 255 - mean) / std`; float32 pixels are not divided by 255."""
         mean = torch.tensor(self.preprocessing.mean, device=pixels_NCHW.device).view(1, -1, 1, 1)
         std = torch.tensor(self.preprocessing.std, device=pixels_NCHW.device).view(1, -1, 1, 1)
         scaled = pixels_NCHW if pixels_NCHW.is_floating_point() else pixels_NCHW.float() / 255.0
         return (scaled - mean) / std
 
     def with_classes(self, classes: Sequence[str]) -> ImageData:
-        """Return the same data under the model's class list: labels are mapped by class name.
+        """Return the same data with the model's class list; labels are mapped by class name.
 
         Where the source has no names (`named` is false), labels are positions in the list, see
         `class_lists.ids_by_label`. The data may lack classes of the model (their samples are already gone), not the

@@ -1,4 +1,4 @@
-"""How images are fed to a model: Preprocessing, the one object that says it, and where each of its values came from."""
+"""Defines Preprocessing, how images are fed to a model, and decides where each of its values comes from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RECORDED = {"image_size": "size", "mean": "mean", "std": "std", "crop_pct": "cro
 
 
 class Origin(StrEnum):
-    """Where a value came from."""
+    """The origin of a value of the preprocessing."""
 
     HAND = "given by hand"
     RECORD = "recorded in the run folder"
@@ -56,13 +56,13 @@ class Preprocessing:
         _check_values(self)
         for name, count in (("mean", len(self.mean)), ("std", len(self.std))):
             if count != 1 and (count == 0 or self.channels not in (None, count)):
-                wanted = "1 value" if self.channels in (None, 1) else f"1 or {self.channels} values"
-                raise ConfigError(f"Expected {wanted} for {name}, but got {count}; give one per image channel.")
+                expected = "1 value" if self.channels in (None, 1) else f"1 or {self.channels} values"
+                raise ConfigError(f"Expected {expected} for {name}, but got {count}; give one per image channel.")
         if self.crop != 1 and self.size is None:
             raise ConfigError(f"Expected an image size beside crop_pct {self.crop}, but got none; give both.")
 
     def as_record(self) -> dict[str, Any]:
-        """As it is written into weights files and config.json, where the images' shape says the channels."""
+        """Return the preprocessing as weights files and config.json hold it; the images' shape gives the channels."""
         return {
             "image_size": self.size,
             "mean": list(self.mean),
@@ -73,7 +73,7 @@ class Preprocessing:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, channels: int) -> Preprocessing:
-        """Read what `as_record` wrote; the crop and the interpolation may be missing, as in files of 0.1.0.
+        """Read what `as_record` wrote; files of version 0.1.0 lack the crop and the interpolation.
 
         Raises:
             KeyError: another value is missing.
@@ -86,7 +86,7 @@ class Preprocessing:
         return cls(**values, channels=channels)
 
     def as_wanted(self, channels: int | None = None) -> PartialPreprocessing:
-        """All of it as a wish, for images that are to have so many channels (None: as many as these here).
+        """Return all values as requests, for images with this many channels (None: as many as these values have).
 
         For grey images the normalisation of three channels becomes its mean over the three.
         """
@@ -104,7 +104,7 @@ class Preprocessing:
         )
 
     def for_pictures(self) -> Preprocessing:
-        """The same for encoded pictures, which are read as RGB unless grey is asked for: one mean and std for each."""
+        """Return the preprocessing of encoded pictures, read as RGB unless grey is asked for: 3 or 1 means and stds."""
         count = self.channels or RGB
         mean, std = _per_channel(self.mean, count), _per_channel(self.std, count)
         return Preprocessing(
@@ -112,7 +112,7 @@ class Preprocessing:
         )
 
     def check_channels(self, channels: int) -> None:
-        """Refuse images of so many channels where mean and std are for others.
+        """Refuse images whose number of channels does not fit mean and std.
 
         Raises:
             DataError: they are.
@@ -126,7 +126,7 @@ class Preprocessing:
 
 @dataclass(frozen=True, kw_only=True)
 class PartialPreprocessing:
-    """The values of a `Preprocessing` that somebody asks for; None: they are left to others.
+    """Some values of a `Preprocessing`, as a user or a model asks for them; None leaves a value open.
 
     Raises:
         ConfigError: a value is out of its range.
@@ -146,7 +146,7 @@ class PartialPreprocessing:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, channels: int) -> PartialPreprocessing:
-        """Read what `Preprocessing.as_record` wrote, of which anything may be missing."""
+        """Read what `Preprocessing.as_record` wrote, where any value may be missing."""
         values = {name: _from_json(record.get(key)) for key, name in RECORDED.items()}
         return cls(**values, channels=1 if channels == 1 else 3)
 
@@ -155,7 +155,7 @@ Layers = Sequence[tuple[Origin, PartialPreprocessing]]  # the first one that has
 
 
 def wanted_of(layers: Layers) -> Preprocessing:
-    """Return what the layers ask a data source for, before it is opened; of the normalisation it needs to know nothing.
+    """Return what is asked of a data source before it is opened, which needs no normalisation.
 
     Raises:
         ConfigError: a crop is asked for, and no size.
@@ -166,7 +166,7 @@ def wanted_of(layers: Layers) -> Preprocessing:
 
 
 def resolve(layers: Layers, source: Preprocessing) -> tuple[Preprocessing, dict[str, Origin]]:
-    """Return how images are fed, and by field where that comes from: the one place that decides between the two.
+    """Decide each value of the preprocessing and where it comes from; nothing else decides between the layers.
 
     Args:
         layers: who asks for what, in the order of precedence.
@@ -181,14 +181,14 @@ def resolve(layers: Layers, source: Preprocessing) -> tuple[Preprocessing, dict[
     origins: dict[str, Origin] = {}
     for name in Preprocessing.__dataclass_fields__:
         value, origin = _first(layers, name)
-        own = getattr(source, name)
+        source_value = getattr(source, name)
         if name in ("mean", "std"):
-            values[name] = _per_channel(own if value is None else value, source.channels or 1)
-            by_default = set(own) == set(getattr(plain, name))
+            values[name] = _per_channel(source_value if value is None else value, source.channels or 1)
+            by_default = set(source_value) == set(getattr(plain, name))
         else:
-            values[name] = own
-            by_default = own == getattr(plain, name)
-            origin = origin if value == own else None
+            values[name] = source_value
+            by_default = source_value == getattr(plain, name)
+            origin = origin if value == source_value else None
         origins[name] = origin or (Origin.DEFAULT if by_default else Origin.SOURCE)
     return Preprocessing(**values), origins
 
@@ -235,7 +235,7 @@ def _listed(values: Sequence[float]) -> str:
 
 
 def _first(layers: Layers, name: str) -> tuple[Any, Origin | None]:
-    """The first value that a layer has, and whose it is."""
+    """Return the value of the first layer that has one, and the layer's origin."""
     for origin, layer in layers:
         value = getattr(layer, name)
         if value is not None:
@@ -252,7 +252,7 @@ def _from_json(value: Any) -> Any:
 
 
 def _check_values(given: Preprocessing | PartialPreprocessing) -> None:
-    """The one place for ranges; they hold for values from a command line as for those of a stranger's file."""
+    """Check ranges, for values from a command line and from files of unknown origin alike."""
     if given.size is not None and not (isinstance(given.size, int) and 0 < given.size <= LARGEST):
         raise ConfigError(
             f"Expected an image size from 1 to {LARGEST} pixels, but got {given.size!r}; most models take 32 to 1024."

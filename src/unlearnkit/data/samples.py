@@ -1,4 +1,4 @@
-"""Samples made from samples: images held in memory, several sets as one, random crops and flips.
+"""Builds sets of samples from others: images in memory, several sets as one, random crops and flips.
 
 Shapes: n samples, C channels, H x W pixels.
 """
@@ -16,7 +16,7 @@ from unlearnkit.data.view import Batch, Samples
 
 
 class TensorSamples:
-    """Images that are already in memory, each present `repeats` times.
+    """Samples of images that are already in memory, each repeated `repeats` times.
 
     Args:
         images: (n, C, H, W), as the model takes them.
@@ -32,21 +32,21 @@ class TensorSamples:
 
     @property
     def labels(self) -> Tensor:
-        """(n * repeats,) int64 on the CPU."""
+        """Labels of the samples, (n * repeats,) int64 on the CPU."""
         return self._labels.repeat(self._repeats)
 
     def images(self, positions: Tensor) -> Tensor:
-        """Images (m, C, H, W) at `positions`."""
+        """Return the images (m, C, H, W) at `positions`."""
         return self._images[(positions % len(self._labels)).to(self._images.device)]
 
     def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """Yield the images of every batch's share."""
+        """Yield the images of this process's share of every batch."""
         for batch in batches:
             yield self.images(batch.positions[batch.mine])
 
 
 class Relabelled:
-    """Samples under other labels.
+    """Samples with other labels.
 
     Args:
         samples: whose images they are.
@@ -61,20 +61,20 @@ class Relabelled:
 
     @property
     def labels(self) -> Tensor:
-        """(n,) int64 on the CPU."""
+        """Labels of the samples, (n,) int64 on the CPU."""
         return self._labels
 
     def images(self, positions: Tensor) -> Tensor:
-        """Images (m, C, H, W) at `positions`."""
+        """Return the images (m, C, H, W) at `positions`."""
         return self._samples.images(positions)
 
     def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """Yield the images of every batch's share."""
+        """Yield the images of this process's share of every batch."""
         return self._samples.stream(batches)
 
 
 class Concat:
-    """Several sets of samples, one after the other."""
+    """Several sets of samples, joined one after the other."""
 
     def __init__(self, sets: Sequence[Samples]) -> None:
         self._sets = [s for s in sets if len(s)]
@@ -85,16 +85,16 @@ class Concat:
 
     @property
     def labels(self) -> Tensor:
-        """(n,) int64 on the CPU."""
+        """Labels of the samples, (n,) int64 on the CPU."""
         return torch.cat([s.labels for s in self._sets])
 
     def images(self, positions: Tensor) -> Tensor:
-        """Images (m, C, H, W) at `positions`, in their order."""
+        """Return the images (m, C, H, W) at `positions`, in their order."""
         pieces = self._pieces(Batch(positions))
         return _joined([self._sets[piece.owner].images(piece.batch.positions) for piece in pieces], pieces)
 
     def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """Yield the images of every batch's share; the sets are streamed side by side."""
+        """Yield the images of this process's share of every batch; the sets are streamed side by side."""
         cut = [self._pieces(batch) for batch in batches]
         streams = [
             samples.stream([piece.batch for pieces in cut for piece in pieces if piece.owner == k])
@@ -107,20 +107,26 @@ class Concat:
             streams.clear()  # ends the workers of the other sets where one has failed
 
     def _pieces(self, batch: Batch) -> list[_Piece]:
-        """What each set has of a batch; one with none of its share too, as it may draw for the whole batch."""
+        """Split a batch by the sets that its samples come from.
+
+        A set with samples in the batch is listed even if none of them is in this process's share: reading it may
+        advance a random state for the whole batch.
+        """
         owners = torch.bucketize(batch.positions, self._ends, right=True)
         share, pieces = batch.places(), []
         for k, samples in enumerate(self._sets):
-            own = torch.nonzero(owners == k).flatten()
-            if len(own) or (k == 0 and not len(owners)):
-                mine = slice(int((own < share.start).sum()), int((own < share.stop).sum()))
-                positions = batch.positions[own] - (int(self._ends[k]) - len(samples))
-                pieces.append(_Piece(k, Batch(positions, mine), own[mine]))
+            places_in_batch = torch.nonzero(owners == k).flatten()
+            if len(places_in_batch) or (k == 0 and not len(owners)):
+                share_of_set = slice(
+                    int((places_in_batch < share.start).sum()), int((places_in_batch < share.stop).sum())
+                )
+                positions = batch.positions[places_in_batch] - (int(self._ends[k]) - len(samples))
+                pieces.append(_Piece(k, Batch(positions, share_of_set), places_in_batch[share_of_set]))
         return pieces
 
 
 class _Piece(NamedTuple):
-    """What one set has of a batch, and at which places of the batch its share stands."""
+    """The samples of one set in a batch, and the positions in the batch of those in this process's share."""
 
     owner: int
     batch: Batch
@@ -133,7 +139,7 @@ def _joined(parts: Sequence[Tensor], pieces: Sequence[_Piece]) -> Tensor:
 
 
 class Augmented:
-    """Samples whose images are randomly cropped at every read, and mirrored at every second one.
+    """Samples whose images are randomly cropped, and mirrored at every second read.
 
     Whether an image is mirrored first is drawn at random; after that it alternates, so that two epochs in a row show
     both sides, where independent draws would show one side twice for half of the images.
@@ -155,16 +161,16 @@ class Augmented:
 
     @property
     def labels(self) -> Tensor:
-        """(n,) int64 on the CPU."""
+        """Labels of the samples, (n,) int64 on the CPU."""
         return self._samples.labels
 
     def images(self, positions: Tensor) -> Tensor:
-        """Augmented images (m, C, H, W) at `positions`."""
+        """Return the augmented images (m, C, H, W) at `positions`."""
         images = self._samples.images(positions)
         return crop_and_flip(images, self._generator, self._max_shift, flip=self._turn(positions))
 
     def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """Yield the augmented images of every batch's share."""
+        """Yield the augmented images of this process's share of every batch."""
         for batch, images in zip(batches, self._samples.stream(batches), strict=True):
             height, width = images.shape[2:]
             flip = self._turn(batch.positions)
@@ -172,7 +178,7 @@ class Augmented:
             yield _crop(images, _Crops(crops.padding, *(drawn[batch.mine] for drawn in crops[1:])))
 
     def _turn(self, positions: Tensor) -> Tensor:
-        """(m,) bool, which of the images at `positions` are mirrored this time."""
+        """Return (m,) bool, which of the images at `positions` are mirrored in this read."""
         now = self._mirrored[positions]
         self._mirrored[positions] = ~now
         return now
@@ -223,7 +229,7 @@ def _crop(images: Tensor, crops: _Crops) -> Tensor:
 
 
 def per_class(labels: Tensor, count: int | Mapping[int, int], generator: torch.Generator | None) -> Tensor:
-    """Positions of `count` samples of every class in `labels`: drawn at random, or the first ones without generator.
+    """Return positions of `count` samples of every class: drawn at random, or the first ones without a generator.
 
     A class with fewer samples gives all it has. The positions come class by class.
 

@@ -1,4 +1,4 @@
-"""Where decoded images are kept: on the run's device, in main memory, or nowhere (decoded anew at each read)."""
+"""Decides where decoded images are kept: on the run's device, in main memory, or nowhere (decoded at each read)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ WORKERS = 4  # more of them rarely help one model, and each holds batches in mem
 
 
 def checked_storage(storage: str) -> Storage:
-    """Return `storage` if it is one.
+    """Return `storage` if it is a known kind; refuse it otherwise.
 
     Raises:
         ConfigError: it is not.
@@ -44,7 +44,7 @@ def checked_workers(workers: int | None) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on `device` now for this process; MPS shares the main memory.
+    """Return the memory that is free for this process on `device`; MPS shares the main memory.
 
     Processes of one run on one machine ask at the same time, so each is given its part of the main memory.
     """
@@ -57,7 +57,7 @@ def free_bytes(device: torch.device) -> int:
 
 
 def home(storage: Storage, size: int, device: torch.device) -> torch.device | None:
-    """Return the device that is to hold `size` bytes of images, or None where they are not to be held.
+    """Return the device that will hold `size` bytes of images, or None where they are not kept.
 
     The run's device comes first, then main memory; on each, `auto` takes 40 % of what is free at most, and `memory`
     takes all of the main memory if need be.
@@ -82,7 +82,7 @@ def home(storage: Storage, size: int, device: torch.device) -> torch.device | No
 
 
 class Store:
-    """The decoded images of one set, allocated when it is settled where.
+    """The decoded images of one set, allocated once their place is decided.
 
     Args:
         storage: how they are to be kept.
@@ -96,7 +96,7 @@ class Store:
         self._asked: torch.device | None = None
 
     def settle(self, device: torch.device, shape: tuple[int, int, int], dtype: torch.dtype) -> bool:
-        """Decide by sizes, before anything is allocated, whether images for `device` are kept; returns it.
+        """Decide by sizes, before any allocation, whether images for `device` are kept; return the decision.
 
         Raises:
             DataError: they are to be kept in memory, and there is too little.
@@ -113,7 +113,7 @@ class Store:
         return self._pixels is not None
 
     def missing(self, rows: Tensor) -> Tensor:
-        """The distinct ones of `rows` that are not here yet."""
+        """Return the distinct rows among `rows` that are not stored yet."""
         distinct: Tensor = rows[~self._held[rows]].unique()
         return distinct
 
@@ -124,12 +124,12 @@ class Store:
         self._held[rows] = True
 
     def get(self, rows: Tensor, device: torch.device) -> Tensor:
-        """The images of `rows` on `device`, which are all here."""
+        """Return the images of `rows`, all of which are stored, on `device`."""
         assert self._pixels is not None, "the store is settled, and keeps images"
         images: Tensor = self._pixels[rows.to(self._pixels.device)]
         return images.to(device)
 
 
 def gigabytes(size: int) -> str:
-    """`size` bytes for people, as 1.5 GB."""
+    """Return `size` bytes as text such as 1.5 GB."""
     return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.3g} MB"

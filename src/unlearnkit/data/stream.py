@@ -1,4 +1,4 @@
-"""Reads rows as pixels in order, ahead of time in worker processes or at once in this one."""
+"""Reads rows as pixels in order: ahead of time in worker processes, or when they are needed in this process."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ DecodeFn = Callable[[Sequence[int], Shape], Tensor]
 
 
 class Share(NamedTuple):
-    """The rows of one batch that this process reads, and for random reads a seed for each of them."""
+    """The rows of a batch that this process reads, with a seed for each where reads are random."""
 
     rows: Tensor
     seeds: Sequence[int] | None = None
 
 
 def read_seed(*numbers: int) -> int:
-    """Return one seed for a read, below 2**32, from what tells it from the other reads."""
+    """Return a seed below 2**32 for a read, from the numbers that tell it from other reads."""
     return zlib.crc32(repr(numbers).encode())
 
 
 class RowReader(Dataset[Tensor | DataError]):
-    """Decodes shares of batches and checks what comes; it travels to the worker processes.
+    """Decodes shares of batches and checks the pixels; it is sent to the worker processes.
 
     An error is returned as a value: raised in a worker, torch would wrap it into that worker's traceback.
     """
@@ -141,7 +141,7 @@ def stream(reader: RowReader, shares: Iterable[Share], *, workers: int, pin: boo
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Seed what random transforms draw from, and put every state back."""
+    """Seed the generators that random transforms use, and restore their states afterwards."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()
     random.seed(seed)
     np.random.seed(seed)

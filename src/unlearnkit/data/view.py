@@ -1,4 +1,4 @@
-"""DataView: hands out only the parts that were declared, and counts every sample that is read.
+"""Defines DataView, which hands out only the declared parts and counts every sample that is read.
 
 Shapes: n samples, C channels, H x W pixels.
 """
@@ -20,7 +20,7 @@ from unlearnkit.split import Part, Split
 
 
 class Batch(NamedTuple):
-    """Samples of one step.
+    """Positions of the samples of one training step, and the share of them that this process reads.
 
     Args:
         positions: (m,) int64; what is random is drawn for all of them.
@@ -31,28 +31,28 @@ class Batch(NamedTuple):
     mine: slice = slice(None)
 
     def places(self) -> range:
-        """Places of the share in the batch."""
+        """Return the slice of the batch that is this process's share."""
         places = range(len(self.positions))[self.mine]
         assert places.step == 1, "a share is contiguous"
         return places
 
 
 class Samples(Protocol):
-    """Labelled images that can be asked for by position."""
+    """Labelled images that are read by position."""
 
     @property
     def labels(self) -> Tensor:
-        """(n,) int64 on the CPU."""
+        """Labels of the samples, (n,) int64 on the CPU."""
         ...
 
     def __len__(self) -> int: ...
 
     def images(self, positions: Tensor) -> Tensor:
-        """Normalised images (m, C, H, W) at `positions`, on the run's device."""
+        """Return normalised images (m, C, H, W) at `positions`, on the run's device."""
         ...
 
     def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """Yield the images at `positions[mine]` of every batch, in order, read ahead where they are decoded anew.
+        """Yield the images at `positions[mine]` of every batch, in order; images that must be decoded are read ahead.
 
         What is random is drawn for the whole batch and then cut, so that the processes that share a batch see the
         images that one process would see.
@@ -61,7 +61,7 @@ class Samples(Protocol):
 
 
 class PartSamples:
-    """The samples of one part (or a subset of it); reading images is counted, reading labels is not."""
+    """Samples of one part, or a subset of them; image reads are counted, label reads are not."""
 
     def __init__(self, view: DataView, part: Part, rows: Tensor) -> None:
         self._view, self._part, self._rows = view, part, rows
@@ -71,7 +71,7 @@ class PartSamples:
 
     @property
     def labels(self) -> Tensor:
-        """(n,) int64 on the CPU."""
+        """Labels of the samples, (n,) int64 on the CPU."""
         return self._view._data.labels(self._part.side)[self._rows]
 
     def subset(self, positions: Tensor) -> PartSamples:
@@ -79,15 +79,15 @@ class PartSamples:
         return PartSamples(self._view, self._part, self._rows[positions])
 
     def images(self, positions: Tensor) -> Tensor:
-        """Normalised float32 images (m, C, H, W) on the run's device; the read is counted."""
+        """Return normalised float32 images (m, C, H, W) on the run's device, and count the read."""
         return self._view._data.normalise(self.pixels(positions))
 
     def pixels(self, positions: Tensor) -> Tensor:
-        """Stored images (m, C, H, W) on the run's device; the read is counted."""
+        """Return stored images (m, C, H, W) on the run's device, and count the read."""
         return self._view._data.set(self._part.side).images(self._draw(positions), self._view.device)
 
     def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
-        """Yield the normalised images of every batch's share; a read is counted when the share is drawn.
+        """Yield the normalised images of this process's share of every batch; a share is counted when it is drawn.
 
         With workers, that is up to two batches for each of them before the images are handed out.
         """
@@ -97,14 +97,14 @@ class PartSamples:
             yield self._view._data.normalise(pixels)
 
     def _draw(self, positions: Tensor) -> Tensor:
-        """Rows at `positions`, marked as read."""
+        """Mark the rows at `positions` as read, and return them."""
         rows = self._rows[positions.cpu()]
         self._view.log.mark(self._view.reader, self._part.side, rows)
         return rows
 
 
 class DataView:
-    """A reader's window on the data.
+    """What one reader may read of the data: the parts that it declared.
 
     Args:
         data: the whole data set.
@@ -130,21 +130,21 @@ class DataView:
 
     @property
     def shape(self) -> Shape:
-        """(C, H, W) of the images."""
+        """Shape (C, H, W) of the images."""
         return self._data.shape
 
     @property
     def std(self) -> tuple[float, ...]:
-        """What the channels are divided by, one value or one for each: a pixel step of 1 is a step of 1 / std."""
+        """Divisor of each channel, one value or one for each: a pixel step of 1 becomes 1 / std."""
         return self._data.preprocessing.std
 
     @property
     def augment(self) -> str:
-        """What the data source says training may do to its images."""
+        """Augmentations that the data source allows in training."""
         return self._data.augment
 
     def seeded_reads(self, seed: int) -> AbstractContextManager[None]:
-        """Within the block what is drawn at random when an image is read depends on `seed` and the order of the reads.
+        """Seed by `seed` what reads draw at random in the `with` block; draws also depend on the order of reads.
 
         A run that is to be determined by its seed is made in such a block.
         """

@@ -1,4 +1,4 @@
-"""The unlearning methods, the harness that runs them, and the registry of their names."""
+"""Holds the unlearning methods, the harness that runs them, and the registry of their names."""
 
 from __future__ import annotations
 

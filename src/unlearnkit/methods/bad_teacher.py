@@ -64,7 +64,7 @@ RETAIN_SHARE = 0.3  # of each retained class, where retain_per_class is not give
 
 
 class BadTeacher(ConfiguredMethod):
-    """Bad Teacher; see the module's text."""
+    """The method Bad Teacher with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "bad-teacher"
 
@@ -99,7 +99,7 @@ class BadTeacher(ConfiguredMethod):
         }
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Build the untrained teacher, then distil both."""
+        """Build the untrained teacher, then distil from both teachers."""
         untrained = fresh_model(model, ctx, "Bad Teacher").eval().requires_grad_(False)
         retain = retained_subset(ctx, self.retain_per_class, default=lambda n: max(1, round(RETAIN_SHARE * n)))
         loss = two_teachers(teacher_of(model), untrained, ctx.request.forget, self.temperature)

@@ -67,7 +67,7 @@ from unlearnkit.training.recipe import Recipe
 
 
 class BoundaryShrink(ConfiguredMethod):
-    """Boundary Shrink; see the module's text."""
+    """The method Boundary Shrink with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "boundary-shrink"
 
@@ -96,7 +96,7 @@ class BoundaryShrink(ConfiguredMethod):
         return {"bound": Range(0.01, 0.5), "recipe.lr": Range(1e-5, 1e-2), "recipe.epochs": Range(1, 15)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Find the labels, then fine-tune on them."""
+        """Find each forget image's nearest retained class, then fine-tune on these labels."""
         forget = ctx.view.part(Part.FORGET_TRAIN)
         labels = nearest_labels(model, forget, self.bound, ctx)
         ctx.log.notes["nearest"] = {ctx.request.classes[k]: int((labels == k).sum()) for k in labels.unique().tolist()}

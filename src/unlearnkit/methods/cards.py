@@ -1,4 +1,4 @@
-"""Method cards: what each method does, reads and costs, read from the docstring of its module."""
+"""Writes the method cards: what each method does, reads and costs, from the docstring of its module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearnkit.methods.registry import METHODS, method_kind
 
 
 def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
-    """One entry per method, or per method named, for `unlearnkit methods`.
+    """Return one entry for each method, or for each method named, for `unlearnkit methods`.
 
     Its idea, what it reads and costs, presets, settings with defaults, and bounds of those that are tuned.
 
@@ -35,7 +35,7 @@ def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
 
 
 def method_cards(names: Iterable[str] = METHODS) -> str:
-    """The cards of all methods, or of those named, as one Markdown page: docs/methods.md.
+    """Return the cards of all methods, or of those named, as one Markdown page: docs/methods.md.
 
     In front stands a table of what each reads and costs. The method of another package has as much of a card as its
     module's text gives.
@@ -77,5 +77,5 @@ UNSTATED = "not stated"
 
 
 def _card(kind: type[ConfiguredMethod]) -> list[str]:
-    """Paragraphs of a method's card: the text of its module, or of its class where that has none."""
+    """Return the paragraphs of a method's card: the docstring of its module, or of its class where that has none."""
     return (inspect.getdoc(inspect.getmodule(kind)) or inspect.cleandoc(kind.__doc__ or kind.__name__)).split("\n\n")

@@ -1,4 +1,4 @@
-"""MethodChoice: which method is to run, from which preset, with which settings changed."""
+"""Defines MethodChoice: the method to run, the preset to start from, and the settings to change."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearnkit.methods.registry import make_method
 
 @dataclass(frozen=True)
 class MethodChoice:
-    """A method as somebody names it.
+    """A method as a user names it: name, preset and changed settings.
 
     Args:
         name: of the method, as `make_method` takes it.
@@ -25,7 +25,7 @@ class MethodChoice:
     settings: Sequence[str] = ()
 
     def make(self) -> ConfiguredMethod:
-        """Build the method.
+        """Build the method from its preset and the changed settings.
 
         Raises:
             ConfigError: the name, the preset or a setting is unknown, or a value is refused.
@@ -34,9 +34,9 @@ class MethodChoice:
 
     @property
     def names_set(self) -> list[str]:
-        """Names of the settings that are changed."""
+        """Return the names of the settings that are changed."""
         return [setting.partition("=")[0].strip() for setting in self.settings]
 
     def as_record(self) -> dict[str, Any]:
-        """As it is written into config.json."""
+        """Return the choice as config.json holds it."""
         return {"method": self.name, "preset": self.preset, "overrides": list(self.settings)}

@@ -60,7 +60,7 @@ from unlearnkit.training.recipe import Recipe
 
 
 class DELETE(ConfiguredMethod):
-    """DELETE; see the module's text."""
+    """The method DELETE with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "delete"
 

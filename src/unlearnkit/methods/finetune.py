@@ -1,4 +1,4 @@
-"""FineTune: goes on training on the retained data alone, in all layers or in the last k.
+"""FineTune: continues training on the retained data alone, in all layers or in the last k.
 
 Idea. A network that is trained on something else forgets what it is no longer shown (catastrophic forgetting).
 Fine-tuning on the retained data uses that, and nothing but that. With `last`, only the last k layers are trained
@@ -95,7 +95,7 @@ class FineTune(ConfiguredMethod):
         return {"recipe.lr": Range(1e-3, 0.3), "recipe.epochs": Range(1, 10), "recipe.weight_decay": Range(1e-5, 1e-2)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Choose the layers, draw them anew where asked, train."""
+        """Freeze all but the chosen layers, reset these if asked to, and train."""
         if self.last is not None:
             layers = last_layers(model, self.last)
             if self.reset:
@@ -107,7 +107,7 @@ class FineTune(ConfiguredMethod):
 
 
 def last_layers(model: nn.Module, k: int) -> list[str]:
-    """Names of the modules from the k-th layer from the end on, in the order of registration.
+    """Return the names of the modules from the k-th last layer on, in the order of registration.
 
     Raises:
         ConfigError: the model has fewer layers.
@@ -124,19 +124,19 @@ def last_layers(model: nn.Module, k: int) -> list[str]:
 
 @torch.no_grad()
 def redraw(model: nn.Module, layers: list[str], fresh: nn.Module) -> None:
-    """Copy the weights and statistics of `layers` from `fresh`; layers that are frozen stay as they are."""
+    """Copy weights and statistics of `layers` from `fresh`, except for layers that are frozen."""
     for name in layers:
-        mine, theirs = model.get_submodule(name), fresh.get_submodule(name)
-        parameters = list(mine.parameters(recurse=False))
+        layer, fresh_layer = model.get_submodule(name), fresh.get_submodule(name)
+        parameters = list(layer.parameters(recurse=False))
         if parameters and not any(p.requires_grad for p in parameters):
             continue
-        for key, value in chain(mine.named_parameters(recurse=False), mine.named_buffers(recurse=False)):
+        for key, value in chain(layer.named_parameters(recurse=False), layer.named_buffers(recurse=False)):
             if value.requires_grad or not isinstance(value, nn.Parameter):
-                value.copy_(getattr(theirs, key))
+                value.copy_(getattr(fresh_layer, key))
 
 
 def keep_still(model: nn.Module, layers: list[str]) -> None:
-    """Freeze every parameter but those of `layers`; what is frozen stays so."""
+    """Freeze every parameter outside of `layers`; parameters that are frozen already stay frozen."""
     chosen = {id(p) for name in layers for p in model.get_submodule(name).parameters(recurse=False)}
     for parameter in model.parameters():
         if id(parameter) not in chosen:

@@ -1,10 +1,10 @@
-"""Fisher forgetting: adds noise to every weight, more where the retained data needs it less; reads no forget data.
+"""Fisher forgetting: adds noise to every weight, less where the retained data needs the weight; reads no forget data.
 
 Idea. A weight that the retained data determines sharply (large Fisher information) must stay where it is; one that
 it leaves open may hold what is to be forgotten. Gaussian noise of the matching size drowns that. There is no
 training: the model is scrubbed in one step.
 
-Update. With F the diagonal of the Fisher information of the retained data (`importance.py`),
+Update. With F the diagonal of the Fisher information of the retained data (`common/importance.py`),
 
     w_i <- w_i + n_i,   n_i ~ N(0, v_i),   v_i = alpha / sqrt(F_i + floor)
 
@@ -61,7 +61,7 @@ from unlearnkit.split import Part
 
 
 class FisherForgetting(ConfiguredMethod):
-    """Fisher forgetting; see the module's text."""
+    """The method Fisher forgetting with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "fisher"
 
@@ -71,7 +71,7 @@ class FisherForgetting(ConfiguredMethod):
 
     @classmethod
     def paper(cls) -> Self:
-        """The paper's estimator at its full cost; alpha is ours."""
+        """The paper's estimator at its full cost; alpha is our choice."""
         return cls(fisher=FisherSettings(labels="model", per_sample="loop"))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""unlearn(): the harness that runs a method, guards its reads, and measures its cost.
+"""Runs a method on a copy of the model, refuses undeclared reads, and measures the cost.
 
 A method's author writes `run` and nothing else. The harness owns the copy of the model, the device, randomness,
 timing and access counting; the caller's model is never changed.
@@ -32,7 +32,7 @@ from unlearnkit.training.losses import Criterion
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearned:
-    """The result of a run.
+    """The unlearned model, with its cost, its reads and its notes.
 
     Args:
         model: the unlearned model, on the CPU, in eval mode, with the original's `requires_grad` flags.

@@ -57,7 +57,7 @@ INSTEAD = "from Python, unlearnkit.methods.masked(model, classes) wraps any mode
 
 
 class HeadMask(ConfiguredMethod):
-    """The original with the forgotten outputs switched off."""
+    """The original with the forgotten classes' logits set to -1e4."""
 
     name: ClassVar[str] = "head-mask"
     control: ClassVar[bool] = True
@@ -66,13 +66,13 @@ class HeadMask(ConfiguredMethod):
 
     @property
     def needs(self) -> frozenset[Part]:
-        """Nothing."""
+        """No part of the data is read."""
         return frozenset()
 
     @torch.no_grad()
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Find the head, overwrite its rows, check the logits."""
-        gone = list(ctx.request.forget)
+        """Find the head, overwrite the forgotten classes' rows, and check the logits."""
+        forgotten_ids = list(ctx.request.forget)
         with ctx.log.stage("mask", 1) as stage:
             name = find_head(model, num_classes=len(ctx.request.classes), shape=ctx.shape, name=self.head)
             head = own_head(model, name)
@@ -85,10 +85,10 @@ class HeadMask(ConfiguredMethod):
                     f"Expected a classifier head that may change, but weights of {name!r} are frozen; "
                     f"unfreeze them, or: {INSTEAD}"
                 )
-            head.weight[gone] = 0.0
-            head.bias[gone] = MASKED
+            head.weight[forgotten_ids] = 0.0
+            head.bias[forgotten_ids] = MASKED
             with evaluating(model):
-                logits_NG = logits_of(model(probe_images(ctx.shape, like=head.weight)))[:, gone]
+                logits_NG = logits_of(model(probe_images(ctx.shape, like=head.weight)))[:, forgotten_ids]
             if not torch.allclose(logits_NG, torch.full_like(logits_NG, MASKED), rtol=1e-3):
                 raise ModelError(
                     f"Expected the outputs of {name!r} to be the logits, but something changes them later; {INSTEAD}"
@@ -110,11 +110,11 @@ class Masked(nn.Module):
         self.model, self.classes = model, tuple(classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, C, H, W) -> logits (n, K)."""
+        """Map images (n, C, H, W) to logits (n, K)."""
         logits_NK = logits_of(self.model(images))
         return logits_NK.index_fill(1, torch.tensor(self.classes, device=logits_NK.device), MASKED)
 
 
 def masked(model: nn.Module, classes: Sequence[int]) -> nn.Module:
-    """Return `model` in a wrapper that sets the logits of `classes` to -1e4; for any model, but not loadable as it."""
+    """Wrap `model` so that the logits of `classes` are -1e4; works for any model, but its weights have other names."""
     return Masked(model, classes).train(model.training)

@@ -1,4 +1,4 @@
-"""Method, Context and ConfiguredMethod: what an unlearning method is and what it may use."""
+"""Defines what an unlearning method is (Method, ConfiguredMethod) and what it may use (Context)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from unlearnkit.training.losses import Criterion
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What a method may use.
+    """What a method may use: the data that it declared, the request, generators, the runtime and the log.
 
     Args:
         view: the declared parts of the data.
@@ -59,7 +59,7 @@ class Method(Protocol):
 
 
 class ConfiguredMethod(Config, ABC):
-    """Base of the methods in the registry: a Method whose configuration has presets and can be written down.
+    """Base of registered methods: a Method whose settings have presets and can be written to a file.
 
     `name` is what `--method` takes. `control` marks a reference point that does not forget: it is there for the audit
     to fail, and is never proposed.
@@ -83,11 +83,11 @@ class ConfiguredMethod(Config, ABC):
         """Return the unlearned model; see `Method.run`."""
 
     def space(self) -> Space:
-        """The settings worth tuning, with their bounds; none unless a method names them."""
+        """Return the settings worth tuning with their bounds; empty unless a method overrides it."""
         return {}
 
     def for_tuning(self) -> tuple[str, ...]:
-        """`NAME=VALUE` settings that a search of the others starts from: they switch off a search of the method's own.
+        """Return the `NAME=VALUE` settings that switch off the method's own search while others are tuned.
 
         A search inside of every trial would choose by the very samples that the trials are judged by.
         """

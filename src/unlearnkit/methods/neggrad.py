@@ -93,15 +93,15 @@ class NegGrad(ConfiguredMethod):
         }
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Ascend."""
-        each = per_sample(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
-        loss = ascent(each, ceiling_for(self.ceiling, len(ctx.request.classes)))
+        """Train by gradient ascent on the forget data."""
+        sample_loss = per_sample(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
+        loss = ascent(sample_loss, ceiling_for(self.ceiling, len(ctx.request.classes)))
         fit(model, ctx.view.part(Part.FORGET_TRAIN), self.recipe, ctx, stage="ascend", loss=loss, augment=self.augment)
         return model
 
 
 def ceiling_for(ceiling: float | None, classes: int) -> float:
-    """Loss beyond which nothing is pushed: `ceiling` times ln K, or infinity."""
+    """Return the loss above which an image is no longer pushed up: `ceiling` times ln K, or infinity."""
     return math.inf if ceiling is None else ceiling * math.log(classes)
 
 

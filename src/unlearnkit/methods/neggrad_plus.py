@@ -19,7 +19,7 @@ Here both kinds are shuffled into the same batches, and each sample is weighted 
 
     w_i = alpha n / n_R for a retained sample,   w_i = - (1 - alpha) n / n_F for a forgotten one,
 
-so that the mean over an epoch is the loss above, however a batch is made up or computed in pieces. `repeats = none`
+so that the mean over an epoch is the loss above, however a batch is made up or cut into micro-batches. `repeats = none`
 repeats the forget data until there is about as much of it, as published; the default reads it once an epoch. The
 ceiling, the falling rate and Nesterov's momentum are ours; `paper()` has none of them.
 
@@ -106,7 +106,7 @@ class NegGradPlus(ConfiguredMethod):
         }
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Train on both, weighted."""
+        """Train on retained and forget data at once, each with its weight."""
         retained, forgotten = retained_subset(ctx, self.retain_per_class), ctx.view.part(Part.FORGET_TRAIN)
         repeats = self.repeats or max(1, round(len(retained) / len(forgotten)))
         repeated = forgotten.subset(torch.arange(len(forgotten)).repeat(repeats))
@@ -123,7 +123,7 @@ class NegGradPlus(ConfiguredMethod):
 
 
 def contrast(each: Criterion, gone: Sequence[int], *, alpha: float, share: float, ceiling: float) -> Loss:
-    """Return the loss alpha L_R - (1 - alpha) L_F as a mean over images, which are told apart by their labels.
+    """Return the loss alpha L_R - (1 - alpha) L_F as a mean over images; their labels tell which kind each is.
 
     Args:
         each: (logits (n, K), labels (n,)) -> losses (n,).

@@ -39,16 +39,16 @@ from unlearnkit.split import Part
 
 
 class Original(ConfiguredMethod):
-    """The model as it is."""
+    """The original model, unchanged."""
 
     name: ClassVar[str] = "original"
     control: ClassVar[bool] = True
 
     @property
     def needs(self) -> frozenset[Part]:
-        """Nothing."""
+        """No part of the data is read."""
         return frozenset()
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:  # noqa: ARG002 - the Method interface
-        """Return the model."""
+        """Return the model unchanged."""
         return model

@@ -1,4 +1,4 @@
-"""Checks, before a method runs, that there are samples in every part of the data that it reads."""
+"""Refuses, before a run, a method that reads a part of the data which has no samples."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OPTIONAL = frozenset({Part.RETAIN_VAL})
 
 
 def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
-    """Refuse a method that declares a part which has no samples; `retain_val` may be empty.
+    """Refuse a method that declares an empty part; only `retain_val` may be empty.
 
     Args:
         method: with its needs.
@@ -28,8 +28,10 @@ def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
     if not missing:
         return
     name = getattr(type(method), "name", type(method).__name__)
-    others = {name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)}
-    able = [known + how for known, other in others.items() for how in _ways(other, split)]
+    alternatives = {
+        name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)
+    }
+    able = [known + how for known, other in alternatives.items() for how in _ways(other, split)]
     instead = f"or choose a method that does without ({', '.join(able)})" if able else "no method does without"
     raise DataError(
         f"Expected samples in {' and '.join(missing)}, which {name} reads, but the data has none; "
@@ -38,7 +40,7 @@ def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
 
 
 def retained_without_samples(method: Method, split: Split, labels: Tensor) -> list[str]:
-    """Retained classes that a method which reads `retain_train` cannot keep, as there is no sample of them in it.
+    """Return the retained classes without training samples, which a method that reads `retain_train` cannot keep.
 
     Args:
         method: with its needs.
@@ -52,12 +54,16 @@ def retained_without_samples(method: Method, split: Split, labels: Tensor) -> li
 
 
 def _missing(method: Method, split: Split) -> list[Part]:
-    """Parts that the method cannot do without and that are empty, in the order of `Part`."""
+    """Return the empty parts that the method must read, in the order of `Part`."""
     return [part for part in Part if part in method.needs - OPTIONAL and not len(split[part])]
 
 
 def _ways(method: ConfiguredMethod, split: Split) -> list[str]:
-    """How the method does without the empty parts: as it is (""), by switching a setting off, or not at all ([])."""
+    """Return the changes of settings with which the method runs without the empty parts.
+
+    Each is text for a sentence: "" where the method runs as it is, " with SETTING=false" where a setting must be off.
+    The list is empty where no change is enough.
+    """
     if not _missing(method, split):
         return [""]
     switches = [field for field, value in method if value is True]

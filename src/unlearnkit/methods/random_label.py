@@ -71,7 +71,7 @@ class RandomLabel(ConfiguredMethod):
         return {"recipe.lr": Range(1e-3, 0.1), "recipe.epochs": Range(1, 10)}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Relabel, train."""
+        """Give wrong labels to the forget data, and train on them."""
         forgotten = ctx.view.part(Part.FORGET_TRAIN)
         samples: Samples = Relabelled(forgotten, wrong_labels(len(forgotten), ctx.request.retained, ctx.generator))
         if self.retain:
@@ -81,5 +81,5 @@ class RandomLabel(ConfiguredMethod):
 
 
 def wrong_labels(count: int, retained: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Draw `count` labels (n,) int64 uniformly from the retained classes, none of which is true of a forget sample."""
+    """Draw `count` labels (n,) int64 uniformly from the retained classes; none is the true label of a forget sample."""
     return torch.tensor(retained)[torch.randint(len(retained), (count,), generator=generator)]

@@ -1,4 +1,4 @@
-"""The registry of methods: ours by their names, those of installed packages, and classes by their import path."""
+"""Finds methods by name (built-in ones and those of installed packages) or by the import path of their class."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from unlearnkit.plugins import Plugins, import_path
 
 
 def _by_name(*kinds: type[ConfiguredMethod]) -> dict[str, type[ConfiguredMethod]]:
-    """Key the classes by their `name`.
+    """Return the classes by their `name`.
 
     Raises:
         ConfigError: two of them have the same.
@@ -63,7 +63,7 @@ METHODS = _by_name(  # in the order of `unlearnkit methods`
 
 
 def _checked(found: object, place: str) -> type[ConfiguredMethod]:
-    """Return what another package holds as a method, if the command line can run it.
+    """Return what another package registers as a method, if the command line can run it.
 
     Raises:
         ConfigError: it is no class, no ConfiguredMethod, lacks `needs` or `run`, or has a setting without a default.

@@ -48,7 +48,7 @@ from unlearnkit.training.recipe import Recipe
 
 
 class Retrain(ConfiguredMethod):
-    """Training from nothing without the forgotten classes, by the recipe of `train`."""
+    """Training from scratch without the forgotten classes, by the recipe of `train`."""
 
     name: ClassVar[str] = "retrain"
 
@@ -62,11 +62,11 @@ class Retrain(ConfiguredMethod):
         return frozenset({Part.RETAIN_TRAIN})
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Build, initialise, train."""
+        """Build a model, initialise it, and train it."""
         network = fresh_model(model, ctx, "retrain")
         retained = ctx.view.part(Part.RETAIN_TRAIN)
-        given = {name: value for name, value in self.model_dump().items() if value is not None}
-        recipe = Recipe(**{**recipe_for(network, ctx.view.augment).model_dump(), **given})
+        settings = {name: value for name, value in self.model_dump().items() if value is not None}
+        recipe = Recipe(**{**recipe_for(network, ctx.view.augment).model_dump(), **settings})
         ctx.log.notes["recipe"] = recipe.model_dump()
         initialise(network, retained, ctx.generator)
         fit(network, retained, recipe, ctx, stage="retrain")

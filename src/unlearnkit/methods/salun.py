@@ -64,7 +64,7 @@ from unlearnkit.training.recipe import Recipe
 
 
 class SalUn(ConfiguredMethod):
-    """Saliency unlearning; see the module's text."""
+    """The method SalUn with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "salun"
 
@@ -112,7 +112,7 @@ class SalUn(ConfiguredMethod):
 
 
 def salient(gradient: Weights, share: float) -> Weights:
-    """Return the masks (bool) of the `share` of all weights whose gradient is largest in size, and not zero.
+    """Return boolean masks of the `share` of all weights with the largest non-zero gradient.
 
     The threshold is one for all layers; weights that tie with it are all chosen.
     """
@@ -123,7 +123,7 @@ def salient(gradient: Weights, share: float) -> Weights:
 
 
 def put_back(model: nn.Module, masks: Weights) -> Callable[[], None]:
-    """Return a function that gives every weight outside of its mask the value it has now."""
+    """Return a function that resets every weight outside of its mask to its present value."""
     weights = trainable(model)
     before = {name: w.clone() for name, w in weights.items()}
 

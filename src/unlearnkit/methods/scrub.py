@@ -68,7 +68,7 @@ ROUNDING = 1e-5  # difference of two probabilities below which they are the same
 
 
 class SCRUB(ConfiguredMethod):
-    """SCRUB; see the module's text."""
+    """The method SCRUB with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "scrub"
 
@@ -105,7 +105,7 @@ class SCRUB(ConfiguredMethod):
         return frozenset({Part.FORGET_TRAIN, Part.RETAIN_TRAIN})
 
     def space(self) -> Space:
-        """Both rates, the rounds that begin with a max epoch, and the weight of the retained divergence."""
+        """Both rates, the number of rounds with a max epoch, and the weight of the retained divergence."""
         return {
             "ascent.lr": Range(1e-4, 1e-2),
             "descent.lr": Range(1e-4, 1e-2),
@@ -127,7 +127,7 @@ class SCRUB(ConfiguredMethod):
 
 
 def disobeying(teacher: nn.Module, temperature: float) -> Loss:
-    """Return the max epoch's loss: minus the mean divergence from the teacher; the labels play no part.
+    """Return the max epoch's loss: minus the mean divergence from the teacher; labels are ignored.
 
     Where the outputs are the teacher's up to rounding the slope is zero, and what is computed in its place is left out.
     """

@@ -1,4 +1,4 @@
-"""Range and Space: between which bounds a method's settings are tuned."""
+"""Defines Range and Space: the bounds between which a method's settings are tuned."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Range:
-    """The bounds of one setting, both included; whole numbers where both bounds are.
+    """The bounds of one setting, both included; if both are whole, only whole numbers are tried.
 
     Args:
         low, high: with 0 < low <= high where `log`.
@@ -25,7 +25,7 @@ class Range:
 
     @property
     def whole(self) -> bool:
-        """Whether only whole numbers are meant."""
+        """Whether only whole numbers are tried."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 

@@ -4,7 +4,7 @@ Idea. A weight that is far more important to the forget data than to all trainin
 weights, and only they, are shrunk, the more the more lopsided their importance. Importance is the diagonal of the
 Fisher information, so one pass over the data is all.
 
-Update. With I_F and I_D the Fisher diagonals of the forget data and of all training data (`importance.py`),
+Update. With I_F and I_D the Fisher diagonals of the forget data and of all training data (`common/importance.py`),
 
     w_i <- min(lambda I_D,i / I_F,i, 1) w_i   where I_F,i > alpha I_D,i,   else w_i stays.
 
@@ -63,7 +63,7 @@ from unlearnkit.split import Part
 
 
 class SSD(ConfiguredMethod):
-    """Selective synaptic dampening; see the module's text."""
+    """The method SSD with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "ssd"
 
@@ -93,11 +93,11 @@ class SSD(ConfiguredMethod):
         return frozenset({Part.FORGET_TRAIN, Part.RETAIN_TRAIN})
 
     def space(self) -> Space:
-        """Which weights are dampened, and how much; a given alpha stays, as a higher one may not suit the data."""
+        """Settings that choose the weights and their damping; a given alpha is kept, as a higher one may not suit."""
         return {"dampening": Range(0.1, 10.0), **({"ratio": Range(1.0, 100.0)} if self.alpha is None else {})}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Estimate both importances, then dampen."""
+        """Estimate the importance of each weight to forget data and to all data, then dampen."""
         forget, retain = (ctx.view.part(part) for part in (Part.FORGET_TRAIN, Part.RETAIN_TRAIN))
         share = len(forget) / (len(forget) + len(retain))
         alpha = self.ratio / (1 - share + share * self.ratio) if self.alpha is None else self.alpha
@@ -128,7 +128,7 @@ class SSD(ConfiguredMethod):
 
 
 def dampen(weights: Weights, of_all: Weights, of_forget: Weights, *, alpha: float, dampening: float) -> int:
-    """Dampen the weights that the rule selects, in place; all others keep every bit. Returns how many it selects.
+    """Dampen the selected weights in place, leave all others unchanged, and return how many are selected.
 
     Args:
         weights: to be changed, by name.

@@ -1,4 +1,4 @@
-"""Models by name: a name becomes a fresh network with the wanted number of outputs."""
+"""Builds models by name: a new network with the wanted number of outputs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ PLUGINS: Plugins[Callable[..., nn.Module]] = Plugins(
 
 
 def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bool = False) -> nn.Module:
-    """Build a model with fresh weights, or a zoo's pretrained ones; draws from the global generator.
+    """Build a model with new weights or with pretrained ones; draws from the global generator.
 
     Options follow after commas, as Python literals or plain words: `timm:vit_tiny_patch16_224,img_size=32,depth=6`.
 
@@ -90,8 +90,8 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
     if parsed.kind == "built-in" and parsed.base not in (*BUILTIN, *foreign):
         known = (*BUILTIN, *foreign)
         close = difflib.get_close_matches(parsed.base, known, n=1)
-        others = "timm:NAME, torchvision:NAME and package.module:factory also work."
-        hint = f"did you mean {close[0]!r}? {others}" if close else others
+        other_forms = "timm:NAME, torchvision:NAME and package.module:factory also work."
+        hint = f"did you mean {close[0]!r}? {other_forms}" if close else other_forms
         raise ModelError(f"Expected a built-in model ({', '.join(known)}), but got {parsed.base!r}; {hint}")
     if pretrained:
         raise ModelError(
@@ -100,15 +100,15 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
         )
     if parsed.kind == "import":
         return build_imported(parsed.base, parsed.options, num_classes=num_classes)
-    given = {"num_classes": num_classes, "in_channels": in_channels, **parsed.options}
+    arguments = {"num_classes": num_classes, "in_channels": in_channels, **parsed.options}
     if parsed.base in foreign:
-        return build_from(PLUGINS.load(parsed.base), parsed.base, given)
+        return build_from(PLUGINS.load(parsed.base), parsed.base, arguments)
     with building(parsed.base, parsed.options):
-        return BUILTIN[parsed.base](**given)
+        return BUILTIN[parsed.base](**arguments)
 
 
 def list_models(pattern: str = "") -> list[str]:
-    """Names that `build_model` takes: those that contain `pattern`, or match it where it has `*` or `?`."""
+    """Return the names that `build_model` takes and that contain `pattern`, or match it where it has `*` or `?`."""
     import timm
     from torchvision import models as zoo
 
@@ -118,5 +118,5 @@ def list_models(pattern: str = "") -> list[str]:
         *(f"torchvision:{name}" for name in zoo.list_models(module=zoo)),
         *(f"timm:{name}" for name in timm.list_models()),
     ]
-    wanted = pattern if any(mark in pattern for mark in "*?[") else f"*{pattern}*"
-    return [name for name in names if fnmatch.fnmatchcase(name, wanted)]
+    glob = pattern if any(mark in pattern for mark in "*?[") else f"*{pattern}*"
+    return [name for name in names if fnmatch.fnmatchcase(name, glob)]

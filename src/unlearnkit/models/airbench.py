@@ -1,4 +1,4 @@
-"""A small fast network for 32-pixel images: whitened 2x2 stem, three convolution groups, about 94 % on CIFAR-10.
+"""Defines a small fast network for 32-pixel images: whitened 2x2 stem, three groups, about 94 % on CIFAR-10.
 
 Shapes: n images, C channels, H x W pixels, K classes.
 """
@@ -81,14 +81,14 @@ class AirbenchNet(nn.Module):
         self.head = nn.Linear(4 * width, num_classes, bias=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, C, H, W) -> logits (n, K)."""
+        """Map images (n, C, H, W) to logits (n, K)."""
         x = self.groups(F.gelu(self.stem(images)))
         logits: Tensor = self.head(x.amax(dim=(2, 3)) * LOGIT_SCALE)
         return logits
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:
-        """Set the stem to whiten the patches of `images` (n, C, H, W), normalised as they will be fed.
+        """Set the stem so that it whitens patches of `images` (n, C, H, W), which are normalised as in training.
 
         The caller decides which images: a model that must not know a class is initialised without it.
         """
@@ -105,7 +105,7 @@ class AirbenchNet(nn.Module):
 
 
 def _identity_convolution(inputs: int, outputs: int) -> nn.Conv2d:
-    """3x3 convolution whose first `inputs` filters pass their channel on unchanged."""
+    """Return a 3x3 convolution whose first `inputs` filters copy their channel."""
     convolution = nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)
     nn.init.dirac_(convolution.weight.data[: min(inputs, outputs)])
     return convolution

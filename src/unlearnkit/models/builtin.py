@@ -1,4 +1,4 @@
-"""The built-in networks: a small CNN for tiny images, the All-CNN, ResNet18 for small images."""
+"""Defines the built-in networks: a small CNN for tiny images, the All-CNN, and ResNet18 for small images."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class SmallCNN(nn.Module):
         self.head = nn.Linear(2 * width, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, C, H, W) -> logits (n, K)."""
+        """Map images (n, C, H, W) to logits (n, K)."""
         logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
         return logits
 
 
 class AllCNN(nn.Module):
-    """All-CNN-C: nine convolutions, no pooling but the last average; about 1.4 M parameters.
+    """The network All-CNN-C: nine convolutions, no pooling but a last average, about 1.4 M parameters.
 
     Source: Springenberg, Dosovitskiy, Brox, Riedmiller, "Striving for Simplicity", ICLR 2015 workshop
     (arXiv 1412.6806), Table 1. BatchNorm after every convolution instead of the paper's dropout.
@@ -53,7 +53,7 @@ class AllCNN(nn.Module):
         self.head = nn.Linear(192, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images (n, C, H, W) -> logits (n, K). The 1x1 classifier commutes with the average, so it is a Linear."""
+        """Map images (n, C, H, W) to logits (n, K); the 1x1 classifier after the average is a Linear layer."""
         logits: Tensor = self.head(self.features(images).mean(dim=(2, 3)))
         return logits
 

@@ -1,4 +1,4 @@
-"""Refuse a model that cannot work, before any work is done, and say why.
+"""Refuses a model that cannot work, before any work is done, and says why.
 
 Shapes: n images, C channels, H x W pixels, K classes.
 """
@@ -14,7 +14,7 @@ from unlearnkit.network import evaluating, logits_of
 
 
 def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) -> None:
-    """Refuse a model that does not fit: one forward pass on two random images, in eval mode; the mode is put back.
+    """Refuse an unfit model, after one forward pass on two random images in eval mode; the mode is restored.
 
     The images are the same every time, and the global generators stay as they are.
 
@@ -54,7 +54,7 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
 
 
 def probe_images(shape: tuple[int, int, int], *, like: Tensor) -> Tensor:
-    """Two different random images (2, C, H, W), the same every time, with the device and type of `like`."""
+    """Return two different random images (2, C, H, W), always the same ones, with the device and type of `like`."""
     return torch.randn((2, *shape), generator=torch.Generator().manual_seed(0)).to(like)
 
 

@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, with the class list and the preprocessing in the file's own metadata."""
+"""Saves and loads weights as safetensors, with the class list and the preprocessing in the file's metadata."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Checkpoint:
         return self.matched(model).note(self.path, self.place)
 
     def load_into(self, model: nn.Module, *, fresh_head: str | None = None) -> tuple[str, ...]:
-        """Copy the weights into `model`; every key must match. Returns the names that were left as they are.
+        """Copy the weights into `model`; every key must match. Returns the names of the weights left unchanged.
 
         Half-precision weights are converted to the model's type, tied weights may be stored under one of their names,
         and the one prefix that the model's names have in the file is taken off. Counters of averaging and profiling
@@ -113,7 +113,7 @@ def transformers_files(model: nn.Module, card: ModelCard) -> dict[str, bytes | s
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,4 +1,4 @@
-"""Builds models from code that is not ours: `package.module:factory`, and factories of other packages."""
+"""Builds models by code of others: `package.module:factory`, and factories of installed packages."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearnkit.plugins import import_path
 
 @contextmanager
 def building(name: str, options: Mapping[str, object]) -> Iterator[None]:
-    """Turn whatever a constructor raises into one sentence.
+    """Turn any error of a constructor into a ModelError.
 
     Raises:
         ModelError: in place of the constructor's own error.
@@ -23,9 +23,9 @@ def building(name: str, options: Mapping[str, object]) -> Iterator[None]:
     except UnlearnkitError:
         raise
     except Exception as error:
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
+        arguments = ", ".join(f"{key}={value!r}" for key, value in options.items()) or "no options"
         raise ModelError(
-            f"Expected {name} to be built with {given}, but it fails ({reason(error)}); "
+            f"Expected {name} to be built with {arguments}, but it fails ({reason(error)}); "
             "check the options after the commas of its name."
         ) from error
 
@@ -41,7 +41,7 @@ def build_imported(path: str, options: Mapping[str, object], *, num_classes: int
 
 
 def build_from(factory: object, place: str, given: Mapping[str, object]) -> nn.Module:
-    """Call a factory that somebody else wrote.
+    """Call a factory of the user's or of another package, and check that it returns a model.
 
     Args:
         factory: should be callable.

@@ -1,4 +1,4 @@
-"""One sentence for whatever goes wrong while something is fetched from the Hugging Face hub."""
+"""Turns failures of downloads from the Hugging Face hub into errors of one sentence."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unlearnkit.errors import InputError, reason
 
 @contextmanager
 def fetching(what: str, kind: type[InputError]) -> Iterator[None]:
-    """Turn what the Hugging Face hub raises into one sentence; other errors pass.
+    """Turn the Hugging Face hub's errors into one of `kind`; other errors pass.
 
     Raises:
         InputError: of the given kind, in place of the hub's own error.
@@ -20,9 +20,9 @@ def fetching(what: str, kind: type[InputError]) -> Iterator[None]:
     try:
         yield
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        asked = isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled)
-        why = "HF_HUB_OFFLINE is set" if asked else "the Hugging Face hub cannot be reached"
-        do = "unset HF_HUB_OFFLINE" if asked else "connect once"
+        offline_on_purpose = isinstance(error.__cause__ or error, errors.OfflineModeIsEnabled)
+        why = "HF_HUB_OFFLINE is set" if offline_on_purpose else "the Hugging Face hub cannot be reached"
+        do = "unset HF_HUB_OFFLINE" if offline_on_purpose else "connect once"
         raise kind(
             f"Expected {what}, but this machine is offline ({why}) and the cache does not hold it; "
             f"{do}, or copy the cache of another machine into HF_HOME."

@@ -1,4 +1,4 @@
-"""The classifier head: find it by following the data, reset it, read what enters it, cut outputs out of it.
+"""Finds the classifier head by following the data, reads its input, resets it, and removes outputs from it.
 
 Shapes: n images, C channels, H x W positions, K classes, D features.
 """
@@ -21,7 +21,7 @@ from unlearnkit.network import evaluating, logits_of
 
 
 def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int], name: str | None = None) -> str:
-    """Return the name of the layer that makes the logits, found by following the data through one forward pass.
+    """Return the name of the layer that computes the logits, found by following one forward pass.
 
     It is the Linear or Conv2d with `num_classes` outputs that the logits depend on, logit k above all on its output k,
     while the input of no other such layer depends on it.
@@ -45,8 +45,8 @@ def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int]
             logits = logits_of(model(probe_images(shape, like=parameter)))
         if not runs or logits.shape[1] != num_classes:
             raise _no_head(num_classes)
-        ends = [each for each, run in runs.items() if makes_logits(run, logits)]
-        heads = [each for each in ends if not _feeds_another(each, runs)]
+        ends = [layer_name for layer_name, run in runs.items() if makes_logits(run, logits)]
+        heads = [layer_name for layer_name in ends if not _feeds_another(layer_name, runs)]
     if name is not None:
         if name not in ends:
             found = ", ".join(ends) or "none"
@@ -66,7 +66,7 @@ def find_head(model: nn.Module, *, num_classes: int, shape: tuple[int, int, int]
 
 
 def reset_head(model: nn.Module, name: str) -> None:
-    """Draw the head's weights anew from the global generator.
+    """Draw new weights for the head from the global generator.
 
     Raises:
         ModelError: the layer is no Linear or Conv2d, its weight is computed from others, or another layer shares it.
@@ -75,7 +75,7 @@ def reset_head(model: nn.Module, name: str) -> None:
 
 
 def own_head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
-    """Return the head, whose weights are its own and may be overwritten without changing another layer.
+    """Return the head, after checking that its weights may be overwritten without a change to another layer.
 
     Raises:
         ModelError: the layer is no Linear or Conv2d, its weight is computed from others, or another layer shares it.
@@ -86,11 +86,11 @@ def own_head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
             f"Expected a head with a weight of its own, but that of {name!r} is computed from other parameters; "
             "call torch.nn.utils.parametrize.remove_parametrizations (or remove_weight_norm) on it first."
         )
-    own = {id(value) for value in head.parameters(recurse=False)}
+    head_weights = {id(value) for value in head.parameters(recurse=False)}
     shared = [
-        each
-        for each, value in model.named_parameters(remove_duplicate=False)
-        if id(value) in own and each.rpartition(".")[0] != name
+        weight_name
+        for weight_name, value in model.named_parameters(remove_duplicate=False)
+        if id(value) in head_weights and weight_name.rpartition(".")[0] != name
     ]
     if shared:
         raise ModelError(
@@ -102,7 +102,7 @@ def own_head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
 
 @contextmanager
 def head_features(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
-    """Collect what enters the head, one tensor (n, D) for each time that it runs.
+    """Collect the head's input: one tensor (n, D) for each time that it runs.
 
     What has positions (tokens of a Linear, pixels of a Conv2d) is averaged over them.
 
@@ -126,7 +126,7 @@ def head_features(model: nn.Module, head: str) -> Iterator[list[Tensor]]:
 
 
 def features(model: nn.Module, images: Tensor, head: str) -> Tensor:
-    """Return what enters the head (n, D) for images (n, C, H, W), in eval mode and without gradients.
+    """Return the head's input (n, D) for images (n, C, H, W), in eval mode and without gradients.
 
     Raises:
         ModelError: the head is no Linear or Conv2d, or does not run once on all images.
@@ -136,7 +136,7 @@ def features(model: nn.Module, images: Tensor, head: str) -> Tensor:
     if len(passes) != 1 or len(passes[0]) != len(images):
         raise ModelError(
             f"Expected the head {head!r} to run once on all {len(images)} images, but it runs {len(passes)} times, on "
-            f"{[len(each) for each in passes]} rows; name the layer that makes the logits."
+            f"{[len(head_input) for head_input in passes]} rows; name the layer that makes the logits."
         )
     return passes[0]
 
@@ -149,7 +149,7 @@ def without_outputs(
     shape: tuple[int, int, int],
     name: str | None = None,
 ) -> nn.Module:
-    """Return a copy of `model` whose head lacks the outputs `gone`; the other logits are as before.
+    """Return a copy of `model` whose head lacks the outputs `gone`; the other logits are unchanged.
 
     Args:
         model: on any device.
@@ -191,15 +191,15 @@ def without_outputs(
 
 
 def _feeds_another(name: str, runs: dict[str, Runs]) -> bool:
-    others = (run for other, run in runs.items() if other != name)
-    return any(depends(entering, runs[name].outputs) for run in others for entering in run.inputs)
+    other_runs = (run for other, run in runs.items() if other != name)
+    return any(depends(entering, runs[name].outputs) for run in other_runs for entering in run.inputs)
 
 
 def _head(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
     module = dict(model.named_modules()).get(name)
     if not isinstance(module, nn.Linear | nn.Conv2d):
-        got = "there is none" if module is None else f"it is a {type(module).__name__}"
-        raise ModelError(f"Expected a Linear or Conv2d layer at {name!r}, but {got}; name the classifier head.")
+        found = "there is none" if module is None else f"it is a {type(module).__name__}"
+        raise ModelError(f"Expected a Linear or Conv2d layer at {name!r}, but {found}; name the classifier head.")
     return module
 
 

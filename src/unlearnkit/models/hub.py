@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub: `hf-hub:ORG/NAME[@REVISION]` becomes a file, a model name and a class list."""
+"""Resolves weights on the Hugging Face hub, `hf-hub:ORG/NAME[@REVISION]`, to a file, a model name and a class list."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTS, CONFIG = "model.safetensors", "config.json"
 
 @dataclass(frozen=True, kw_only=True)
 class WeightsSource:
-    """Where weights lie, and what their hub page says of them (None where it does not, or where they are a file).
+    """A weights file, and what its hub page says of the model (None where it says nothing).
 
     Args:
         path: the weights file.
@@ -39,7 +39,7 @@ class WeightsSource:
 
 
 def resolve_weights(text: str) -> WeightsSource:
-    """Return where the weights lie: a path as it is, `hf-hub:ORG/NAME[@REVISION]` after downloading them.
+    """Return the file of a path, or that of `hf-hub:ORG/NAME[@REVISION]` after the download.
 
     A folder that transformers' `save_pretrained` wrote, and `transformers:DIR_OR_NAME`, say all about their weights.
 
@@ -83,7 +83,7 @@ def _download(repository: str, name: str, revision: str | None, text: str) -> Pa
 
 
 def _optional_config(repository: str, revision: str | None, text: str) -> dict[str, Any] | None:
-    """Return the config, or None where the repository, or the cache without a network, holds none."""
+    """Return the config, or None where the repository (offline: the cache) has none."""
     from huggingface_hub import errors
 
     try:
@@ -102,7 +102,7 @@ def _optional_config(repository: str, revision: str | None, text: str) -> dict[s
 
 
 def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
-    """Read timm's hub config; of another tool's, which names no `architecture`, nothing is known."""
+    """Read timm's hub config; the config of another tool, without `architecture`, describes nothing."""
     architecture = config.get("architecture")
     if architecture is None:
         return WeightsSource(path=path)

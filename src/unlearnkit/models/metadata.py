@@ -1,4 +1,4 @@
-"""ModelCard: what is stored with weights, such as class list, image shape and preprocessing."""
+"""Defines ModelCard, the data stored with weights, such as class list, image shape and preprocessing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearnkit.data.preprocessing import LARGEST, Preprocessing
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard:
-    """What belongs to a model besides its weights.
+    """The data that is stored with a model's weights.
 
     Args:
         model: name it was built with.
@@ -29,7 +29,7 @@ class ModelCard:
     preprocessing: Preprocessing
 
     def as_record(self) -> dict[str, Any]:
-        """As it is written into weights files, flat; 0.1.0 wrote the same."""
+        """Return the card as weights files hold it, without nesting; version 0.1.0 wrote the same."""
         return {
             "model": self.model,
             "classes": list(self.classes),
@@ -40,7 +40,7 @@ class ModelCard:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> ModelCard:
-        """Read what `as_record` wrote, maybe years ago or by a stranger.
+        """Read what `as_record` wrote; the file may be old, or written by others.
 
         Raises:
             KeyError, TypeError: a field is missing, or the record is none.
@@ -56,7 +56,7 @@ class ModelCard:
 
 
 def _check(values: Mapping[str, Any]) -> None:
-    """Raise ValueError where a field is of the wrong kind or contradicts another."""
+    """Raise ValueError if a field is of the wrong type or contradicts another."""
     model, classes, forgotten, shape = (values[name] for name in ("model", "classes", "forgotten", "shape"))
 
     def all_of(values: object, kind: type) -> bool:

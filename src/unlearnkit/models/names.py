@@ -1,4 +1,4 @@
-"""What a model's name says: its kind, the architecture, and the options after the commas."""
+"""Parses a model's name into its kind, the architecture, and the options after the commas."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ PLAIN = re.compile(r"[\w.-]+")  # an architecture of a zoo itself: no path, no a
 
 @dataclass(frozen=True, kw_only=True)
 class ModelName:
-    """A model's name, taken apart.
+    """The parts of a model's name.
 
     Args:
         kind: who makes the model.
@@ -36,7 +36,7 @@ class ModelName:
 
 
 def parse_name(name: str) -> ModelName:
-    """Take a name apart: `KIND:BASE,OPTION=VALUE,...`, where values are Python literals or plain words.
+    """Split a name `KIND:BASE,OPTION=VALUE,...`, where values are Python literals or plain words.
 
     Raises:
         ModelError: an option is not NAME=VALUE, comes twice, or is one that is never taken from a name.
@@ -61,13 +61,13 @@ def parse_name(name: str) -> ModelName:
 
 
 def is_import_path(name: str) -> bool:
-    """Whether the name is `package.module:factory`: building it runs code of the user's own."""
+    """Return whether the name is `package.module:factory`, so that building it runs the user's own code."""
     prefix, colon, _ = _split(name)[0].partition(":")
     return bool(colon) and prefix not in (*ZOOS, "transformers")
 
 
 def is_trusted_name(name: str) -> bool:
-    """Whether a name read from a weights file may be built: it runs no code of a stranger and fetches nothing.
+    """Return whether a name from a weights file may be built: it must neither import code nor fetch anything.
 
     Import paths run code, and timm's `hf-hub:`, `hf_hub:` and `local-dir:`, as `transformers:`, read other files or the
     network. A model
@@ -78,7 +78,7 @@ def is_trusted_name(name: str) -> bool:
 
 
 def _split(name: str) -> list[str]:
-    """Cut at the commas that are outside of brackets and quotes."""
+    """Split at the commas outside of brackets and quotes."""
     parts, depth, quote, escaped = [""], 0, "", False
     for character in name:
         if quote:

@@ -1,4 +1,4 @@
-"""How the zoos feed images to their pretrained models: size, crop, interpolation, normalisation."""
+"""Finds how the model zoos feed images to their pretrained models: size, crop, interpolation, normalisation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TORCHVISION_FIXED = ("vit_", "maxvit_")  # torchvision's families that take imag
 
 @dataclass(frozen=True, kw_only=True)
 class OwnPreprocessing:
-    """How a pretrained model was fed.
+    """The preprocessing that a pretrained model was trained or evaluated with.
 
     Args:
         preprocessing: with a size; of the few models that resize to less than they need and pad the crop is 1.
@@ -29,7 +29,7 @@ class OwnPreprocessing:
 
 
 def own_preprocessing(name: str) -> OwnPreprocessing | None:
-    """Return how the zoo's pretrained model of this name is fed; None for models of no zoo.
+    """Return the preprocessing of the zoo's pretrained model of this name; None for a model of no zoo.
 
     An image size in the name's options counts.
 
@@ -94,9 +94,9 @@ def _of_torchvision(base: str, options: Mapping[str, object], name: str) -> OwnP
     if base not in zoo.list_models(module=zoo):
         raise ModelError(f"Expected a classifier of torchvision, but got {base!r}; resnet18 is one.")
     preset = zoo.get_model_weights(base).DEFAULT.transforms()
-    given = options.get("image_size") or options.get("input_size")
+    option_size = options.get("image_size") or options.get("input_size")
     try:
-        size = _square(given or (preset.crop_size * 2)[:2])
+        size = _square(option_size or (preset.crop_size * 2)[:2])
     except (TypeError, ValueError) as error:
         raise _not_square(name, error) from error
     return OwnPreprocessing(

@@ -1,4 +1,4 @@
-"""The Hugging Face model card of a run folder: a README.md that says what the weights are and how to load them."""
+"""Writes the Hugging Face model card of a run folder: a README.md on what the weights are and how to load them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def readme(
         "- values scaled to [0, 1], then `(image - mean) / std` for each channel",
         f"- mean {list(fed.mean)}, std {list(fed.std)}",
     ]
-    what = (
+    description = (
         "Weights of an image classifier that was made to forget classes after its training."
         if kind == "forget"
         else "Weights of an image classifier, trained to be the original or the reference of machine unlearning."
@@ -70,7 +70,7 @@ def readme(
         f"---\nlibrary_name: {library}\npipeline_tag: image-classification\ntags:\n- machine-unlearning\n"
         "- image-classification\n- unlearnkit\n---",
         "# Image classifier" + (" after unlearning" if kind == "forget" else ""),
-        what,
+        description,
         "\n".join(["| | |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in facts)]),
         "## What it does not say",
         NO_GUARANTEE,
@@ -120,13 +120,13 @@ def _names(names: tuple[str, ...]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Text as Markdown shows it: every mark is escaped, so that none makes a link, a tag, a table or a heading."""
+    """Escape every mark of Markdown, so that text makes no link, tag, table or heading."""
     flat = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text)).strip()
     return "".join(f"\\{c}" if c in string.punctuation else c for c in flat) or "(blank)"
 
 
 def _code(text: str) -> str:
-    """Inline code in a table's cell; a bar would end the cell even there."""
+    """Return inline code for a cell of a table; bars are escaped, as they would end the cell even in code."""
     flat = re.sub(r"\s+", " ", "".join(c if c.isprintable() else " " for c in text)).replace("|", "\\|")
     fence = _fence(flat, least=1)
     pad = " " if "`" in flat else ""
@@ -134,6 +134,6 @@ def _code(text: str) -> str:
 
 
 def _fence(text: str, *, least: int) -> str:
-    """Return more backticks than the text has in a row, so that it cannot end the code."""
+    """Return a fence with more backticks than the text has in a row, so that the text cannot end it."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     return "`" * max(least, longest + 1)

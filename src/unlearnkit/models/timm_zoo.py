@@ -1,4 +1,4 @@
-"""Models of timm, fresh or pretrained."""
+"""Builds models of timm, with new or with pretrained weights."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def build_timm(
             close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
             hint = f"did you mean {' or '.join(close)}?" if close else "resnet18 is one."
             raise ModelError(f"Expected a model of timm, but got {name!r}; {hint}")
-    what = f"the pretrained weights of timm:{name}" if pretrained else f"the model timm:{name}"
+    fetched = f"the pretrained weights of timm:{name}" if pretrained else f"the model timm:{name}"
     fetches = pretrained or name.startswith(FETCHING)
-    with building(f"timm:{name}", options), fetching(what, ModelError) if fetches else nullcontext():
+    with building(f"timm:{name}", options), fetching(fetched, ModelError) if fetches else nullcontext():
         model: nn.Module = timm.create_model(
             name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **options
         )

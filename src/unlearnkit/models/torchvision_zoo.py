@@ -1,4 +1,4 @@
-"""Classifiers of torchvision, fresh or pretrained."""
+"""Builds classifiers of torchvision, with new or with pretrained weights."""
 
 from __future__ import annotations
 
@@ -56,31 +56,37 @@ def build_torchvision(
 
 
 def _load_pretrained(model: nn.Module, name: str, options: Mapping[str, object], num_classes: int) -> None:
-    """Copy the weights of torchvision's pretrained model, but for a head of another width."""
+    """Copy the weights of torchvision's pretrained model, except for a head of another width."""
     from torchvision import models as zoo
 
-    what = f"the pretrained weights of torchvision:{name}"
+    weights_title = f"the pretrained weights of torchvision:{name}"
     try:
         with building(f"torchvision:{name}", options):
             source = zoo.get_model(name, weights="DEFAULT", progress=False, **options)
     except ModelError as error:
         cause = error.__cause__
         if isinstance(cause, HTTPError):
-            raise ModelError(f"Expected {what}, but their server answers {cause.code}; try again later.") from cause
+            raise ModelError(
+                f"Expected {weights_title}, but their server answers {cause.code}; try again later."
+            ) from cause
         if isinstance(cause, URLError | ConnectionError | TimeoutError):
             raise ModelError(
-                f"Expected {what}, but this machine is offline and they are not in torch's cache; connect once, copy "
-                "them into TORCH_HOME, or leave --pretrained out."
+                f"Expected {weights_title}, but this machine is offline and they are not in torch's cache; connect "
+                "once, copy them into TORCH_HOME, or leave --pretrained out."
             ) from cause
         raise
-    state, wanted = source.state_dict(), model.state_dict()
-    other = {key for key, value in wanted.items() if key in state and state[key].shape != value.shape}
-    heads = all(wanted[k].shape[0] == num_classes and wanted[k].shape[1:] == state[k].shape[1:] for k in other)
-    if state.keys() != wanted.keys() or not heads:
-        differing = sorted(other | (state.keys() ^ wanted.keys()))
+    state, model_state = source.state_dict(), model.state_dict()
+    other = {key for key, value in model_state.items() if key in state and state[key].shape != value.shape}
+    heads = all(
+        model_state[k].shape[0] == num_classes and model_state[k].shape[1:] == state[k].shape[1:] for k in other
+    )
+    if state.keys() != model_state.keys() or not heads:
+        differing = sorted(other | (state.keys() ^ model_state.keys()))
         raise ModelError(
-            f"Expected {what} to fit but for the head, but {', '.join(differing[:5])} do not; "
-            "leave out the options after the commas, or --pretrained."
+            f"Expected {weights_title} to fit the model in all layers but the head, but "
+            f"{', '.join(differing[:5])} do not; leave out the options after the commas, or --pretrained."
         )
-    wanted.update({key: value for key, value in state.items() if key not in other})
-    model.load_state_dict(wanted)  # the model's own dict, as some architectures ask for the version that it carries
+    model_state.update({key: value for key, value in state.items() if key not in other})
+    model.load_state_dict(
+        model_state
+    )  # the model's own dict, as some architectures ask for the version that it carries

@@ -1,4 +1,4 @@
-"""Follow the data from the layers that might be the head to the logits.
+"""Follows the data from the candidates for the head to the logits.
 
 Shapes: n images, K classes.
 """
@@ -18,7 +18,7 @@ PROBED_CLASSES = 4  # logits whose own output is looked for in the candidate lay
 
 @dataclass
 class Runs:
-    """What entered and left a layer, in each of its runs."""
+    """Inputs and outputs of a layer, for each time that it ran."""
 
     channel: int  # dimension of the outputs that counts classes
     inputs: list[Tensor] = field(default_factory=list)
@@ -27,7 +27,7 @@ class Runs:
 
 @contextmanager
 def watched(model: nn.Module, num_classes: int, runs: dict[str, Runs]) -> Iterator[None]:
-    """Record every run of a layer with `num_classes` outputs, and cut the gradient's way through it."""
+    """Record every run of the layers with `num_classes` outputs, and cut the gradient at their outputs."""
     handles = []
 
     def watch(name: str, module: nn.Module) -> None:
@@ -51,14 +51,14 @@ def watched(model: nn.Module, num_classes: int, runs: dict[str, Runs]) -> Iterat
 
 
 def depends(value: Tensor, leaves: Sequence[Tensor]) -> bool:
-    """Whether a tensor was computed from one of the leaves."""
+    """Return whether a tensor was computed from one of the leaves."""
     if not value.requires_grad:
         return False
     return any(g is not None for g in torch.autograd.grad(value.sum(), leaves, retain_graph=True, allow_unused=True))
 
 
 def makes_logits(run: Runs, logits: Tensor) -> bool:
-    """Whether the logits depend on the layer, and each above all on the output of its own class.
+    """Return whether the logits depend on the layer, and each logit most on the output of its own class.
 
     A layer that is as wide by chance, before a head that is neither Linear nor Conv2d, fails the second.
     """

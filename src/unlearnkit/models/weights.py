@@ -49,7 +49,7 @@ def fit_state(
         ),
         ("tied in the model, but different here", _torn(given, wanted)),
     ]
-    found = "; ".join(f"{what}: {_some(keys)}" for what, keys in problems if keys)
+    found = "; ".join(f"{problem}: {_some(keys)}" for problem, keys in problems if keys)
     if found:
         only_shapes = bool(unfit) and sum(bool(keys) for _, keys in problems) == 1
         advice = _shape_advice(unfit, given, wanted) if only_shapes else None
@@ -103,7 +103,7 @@ def _place(tensor: Tensor) -> tuple[object, ...]:
 
 
 def _tied(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Fill in missing names of weights that the model shares with a name that is there."""
+    """Add missing names of weights that the model shares with a name in the file."""
     present = {_place(wanted[key]): state[key] for key in wanted if key in state and wanted[key].numel()}
     missing = {
         key: present[_place(value)] for key, value in wanted.items() if key not in state and _place(value) in present
@@ -112,7 +112,7 @@ def _tied(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, T
 
 
 def _torn(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str]:
-    """Names of weights that the model shares with an earlier name, but the file does not."""
+    """Return names of weights that the model shares with an earlier name, but that differ in the file."""
     first: dict[tuple[object, ...], str] = {}
     torn = []
     for key in wanted:
@@ -124,7 +124,7 @@ def _torn(state: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> list[str
 
 
 def _check_finite(state: Mapping[str, Tensor], parameters: set[str], path: Path) -> None:
-    """Refuse NaN anywhere, and infinity in parameters: buffers such as attention masks may hold it."""
+    """Refuse NaN anywhere, and infinity in parameters; buffers such as attention masks may hold it."""
     for key, value in state.items():
         if value.is_floating_point() and (value.isnan().any() or (key in parameters and value.isinf().any())):
             raise WeightsError(

@@ -1,4 +1,4 @@
-"""The report: a run folder -> one self-contained HTML page."""
+"""Renders a run folder as a report: one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ __all__ = ["render"]
 
 
 def render(folder: Path, language: str = "en") -> str:
-    """Return the page; nothing but the run folder's files is read.
+    """Return the page, which is made from the run folder's files alone.
 
     Args:
         folder: the run folder.
@@ -70,7 +70,7 @@ def render(folder: Path, language: str = "en") -> str:
 
 
 def panels(run: Run) -> list[Panel]:
-    """All figures that the run has material for; the others say why they are missing."""
+    """Return all figures; those for which the run folder has no material say why."""
     found = []
     if run.audit is not None:
         found += [bands.bands(run), changes.accuracy(run), changes.collateral(run), changes.predictions(run)]

@@ -1,4 +1,4 @@
-"""Where the model stands: each primary reading with the band in which it passes, and what could not be established."""
+"""Draws each primary reading with the band in which it passes, and lists what could not be established."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ STATUSES = ("pass", "fail", "unknown")
 
 @dataclass(frozen=True, kw_only=True)
 class Primary:
-    """One primary reading: its short and its full name, its rows by model, and what became of it."""
+    """One primary reading: its short and its full name, its rows by model, and its judgement."""
 
     key: str
     name: str
@@ -32,30 +32,30 @@ class Primary:
 
     @property
     def judged(self) -> Row | None:
-        """The unlearned model's row, which carries the verdict."""
+        """The unlearned model's row, which holds the judgement."""
         return next(iter(self.rows["unlearned"]), None)
 
     @property
     def status(self) -> str:
-        """Pass, fail or unknown."""
+        """The judgement: pass, fail or unknown."""
         return self.judged.verdict if self.judged and self.judged.verdict in STATUSES else "unknown"
 
     @property
     def reason(self) -> Markup:
-        """Why it is unknown."""
+        """The reason why the judgement is unknown."""
         if self.judged is None:
             return escape(self.words.NOT_MEASURED)
-        told = [(REASONS.index(d.code), d.reason) for d in self.judged.doubts if d.code in REASONS]
-        reasons = [reason for _, reason in sorted(told, key=lambda pair: pair[0]) if reason is not None]
+        ranked = [(REASONS.index(d.code), d.reason) for d in self.judged.doubts if d.code in REASONS]
+        reasons = [reason for _, reason in sorted(ranked, key=lambda pair: pair[0]) if reason is not None]
         return marked(reasons[0], self.words) if reasons else escape(self.words.NOT_JUDGED)
 
     def values(self, model: str) -> list[float]:
-        """What was measured of a model."""
+        """Return the measured values of a model."""
         return [row.value for row in self.rows[model] if row.value is not None]
 
 
 def primaries(run: Run) -> list[Primary]:
-    """Every primary reading, measured or not."""
+    """Return every primary reading, measured or not."""
     found, words = [], run.words
     for key in run.votes:
         metric, _, part = key.partition("/")
@@ -69,15 +69,15 @@ def primaries(run: Run) -> list[Primary]:
 
 
 def unresolved(run: Run) -> list[tuple[str, Markup]]:
-    """(readings, reason) of what the audit could not establish, the readings of one reason joined."""
+    """Return (readings, reason) of what the audit could not establish, joined by reason."""
     if run.audit is None:
         return []
     words = run.words
     by_reason: dict[Markup, list[str]] = {}
     everything = primaries(run)
-    for each in everything:
-        if each.status == "unknown":
-            by_reason.setdefault(each.reason, []).append(each.title)
+    for primary in everything:
+        if primary.status == "unknown":
+            by_reason.setdefault(primary.reason, []).append(primary.title)
     return [
         (
             words.ALL_PRIMARY.format(len(titles)) if len(titles) == len(everything) else words.SEMICOLON.join(titles),
@@ -88,32 +88,32 @@ def unresolved(run: Run) -> list[tuple[str, Markup]]:
 
 
 def bands(run: Run) -> Panel:
-    """The primary readings as rows of marks, each on its own scale, over the band in which it passes."""
+    """Draw the primary readings as rows of marks, each on its own scale, over the band in which it passes."""
     words = run.words
-    shown = [each for each in primaries(run) if any(each.values(model) for model in MODELS)]
+    shown = [primary for primary in primaries(run) if any(primary.values(model) for model in MODELS)]
     if not shown:
         return Panel(key="bands", missing=words.NO_BANDS)
-    rows = [_row(each) for each in shown]
-    models = tuple(model for model in MODELS if any(each.values(model) for each in shown))
+    rows = [_row(primary) for primary in shown]
+    models = tuple(model for model in MODELS if any(primary.values(model) for primary in shown))
     title = words.FIGURES["bands"][0]
-    said = words.SEMICOLON.join(map(_told, shown))
+    description = words.SEMICOLON.join(map(_told, shown))
     return Panel(
         key="bands",
-        pictures=[Picture(svg=dot_rows(rows, None, number, title=title, description=said, words=words))],
+        pictures=[Picture(svg=dot_rows(rows, None, number, title=title, description=description, words=words))],
         axis=dot_axis(None, number, title=words.COLUMNS_OF.format(title), models=models, words=words),
         found=_found(shown, words),
         models=models,
         more=words.BAND_COLUMNS,
         numbers=[
-            (each.title, [*(_written(each.rows[model], words) for model in models), *_judgement(each)])
-            for each in shown
+            (primary.title, [*(_written(primary.rows[model], words) for model in models), *_judgement(primary)])
+            for primary in shown
         ],
         data=Table(
             columns=("reading", "unit", "model", "replicate", "value", "band from", "band to", "gap", "verdict"),
             rows=[
-                (each.key, row.unit, model, row.replicate + 1, row.value, *(row.band or (None, None)), row.gap,
-                 each.status if model == "unlearned" else None)
-                for each in shown for model in models for row in each.rows[model]
+                (primary.key, row.unit, model, row.replicate + 1, row.value, *(row.band or (None, None)), row.gap,
+                 primary.status if model == "unlearned" else None)
+                for primary in shown for model in models for row in primary.rows[model]
             ],
         ),
     )  # fmt: skip
@@ -136,7 +136,7 @@ def _row(each: Primary) -> Dots:
 
 
 def _band(each: Primary) -> tuple[float, float] | None:
-    """The band, without the last digits that the way to its scale and back has left: 1e-18 is 0."""
+    """Return the band, rounded so that errors from the change of scale vanish: 1e-18 becomes 0."""
     if each.judged is None or each.judged.band is None:
         return None
     low, high = each.judged.band
@@ -144,7 +144,7 @@ def _band(each: Primary) -> tuple[float, float] | None:
 
 
 def _scale(unit: str, values: Sequence[float]) -> Scale:
-    """From the lowest to the highest, with a little room; logarithmic for steps."""
+    """Return a scale from the lowest to the highest value with a little room; logarithmic for steps."""
     low, high = min(values), max(values)
     if unit == "steps" and low > 0:
         return Scale(low=low / 1.25, high=high * 1.25, log=True)
@@ -179,11 +179,12 @@ def _told(each: Primary) -> str:
 
 def _found(shown: Sequence[Primary], words: Words) -> str:
     counts = [
-        words.COUNT_OF.format(sum(each.status == status for each in shown), words.STATUS[status]) for status in STATUSES
+        words.COUNT_OF.format(sum(primary.status == status for primary in shown), words.STATUS[status])
+        for status in STATUSES
     ]
     counted = listed(counts, words)
-    resolved = [(each.judged.gap, each) for each in shown if each.judged and each.judged.gap is not None
-                and each.status != "unknown"]  # fmt: skip
+    resolved = [(primary.judged.gap, primary) for primary in shown if primary.judged and primary.judged.gap is not None
+                and primary.status != "unknown"]  # fmt: skip
     if not resolved or not max(gap for gap, _ in resolved):
         return words.FOUND[0].format(counted)
     gap, worst = max(resolved, key=lambda pair: pair[0])

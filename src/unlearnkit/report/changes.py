@@ -1,4 +1,4 @@
-"""What changed in the model: accuracy per class, predictions on forgotten data, weights; drawn as rows of marks."""
+"""Draws the changes to the model as rows of marks: accuracy per class, predictions on forgotten data, weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LEAST_SHARE = 0.005  # share of the predictions below which a class joins the ot
 
 
 def accuracy(run: Run) -> Panel:
-    """Accuracy per class on test data."""
+    """Draw the accuracy of each class on test data."""
     series = series_of(run, "accuracy", "forget_test", "retain_test")
     names = names_of(series)
     if not names:
@@ -33,7 +33,7 @@ def accuracy(run: Run) -> Panel:
 
 
 def collateral(run: Run) -> Panel:
-    """Accuracy on the retained classes nearest to the forgotten ones, nearest first."""
+    """Draw the accuracy on the retained classes nearest to the forgotten ones, nearest first."""
     series = series_of(run, "collateral_accuracy", "retain_test")
     names = names_of(series)
     if not names:
@@ -43,17 +43,17 @@ def collateral(run: Run) -> Panel:
 
 
 def predictions(run: Run) -> Panel:
-    """What forgotten test data is taken for; classes that hardly occur are summed in one row."""
+    """Draw the predictions on forgotten test data; classes that are hardly predicted are summed in one row."""
     series = series_of(run, "prediction_max_share", "forget_test")
     names = names_of(series)
     if not names:
         return missing(run, "predictions", "prediction_max_share")
-    most = {name: max(one.get(name, 0.0) for found in series.values() for one in found) for name in names}
+    most = {name: max(shares.get(name, 0.0) for found in series.values() for shares in found) for name in names}
     rest = [name for name in names if name not in run.forgotten and most[name] < LEAST_SHARE]
     rows = [dots(run, name, series) for name in names if name not in rest]
     rows.sort(key=lambda row: (not row.flag, -first(row, "unlearned"), -first(row, "retrained")))
     if rest:
-        summed = {model: [sum(one.get(n, 0.0) for n in rest) for one in found] for model, found in series.items()}
+        summed = {model: [sum(shares.get(n, 0.0) for n in rest) for shares in found] for model, found in series.items()}
         rows.append(Dots(label=several(run.words.OTHER_CLASSES, len(rest)), values=summed))
     found = ""
     for row in run.find("prediction_tv", "unlearned", "forget_test"):
@@ -65,7 +65,7 @@ def predictions(run: Run) -> Panel:
 
 
 def weights(run: Run) -> Panel:
-    """Distance of every layer to the original, logarithmic."""
+    """Draw the distance of every layer to the original, on a logarithmic scale."""
     series = series_of(run, "weight_distance", None)
     layers = names_of(series)
     if not layers:

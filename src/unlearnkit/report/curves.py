@@ -1,4 +1,4 @@
-"""Readings with a series over steps, shots or rates: a curve for each model, and the panel around them."""
+"""Draws readings over steps, shots or rates as a curve for each model, with the panel around them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def curve_panel(
     found: str = "",
     write_x: Write = lambda v: f"{v:,.0f}",
 ) -> Panel:
-    """Return the panel with the series of a metric: shares from 0 to 100 % over numbers.
+    """Return the panel of a metric's series: shares from 0 to 100 % over numbers.
 
     Args:
         run: the run.
@@ -44,7 +44,7 @@ def curve_panel(
             cells += [(row.model, row.replicate + 1, x, value) for x, value in measured]
     if not lines:
         return missing(run, key, metric)
-    told = [(line.name, *line.points[0 if square else -1]) for line in lines]  # all squares end in the same corner
+    ends = [(line.name, *line.points[0 if square else -1]) for line in lines]  # all squares end in the same corner
     last = 1.0 if square else max(2.0, *(line.points[-1][0] for line in lines))
     words = run.words
     zero = log and any(line.points[0][0] == 0 for line in lines)
@@ -54,7 +54,7 @@ def curve_panel(
         Scale(low=0, high=1),
         title=words.FIGURES[key][0],
         description=words.SEMICOLON.join(
-            words.CURVE_AT.format(name, percent(value), write_x(x), x_name) for name, x, value in told
+            words.CURVE_AT.format(name, percent(value), write_x(x), x_name) for name, x, value in ends
         ),
         write_x=write_x,
         write_y=lambda v: f"{v * 100:.0f}%",

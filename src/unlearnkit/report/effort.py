@@ -1,4 +1,4 @@
-"""What it took: relearning, the losses of the method's stages, and the cost; drawn as bars and curves."""
+"""Draws what the run took, as bars and curves: relearning, the losses of the method's stages, and the cost."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ REPEATED = ("impair", "repair")  # stages that the search for rates runs again
 
 
 def relearn(run: Run) -> Panel:
-    """Steps until relearned, one bar per model."""
+    """Draw the steps until relearned, one bar for each model."""
     rows = [row for model in MODELS for row in run.find("relearn_steps", model)]
     values = [row.value for row in rows if row.value is not None]
     if not values:
@@ -43,12 +43,12 @@ def relearn(run: Run) -> Panel:
 
 
 def relearn_curves(run: Run) -> Panel:
-    """Accuracy on forgotten test data by relearning step."""
+    """Draw the accuracy on forgotten test data over relearning steps."""
     return curve_panel(run, "relearn_curves", "relearn_steps", None, x_name=run.words.STEP, column="step")
 
 
 def training(run: Run) -> Panel:
-    """One curve per stage of the method."""
+    """Draw one loss curve for each stage of the method."""
     search = (run.config.get("notes") or {}).get("search") or {}
     tried = search.get("attempts") or ()
     attempts = 1 if any(attempt.get("accuracy") is None for attempt in tried) else len(tried)  # a failed one is short
@@ -62,7 +62,7 @@ def training(run: Run) -> Panel:
 
 
 def cost(run: Run) -> Panel:
-    """Seconds per stage, in total, and of retraining."""
+    """Draw the seconds of each stage, of all stages together, and of retraining."""
     spent = run.cost or {}
     words = run.words
     stages = {name: stage.get("seconds") for name, stage in (spent.get("stages") or {}).items()}
@@ -106,7 +106,7 @@ def _steps(row: Row, run: Run) -> Bar:
 
 
 def _lines(stage: str, losses: Sequence[float], attempts: int) -> list[Curve]:
-    """One line for each attempt of a stage, thinned to means."""
+    """Return one line for each attempt of a stage, thinned to means."""
     length = len(losses) // attempts if attempts > 1 and len(losses) % attempts == 0 else len(losses)
     count = max(1, length // _each(losses))
     return [
@@ -140,11 +140,11 @@ def _stage(stage: str, losses: Sequence[float], lines: Sequence[Curve], words: W
 
 
 def _each(losses: Sequence[float]) -> int:
-    """Steps that a point of the curve stands for."""
+    """Return how many steps one point of the curve averages."""
     return -(-len(losses) // MOST_POINTS)
 
 
 def _means(losses: Sequence[float], start: int, count: int) -> list[tuple[float, float]]:
-    """(last step, mean) of `count` runs of nearly equal length; steps are counted from `start` + 1."""
+    """Return (last step, mean) of `count` groups of nearly equal length; steps are counted from `start` + 1."""
     bounds = [len(losses) * i // count for i in range(count + 1)]
     return [(float(start + high), sum(losses[low:high]) / (high - low)) for low, high in pairwise(bounds)]

@@ -1,4 +1,4 @@
-"""A run folder, read: its JSON files, and its readings as plain rows that can be looked up."""
+"""Reads a run folder: its JSON files, and its readings as plain rows that can be looked up."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ class Row:
 
     @property
     def censored(self) -> bool:
-        """Whether the true value lies beyond the one measured."""
+        """Whether the measurement was cut off, so that the true value lies beyond the measured one."""
         return any(doubt.code == "censored" for doubt in self.doubts)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run folder's content, and the words it is told in.
+    """The content of a run folder, and the strings of the report's language.
 
     `audit`, `cost`, `history` and `pictures` are None where it has none.
     """
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def votes(self) -> list[str]:
-        """Keys of the readings that are voted on, measured or not."""
+        """Keys of the readings that have a vote, measured or not."""
         return [str(key) for key in (self.audit or {}).get("votes") or ()]
 
     @property
@@ -83,7 +83,7 @@ class Run:
         return sorted({row.replicate for row in self.rows if row.model == "retrained"})
 
     def find(self, metric: str, model: str, part: str | None = None) -> list[Row]:
-        """Readings of one metric, model and part: several for several retrained models."""
+        """Return the readings of one metric, model and part; several where there are several retrained models."""
         return [r for r in self.rows if (r.metric, r.model, r.part) == (metric, model, part)]
 
     def value(self, metric: str, model: str, part: str | None = None) -> float | None:
@@ -93,7 +93,7 @@ class Run:
 
 
 def load(folder: Path, words: Words) -> Run:
-    """Read the folder, to be told in these words.
+    """Read a run folder, for a report in the language of these strings.
 
     Raises:
         OutputError: it is no run of `forget` or `audit`, or a file in it is missing, damaged or of another schema.
@@ -101,9 +101,9 @@ def load(folder: Path, words: Words) -> Run:
     config = read_json(folder, "config.json")
     kind = config.get("kind")
     if kind not in KINDS:
-        made = f"made by `{kind}`" if isinstance(kind, str) else "of an unknown kind"
+        origin = f"made by `{kind}`" if isinstance(kind, str) else "of an unknown kind"
         raise OutputError(
-            f"Expected a run folder made by `forget` or `audit`, but {folder} is {made}; name the folder that "
+            f"Expected a run folder made by `forget` or `audit`, but {folder} is {origin}; name the folder that "
             "`unlearnkit forget --out` or `unlearnkit audit --out` wrote."
         )
     found = {name: read_json(folder, name) if (folder / name).is_file() else None for name in OPTIONAL}
@@ -130,26 +130,26 @@ def load(folder: Path, words: Words) -> Run:
 
 
 def weights_file(run: Run, key: str = "weights") -> tuple[str, str | None]:
-    """File name and sha256 of the weights that the run began with, or of those under another key."""
+    """Return file name and sha256 of the weights that the run started from, or of those under another key."""
     path = str(run.config.get(key) or "")
     inputs: Mapping[str, str] = run.manifest.get("inputs") or {}
     return Path(path).name or run.words.NO_NAME, inputs.get(path)
 
 
 def label_of(row: Row, run: Run) -> str:
-    """Return a model's name, numbered where several retrained models were given."""
+    """Return a model's name, with a number where there are several retrained models."""
     name = run.words.NAMES.get(row.model, row.model)
     several = row.model == "retrained" and len(run.replicates) > 1
     return run.words.NUMBERED.format(name, row.replicate + 1) if several else name
 
 
 def title_of(metric: str, words: Words) -> str:
-    """Return the title of a reading; one that the language does not know is called by its name."""
+    """Return the title of a reading; a reading without one in this language gets its name."""
     return words.METRICS[metric][0] if metric in words.METRICS else metric.replace("_", " ").capitalize()
 
 
 def _schema(audit: Mapping[str, Any]) -> str:
-    """Say which schema a file is of; the first one had no number, and held its doubts as sentences."""
+    """Name the schema of a file; the first schema had no number, and held doubts as sentences."""
     return f"schema {audit['schema']!r}" if "schema" in audit else "one of an earlier version, without a number"
 
 

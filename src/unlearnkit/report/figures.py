@@ -1,4 +1,4 @@
-"""The kinds of picture: rows of marks, bars, and curves. Pure functions of plain numbers and text.
+"""Draws the kinds of figure (rows of marks, bars, curves) from plain numbers and text, as pure functions.
 
 Models are `original` (ring), `unlearned` (dot) and `retrained` (diamond), the same in every picture.
 """
@@ -20,7 +20,7 @@ Write = Callable[[float], str]
 
 @dataclass(frozen=True, kw_only=True)
 class Dots:
-    """One row: a label and the values of each model.
+    """One row of marks: a label, and the values of each model.
 
     Args:
         label: its name.
@@ -46,7 +46,7 @@ class Dots:
 
 @dataclass(frozen=True, kw_only=True)
 class Bar:
-    """One bar: `model` gives it that model's mark, `open_end` says that the true value lies beyond it."""
+    """One bar, with the mark of `model`; `open_end` says that the true value lies beyond it."""
 
     label: str
     value: float | None
@@ -76,7 +76,7 @@ def dot_rows(
     words: Words,
     dense: bool = False,
 ) -> str:
-    """Rows of marks, with the numbers beside them; flagged rows lie on a band, with a cross before their label.
+    """Draw rows of marks with their numbers; a flagged row gets a band, and a cross before its label.
 
     Without a scale every row has its own, and there is no grid.
     """
@@ -87,7 +87,7 @@ def dot_rows(
 
 
 def dot_axis(scale: Scale | None, write: Write, *, title: str, models: Sequence[str], words: Words) -> str:
-    """Draw the axis that belongs above `dot_rows`: the ticks of its scale, and the heads of the columns of numbers."""
+    """Draw the axis above `dot_rows`: the ticks of its scale, and the heads of the columns of numbers."""
     ticks = ""
     if scale:
         for value in scale.ticks():
@@ -103,13 +103,15 @@ def dot_axis(scale: Scale | None, write: Write, *, title: str, models: Sequence[
 def strip(values: Mapping[str, Sequence[float]], write: Write, *, title: str, words: Words) -> str:
     """Draw one small row from 0 to 100 % for a headline figure."""
     scale = Scale(low=0, high=1)
-    said = [f"{words.NAMES[model]} {words.COMMA.join(map(write, found))}" for model, found in values.items() if found]
-    told = words.SEMICOLON.join(said) or words.UNKNOWN
-    return picture(title, told, 22, _marks(values, 11, scale, write, "", words), style="strip")
+    by_model = [
+        f"{words.NAMES[model]} {words.COMMA.join(map(write, found))}" for model, found in values.items() if found
+    ]
+    description = words.SEMICOLON.join(by_model) or words.UNKNOWN
+    return picture(title, description, 22, _marks(values, 11, scale, write, "", words), style="strip")
 
 
 def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str, words: Words) -> str:
-    """Horizontal bars with their value written at the end."""
+    """Draw horizontal bars with their value written at the end."""
     height = 30
     parts = []
     for i, row in enumerate(rows):
@@ -119,8 +121,8 @@ def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str, wor
             parts.append(label(row.shown, class_="value muted", x=4, y=y, dy="0.35em"))
             continue
         end = scale.position(row.value)
-        said = row.label + words.COLON + row.shown
-        tip = element("title", text(said))
+        bar_text = row.label + words.COLON + row.shown
+        tip = element("title", text(bar_text))
         kind = f"bar {row.model or ('total' if row.strong else 'stage')}{' open' if row.open_end else ''}"
         thick = 4 if row.model else 13
         parts.append(element("rect", tip, class_=kind, x=0, y=y - thick / 2, width=f"{end:.3f}%", height=thick))
@@ -132,7 +134,7 @@ def bars(rows: Sequence[Bar], scale: Scale, *, title: str, description: str, wor
         if row.open_end:
             parts.append(at(end, y, element("path", class_=f"arrow {row.model}", d="M0-6 9 0 0 6Z")))
         elif row.model:
-            parts.append(mark(row.model, end, y, said))
+            parts.append(mark(row.model, end, y, bar_text))
         parts.append(at(end, y, label(row.shown, class_="value", x=14, dy="0.35em")))
     return picture(title, description, len(rows) * height, "".join(parts), style="bars")
 
@@ -152,7 +154,7 @@ def curves(
     diagonal: bool = False,
     height: int = 190,
 ) -> str:
-    """Lines over a grid; `dividers` are dashed verticals at these x, `diagonal` a dashed line from low to high."""
+    """Draw lines over a grid, with dashed verticals at `dividers` and a dashed `diagonal` from low to high."""
     parts = [axes(x, y, write_x, write_y, x_name, height)]
     for place in dividers:
         at_x = f"{x.position(place):.3f}%"
@@ -171,7 +173,7 @@ def curves(
 
 
 def axes(x: Scale, y: Scale, write_x: Write, write_y: Write, x_name: str, height: float) -> str:
-    """Grid, ticks and the name of the x axis, `height` pixels high and as wide as the page."""
+    """Draw the grid, the ticks and the name of the x axis, `height` pixels high and as wide as the page."""
     parts = [_grid(x, height)]
     for tick in y.ticks():
         at_y = down(tick, y, height)
@@ -184,7 +186,7 @@ def axes(x: Scale, y: Scale, write_x: Write, write_y: Write, x_name: str, height
 
 
 def trace(model: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale, height: float) -> str:
-    """A line through (x, y) points in the style of a model."""
+    """Draw a line through (x, y) points in the style of a model."""
     drawn = " ".join(f"{x.position(a):.3f},{down(b, y, height):.3f}" for a, b in points)
     return element(
         "svg",
@@ -198,12 +200,12 @@ def trace(model: str, points: Sequence[tuple[float, float]], x: Scale, y: Scale,
 
 
 def down(value: float, y: Scale, height: float) -> float:
-    """Pixels from the top at which a value lies."""
+    """Return the distance of a value from the top, in pixels."""
     return height * (1 - y.position(value) / 100)
 
 
 def hit(tip: str, at_x: float, at_y: float) -> str:
-    """A place, in percent and pixels, that says something when it is pointed at."""
+    """Draw an invisible area, at percent and pixels, that shows a text when it is pointed at."""
     return element("circle", element("title", text(tip)), class_="hit", cx=f"{at_x:.3f}%", cy=at_y, r=4)
 
 
@@ -233,7 +235,10 @@ def _row_label(name: str, y: float, *, strong: bool = False, sign: str = "", tip
 def _dot_row(row: Dots, top: float, height: float, shared: Scale | None, shared_write: Write, words: Words) -> str:
     y, write, scale = top + height / 2, row.write or shared_write, row.scale or shared
     if scale is None:
-        raise ValueError(f"Expected a scale for the row {row.label!r}, but neither it nor the picture has one.")
+        raise ValueError(
+            f"Expected a scale for the row {row.label!r}, but neither it nor the picture has one; give one of "
+            "them a scale."
+        )
     behind = element("rect", class_="flag", x=0, y=top + 1, width="100%", height=height - 2) if row.flag else ""
     if row.band:
         low, high = (scale.position(value) for value in row.band)

@@ -1,4 +1,4 @@
-"""Loss and entropy sample by sample, as histograms: outlines over the same bins, laid over each other."""
+"""Draws histograms of loss and entropy, with the outlines of all models over the same bins."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def steps(
     words: Words,
     height: int = 190,
 ) -> str:
-    """Draw outlines of histograms; a line's points are the shares of all bins, its mark stands on the largest.
+    """Draw outlines of histograms; a line's points are the shares of all bins, and its mark is at the largest.
 
     Args:
         lines: one for each model; its points are (number of the bin, share).
@@ -83,7 +83,7 @@ def _rows(run: Run, metric: str, part: str) -> list[Row]:
 
 
 def _bins(row: Row) -> dict[float, float]:
-    """Share by lower edge, in ascending order."""
+    """Return the share of each bin by its lower edge, in ascending order."""
     return dict(sorted((float(edge), share) for edge, share in row.series.items()))
 
 
@@ -106,13 +106,13 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
         Curve(name=label_of(row, run), points=list(enumerate(_bins(row).values())), model=row.model) for row in rows
     ]
     title = words.METRICS[name][0]
-    told = [(line.name, max(line.points, key=lambda point: point[1])) for line in lines]
+    peaks = [(line.name, max(line.points, key=lambda point: point[1])) for line in lines]
     svg = steps(
         lines,
         edges,
         title=words.FIGURES["histograms"][0] + words.COLON + title,
         description=words.SEMICOLON.join(
-            who + words.COLON + percent(share) + words.COMMA + write_bin(int(i)) for who, (i, share) in told
+            who + words.COLON + percent(share) + words.COMMA + write_bin(int(i)) for who, (i, share) in peaks
         ),
         write_x=lambda v: f"{v:g}",
         write_bin=write_bin,
@@ -123,7 +123,7 @@ def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:
 
 
 def _edges(row: Row) -> list[float]:
-    """Where the bins of a series begin, and an end as wide as the others for the last."""
+    """Return the lower edges of a series' bins, and an upper end that makes the last bin as wide as the others."""
     begins = list(_bins(row))
     return [*begins, 2 * begins[-1] - begins[-2]]
 

@@ -1,4 +1,4 @@
-"""A figure as the page shows it: pictures, the words around them, or the reason why there is none."""
+"""Defines Panel, a figure of the page: pictures with words around them, or the reason why there is none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODELS = ("original", "unlearned", "retrained")
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """A picture of pixels, inside the page.
+    """A raster image that is embedded in the page.
 
     Args:
         source: data: address.
@@ -29,7 +29,7 @@ class Image:
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """One SVG or one image, and the name and the note above it where a figure has several.
+    """One SVG or one image, with a name and a note above it where a figure has several.
 
     Args:
         svg: our own markup.
@@ -77,7 +77,7 @@ class Panel:
 
 
 def missing(run: Run, key: str, metric: str) -> Panel:
-    """A panel that says why there is no picture: the doubts of the metric's readings."""
+    """Return a panel that gives the doubts of the metric's readings as the reason why there is no picture."""
     reasons = list(dict.fromkeys(doubt for row in run.rows if row.metric == metric for doubt in row.doubts))
     why = joined([marked(reason, run.words) for reason in reasons], run.words) or run.words.UNMEASURED
     return Panel(key=key, missing=filled(run.words.NOT_AVAILABLE, why))

@@ -1,4 +1,4 @@
-"""Drawings of samples that lie in the run folder, or the reason why they do not: noise, points, Grad-CAM maps."""
+"""Shows the pictures of samples in the run folder, or why it has none: noise, points, Grad-CAM maps."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 def figures(run: Run) -> list[Panel]:
-    """Return the figures of `pictures.json`, in our order; none where the folder was made before there were any.
+    """Return the figures of `pictures.json`, in a fixed order; none for a folder of a version that had no pictures.
 
     Raises:
         OutputError: a picture is missing, is no PNG, or is not in the folder.
     """
-    said = (run.pictures or {}).get("figures") or {}
-    return [_panel(run, key, said[key], make) for key, make in MAKERS.items() if key in said]
+    listed_figures = (run.pictures or {}).get("figures") or {}
+    return [_panel(run, key, listed_figures[key], make) for key, make in MAKERS.items() if key in listed_figures]
 
 
 def _panel(run: Run, key: str, said: Mapping[str, Any], make: Callable[[Run, Mapping[str, Any]], Panel]) -> Panel:
@@ -40,12 +40,12 @@ def _panel(run: Run, key: str, said: Mapping[str, Any], make: Callable[[Run, Map
 
 
 def noise(run: Run, said: Mapping[str, Any]) -> Panel:
-    """One strip for each class."""
+    """Show one strip of noise images for each class."""
     words = run.words
     pictures = [
-        Picture(name=name, image=_image(run, one, name))
-        for one in said.get("pictures") or ()
-        for name in [words.NOISE_OF.format(_label(one))]
+        Picture(name=name, image=_image(run, entry, name))
+        for entry in said.get("pictures") or ()
+        for name in [words.NOISE_OF.format(_label(entry))]
     ]
     found = words.NOISE_SCALE.format(number(float(said.get("limit") or 0)))
     more = int(said.get("classes") or 0) - len(pictures)
@@ -55,21 +55,21 @@ def noise(run: Run, said: Mapping[str, Any]) -> Panel:
 
 
 def embedding(run: Run, said: Mapping[str, Any]) -> Panel:
-    """One plane of points for each model."""
+    """Show one plane of points for each model."""
     words = run.words
     counts = int(said.get("forgotten") or 0), int(said.get("retained") or 0)
     pictures = []
-    for one in said.get("pictures") or ():
-        model = words.MODELS.get(str(one.get("model")), str(one.get("model")))
-        along = [percent(float(share)) for share in one.get("explained") or ()]
+    for entry in said.get("pictures") or ():
+        model = words.MODELS.get(str(entry.get("model")), str(entry.get("model")))
+        along = [percent(float(share)) for share in entry.get("explained") or ()]
         note = words.EXPLAINED.format(listed(along, words)) if along else ""
-        pictures.append(Picture(image=_image(run, one, words.PLANE_OF.format(model, *counts)), name=model, note=note))
+        pictures.append(Picture(image=_image(run, entry, words.PLANE_OF.format(model, *counts)), name=model, note=note))
     marks = tuple((point(kind), name) for kind, name in words.GROUPS.items())
     return Panel(key="embedding", pictures=pictures, marks=marks, found=_stand_ins(run))
 
 
 def attention(run: Run, said: Mapping[str, Any]) -> Panel:
-    """One sample after another: the image, and a map of each model for two classes."""
+    """Show one sample after another: the image, and each model's maps for two classes."""
     words = run.words
 
     def called(model: Any) -> str:
@@ -77,14 +77,14 @@ def attention(run: Run, said: Mapping[str, Any]) -> Panel:
 
     heads = (words.IMAGE, *map(called, said.get("models") or ()))
     pictures = []
-    for one in said.get("pictures") or ():
-        rivals: Mapping[str, Any] = one.get("rivals") or {}
-        name = words.SAMPLE_OF["forgotten" if one.get("forgotten") else "retained"].format(_label(one))
-        note = words.SPEAKS_FOR.format(_label(one))
+    for entry in said.get("pictures") or ():
+        rivals: Mapping[str, Any] = entry.get("rivals") or {}
+        name = words.SAMPLE_OF["forgotten" if entry.get("forgotten") else "retained"].format(_label(entry))
+        note = words.SPEAKS_FOR.format(_label(entry))
         if rivals:
             below = [words.RIVAL.format(called(model), isolated(str(label))) for model, label in rivals.items()]
-            note = words.TWO_ROWS.format(_label(one), listed(below, words))
-        image = _image(run, one, words.FOUND[1].format(name, note))
+            note = words.TWO_ROWS.format(_label(entry), listed(below, words))
+        image = _image(run, entry, words.FOUND[1].format(name, note))
         pictures.append(Picture(image=image, name=name, note=note, heads=heads))
     found = words.NOTES.format(words.ATTENTION_LAYER.format(said.get("layer")), _stand_ins(run)).rstrip()
     return Panel(key="attention", pictures=pictures, found=found)
@@ -102,7 +102,7 @@ def _label(one: Mapping[str, Any]) -> str:
 
 
 def _image(run: Run, one: Mapping[str, Any], said: str) -> Image:
-    """Read a PNG of the folder; `said` is what it shows."""
+    """Read a PNG of the folder; `said` is its description."""
     name = str(one.get("file"))
     path = run.folder / name
     try:

@@ -1,4 +1,4 @@
-"""Where the result comes from: tables of readings, request, settings, machine, hashes, counts and the command."""
+"""Makes the tables on where a result comes from: readings, request, settings, machine, hashes, counts, command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PICTURES = ("personal", "include_images")  # what pictures.json says of the data
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One row of the table of readings, as text; `number` and `width` (of the interval) are what it is sorted by."""
+    """One row of the table of readings, as text; `number` and `width` (of the interval) are its sort keys."""
 
     part: str
     model: str
@@ -43,7 +43,7 @@ class Group:
 
 
 def readings(run: Run) -> list[Group]:
-    """The readings by metric, in the order of audit.json."""
+    """Return the readings by metric, in the order of audit.json."""
     words = run.words
     groups: dict[str, Group] = {}
     for row in run.rows:
@@ -66,7 +66,7 @@ def readings(run: Run) -> list[Group]:
 
 
 def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Lists of name and value, each with the key of its title in `SECTIONS`."""
+    """Return lists of name and value, each with the key of its title in `SECTIONS`."""
     config, manifest, words = run.config, run.manifest, run.words
 
     def said(value: Any) -> str:
@@ -110,27 +110,29 @@ def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
 
 
 def hashes(run: Run) -> list[tuple[str, str, str]]:
-    """(what, file, sha256) of the input weights, the models to judge by and the artefacts."""
+    """Return (what, file, sha256) of the input weights, the reference models and the artefacts."""
     absent, kinds = run.words.NOT_RECORDED, run.words.FILES
     inputs = [(kinds["input"], str(path), str(digest)) for path, digest in (run.manifest.get("inputs") or {}).items()]
     compared = [
-        (kinds[kind], str(each.get("path", absent)), str(each.get("sha256", absent)))
+        (kinds[kind], str(checkpoint.get("path", absent)), str(checkpoint.get("sha256", absent)))
         for kind in ("retrained", "shadows")
-        for each in (run.audit or {}).get(kind) or ()
+        for checkpoint in (run.audit or {}).get(kind) or ()
     ]
     artefacts = run.manifest.get("artefacts") or {}
-    made = [(kinds["artefact"], str(name), str(digest)) for name, digest in artefacts.items() if name != REPORT]
-    return inputs + compared + made
+    artefact_rows = [
+        (kinds["artefact"], str(name), str(digest)) for name, digest in artefacts.items() if name != REPORT
+    ]
+    return inputs + compared + artefact_rows
 
 
 def command(run: Run) -> str:
     """Return the command that made the folder, quoted for a shell."""
-    given = run.manifest.get("command") or ()
-    return shlex.join(str(word) for word in given) if given else run.words.NOT_RECORDED
+    words = run.manifest.get("command") or ()
+    return shlex.join(str(word) for word in words) if words else run.words.NOT_RECORDED
 
 
 def access(run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]:
-    """Per part its name, its totals, and the same per class: samples, read by method, read by audit, decoded."""
+    """Return, by part and by class in it: samples, read by method, read by audit, decoded."""
     keys = ("samples", "read_by_method", "read_by_audit", "decoded")
     found = []
     for part, classes in (run.access.get("parts") or {}).items():
@@ -143,7 +145,7 @@ def access(run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]
 
 
 def stages(run: Run) -> list[list[str]]:
-    """Rows of the cost: stage, seconds, samples forward, samples backward, peak memory."""
+    """Return the rows of the cost: stage, seconds, samples forward, samples backward, peak memory."""
     cost, words = run.cost or {}, run.words
     rows = [*(cost.get("stages") or {}).items(), *([(words.TOTAL, cost["total"])] if "total" in cost else [])]
     return [

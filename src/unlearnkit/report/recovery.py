@@ -1,4 +1,4 @@
-"""What comes back: the probe by depth, few-shot relearning, fine-tuning on retained data, and who was a member."""
+"""Draws what can be recovered: the probe by depth, relearning by few shots or on retained data, membership."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unlearnkit.report.text import percent, span
 
 
 def probe(run: Run) -> Panel:
-    """Recovery of the forgotten classes by a linear probe, layer by layer."""
+    """Draw the recovery of the forgotten classes by a linear probe, layer by layer."""
     series = series_of(run, "probe_recovery", "forget_test")
     layers = names_of(series)
     if not layers:
@@ -21,7 +21,7 @@ def probe(run: Run) -> Panel:
 
 
 def few_shot(run: Run) -> Panel:
-    """Recovery by a few samples of every class."""
+    """Draw the recovery of the forgotten classes after training on a few samples of every class."""
     found = _against(run, "few_shot_recovery")
     return curve_panel(
         run,
@@ -35,7 +35,7 @@ def few_shot(run: Run) -> Panel:
 
 
 def fine_tune(run: Run) -> Panel:
-    """Recovery by training on retained data alone, before and after."""
+    """Draw the recovery by training on retained data alone, before and after."""
     found = _against(run, "fine_tune_recovery")
     return curve_panel(
         run,
@@ -50,7 +50,7 @@ def fine_tune(run: Run) -> Panel:
 
 
 def membership(run: Run) -> Panel:
-    """True against false positives of the attack by loss."""
+    """Draw true against false positive rates of the membership attack by loss."""
     readings = run.find("membership_tpr_loss", "unlearned")
     if readings and readings[0].value is not None and not readings[0].series:
         return Panel(key="membership", missing=run.words.NO_CURVE)
@@ -70,7 +70,7 @@ def membership(run: Run) -> Panel:
 
 
 def _against(run: Run, metric: str, part: str | None = "forget_test", said: str = "") -> str:
-    """One sentence: the unlearned model's value beside the retrained models'."""
+    """Return a sentence that compares the unlearned model's value with the retrained models'."""
     after = run.value(metric, "unlearned", part)
     retrained = [row.value for row in run.find(metric, "retrained", part) if row.value is not None]
     if after is None or not retrained:

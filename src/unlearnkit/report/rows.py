@@ -1,4 +1,4 @@
-"""Readings with a series, one value for each class or layer: a row of marks for each, and the panel around them."""
+"""Draws readings with one value for each class or layer as rows of marks, with the panel around them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Series = dict[str, list[dict[str, float]]]  # model -> one series per replicate
 
 
 def series_of(run: Run, metric: str, *parts: str | None) -> Series:
-    """Series of a metric by model, one per replicate, the parts joined."""
+    """Return a metric's series by model, one for each replicate, with the parts joined."""
     found: Series = {}
     for model in MODELS:
         joined: dict[int, dict[str, float]] = {}
@@ -30,28 +30,28 @@ def series_of(run: Run, metric: str, *parts: str | None) -> Series:
 
 
 def names_of(series: Series) -> list[str]:
-    """Every class or layer that occurs, in the order of its first occurrence."""
-    return list(dict.fromkeys(name for found in series.values() for one in found for name in one))
+    """Return every class or layer that occurs, in the order of its first occurrence."""
+    return list(dict.fromkeys(name for found in series.values() for replicate in found for name in replicate))
 
 
 def dots(run: Run, name: str, series: Series, *, flags: bool = True) -> Dots:
-    """One row; with `flags`, a forgotten class is marked."""
+    """Return one row of marks; with `flags`, a forgotten class is flagged."""
     flag = ""
     if flags and name in run.forgotten:
         flag = run.words.FORGOTTEN
     elif flags and name in run.earlier:
         flag = run.words.FORGOTTEN_EARLIER
-    values = {model: [one[name] for one in found if name in one] for model, found in series.items()}
+    values = {model: [replicate[name] for replicate in found if name in replicate] for model, found in series.items()}
     return Dots(label=name, values=values, flag=flag)
 
 
 def first(row: Dots, model: str) -> float:
-    """Return the first value of a model in a row, 0 where there is none."""
+    """Return a model's first value in a row; 0 where there is none."""
     return next(iter(row.values.get(model, ())), 0.0)
 
 
 def panel_of(run: Run, key: str, rows: Sequence[Dots], scale: Scale, found: str = "", *, of: str) -> Panel:
-    """Return the panel with these rows; `of` is what a program calls a row (class, layer)."""
+    """Return the panel with these rows; `of` is the name of a row in the CSV file (class, layer)."""
     words = run.words
     title = words.FIGURES[key][0]
     write: Write = number if scale.log else percent
@@ -88,7 +88,7 @@ def panel_of(run: Run, key: str, rows: Sequence[Dots], scale: Scale, found: str 
 
 
 def written(values: Sequence[float], write: Write, words: Words) -> str:
-    """All values of a cell."""
+    """Write all values of a cell as text."""
     return " / ".join(map(write, values)) if values else words.UNKNOWN
 
 

@@ -1,4 +1,4 @@
-"""Doubts and reasons as the run folder holds them, a code with its values, said in the language of the page.
+"""Turns doubts and reasons, stored as a code with values, into sentences in the language of the page.
 
 A code that the language does not know, as of a newer version, is shown as it is, and is marked as English for browsers
 and readers; so is text that is English whatever the page is, such as the message of an error.
@@ -21,20 +21,20 @@ QUOTED = "text"  # placeholder of what is English in every language
 
 @dataclass(frozen=True)
 class Doubt:
-    """A doubt or a reason: what is meant, and the numbers, names and further doubts that its sentence needs."""
+    """A doubt or a reason: its code, and the numbers, names and further doubts that its sentence needs."""
 
     code: str
     values: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     @property
     def reason(self) -> Doubt | None:
-        """The doubt that this one gives as its reason, where it gives one."""
+        """The doubt that this one gives as its reason, if any."""
         found = self.values.get("reason")
         return found if isinstance(found, Doubt) else None
 
 
 def read_doubt(raw: Any, file: str) -> Doubt:
-    """Return the doubt that stands in a file of the run folder as `{"code": ..., "values": {...}}`.
+    """Return the doubt that a file of the run folder holds as `{"code": ..., "values": {...}}`.
 
     Raises:
         OutputError: it is none.
@@ -50,53 +50,53 @@ def read_doubt(raw: Any, file: str) -> Doubt:
 
 
 def plain(doubt: Doubt, words: Words) -> str:
-    """Return the sentence as text: for pictures, files and the terminal, where nothing can be marked."""
+    """Return the sentence as plain text, for pictures, files and the terminal."""
     values = {name: _plain_value(value, words) for name, value in doubt.values.items()}
-    said = _filled(words.SENTENCES.get(doubt.code), values)
-    return _bare(doubt) if said is None else said
+    sentence = _filled(words.SENTENCES.get(doubt.code), values)
+    return _bare(doubt) if sentence is None else sentence
 
 
 def marked(doubt: Doubt, words: Words) -> Markup:
-    """Return the sentence for the page, where what is not in its language is marked as English."""
+    """Return the sentence as HTML, with text that is in English on a page of another language marked as such."""
     template = words.SENTENCES.get(doubt.code)
     values = {name: _marked_value(value, words) for name, value in doubt.values.items()}
     if words is not ENGLISH and QUOTED in values:
         values[QUOTED] = _english(values[QUOTED])
-    said = _filled(None if template is None else escape(template), values)
-    if said is not None:
-        return Markup(said)
+    sentence = _filled(None if template is None else escape(template), values)
+    if sentence is not None:
+        return Markup(sentence)
     bare = clean(_bare(doubt))
     return escape(bare) if words is ENGLISH else _english(bare)
 
 
 def told(doubts: Sequence[Doubt], words: Words) -> str:
-    """Several doubts as one sentence of text."""
+    """Join several doubts into one text."""
     return words.SEMICOLON.join(plain(doubt, words) for doubt in doubts)
 
 
 def joined(sentences: list[Markup], words: Words) -> Markup:
-    """Several sentences as one."""
+    """Join several sentences into one text."""
     return escape(words.SEMICOLON).join(sentences)
 
 
 def filled(template: str, *values: str) -> Markup:
-    """Fill a string of the page with text that may be marked; what is not is escaped."""
+    """Fill a string of the page with values; marked text is kept, other text is escaped."""
     return escape(template).format(*(value if isinstance(value, Markup) else clean(value) for value in values))
 
 
 def _value(raw: Any, file: str) -> Any:
     if isinstance(raw, list | tuple):
-        return [_value(each, file) for each in raw]
+        return [_value(item, file) for item in raw]
     return read_doubt(raw, file) if isinstance(raw, Mapping) else raw
 
 
 def _plain_value(value: Any, words: Words) -> Any:
-    """Say a value in text: doubts as sentences, several names as a list; numbers stay what they are."""
+    """Return a value as text: doubts as sentences, several names as a list; numbers unchanged."""
     match value:
         case Doubt():
             return plain(value, words)
         case [Doubt(), *_]:
-            return words.SEMICOLON.join(str(_plain_value(each, words)) for each in value)
+            return words.SEMICOLON.join(str(_plain_value(item, words)) for item in value)
         case [*_]:
             return words.LISTED.join(map(str, value))
         case _:
@@ -104,12 +104,12 @@ def _plain_value(value: Any, words: Words) -> Any:
 
 
 def _marked_value(value: Any, words: Words) -> Any:
-    """Say a value for the page, as `_plain_value` does in text."""
+    """Return a value as HTML for the page, as `_plain_value` does as text."""
     match value:
         case Doubt():
             return marked(value, words)
         case [Doubt(), *_]:
-            return joined([escape(_marked_value(each, words)) for each in value], words)
+            return joined([escape(_marked_value(item, words)) for item in value], words)
         case int() | float():
             return value
         case _:
@@ -117,7 +117,7 @@ def _marked_value(value: Any, words: Words) -> Any:
 
 
 def _filled(template: str | None, values: Mapping[str, Any]) -> str | None:
-    """Fill in the sentence; None where there is none, or where the values are not those that it needs."""
+    """Fill in the sentence; None where the language has none, or where it needs other values."""
     if template is None:
         return None
     try:
@@ -127,7 +127,7 @@ def _filled(template: str | None, values: Mapping[str, Any]) -> str | None:
 
 
 def _bare(doubt: Doubt) -> str:
-    """Return the code and its values themselves."""
+    """Return the code with its values, for a doubt without a sentence."""
     values = ", ".join(f"{name} {value}" for name, value in doubt.values.items())
     return doubt.code.replace("_", " ") + (f" ({values})" if values else "")
 

@@ -1,4 +1,4 @@
-"""The first screen: what was asked, the verdict, the three figures, and who read data of the forgotten classes."""
+"""Makes the top of the page: the request, the verdict, three figures, and the reads of forgotten classes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Card:
 
 @dataclass(frozen=True, kw_only=True)
 class Count:
-    """How many samples of the forgotten classes somebody read, and what that means."""
+    """How many samples of the forgotten classes a reader read, and what that means."""
 
     who: str
     count: str
@@ -38,7 +38,7 @@ class Count:
 
 
 def asked(run: Run) -> dict[str, Any]:
-    """The request, the method and the model, as the header shows them."""
+    """Return the request, the method and the model, as the header shows them."""
     words = run.words
     name, digest = weights_file(run)
     ids: Sequence[int] = run.request.get("forget_ids") or ()
@@ -60,7 +60,7 @@ def asked(run: Run) -> dict[str, Any]:
 
 
 def verdict(run: Run) -> dict[str, str]:
-    """Status, glyph, sentence and reason."""
+    """Return status, glyph, sentence and reason of the verdict."""
     words = run.words
     if run.audit is None:
         glyph, sentence = words.VERDICTS["none"]
@@ -72,8 +72,8 @@ def verdict(run: Run) -> dict[str, str]:
             "why": "",
             "tier": "",
         }
-    given = run.audit.get("verdict") or {}
-    status = str(given.get("status") or "unknown")
+    recorded = run.audit.get("verdict") or {}
+    status = str(recorded.get("status") or "unknown")
     glyph, sentence = words.VERDICTS.get(status, words.VERDICTS["unknown"])
     kind = status if status in words.VERDICTS else "unknown"
     return {
@@ -81,14 +81,14 @@ def verdict(run: Run) -> dict[str, str]:
         "kind": kind,
         "glyph": glyph,
         "sentence": sentence,
-        "why": joined([marked(read_doubt(each, "audit.json"), words) for each in given.get("why") or ()], words)
+        "why": joined([marked(read_doubt(doubt, "audit.json"), words) for doubt in recorded.get("why") or ()], words)
         or words.NOT_RECORDED,
         "tier": words.TIERS.get(str(run.audit.get("tier")), ""),
     }
 
 
 def cards(run: Run) -> list[Card]:
-    """Accuracy on forgotten and on retained test data, and cost."""
+    """Return the cards: accuracy on forgotten and on retained test data, and cost."""
     return [
         _accuracy(run, "forget_test"),
         _accuracy(run, "retain_test"),
@@ -97,7 +97,7 @@ def cards(run: Run) -> list[Card]:
 
 
 def counts(run: Run) -> list[Count]:
-    """Samples of the forgotten classes read by the method, read by the audit, decoded."""
+    """Return the samples of forgotten classes that were read by the method, read by the audit, and decoded."""
     access, words = run.access, run.words
     method = access.get("forget_samples_read") if run.kind == "forget" else None
     if method is None:
@@ -111,13 +111,13 @@ def counts(run: Run) -> list[Count]:
         (decoded, words.DECODED_NONE if decoded == 0 else words.DECODED),
     )
     return [
-        Count(who=who, count=words.UNKNOWN if count is None else f"{count:,}", meaning=said)
-        for who, (count, said) in zip(words.READ_COLUMNS[1:], found, strict=True)
+        Count(who=who, count=words.UNKNOWN if count is None else f"{count:,}", meaning=what_it_means)
+        for who, (count, what_it_means) in zip(words.READ_COLUMNS[1:], found, strict=True)
     ]
 
 
 def warnings(run: Run) -> list[tuple[str, list[str]]]:
-    """What limits the result, each with the commands that would mend it."""
+    """Return what limits the result, each with the commands that would remove the limit."""
     found: list[tuple[str, list[str]]] = []
     if notices := (run.audit or {}).get("notices"):
         method = [shlex.join(["unlearnkit", "methods", str(run.config["method"])])] if run.config.get("method") else []
@@ -229,7 +229,7 @@ def _retrain_commands(run: Run) -> list[str]:
 
 
 def headline(run: Run) -> str:
-    """One line for the title of the page: the request, not a claim."""
+    """Return the page's title, which names the request and claims no result."""
     words = run.words
     names = [words.QUOTED.format(isolated(name)) for name in run.forgotten]
     if not names:

@@ -1,4 +1,4 @@
-"""SVG by hand: scales, text-safe elements and the three marks. Positions along x are percentages of the plot's width.
+"""Writes SVG: scales, elements with escaped text, and three marks. Positions along x are percentages of the width.
 
 Plots have no viewBox: they take the width of the page and keep the size of their text at any width. What lies beside
 the plot (labels, columns of numbers) is drawn outside its box, in the padding that the style sheet gives it.
@@ -27,7 +27,7 @@ POINTS = {  # as in the drawings of samples, whose colours these are
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Values from `low` to `high` on 0 to 100 %, linear or logarithmic; what lies outside is drawn at the edge.
+    """Maps values from `low` to `high` to 0 to 100 %, linear or logarithmic; values outside are drawn at the edge.
 
     With `zero`, the left edge of a logarithmic scale stands for 0, and says so.
     """
@@ -38,7 +38,7 @@ class Scale:
     zero: bool = False
 
     def position(self, value: float) -> float:
-        """Return the place of a value in percent; on a logarithmic scale 0 and less lie at the left edge."""
+        """Return the position of a value in percent; on a logarithmic scale, 0 and less are at the left edge."""
         if self.log:
             if value <= 0:
                 return 0.0
@@ -48,7 +48,7 @@ class Scale:
         return 100 * min(1.0, max(0.0, share))
 
     def ticks(self) -> list[float]:
-        """Round numbers inside the scale: 1-2-5 steps, or decades on a long logarithmic scale."""
+        """Return round numbers inside the scale: in 1-2-5 steps, or decades on a long logarithmic scale."""
         if not self.log:
             return _linear_ticks(self.low, self.high)
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
@@ -60,14 +60,14 @@ class Scale:
 
 
 def log_scale(values: Iterable[float]) -> Scale:
-    """Whole decades around the positive values."""
+    """Return a logarithmic scale of whole decades around the positive values."""
     positive = [v for v in values if v > 0] or [1.0]
     low, high = math.floor(math.log10(min(positive))), math.ceil(math.log10(max(positive)))
     return Scale(low=10.0**low, high=10.0 ** max(high, low + 1), log=True)
 
 
 def linear_scale(values: Iterable[float], *, from_zero: bool = False) -> Scale:
-    """Round numbers around the values."""
+    """Return a linear scale between round numbers around the values."""
     found = [*values, *([0.0] if from_zero else [])] or [0.0]
     low, high = min(found), max(found)
     if high == low:
@@ -77,7 +77,7 @@ def linear_scale(values: Iterable[float], *, from_zero: bool = False) -> Scale:
 
 
 def element(tag: str, content: str = "", **attributes: str | float) -> str:
-    """One element. Attribute values are escaped, `content` is markup; `text_anchor` is written text-anchor."""
+    """Write one element: attribute values are escaped, `content` is markup; `text_anchor` becomes text-anchor."""
     written = "".join(
         f' {name.rstrip("_").replace("_", "-")}="{text(_number(value))}"' for name, value in attributes.items()
     )
@@ -106,18 +106,18 @@ def point(kind: str) -> str:
 
 
 def at(x: float, y: float, content: str) -> str:
-    """Content moved to x percent and y pixels."""
+    """Move content to x percent and y pixels."""
     return element("svg", content, x=f"{x:.3f}%", y=y, overflow="visible")
 
 
 def picture(title: str, description: str, height: float, content: str, *, style: str = "rows") -> str:
-    """Return the whole picture, named and described for those who cannot see it."""
+    """Return the whole picture, with a name and a description for screen readers."""
     head = element("title", text(title)) + element("desc", text(description))
     return element("svg", head + content, class_=f"plot {style}", role="img", width="100%", height=height)
 
 
 def swatch(model: str) -> str:
-    """Draw a model's mark for a line of text; decoration, since its name stands beside it."""
+    """Draw a model's mark in a line of text; it is hidden from screen readers, as its name is next to it."""
     inner = element("g", MARKS[model], transform="translate(8 8)")
     return element("svg", inner, class_="swatch", width=16, height=16, aria_hidden="true")
 

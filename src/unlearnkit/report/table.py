@@ -1,4 +1,4 @@
-"""What a figure shows, as a CSV file inside the page: a link that needs neither a script nor the run folder."""
+"""Embeds a figure's data in the page as a CSV file, whose link needs neither a script nor the run folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Table:
 
     @property
     def csv(self) -> str:
-        """The table as RFC 4180 has it: text quoted, numbers to their last digit, text that is no formula."""
+        """Return the table by RFC 4180: numbers with all digits, and quoted text that never starts as a formula."""
         file = io.StringIO()
         writer = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\r\n")
         writer.writerows([_cell(cell) for cell in row] for row in chain([self.columns], self.rows))
@@ -33,7 +33,7 @@ class Table:
 
     @property
     def link(self) -> str:
-        """The CSV file as a data: address, with the mark at its start by which spreadsheets know UTF-8."""
+        """Return the CSV file as a data: address, with the byte order mark that tells spreadsheets it is UTF-8."""
         encoded = base64.b64encode(self.csv.encode("utf-8-sig")).decode("ascii")
         return f"data:text/csv;charset=utf-8;base64,{encoded}"
 

@@ -1,4 +1,4 @@
-"""Plain text for the page: quantities with their units, shortened names and hashes, text safe for XML."""
+"""Writes text for the page: quantities with units, shortened names and hashes, text that is safe in XML."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _KEEPS = frozenset({"L", "EN", "ES", "ET", "CS", "NSM", "BN", "B", "S", "WS", "O
 
 
 def clean(text: str) -> str:
-    """Replace characters that neither XML nor UTF-8 can carry (controls, lone surrogates) by U+FFFD."""
+    """Replace characters that XML or UTF-8 cannot hold (controls, lone surrogates) by U+FFFD."""
     return _FORBIDDEN.sub("\ufffd", text)
 
 
 def isolated(name: str) -> str:
-    """Keep a name that is written from right to left, or that turns the direction, from turning the sentence around it.
+    """Isolate a name with right-to-left or direction-changing characters, so that the sentence keeps its direction.
 
     Unicode Bidirectional Algorithm (UAX #9), first strong isolate; a name cannot end it early.
     """
@@ -30,7 +30,7 @@ def isolated(name: str) -> str:
 
 
 def shorten(text: str, columns: int) -> str:
-    """Cut text to about `columns` character cells, wide characters counted as two, and end it with an ellipsis."""
+    """Cut text to about `columns` character cells (wide characters count as two) and add an ellipsis."""
     used = 0
     for i, character in enumerate(text):
         used += 2 if unicodedata.east_asian_width(character) in "WF" else 1
@@ -45,7 +45,7 @@ def short_hash(digest: str) -> str:
 
 
 def percent(fraction: float) -> str:
-    """0.9876 -> 98.8%; what is not quite 0 or 100 is never rounded to it."""
+    """Write a fraction in percent, 0.9876 as 98.8%; only exact 0 and 1 become 0 and 100."""
     text = f"{fraction * 100:.1f}%"
     if text == "0.0%" and fraction > 0:
         return "<0.1%"
@@ -55,7 +55,7 @@ def percent(fraction: float) -> str:
 
 
 def number(value: float) -> str:
-    """About three digits, thousands separated: 12,345, 12.3, 4.58, 0.184, 0.0017, 5.7e-4."""
+    """Write about three digits, with separated thousands: 12,345, 12.3, 4.58, 0.184, 0.0017, 5.7e-4."""
     size = abs(value)
     if size == 0:
         return "0"
@@ -68,7 +68,7 @@ def number(value: float) -> str:
 
 
 def seconds(value: float, words: Words) -> str:
-    """Wall time: 9.9 ms, 3.40 s, 2 min 5 s, 1 h 3 min."""
+    """Write a wall time: 9.9 ms, 3.40 s, 2 min 5 s, 1 h 3 min."""
     if 0 < value < 0.1:
         return words.MILLISECONDS.format(f"{value * 1000:.1f}")
     if value < 120:
@@ -80,12 +80,12 @@ def seconds(value: float, words: Words) -> str:
 
 
 def memory(count: float) -> str:
-    """Bytes in MiB or GiB."""
+    """Write bytes in MiB or GiB."""
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
 def quantity(value: float | None, unit: str, words: Words) -> str:
-    """Write a value with its unit; None is unknown."""
+    """Write a value with its unit; None is written as unknown."""
     if value is None:
         return words.UNKNOWN
     match unit:
@@ -103,7 +103,7 @@ def quantity(value: float | None, unit: str, words: Words) -> str:
 
 
 def span(interval: Sequence[float] | None, unit: str, words: Words) -> str:
-    """Write an interval with one unit; empty where there is none."""
+    """Write an interval with its unit; empty where there is none."""
     if interval is None or len(interval) != 2:
         return ""
     low, high = interval
@@ -115,7 +115,7 @@ def span(interval: Sequence[float] | None, unit: str, words: Words) -> str:
 
 
 def points(change: float, words: Words) -> str:
-    """A difference of two fractions in percentage points, with its sign."""
+    """Write a difference of two fractions in percentage points, with its sign."""
     rounded = round(change * 100, 1)
     if rounded == 0:
         return words.POINTS.format("±0.0")
@@ -123,7 +123,7 @@ def points(change: float, words: Words) -> str:
 
 
 def made_at(stamp: str | None, words: Words) -> str:
-    """2026-11-20T18:02:18+00:00 -> 20 November 2026, 18:02 UTC; what is no such stamp is returned as it is."""
+    """Write 2026-11-20T18:02:18+00:00 as 20 November 2026, 18:02 UTC; other text is returned unchanged."""
     if stamp is None:
         return words.NO_DATE
     try:
@@ -135,12 +135,12 @@ def made_at(stamp: str | None, words: Words) -> str:
 
 
 def listed(names: Sequence[str], words: Words) -> str:
-    """a; a and b; a, b and c."""
+    """Write a list of names: a; a and b; a, b and c."""
     if len(names) < 2:
         return "".join(names)
     return words.LISTED.join(names[:-1]) + words.LAST + names[-1]
 
 
 def several(forms: tuple[str, str], count: float) -> str:
-    """Write a count with the word for one of them, or for several."""
+    """Write a count with the singular or plural word for it."""
     return forms[count != 1].format(f"{count:,.0f}")

@@ -1,1 +1,1 @@
-"""How a run computes: device, precision, processes, randomness, cost, progress and tracking."""
+"""Holds how a run computes: device, precision, processes, randomness, cost, progress and tracking."""

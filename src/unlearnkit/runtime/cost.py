@@ -1,4 +1,4 @@
-"""Cost of a stage: seconds, samples forward and backward, peak memory; counted by hooks on the model."""
+"""Measures a stage's cost (seconds, samples forward and backward, peak memory) by hooks on the model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 @dataclass
 class Cost:
-    """What a stage cost.
+    """The cost of one stage.
 
     `seconds` is wall time with the device synchronised, without the decoding of images and without evaluation.
     `samples_forward` and `samples_backward` count images that went through a model in either direction.
@@ -56,19 +56,22 @@ class Meter:
         return self
 
     def attach(self, model: nn.Module) -> nn.Module:
-        """Start counting the samples of `model`; returns the model."""
+        """Start to count the samples of `model`, and return the model."""
         model.register_forward_hook(self._hook)
         return model
 
     def detach(self, model: nn.Module) -> None:
-        """Take this meter's hooks off `model`."""
+        """Remove this meter's hooks from `model`."""
         hooks = model._forward_hooks
         for key in [k for k, hook in hooks.items() if getattr(hook, "__self__", None) is self]:
             del hooks[key]
 
     @contextmanager
     def by_hand(self, model: nn.Module) -> Iterator[None]:
-        """Take the hook off meanwhile: one call under `torch.func` stands for many samples, so the caller counts."""
+        """Remove the hook in the `with` block.
+
+        Under `torch.func` one call stands for many samples, so the caller counts them.
+        """
         before = len(model._forward_hooks)
         self.detach(model)
         try:

@@ -1,4 +1,4 @@
-"""Processes: several processes that compute one run together, as `accelerate launch` or `torchrun` starts them.
+"""Joins the processes that `accelerate launch` or `torchrun` starts, which compute one run together.
 
 Every process draws the same batches from the same generators and computes its own share of each; gradients, losses
 and counts are summed over all. One process, the usual case, needs no communication at all.
@@ -23,7 +23,7 @@ PATIENCE = timedelta(minutes=10)  # a process that waits longer for the others g
 
 @dataclass(frozen=True, kw_only=True)
 class Processes:
-    """How many processes compute this run, and which of them this one is.
+    """How many processes compute this run, and the rank of this one.
 
     Args:
         rank: number of this process, from 0.
@@ -37,7 +37,7 @@ class Processes:
 
     @classmethod
     def launched(cls, *, cpu: bool) -> tuple[Self, torch.device | None]:
-        """Join the processes that a launcher has started (none: this one alone), and return this one's device.
+        """Join the processes that a launcher has started (if any), and return them with this one's device.
 
         Args:
             cpu: compute on the CPU (gloo) whatever accelerators there are.
@@ -70,7 +70,7 @@ class Processes:
         return self.rank == 0
 
     def share(self, n: int) -> slice:
-        """Return the part of `n` things that this process computes: consecutive, sizes differing by one at most."""
+        """Return the slice of `n` things that this process computes; sizes differ by at most one."""
         size, extra = divmod(n, self.count)
         start = self.rank * size + min(self.rank, extra)
         return slice(start, start + size + (self.rank < extra))
@@ -92,14 +92,14 @@ class Processes:
                 total: Tensor = reduce(flat, reduction="sum")
             except RuntimeError as error:  # torch's DistError is one
                 raise ProcessError(
-                    f"Another process of this run has died or does not answer ({str(error).splitlines()[0]}); "
-                    "its own message says why. Nothing has been written."
+                    "Expected every process of this run to answer, but one has died or does not answer "
+                    f"({str(error).splitlines()[0]}); its own message says why. Nothing has been written."
                 ) from error
             for tensor, part in zip(group, total.split([t.numel() for t in group]), strict=True):
                 tensor.detach().copy_(part.view_as(tensor))
 
     def gather(self, share: Tensor, n: int) -> Tensor:
-        """Join the shares of `n` rows that the processes computed, in their order; all get the whole.
+        """Join the shares of `n` rows that the processes computed, in order; every process gets all rows.
 
         Args:
             share: (share of n, ...), this process's rows.
@@ -125,7 +125,7 @@ class Processes:
             buffer.div_(self.count)
 
     def leave(self) -> None:
-        """Part from the others: what follows is for one process alone."""
+        """Leave the group of processes; what follows runs in this process alone."""
         if self.count > 1:
             _leave_group()
 

@@ -1,4 +1,4 @@
-"""Progress: what a display of progress must offer, and one that shows nothing."""
+"""Defines what a display of progress must offer, and one that shows nothing."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Where a run reports how far it is; `unlearnkit.cli.progress` draws it."""
+    """The interface through which a run reports its progress; `unlearnkit.cli.progress` displays it."""
 
     def start(self, name: str, total: int) -> None:
         """Begin a stage of `total` steps."""
         ...
 
     def advance(self, detail: str = "") -> None:
-        """One step of the current stage is done."""
+        """Count one step of the current stage."""
         ...
 
     def finish(self) -> None:
-        """The current stage is over."""
+        """End the current stage."""
         ...
 
     def say(self, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Seeds: checked, and turned into a Generator while the global random state is kept as it was."""
+"""Checks seeds, and makes a Generator from a seed while the global random state is kept."""
 
 from __future__ import annotations
 

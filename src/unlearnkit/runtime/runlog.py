@@ -1,4 +1,4 @@
-"""RunLog: named stages of a run with their cost, loss history and progress; a non-finite loss stops the run.
+"""Records named stages of a run (cost, losses, progress), and stops the run at a non-finite loss.
 
 Shapes: n images, C channels, H x W pixels.
 """
@@ -29,7 +29,7 @@ Track = Callable[[dict[str, float], int], None]
 
 
 class Stage:
-    """A running stage: `step` records one loss and moves the progress on."""
+    """A running stage: `step` records one loss and advances the progress."""
 
     def __init__(self, name: str, progress: Progress, track: Track | None = None, first_step: int = 0) -> None:
         self._name, self._progress = name, progress
@@ -49,11 +49,11 @@ class Stage:
         self._progress.advance(f"loss {self.losses[-1]:.3f}" if self.losses else "")
 
     def advance(self) -> None:
-        """Move the progress on by a step that has no loss."""
+        """Advance the progress by a step that has no loss."""
         self._progress.advance()
 
     def check(self) -> None:
-        """Look at the losses recorded since the last look."""
+        """Check the losses recorded since the last check."""
         recent = [float(x) for x in torch.stack(self._pending).tolist()] if self._pending else []
         self._pending.clear()
         self.losses.extend(recent)
@@ -71,7 +71,7 @@ def _finite(value: float) -> bool:
 
 @dataclass
 class RunLog:
-    """Record of one run: cost and losses per stage, notes, progress, and what the method made to be looked at.
+    """Record of one run: cost and losses of its stages, notes, progress, and images that the method made.
 
     Args:
         runtime: its device is synchronised around every stage.
@@ -91,7 +91,7 @@ class RunLog:
     images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
 
     def keep_images(self, name: str, images: Tensor, labels: Tensor) -> None:
-        """Keep the first few images of each class that the method made itself; never samples of the data.
+        """Keep the first few images that the method itself made for each class; never samples of the data.
 
         Nothing is written here: whoever called the method decides whether anybody may see them.
 
@@ -106,7 +106,7 @@ class RunLog:
 
     @contextmanager
     def stage(self, name: str, steps: int) -> Iterator[Stage]:
-        """Time a stage of `steps` steps; a name used again adds to the stage of that name."""
+        """Time a stage of `steps` steps; a second stage of the same name adds to the first."""
         self._reset_peak()
         stage = Stage(name, self.progress, self.track, first_step=len(self.history.get(name, ())))
         began = self.mark()
@@ -125,17 +125,17 @@ class RunLog:
         return Mark(time.perf_counter() - self.decode_seconds(), self.meter.forward, self.meter.backward)
 
     def since(self, mark: Mark) -> Cost:
-        """Return the cost since `mark`; decoding does not count."""
+        """Return the cost since `mark`, without decoding."""
         now = self.mark()
         return Cost(now.seconds - mark.seconds, now.forward - mark.forward, now.backward - mark.backward, self._peak())
 
     def cost(self, total: Cost | None = None) -> dict[str, Any]:
-        """`cost.json`: each stage, and the total: as measured from outside, or else the sum over the stages."""
+        """Return the content of `cost.json`: each stage and the total, measured outside or summed over the stages."""
         stages = {name: asdict(cost) for name, cost in self.stages.items()}
         return {"stages": stages, "total": asdict(total or self.total())}
 
     def join(self, total: Cost) -> Cost:
-        """Add up the samples that all processes passed, in every stage and in `total`, which is returned.
+        """Add the samples of all processes in every stage and in `total`, which is returned.
 
         Seconds stay this process's own: the processes work side by side.
         """
@@ -147,7 +147,7 @@ class RunLog:
         return total
 
     def total(self) -> Cost:
-        """Sum over the stages."""
+        """Return the sum over the stages."""
         total = Cost()
         for cost in self.stages.values():
             total = total + cost

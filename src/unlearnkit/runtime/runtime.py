@@ -1,4 +1,4 @@
-"""Runtime: device, precision, memory layout, batch sizes and processes, decided once and passed down."""
+"""Defines Runtime: device, precision, memory layout, batch sizes and processes, decided once for a run."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Runtime:
         device: where tensors live; default: CUDA, else MPS, else the CPU.
         precision: `fp32`; `bf16`, automatic mixed precision; `fp64`, for comparisons; `auto`, what `fitted` finds.
         eval_batch_size: images per forward pass where no gradient of the weights is needed.
-        micro_batch_size: images per forward and backward pass in training: a batch is cut into pieces of this size
-            whose gradients add up. None: whole batches, and smaller pieces from the moment that memory runs out.
+        micro_batch_size: images per forward and backward pass in training: a batch is cut into micro-batches of this
+            size, whose gradients add up. None: whole batches, and micro-batches from the moment that memory runs out.
         channels_last: feed images in that memory layout; `fitted` finds out whether the model takes them.
         compile: train through `torch.compile`.
         processes: the processes that compute this run together.
@@ -69,7 +69,7 @@ class Runtime:
         micro_batch_size: int | None = None,
         compile: bool = False,
     ) -> Self:
-        """Return the runtime for a device name such as `cpu` or `cuda:1`; none means the best there is.
+        """Return the runtime of a device such as `cpu` or `cuda:1`; without a name, the best there is.
 
         Where a launcher has started several processes, this one joins them, and each gets its own device.
 
@@ -78,9 +78,9 @@ class Runtime:
             ProcessError: the processes do not find each other.
         """
         chosen = None if device is None else _device(device)
-        processes, given = Processes.launched(cpu=chosen is not None and chosen.type == "cpu")
+        processes, process_device = Processes.launched(cpu=chosen is not None and chosen.type == "cpu")
         return cls(
-            device=given or chosen or _best_device(),
+            device=process_device or chosen or _best_device(),
             precision=precision,
             micro_batch_size=micro_batch_size,
             compile=compile,
@@ -88,7 +88,7 @@ class Runtime:
         )
 
     def fitted(self, model: nn.Module, shape: tuple[int, int, int], *, exact: bool = False) -> Self:
-        """Return the runtime with `auto` decided for a model, by fixed rules: the same model, the same choice.
+        """Return the runtime with each `auto` decided by fixed rules: the same model always gets the same choice.
 
         Precision `auto`: bf16 on a CUDA device that has it, and on a CPU that has instructions for it, where images
         are of 32 pixels or more and no convolution is grouped (depthwise ones are slower in bf16 on CPUs); else fp32.
@@ -109,7 +109,7 @@ class Runtime:
         return replace(self, precision=precision, channels_last=_takes_channels_last(model, shape))
 
     def described(self) -> dict[str, str | int | bool]:
-        """What was decided, for the run folder."""
+        """Return what was decided, for the run folder."""
         return {
             "device": str(self.device),
             "precision": self.precision,
@@ -119,7 +119,7 @@ class Runtime:
         }
 
     def alone(self) -> Self:
-        """Return the runtime for this process alone."""
+        """Return the runtime of this process without the others."""
         return replace(self, processes=Processes())
 
     def _gains_from_bf16(self, model: nn.Module, shape: tuple[int, int, int]) -> bool:
@@ -132,23 +132,23 @@ class Runtime:
         return not grouped and bool(capable.get("avx512_bf16") or capable.get("amx_bf16"))
 
     def autocast(self) -> AbstractContextManager[None]:
-        """Context in which forward passes run in the run's precision."""
+        """Return the context in which forward passes run in the run's precision."""
         if self.precision == "bf16":
             return torch.autocast(self.device.type, dtype=torch.bfloat16)
         return nullcontext()
 
     def weights(self, model: nn.Module) -> nn.Module:
-        """Move a model to the run's device and memory layout, and to float64 where that is the precision."""
+        """Move a model to the run's device and memory layout, and to float64 if that is the precision."""
         model = model.to(self.device, torch.float64) if self.precision == "fp64" else model.to(self.device)
         return model.to(memory_format=torch.channels_last) if self.channels_last else model
 
     def inputs(self, images: Tensor) -> Tensor:
-        """Give images (n, C, H, W) the run's memory layout, and float64 where that is the precision."""
+        """Move images (n, C, H, W) to the run's memory layout, and to float64 if that is the precision."""
         layout = torch.channels_last if self.channels_last else torch.preserve_format
         return images.to(dtype=torch.float64 if self.precision == "fp64" else images.dtype, memory_format=layout)
 
     def synchronize(self) -> None:
-        """Wait until the device has done all its work, so that a clock reads true."""
+        """Wait until the device has finished its work, so that a clock can be read."""
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
@@ -163,7 +163,7 @@ def _device(name: str) -> torch.device:
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
-            f"Expected cpu, cuda, cuda:N or mps, as far as this machine has it, but got {name!r}; "
+            f"Expected a device that this machine has (cpu, cuda, cuda:N or mps), but got {name!r}; "
             "leave --device out for the best there is."
         ) from error
     return chosen
@@ -171,7 +171,7 @@ def _device(name: str) -> torch.device:
 
 @torch.no_grad()
 def _takes_channels_last(model: nn.Module, shape: tuple[int, int, int]) -> bool:
-    """Whether the model has convolutions, and a forward pass on channels-last images works."""
+    """Return whether the model has convolutions, and its forward pass works on channels-last images."""
     weight = next((m.weight for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if weight is None:
         return False

@@ -1,4 +1,4 @@
-"""Experiment trackers (TensorBoard, W&B, MLflow) through accelerate's own."""
+"""Opens experiment trackers (TensorBoard, W&B, MLflow) through accelerate's own."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TRACKERS = ("tensorboard", "wandb", "mlflow")
 
 @contextmanager
 def tracking(name: str | None, folder: Path, settings: Mapping[str, Any], runtime: Runtime) -> Iterator[Track | None]:
-    """Open a tracker, and close it at the end; without a name, and in all processes but the main one, there is none.
+    """Open a tracker and close it at the end; does nothing without a name, and in all processes but the main one.
 
     Args:
         name: one of `TRACKERS`.
@@ -55,5 +55,5 @@ def tracking(name: str | None, folder: Path, settings: Mapping[str, Any], runtim
 
 
 def tracking_folder(out: Path) -> Path:
-    """Where the files of an experiment tracker go: beside the run folder, which appears only when it is complete."""
+    """Return the folder for a tracker's files: beside the run folder, which exists only once it is complete."""
     return out.parent / "tracking" / out.name

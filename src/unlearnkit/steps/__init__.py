@@ -1,1 +1,1 @@
-"""The steps behind the commands: each loads what it needs, calls the library, and writes a run folder."""
+"""Holds the steps behind the commands: each loads its input, calls the library, and writes a run folder."""

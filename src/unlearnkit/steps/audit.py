@@ -1,4 +1,4 @@
-"""The step behind `audit`: a run folder, or any pair of checkpoints -> audit.json and the report."""
+"""Runs the audit of a run folder or of any pair of checkpoints, and writes audit.json and the report."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def audit_folder(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Audit a run folder made by `forget`, and write its audit.json and report.html; returns the audit.
+    """Audit a run folder made by `forget`, write its audit.json and report.html, and return the audit.
 
     Pictures of samples that the folder has, and that may not be in it without `output.include_images`, are deleted.
 
@@ -76,8 +76,8 @@ def audit_folder(
     artefacts["access.json"] = _merged(
         read_json(folder, "access.json", "parts", "forget_samples_read"), artefacts["access.json"]
     )
-    others = [checkpoint for checkpoint, _ in (*inputs.retrained, *inputs.shadows)]
-    step = manifest_record(replace(output, language=None), [case.checkpoint, *others], seed=seed, runtime=runtime)
+    references = [checkpoint for checkpoint, _ in (*inputs.retrained, *inputs.shadows)]
+    step = manifest_record(replace(output, language=None), [case.checkpoint, *references], seed=seed, runtime=runtime)
     add_audit(folder, artefacts, pictures, step=step, language=output.language)
     return result.as_dict()
 
@@ -90,9 +90,12 @@ def add_audit(
     step: Mapping[str, Any] | None = None,
     language: str | None = None,
 ) -> None:
-    """Write an audit and its pictures to a run folder, and the report anew, in a language or the one it had before.
+    """Add an audit and its pictures to a run folder, and write its report again.
 
-    Drawings that must go take the report with them that shows them, before anything else is done.
+    The report is in `language`, or else in the language that it had before.
+
+    Where pictures are deleted from the folder, the old report, which shows them, is deleted with them before the new
+    one is written.
     """
     files, drop = pictures.replacing(folder)
     add_to_run(folder, {**artefacts, **files}, step=step, drop=[*drop, REPORT] if drop else ())
@@ -109,7 +112,7 @@ def audit_pair(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Audit any two checkpoints, whatever tool made them, and write a run folder; returns the audit.
+    """Audit any two checkpoints, whatever tool saved them, write a run folder, and return the audit.
 
     Args:
         spec: the weights before forgetting, the data, and what was to be forgotten.
@@ -219,7 +222,7 @@ def _looked(case: Case, inputs: AuditInputs, runtime: Runtime, progress: Progres
 
 
 def _without_method(access: dict[str, Any]) -> dict[str, Any]:
-    """Counts of an audit alone: what the unknown method read is null, not 0."""
+    """Return the counts of an audit whose method is unknown: what the method read is null, not 0."""
     parts = {
         part: {name: counts | {"read_by_method": None} for name, counts in classes.items()}
         for part, classes in access["parts"].items()
@@ -228,7 +231,7 @@ def _without_method(access: dict[str, Any]) -> dict[str, Any]:
 
 
 def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
-    """Join the counts of an earlier step with this audit's, for every part and class that either of them saw.
+    """Join the counts of an earlier step with this audit's, for every part and class in either of them.
 
     Of each count the larger one stands: what was read or decoded once has been, also where the data is gone by now.
     """

@@ -1,4 +1,4 @@
-"""What every audit does, whatever step asks for it: models and data -> audit.json, access.json and pictures."""
+"""Runs the part that all audits share: from models and data to audit.json, access.json and pictures."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ QUICK_IMAGES = 2_000
 
 
 class Depth(StrEnum):
-    """How thoroughly to look."""
+    """How thorough an audit is."""
 
     QUICK = "quick"  # 2,000 images, and nothing that trains
     DEFAULT = "default"  # 10,000 images
@@ -46,7 +46,7 @@ class Depth(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class AuditOptions:
-    """How an audit looks, whatever it looks at.
+    """Options of an audit that do not depend on what is audited.
 
     Args:
         retrained: weights of models that were trained without the classes.
@@ -91,7 +91,7 @@ class AuditInputs:
         access: AccessLog,
         unlearned_cost: Mapping[str, Any] | None = None,
     ) -> AuditInputs:
-        """What an audit of a case looks at.
+        """Return the inputs for the audit of a case.
 
         Args:
             case: with the original.
@@ -123,7 +123,7 @@ def audit_artefacts(
     options: AuditOptions,
     include_images: bool = False,
 ) -> tuple[dict[str, dict[str, Any]], Pictures, Audit]:
-    """Gather the evidence, apply every metric, and draw what may be drawn.
+    """Gather the evidence, apply every metric, and draw the pictures that are allowed.
 
     Returns:
         the artefacts (audit.json, access.json), the pictures, and the audit.

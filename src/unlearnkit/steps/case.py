@@ -1,4 +1,4 @@
-"""Case: a trained model, its data and what it is to forget, opened once for every step that works on them."""
+"""Defines Case: a trained model, its data and the classes to forget, opened once for every step that needs them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from unlearnkit.steps.specs import CaseSpec
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """A trained model, its data, and what it is to forget.
+    """A trained model, its data, and the classes to forget.
 
     Args:
         spec: what it was opened from.
@@ -53,7 +53,7 @@ class Case:
         checkpoint: Checkpoint | None = None,
         check: Callable[[Split], None] | None = None,
     ) -> Case:
-        """Read the weights and the labels, and build the model; of the images one is looked at, for its shape.
+        """Read the weights and the labels, and build the model; one image is read, for its shape.
 
         Args:
             spec: what to open.
@@ -113,5 +113,5 @@ class Case:
         return open_model(self.architecture, checkpoint, self.data)
 
     def fresh(self) -> nn.Module:
-        """Return a freshly initialised model of the same architecture; draws from the global generator."""
+        """Return a newly initialised model of the same architecture; draws from the global generator."""
         return build_model(self.architecture, num_classes=len(self.classes), in_channels=self.data.shape[0])

@@ -1,4 +1,4 @@
-"""The step behind `demo`: train, retrain three times, forget, audit and report on the bundled digits."""
+"""Runs the demo on the bundled digits: train, retrain three times, forget, audit and report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RETRAINED = 3
 
 
 def demo_run(output: Output, *, seed: int = 0, progress: Progress | None = None) -> dict[str, Any]:
-    """Run the whole flow into OUT/original, OUT/retrained-1 to -3 and OUT/unlearned; returns the forget summary.
+    """Run the whole flow into OUT/original, OUT/retrained-1 to -3 and OUT/unlearned; return the forget summary.
 
     Raises:
         ConfigError: there is no report in that language.
@@ -33,8 +33,8 @@ def demo_run(output: Output, *, seed: int = 0, progress: Progress | None = None)
         raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
     retrained = [f"retrained-{i + 1}" for i in range(RETRAINED)]
     outputs = {name: replace(output, folder=out / name) for name in ("original", *retrained, "unlearned")}
-    for each in outputs.values():
-        each.check()
+    for run_output in outputs.values():
+        run_output.check()
     runtime = Runtime()
     for i, name in enumerate(("original", *retrained)):
         exclude = FORGOTTEN if i else ()

@@ -1,4 +1,6 @@
-"""Tensors -> PNG: strips of images, maps laid over an image, points in a plane. What nobody may see is not drawn here.
+"""Draws PNG files from tensors: strips of images, maps over an image, points in a plane.
+
+It draws whatever it is given; `steps/pictures.py` decides which pictures a run folder may hold.
 
 Backgrounds are clear and colours of middling brightness, so that the pictures stand on light and dark paper alike.
 
@@ -24,7 +26,7 @@ CROSS, RING = (150, 84, 214, 255), (124, 132, 142, 255)
 
 
 def strip(images: Tensor, limit: float) -> bytes:
-    """Images side by side: 0 is mid-grey, `limit` and more white, -`limit` and less black, each channel alike.
+    """Draw images side by side: 0 is mid-grey, `limit` and more white, -`limit` and less black, in each channel.
 
     Of images larger than `MIDDLE` pixels the middle is shown: to reduce noise is to average it away.
 
@@ -35,24 +37,26 @@ def strip(images: Tensor, limit: float) -> bytes:
     top, left = (max(0, (side - MIDDLE) // 2) for side in images.shape[2:])
     shown = images[:, :, top : top + MIDDLE, left : left + MIDDLE]
     pixels = ((shown / limit).clamp(-1, 1) * 127.5 + 127.5).round().byte()
-    return _png(_rows([[_tile(each) for each in pixels]]))
+    return _png(_rows([[_tile(image) for image in pixels]]))
 
 
 def attention(pixels: Tensor, rows: Sequence[Sequence[Tensor]]) -> bytes:
-    """An image, and beside it rows of maps laid over it: the more orange, the larger the map.
+    """Draw an image, and beside it rows of maps over it: the larger the map, the more orange.
 
     Args:
         pixels: (C, H, W) uint8.
         rows: maps (H, W) in [0, 1].
     """
     image = _tile(pixels)
-    lines: list[list[Image.Image | None]] = [[None, *(_heated(image, each) for each in maps)] for maps in rows]
+    lines: list[list[Image.Image | None]] = [
+        [None, *(_heated(image, attention_map) for attention_map in maps)] for maps in rows
+    ]
     lines[0][0] = image
     return _png(_rows(lines))
 
 
 def plane(points: Tensor, marked: Tensor) -> bytes:
-    """Points in a square, both axes on one scale: a cross for each that is marked, above rings for the others.
+    """Draw points in a square, both axes on one scale: crosses for the marked ones, above rings for the others.
 
     Args:
         points: (n, 2) floating, finite.
@@ -76,7 +80,7 @@ def plane(points: Tensor, marked: Tensor) -> bytes:
 
 
 def _tile(pixels: Tensor) -> Image.Image:
-    """(C, H, W) uint8 as a picture whose longer side is `TILE`; single pixels stay visible where it grows."""
+    """Return (C, H, W) uint8 as a picture whose longer side is `TILE`; single pixels stay visible when enlarged."""
     array = pixels.cpu().permute(1, 2, 0).numpy()
     image = Image.fromarray(array[:, :, 0] if array.shape[2] == 1 else array).convert("RGB")
     scale = TILE / max(image.size)
@@ -85,7 +89,7 @@ def _tile(pixels: Tensor) -> Image.Image:
 
 
 def _heated(image: Image.Image, heat: Tensor) -> Image.Image:
-    """The picture in grey under the map."""
+    """Return the picture in grey, with the map over it."""
     grown = Image.fromarray(heat.cpu().float().numpy()).resize(image.size, Image.Resampling.BILINEAR)
     share = 0.8 * np.asarray(grown)[:, :, None].clip(0, 1)
     grey = np.asarray(image.convert("L"), dtype=np.float64)[:, :, None]
@@ -93,7 +97,7 @@ def _heated(image: Image.Image, heat: Tensor) -> Image.Image:
 
 
 def _rows(lines: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
-    """Tiles of one size in rows, clear where there is none."""
+    """Join tiles of one size in rows; missing ones are transparent."""
     first = next(tile for line in lines for tile in line if tile is not None)
     wide, high = first.width + GAP, first.height + GAP
     canvas = Image.new("RGBA", (wide * max(map(len, lines)) - GAP, high * len(lines) - GAP))

@@ -1,4 +1,4 @@
-"""The step behind `export`: a run folder -> a smaller model without the forgotten outputs."""
+"""Writes the model of a run folder without the outputs of the forgotten classes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def export_run(
     model: str | None = None,
     head: str | None = None,
 ) -> dict[str, Any]:
-    """Cut the forgotten classes' outputs off the model of a run folder; returns a summary.
+    """Remove the forgotten classes' outputs from the model of a run folder, and return a summary.
 
     The remaining logits stay as they were, which is checked. The new model is built with one output per remaining
     class: `build_model(name, num_classes=...)` loads it, and so does the architecture's own constructor.
@@ -42,9 +42,9 @@ def export_run(
         )
     network = build_model(model_name(model, checkpoint), num_classes=len(card.classes), in_channels=card.shape[0])
     checkpoint.load_into(network)
-    gone = resolve_classes(card.forgotten, card.classes)
-    smaller = without_outputs(network, gone, num_classes=len(card.classes), shape=card.shape, name=head)
-    kept = tuple(name for k, name in enumerate(card.classes) if k not in gone)
+    forgotten_ids = resolve_classes(card.forgotten, card.classes)
+    smaller = without_outputs(network, forgotten_ids, num_classes=len(card.classes), shape=card.shape, name=head)
+    kept = tuple(name for k, name in enumerate(card.classes) if k not in forgotten_ids)
     new_card = replace(card, classes=kept, forgotten=())
     summary = {"out": str(output.folder), "classes": list(kept), "removed": list(card.forgotten)}
     write_run(

@@ -1,4 +1,4 @@
-"""The step behind `forget`: weights, data and a request -> a run folder; then the audit and the report."""
+"""Makes a model forget classes and writes a run folder; then audits it and writes the report."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def forget_run(
     progress: Progress | None = None,
     tracker: str | None = None,
 ) -> dict[str, Any]:
-    """Forget classes, write the run folder, and go on to the audit and the report; returns a summary.
+    """Forget classes, write the run folder, audit and report; return a summary.
 
     The folder with the new weights is written before the audit begins, so a failing audit loses no work. Pictures of
     samples, and of noise, are drawn where the data shows no people, or `output.include_images` asks for them.
@@ -65,9 +65,9 @@ def forget_run(
         UnlearnkitError: the work failed; the same holds.
     """
     method = choice.make()
-    given = (audit.retrained, audit.shadows) if audit else ((), ())
+    reference_paths = (audit.retrained, audit.shadows) if audit else ((), ())
     source = resolve_weights(str(spec.weights))
-    output.check((source.path, *chain(*given)))
+    output.check((source.path, *chain(*reference_paths)))
     runtime = runtime or Runtime()
     case = Case.opened(
         spec,
@@ -76,7 +76,7 @@ def forget_run(
         check=partial(check_parts, method),
     )
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
-    references = open_references(case, *given, procedure=procedure)
+    references = open_references(case, *reference_paths, procedure=procedure)
     say_remarks(case.data, progress)
     look = first_look(case, runtime=runtime, progress=progress)
     out, images = output.folder, case.data
@@ -101,8 +101,8 @@ def forget_run(
     runtime.processes.leave()
     if not runtime.processes.is_main:
         return summary
-    made = {NOISE: partial(noise, result.images[NOISE], images.classes)} if NOISE in result.images else {}
-    pictures = Pictures.drawn(personal=images.personal, include_images=output.include_images, figures=made)
+    figures = {NOISE: partial(noise, result.images[NOISE], images.classes)} if NOISE in result.images else {}
+    pictures = Pictures.drawn(personal=images.personal, include_images=output.include_images, figures=figures)
     write_run(
         out,
         {

@@ -1,4 +1,4 @@
-"""The step behind `models`: the architectures that are known by name."""
+"""Lists the architectures that are known by name."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from unlearnkit.models import PLUGINS, list_models
 
 
 def model_names(pattern: str = "") -> list[str]:
-    """Names that contain `pattern`, or match it where it has `*` or `?`."""
+    """Return the names that contain `pattern`, or match it where it has `*` or `?`."""
     return list_models(pattern)
 
 
 def broken_models() -> list[str]:
-    """One sentence for each model that an installed package adds and that cannot be used."""
+    """Return one sentence for each model that an installed package adds and that cannot be used."""
     return PLUGINS.load_all()[1]

@@ -1,4 +1,4 @@
-"""Models from weights files: the architecture by name, and weights that fit the data."""
+"""Opens models from weights files, and the data in the form that the model needs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from unlearnkit.split import Split
 
 
 def model_name(name: str | None, checkpoint: Checkpoint) -> str:
-    """Return the name given, else the one recorded with the weights.
+    """Return the given name, else the one recorded with the weights.
 
     A recorded name is trusted only as far as architectures go that are installed: an import path would run code that
     the file chose, and a hub's name would fetch something, so the caller must give those.
@@ -42,8 +42,9 @@ def model_name(name: str | None, checkpoint: Checkpoint) -> str:
         )
     if not is_trusted_name(checkpoint.card.model):
         raise ModelError(
-            f"Expected --model {checkpoint.card.model} to be given: {checkpoint.path} names code to import or a hub to "
-            "ask, and neither is done on the word of a weights file."
+            f"Expected --model, as {checkpoint.path} names the architecture {checkpoint.card.model}, which is code to "
+            "import or a model to download, and neither is done only because a weights file names it; if you trust it, "
+            f"add --model {checkpoint.card.model}."
         )
     return checkpoint.card.model
 
@@ -68,7 +69,7 @@ def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.
 
 
 def _check_card(card: ModelCard, path: Path, data: ImageData) -> None:
-    """Refuse weights whose card disagrees with the way that the data is about to be fed to them."""
+    """Refuse weights whose card contradicts the classes, shape or normalisation of the data."""
     if card.classes != data.classes:
         raise ConfigError(
             f"Expected weights for the classes {', '.join(data.classes[:5])}, ... in this order, but {path} was made "
@@ -89,7 +90,7 @@ def _check_card(card: ModelCard, path: Path, data: ImageData) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class InputOptions:
-    """How images are read, as far as a step is told.
+    """How images are read, as far as the caller decides it.
 
     Args:
         wanted: what of the preprocessing is given.
@@ -124,7 +125,7 @@ class InputOptions:
         image_column: str | None = None,
         label_column: str | None = None,
     ) -> InputOptions:
-        """What the options of a command add up to.
+        """Return the options that a command's arguments ask for.
 
         Raises:
             ConfigError: a value is out of its range.
@@ -143,7 +144,7 @@ class InputOptions:
 
     @classmethod
     def recorded(cls, config: Mapping[str, Any], classes: Sequence[str]) -> InputOptions:
-        """What the `config.json` of a run folder says, and its class list.
+        """Return the options that the `config.json` of a run folder records, with its class list.
 
         Raises:
             ConfigError: a value is out of its range.
@@ -170,7 +171,7 @@ def load_images(
     pretrained: bool = False,
     hub: WeightsSource | None = None,
 ) -> ImageData:
-    """Load data under the model's class list, in the way that the model wants its images.
+    """Load data with the model's class list and with the preprocessing that the model needs.
 
     What is given by hand comes first, then what is stored with the weights, then the model's own configuration: all
     of it where the weights were made with it (pretrained ones, and files that record nothing), and its image size
@@ -221,7 +222,7 @@ def classes_origin(checkpoint: Checkpoint | None, options: InputOptions, hub: We
 
 
 def stand_ins_for(data: ImageData, source: str) -> ImageData:
-    """Load another source as stand-ins for classes that `data` has lost, fed to the model in the same way."""
+    """Load another source as stand-ins for classes that `data` has lost, with the same preprocessing."""
     channels, height, width = data.shape
     size = height if height == width else data.preprocessing.size
     wanted = replace(data.preprocessing.as_wanted(), size=size, channels=1 if channels == 1 else 3)
@@ -243,14 +244,14 @@ def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelC
 
 
 def retained_shape(data: ImageData, split: Split, reader: str) -> None:
-    """Fix the image shape from a retained row, so that no forgotten one is looked at."""
+    """Set the image shape from a retained row, so that no forgotten image is read."""
     data.fix_shape(split.retained_row(reader))
 
 
 def request_for(
     forget: Sequence[ClassRef], earlier: Sequence[ClassRef], checkpoint: Checkpoint, classes: tuple[str, ...]
 ) -> ForgetRequest:
-    """Join the classes that the weights record as forgotten with those that were given."""
+    """Return the request, with the classes that the weights record as forgotten added to those given as forgotten."""
     recorded = checkpoint.card.forgotten if checkpoint.card else ()
-    given = [classes[k] for k in resolve_classes(earlier, classes)]
-    return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(dict.fromkeys((*given, *recorded))))
+    stated = [classes[k] for k in resolve_classes(earlier, classes)]
+    return ForgetRequest(classes=tuple(forget), already_forgotten=tuple(dict.fromkeys((*stated, *recorded))))

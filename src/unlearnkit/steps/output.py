@@ -1,4 +1,4 @@
-"""Output: the folder that a step writes, and what it is told of it."""
+"""Defines Output: the folder that a step writes, and the options for writing it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearnkit.steps.report import check_language
 
 @dataclass(frozen=True)
 class Output:
-    """Where a step writes, and how.
+    """The folder that a step writes, and how it writes it.
 
     Args:
         folder: the run folder.
@@ -29,7 +29,7 @@ class Output:
     command: Sequence[str] = ()
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
-        """Refuse what cannot or must not be written, before any work is done.
+        """Refuse, before any work, a folder that cannot or must not be written.
 
         Args:
             inputs: files that the step reads, and that must therefore not be inside the folder.

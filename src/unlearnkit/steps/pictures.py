@@ -1,4 +1,4 @@
-"""Which pictures of samples a run folder may hold: drawn for it, listed in `pictures.json`, removed again.
+"""Decides which pictures of samples a run folder may hold; draws them, lists them and removes them.
 
 Images, maps and points of single samples are personal data where the data may show people. They stay in memory; what is
 written is a drawing, under a name that says nothing of the sample, and for such data only where it was asked for.
@@ -35,7 +35,7 @@ MOST_CLASSES = 8  # of which noise is shown
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """A figure of drawings.
+    """A figure, and the drawings that it consists of.
 
     Args:
         said: what `pictures.json` says of it: its `pictures`, each with its `file`, or why it is `missing`: `quick` or
@@ -49,7 +49,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Pictures:
-    """The figures of a run, by name, and why they may be there.
+    """The figures of a run by name, and the reason why they may be drawn.
 
     Args:
         personal: whether the data may show people.
@@ -63,7 +63,7 @@ class Pictures:
 
     @classmethod
     def drawn(cls, *, personal: bool, include_images: bool, figures: Mapping[str, Callable[[], Drawn]]) -> Self:
-        """Draw the figures, or none of them where the data may show people and nobody asked: the one place for that."""
+        """Draw the figures, but none if the data may show people and no option allows it; nothing else decides this."""
         left_out = Drawn(said={"missing": PERSONAL})
         pictures = cls(personal=personal, include_images=include_images, figures={})
         found = {name: draw() if pictures.allowed else left_out for name, draw in figures.items()}
@@ -71,23 +71,23 @@ class Pictures:
 
     @property
     def allowed(self) -> bool:
-        """Whether pictures of samples may be written."""
+        """Whether pictures of samples may be drawn."""
         return self.include_images or not self.personal
 
     def artefacts(self, kept: Mapping[str, Any] | None = None) -> dict[str, bytes | dict[str, Any]]:
-        """Return the files to write; `kept` is what `pictures.json` goes on saying of other figures."""
-        said = {
+        """Return the files to write; `kept` is what `pictures.json` keeps about other figures."""
+        record = {
             "personal": self.personal,
             "include_images": self.include_images,
             "figures": {**(kept or {}), **{name: figure.said for name, figure in self.figures.items()}},
         }
         return {
-            PICTURES: said,
+            PICTURES: record,
             **{name: file for figure in self.figures.values() for name, file in figure.files.items()},
         }
 
     def replacing(self, folder: Path) -> tuple[dict[str, bytes | dict[str, Any]], list[str]]:
-        """Return the files to write to a run folder, and those in it to delete: what an earlier step drew.
+        """Return the files to write to a run folder, and those of earlier steps to delete.
 
         The noise was the method's; an audit does not draw it anew, and it stays if it may be seen.
         """
@@ -98,8 +98,8 @@ class Pictures:
                 kept[NOISE] = earlier[NOISE] if self.allowed else {"missing": PERSONAL}
         files = self.artefacts(kept)
         # by their names, whatever the list says of them
-        there = read_json(folder, MANIFEST, "artefacts")["artefacts"]
-        drawn = [name for name in there if name.endswith(SUFFIX) and name not in files]
+        present = read_json(folder, MANIFEST, "artefacts")["artefacts"]
+        drawn = [name for name in present if name.endswith(SUFFIX) and name not in files]
         return files, [name for name in drawn if not (self.allowed and name.startswith(f"{NOISE}-"))]
 
 
@@ -107,10 +107,13 @@ def plane(found: Mapping[str, Plane] | Doubt) -> Drawn:
     """Draw each model's samples as points, or say why there are none."""
     if isinstance(found, Doubt):
         return Drawn(said={"missing": asdict(found)})
-    files = {f"{EMBEDDING}-{name}{SUFFIX}": drawing.plane(each.points, each.forgotten) for name, each in found.items()}
+    files = {
+        f"{EMBEDDING}-{name}{SUFFIX}": drawing.plane(points_plane.points, points_plane.forgotten)
+        for name, points_plane in found.items()
+    }
     listed = [
-        {"file": file, "model": name, "explained": list(each.explained)}
-        for file, (name, each) in zip(files, found.items(), strict=True)
+        {"file": file, "model": name, "explained": list(points_plane.explained)}
+        for file, (name, points_plane) in zip(files, found.items(), strict=True)
     ]
     marks = next(iter(found.values())).forgotten
     counts = {"forgotten": int(marks.sum()), "retained": int((~marks).sum())}
@@ -118,20 +121,20 @@ def plane(found: Mapping[str, Plane] | Doubt) -> Drawn:
 
 
 def attention(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime, quick: bool) -> Drawn:
-    """Draw where each model looks in a few test samples, or say why not."""
+    """Draw the Grad-CAM maps of each model on a few test samples, or say why not."""
     if quick:
         return Drawn(said={"missing": QUICK})
     try:
-        layer, seen = looks(models, view, runtime=runtime)
+        layer, samples = looks(models, view, runtime=runtime)
     except NoAttentionLayerError:
         return Drawn(said={"missing": asdict(Doubt("no_attention_layer"))})
     except ModelError as error:
         return Drawn(said={"missing": asdict(Doubt("remark", {"text": str(error).rstrip(".")}))})
-    if not seen:
+    if not samples:
         return Drawn(said={"missing": asdict(Doubt("no_test_samples"))})
     classes = view.split.request.classes
     files, listed = {}, []
-    for i, look in enumerate(seen):
+    for i, look in enumerate(samples):
         name = f"{ATTENTION}-{i + 1}{SUFFIX}"
         differ = set(look.rival.values()) != {look.label}
         maps = [list(look.own.values()), *([list(look.rival_maps.values())] if differ else [])]
@@ -142,15 +145,15 @@ def attention(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runti
 
 
 def noise(images: Mapping[int, Tensor], classes: tuple[str, ...]) -> Drawn:
-    """Draw the noise of each class as a strip, all on one scale: black and white are at the 99th percentile.
+    """Draw each class's noise as a strip, all on one scale: black and white are at the 99th percentile.
 
     Args:
         images: (n, C, H, W) in units of the normalised input, by class id.
         classes: class names.
     """
     shown = dict(sorted(images.items())[:MOST_CLASSES])
-    values = torch.cat([each.abs().flatten() for each in shown.values()]).numpy()
+    values = torch.cat([images_of_class.abs().flatten() for images_of_class in shown.values()]).numpy()
     limit = float(np.quantile(values, 0.99)) or 1.0
-    files = {f"noise-{k}{SUFFIX}": drawing.strip(each, limit) for k, each in shown.items()}
+    files = {f"noise-{k}{SUFFIX}": drawing.strip(images_of_class, limit) for k, images_of_class in shown.items()}
     listed = [{"file": name, "label": classes[k]} for name, k in zip(files, shown, strict=True)]
     return Drawn(said={"limit": limit, "classes": len(images), "pictures": listed}, files=files)

@@ -1,4 +1,4 @@
-"""What run folders record besides results: config.json, request.json, and the manifest's part on how they were made."""
+"""Builds the records of a run folder besides results: config.json, request.json, and part of the manifest."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def data_record(data: ImageData, inputs: InputOptions) -> dict[str, Any]:
 
 
 def request_record(case: Case) -> dict[str, Any]:
-    """request.json: the classes by name and id, and the class list."""
+    """Return the content of request.json: the classes by name and id, and the class list."""
     resolved = case.split.request
     return {
         "forget": list(resolved.forget_names),
@@ -66,7 +66,7 @@ def request_record(case: Case) -> dict[str, Any]:
 def manifest_record(
     output: Output, inputs: Sequence[Checkpoint], *, seed: int | None = None, runtime: Runtime | None = None
 ) -> dict[str, Any]:
-    """What manifest.json says of how a folder was made; also an entry of its `later_steps`.
+    """Return what manifest.json says about how a folder was made; also an entry of its `later_steps`.
 
     Args:
         output: its command, and its language where one is chosen.
@@ -114,7 +114,7 @@ def train_config(
 def forget_config(
     case: Case, choice: MethodChoice, method: ConfiguredMethod, result: Unlearned, *, look: FirstLook, seed: int
 ) -> dict[str, Any]:
-    """config.json of `forget`."""
+    """Return the config.json of `forget`."""
     return {
         "kind": "forget",
         **_opened(case),
@@ -140,7 +140,7 @@ def tune_config(
     look: FirstLook,
     seed: int,
 ) -> dict[str, Any]:
-    """config.json of `tune`."""
+    """Return the config.json of `tune`."""
     request = request_record(case)
     return {
         "kind": "tune",
@@ -174,7 +174,7 @@ def audit_config(case: Case, unlearned: Path, *, look: FirstLook, seed: int, run
 
 
 def export_config(exported: Checkpoint, card: ModelCard, facts: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json of `export`: the card of the smaller model; `facts` are what was done."""
+    """Return the config.json of `export`: the smaller model's card; `facts` are what was done."""
     return {"kind": "export", "from": _absolute(exported.path), **facts, **card.as_record()}
 
 

@@ -1,4 +1,4 @@
-"""The models to judge by: retrained ones, and shadows from which the same method removed the same classes."""
+"""Opens the reference models of an audit: retrained models, and shadow models made by the same method."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def open_references(
     judged: Checkpoint | None = None,
     procedure: Mapping[str, Any] | None = None,
 ) -> tuple[Opened, Opened]:
-    """Open the models to judge by, which have the original's architecture and know neither more nor fewer classes.
+    """Open the reference models; each must have the original's architecture and must lack exactly the same classes.
 
     Retrained models never saw the classes; from shadows the method removed them, each from an original of its own. The
     same weights twice would make either look more alike than they are, and the original or the model to be judged
@@ -47,26 +47,26 @@ def open_references(
         ModelError: a file is no such model, or is given twice, or is that of the original or of the model `judged`.
         ConfigError, WeightsError: the weights cannot be read, or do not fit.
     """
-    seen = {case.checkpoint.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
+    owners = {case.checkpoint.sha256: "the original's"} | ({judged.sha256: "the unlearned model's"} if judged else {})
     origins = {case.checkpoint.sha256: "the model that is audited"}
     opened: dict[Kind, list[tuple[Checkpoint, nn.Module]]] = {"retrained": [], "shadow": []}
-    given: list[tuple[Kind, Path]] = [("retrained", path) for path in retrained]
-    for kind, path in [*given, *(("shadow", path) for path in shadows)]:
+    paths: list[tuple[Kind, Path]] = [("retrained", path) for path in retrained]
+    for kind, path in [*paths, *(("shadow", path) for path in shadows)]:
         checkpoint = read_checkpoint(path)
         _check_classes(kind, checkpoint, case.data, case.split.request)
-        if checkpoint.sha256 in seen:
+        if checkpoint.sha256 in owners:
             raise ModelError(
                 f"Expected retrained and shadow models that were made separately, but {path} is "
-                f"{seen[checkpoint.sha256]} file; give each once, made with a seed of its own."
+                f"{owners[checkpoint.sha256]} file; give each once, made with a seed of its own."
             )
-        seen[checkpoint.sha256] = f"the same as {path}, another {kind} model's"
+        owners[checkpoint.sha256] = f"the same as {path}, another {kind} model's"
         _check_origin(kind, path, origins, procedure)
         opened[kind].append((checkpoint, case.with_weights(checkpoint)))
     return opened["retrained"], opened["shadow"]
 
 
 def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, Any] | None = None) -> Costs:
-    """Costs recorded beside the weights of the original and the retrained models, and the unlearned model's own."""
+    """Return the costs recorded beside the weights of the original, the retrained and the unlearned model."""
     costs: Costs = {} if unlearned is None else {("unlearned", 0): unlearned}
     places: list[tuple[ModelName, int, Path]] = [("original", 0, original)]
     places += [("retrained", i, checkpoint.path) for i, (checkpoint, _) in enumerate(retrained)]
@@ -78,20 +78,25 @@ def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, An
 
 
 def _check_classes(kind: Kind, checkpoint: Checkpoint, data: ImageData, request: ResolvedRequest) -> None:
-    """Refuse weights that record other classes as left out or forgotten than are to be."""
+    """Refuse weights that record other classes as left out or forgotten than this audit needs."""
     forget, earlier = ([data.classes[k] for k in ids] for ids in (request.forget, request.already_forgotten))
     if checkpoint.card is None or set(checkpoint.card.forgotten) == {*forget, *earlier}:
         return
     absent = ", ".join(map(repr, checkpoint.card.forgotten)) or "none"
     names = ", ".join(map(repr, sorted([*forget, *earlier])))
     if kind == "retrained":
-        expected, way = "model retrained without", [("--exclude", each) for each in sorted([*forget, *earlier])]
+        expected, class_options = (
+            "model retrained without",
+            [("--exclude", class_name) for class_name in sorted([*forget, *earlier])],
+        )
         advice = "train one with `unlearnkit train"
     else:
         expected = "shadow model that forgot"
-        way = [("--forget", each) for each in forget] + [("--already-forgotten", each) for each in earlier]
+        class_options = [("--forget", class_name) for class_name in forget] + [
+            ("--already-forgotten", class_name) for class_name in earlier
+        ]
         advice = "make one from an original of its own with `unlearnkit forget"
-    options = " ".join(f"{option} {shlex.quote(each)}" for option, each in way)
+    options = " ".join(f"{option} {shlex.quote(class_name)}" for option, class_name in class_options)
     raise ModelError(
         f"Expected a {expected} {names}, but {checkpoint.path} records that the classes left out or forgotten were: "
         f"{absent}; {advice} {options}`."
@@ -99,19 +104,19 @@ def _check_classes(kind: Kind, checkpoint: Checkpoint, data: ImageData, request:
 
 
 def _check_origin(kind: Kind, path: Path, origins: dict[str, str], procedure: Mapping[str, Any] | None) -> None:
-    """Refuse weights whose run folder says that they are something else; note where a shadow came from."""
+    """Refuse weights whose run folder says that they are of another kind; note each shadow model's original."""
     if path.name != WEIGHTS or not (path.parent / MANIFEST).is_file():
         return
     config = read_json(path.parent, "config.json", "kind")
-    made = config.get("method") if config["kind"] == "forget" else None
+    method = config.get("method") if config["kind"] == "forget" else None
     if kind == "retrained":
-        if made not in (None, "retrain"):
+        if method not in (None, "retrain"):
             raise ModelError(
-                f"Expected a model that was retrained, but {path} was made by `unlearnkit forget` with {made}; "
+                f"Expected a model that was retrained, but {path} was made by `unlearnkit forget` with {method}; "
                 "train one with `unlearnkit train --exclude CLASS`."
             )
         return
-    if made is None:
+    if method is None:
         raise ModelError(
             f"Expected a shadow model, made by the method, but {path} was made by `unlearnkit {config['kind']}`; "
             "give retrained models with --retrained."
@@ -119,7 +124,7 @@ def _check_origin(kind: Kind, path: Path, origins: dict[str, str], procedure: Ma
     if procedure is not None and any(config.get(key) != procedure.get(key) for key in ("method", "settings")):
         raise ModelError(
             f"Expected a shadow model made as the audited one, by {procedure.get('method')} with the same settings, "
-            f"but {path} was made by {made}, or with other settings; make it in the same way."
+            f"but {path} was made by {method}, or with other settings; make it in the same way."
         )
     for digest in read_json(path.parent, MANIFEST, "inputs")["inputs"].values():
         if digest in origins:

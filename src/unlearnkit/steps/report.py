@@ -1,4 +1,4 @@
-"""The step behind `report`: a run folder -> its report.html."""
+"""Writes the report.html of a run folder."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LANGUAGE = "en"  # where none was ever chosen
 
 
 def report_run(folder: Path, *, language: str | None = None) -> Path:
-    """Render the report of a run folder and write it there; returns its path.
+    """Render the report of a run folder, write it there, and return its path.
 
     Args:
         folder: the run folder.
@@ -29,7 +29,7 @@ def report_run(folder: Path, *, language: str | None = None) -> Path:
 
 
 def check_language(language: str | None) -> None:
-    """Refuse a language that no report can be written in, before any work is done.
+    """Refuse, before any work, a language that the report does not have.
 
     Raises:
         ConfigError: there is no such language.

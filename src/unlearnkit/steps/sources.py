@@ -1,4 +1,4 @@
-"""Names the built-in data sources for the help of `--data`."""
+"""Lists the built-in data sources for the help of `--data`."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from unlearnkit.data.sources.registry import SOURCES
 
 
 def source_forms() -> str:
-    """How each built-in source is written, with commas between them."""
+    """Return how each built-in source is written, with commas between them."""
     return ", ".join(f"{name}:{source.needs}" if source.needs else name for name, source in SOURCES.items())

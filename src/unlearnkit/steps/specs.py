@@ -1,4 +1,4 @@
-"""What the steps are asked to do: what to forget and of which model, what to train, how to search."""
+"""Defines what the steps are asked to do: what to forget, what to train, how to search."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
 
 @dataclass(frozen=True, kw_only=True)
 class CaseSpec:
-    """What a case is opened from, as a command line names it.
+    """The weights, the data and the request that a case is opened from, as a command line names them.
 
     Args:
         weights: of the trained model: a safetensors or state_dict file, or `hf-hub:ORG/NAME`.
@@ -37,7 +37,7 @@ class CaseSpec:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
-    """What is to be trained.
+    """The model to train, and the data and the recipe to train it with.
 
     Args:
         model: name of the architecture.

@@ -1,4 +1,4 @@
-"""The step behind `train`: data and a model name -> a run folder with trained weights."""
+"""Trains a model on data, and writes a run folder with its weights."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def train_run(
     progress: Progress | None = None,
     tracker: str | None = None,
 ) -> dict[str, Any]:
-    """Train a model on all classes but the excluded ones, and write its run folder; returns its summary.
+    """Train a model on all classes but the excluded ones, write its run folder, and return its summary.
 
     `spec.settings` are `NAME=VALUE` changes of the recipe: `TRAIN_RECIPE`, with the data source's own augmentation, and
     the architecture's `default_recipe` where it has one. An architecture with an `initialise(images)` method is given
@@ -125,7 +125,7 @@ def train_run(
 
 
 def _network(spec: TrainSpec, images: ImageData, start: Checkpoint | None) -> tuple[nn.Module, list[str]]:
-    """Build the network and load what it starts from; also returns the keys that were drawn anew all the same."""
+    """Build the network and load the weights that it starts from; also return the names of the weights drawn anew."""
     classes = len(images.classes)
     network = build_model(spec.model, num_classes=classes, in_channels=images.shape[0], pretrained=spec.pretrained)
     if start is not None and start.card is None:

@@ -1,4 +1,4 @@
-"""The step behind `tune`: weights, data, a request and a method -> a folder with its best settings for this model."""
+"""Searches the best settings of a method for a model, data and a request, and writes them to a folder."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def tune_run(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Search settings for a method on a model, and write what was found to a folder; returns a summary.
+    """Search settings for a method on a model, write them to a folder, and return a summary.
 
     The folder holds `settings.json` (what `unlearnkit forget` is to be given), `trials.json`, `config.json`,
     `access.json`, `cost.json` and the manifest. See `tuning.tune` for the search and `tuning.judge` for the score.
@@ -109,13 +109,13 @@ def tune_run(
 
 
 def _forget_command(spec: CaseSpec, choice: MethodChoice, out: Path, options: Sequence[str], seed: int) -> list[str]:
-    """The words of the `unlearnkit forget` that does what was found, beside the folder of the search."""
+    """Return the words of the `unlearnkit forget` command that uses the found settings, beside the search's folder."""
     return [
         *("unlearnkit", "forget", "--weights", str(spec.weights), "--data", spec.data),
-        *(word for each in spec.forget for word in ("--forget", str(each))),
-        *(word for each in spec.already_forgotten for word in ("--already-forgotten", str(each))),
+        *(word for value in spec.forget for word in ("--forget", str(value))),
+        *(word for value in spec.already_forgotten for word in ("--already-forgotten", str(value))),
         *("--method", choice.name, "--preset", choice.preset),
-        *(word for each in choice.settings for word in ("--set", each)),
+        *(word for value in choice.settings for word in ("--set", value)),
         *(("--model", spec.model) if spec.model else ()),
         *(("--weights-key", spec.weights_key) if spec.weights_key is not None else ()),
         *("--seed", str(seed)),

@@ -1,4 +1,4 @@
-"""The step behind `verify`: does a run folder still hold what its manifest says?"""
+"""Checks whether the files of a run folder are still those that its manifest records."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SOUND: tuple[State, ...] = ("matches", "not there")  # an input may have been mo
 
 
 def verify_run(folder: Path) -> dict[str, Any]:
-    """Hash the files of a run folder, and the inputs that still exist, and hold them against what was recorded.
+    """Hash a run folder's files and the inputs that still exist, and compare with what was recorded.
 
     An artefact matches, has changed, is missing, or was not recorded; an input matches, has changed, or is not there
     any more, which is no fault. The manifest itself has no record in the folder: whoever changes it and a file alike
@@ -41,7 +41,7 @@ def verify_run(folder: Path) -> dict[str, Any]:
     for step in manifest.get("later_steps") or ():
         inputs += _hashes(step.get("inputs") or {} if isinstance(step, Mapping) else step, folder)
     for kind in ("retrained", "shadows"):
-        inputs += [(str(one["path"]), str(one["sha256"])) for one in audit.get(kind) or ()]
+        inputs += [(str(entry["path"]), str(entry["sha256"])) for entry in audit.get(kind) or ()]
     files += [
         _said("input", name, _state(Path(name), digest, gone="not there")) for name, digest in dict.fromkeys(inputs)
     ]

@@ -1,1 +1,1 @@
-"""Training and prediction: one loop, one recipe, one set of losses for everything that trains."""
+"""Holds training and prediction: one loop, one recipe and one set of losses for everything that trains."""

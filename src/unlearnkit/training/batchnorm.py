@@ -1,4 +1,4 @@
-"""Estimates BatchNorm's running statistics anew from one pass over samples."""
+"""Estimates BatchNorm's running statistics again, from one pass over samples."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def recalibrate_batchnorm(
     runtime: Runtime,
     log: RunLog,
 ) -> None:
-    """Estimate BatchNorm's running statistics anew: the mean over one shuffled pass of `samples`, and nothing else.
+    """Set BatchNorm's running statistics to the mean over one shuffled pass of `samples`; nothing else changes.
 
     Shuffled, because in batches of one class the differences between the classes would be missing from the variance.
     Every process makes the whole pass, so the statistics are the same with one process and with several. Layers whose

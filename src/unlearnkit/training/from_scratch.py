@@ -1,4 +1,4 @@
-"""Training from nothing: the recipe that suits an architecture, and the architecture's own initialisation.
+"""Chooses the recipe for an architecture that is trained from scratch, and runs its own initialisation.
 
 `train` and the method Retrain share it, so that the reference models of both are made alike.
 """
@@ -18,24 +18,24 @@ INITIALISING = 5000  # images that an architecture's own initialisation is given
 
 
 def recipe_for(network: nn.Module, augment: str) -> Recipe:
-    """Return the recipe that suits an architecture, where nothing else is asked for.
+    """Return the default recipe of an architecture.
 
     Args:
         network: its `default_recipe`, where it has one, changes `TRAIN_RECIPE`.
         augment: what the data source says training does to its images.
     """
-    own: dict[str, Any] = getattr(network, "default_recipe", {})
-    return Recipe(**{**TRAIN_RECIPE.model_dump(), "augment": augment, **own})
+    own_recipe: dict[str, Any] = getattr(network, "default_recipe", {})
+    return Recipe(**{**TRAIN_RECIPE.model_dump(), "augment": augment, **own_recipe})
 
 
 def initialise(network: nn.Module, samples: PartSamples, generator: torch.Generator) -> None:
-    """Give an architecture that has an `initialise(images)` method some images, before its first step.
+    """Pass images to an architecture's `initialise(images)` method, if it has one, before its first step.
 
     Args:
         network: fresh, on the run's device.
         samples: what the images are drawn from; they must be samples that the network may know.
         generator: CPU generator of the draw.
     """
-    own = getattr(network, "initialise", None)
-    if callable(own):
-        own(samples.images(torch.randperm(len(samples), generator=generator)[:INITIALISING]))
+    own_initialise = getattr(network, "initialise", None)
+    if callable(own_initialise):
+        own_initialise(samples.images(torch.randperm(len(samples), generator=generator)[:INITIALISING]))

@@ -1,4 +1,4 @@
-"""Lookahead: the weights in training are pulled, every few steps, to a slow average of themselves."""
+"""Implements Lookahead: every few steps, the trained weights are pulled to a slow average of themselves."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Lookahead:
 
     @torch.no_grad()
     def after(self, step: int) -> None:
-        """Pull the weights, if it is time after `step` steps (1 to T)."""
+        """Pull the weights to the slow ones, if this is due after `step` steps (1 to T)."""
         if step % EVERY == 0:
             decay = DECAY * (step / self._steps) ** 3
             for fast, slow in zip(self._fast, self._slow, strict=True):

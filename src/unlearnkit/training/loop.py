@@ -1,4 +1,4 @@
-"""The only training loop: samples, loss and Recipe -> trained model and loss history.
+"""Runs the only training loop: trains a model on samples by a loss and a Recipe, and records the losses.
 
 Shapes: n samples of a batch, C channels, H x W pixels, K classes.
 """
@@ -21,12 +21,12 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.lookahead import Lookahead
 from unlearnkit.training.losses import Loss, supervised
-from unlearnkit.training.micro_batches import Pieces
+from unlearnkit.training.micro_batches import MicroBatches
 from unlearnkit.training.recipe import Recipe, make_optimizer, rate_factor
 
 
 def even_batches(order: Tensor, batch_size: int) -> Sequence[Tensor]:
-    """Cut `order` into ceil(n / batch_size) batches whose sizes differ by one at most.
+    """Split `order` into ceil(n / batch_size) batches whose sizes differ by at most one.
 
     No sample is dropped, and there is no small last batch, which batch statistics would suffer from.
     """
@@ -51,9 +51,9 @@ def train(
     So do the running statistics of a BatchNorm layer whose parameters are all frozen.
 
     Several processes compute their shares of each batch and add up the gradients, and a batch that memory does not
-    hold is computed in pieces whose gradients add up: without batch statistics the weights are those of one process
-    and whole batches, up to rounding. With BatchNorm each share or piece is normalised by its own statistics, and
-    the running statistics are the mean over the processes.
+    hold is computed in micro-batches whose gradients add up: without batch statistics the weights are those of one
+    process and whole batches, up to rounding. With BatchNorm each share or micro-batch is normalised by its own
+    statistics, and the running statistics are the mean over the processes.
 
     Args:
         model: on the run's device; left in train mode, or in eval mode with `stored_statistics`.
@@ -89,7 +89,7 @@ def train(
     _check_batches(model, len(samples) // steps_per_epoch, len(samples), recipe.batch_size, runtime)
     steps = recipe.epochs * steps_per_epoch
     compiled = cast(nn.Module, torch.compile(model)) if runtime.compile else model
-    pieces = Pieces(compiled, loss, runtime, log)
+    micro_batches = MicroBatches(compiled, loss, runtime, log)
     lookahead = Lookahead(model, steps) if recipe.lookahead else None
     with log.stage(stage, steps) as progress, _own_randomness(runtime):
         step = 0
@@ -100,8 +100,10 @@ def train(
                 factor = rate_factor(recipe.schedule, step, steps, recipe.warmup)
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * factor
-                mine = batch.positions[batch.mine]
-                value = pieces.backward(images, labels[mine].to(runtime.device), of=len(batch.positions))
+                own_positions = batch.positions[batch.mine]
+                value = micro_batches.backward(
+                    images, labels[own_positions].to(runtime.device), of=len(batch.positions)
+                )
                 _add_up(parameters, value, runtime)
                 if recipe.clip_value is not None:
                     nn.utils.clip_grad_value_(parameters, recipe.clip_value)
@@ -116,7 +118,7 @@ def train(
 
 
 def _add_up(parameters: Sequence[Tensor], value: Tensor, runtime: Runtime) -> None:
-    """Sum gradients and loss over the processes; a weight that no process has used keeps no gradient."""
+    """Sum gradients and loss over the processes; a weight that no process used keeps no gradient."""
     if runtime.processes.count == 1:
         return
     used = torch.tensor([p.grad is not None for p in parameters], dtype=value.dtype, device=value.device)
@@ -131,7 +133,7 @@ def _add_up(parameters: Sequence[Tensor], value: Tensor, runtime: Runtime) -> No
 
 @contextmanager
 def _own_randomness(runtime: Runtime) -> Iterator[None]:
-    """Dropout of its own in every process; afterwards the global generators agree again, for module constructors."""
+    """Give every process its own dropout; afterwards the global generators agree again."""
     if runtime.processes.count == 1:
         yield
         return
@@ -150,12 +152,12 @@ def _check_batches(model: nn.Module, smallest: int, samples: int, batch_size: in
             f"{batch_size} are fewer than {count} processes; start fewer processes or choose a larger batch size."
         )
     if any(layer.training for layer in batchnorm_layers(model)) and smallest < 2 * count:
-        each = "" if count == 1 else f" for each of {count} processes"
-        given = (
+        by_process = "" if count == 1 else f" for each of {count} processes"
+        batches = (
             "a single sample" if samples == 1 else f"{samples} samples in batches of {batch_size} leave a single one"
         )
         more = "give more samples, or choose a method that keeps BatchNorm's stored statistics (docs/methods.md)"
         raise ConfigError(
-            f"Expected batches of two samples or more{each} for a model with BatchNorm, but got {given}; "
+            f"Expected batches of two samples or more{by_process} for a model with BatchNorm, but got {batches}; "
             f"{more if samples < 2 * count else 'choose another batch size'}."
         )

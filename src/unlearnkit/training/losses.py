@@ -1,4 +1,4 @@
-"""Losses that the training loop takes: (model, images (n, C, H, W), labels (n,)) -> scalar.
+"""Defines the losses of the training loop: (model, images (n, C, H, W), labels (n,)) -> scalar.
 
 Shapes: n samples, K classes.
 """
@@ -19,12 +19,12 @@ Criterion = Callable[[Tensor, Tensor], Tensor]  # (logits (n, K), labels (n,)) -
 
 
 def cross_entropy(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of the model on a batch."""
+    """Return the mean cross-entropy of the model on a batch."""
     return F.cross_entropy(logits_of(model(images)), labels)
 
 
 def supervised(criterion: Criterion | None = None, *, label_smoothing: float = 0.0) -> Loss:
-    """Return the loss that holds the model's logits against the labels.
+    """Return the loss that compares the model's logits with the labels by `criterion`.
 
     Args:
         criterion: the user's own; default: cross-entropy.
@@ -59,7 +59,7 @@ def per_sample(criterion: Criterion | None = None, *, label_smoothing: float = 0
 
 
 def distillation(teacher: nn.Module, gone: Sequence[int]) -> Loss:
-    """Cross-entropy to the teacher's outputs without the classes `gone`; the labels play no part.
+    """Cross-entropy to the teacher's outputs without the classes `gone`; labels are ignored.
 
         - mean over images of sum over k of p_k log q_k,   p = softmax of the teacher's logits with `gone` at minus
         infinity, q = softmax of all of the model's logits: the outputs of `gone` are pushed down.
@@ -78,7 +78,7 @@ def distillation(teacher: nn.Module, gone: Sequence[int]) -> Loss:
             target = logits_of(teacher(images))
             removed = torch.zeros(target.shape[1], dtype=torch.bool, device=target.device)
             removed[list(gone)] = True
-            wanted = target.masked_fill(removed, -math.inf).softmax(dim=1)
-        return -(wanted * logits_of(model(images)).log_softmax(dim=1)).sum(dim=1).mean()
+            target_probabilities = target.masked_fill(removed, -math.inf).softmax(dim=1)
+        return -(target_probabilities * logits_of(model(images)).log_softmax(dim=1)).sum(dim=1).mean()
 
     return loss

@@ -1,4 +1,4 @@
-"""The gradient of a batch, computed in pieces that fit in memory.
+"""Computes the gradient of a batch in micro-batches that fit in memory.
 
 Shapes: n samples of a batch, C channels, H x W pixels.
 """
@@ -13,15 +13,15 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.losses import Loss
 
 
-class Pieces:
-    """Computes the gradient of a batch in pieces that fit in memory; the pieces shrink for good when one does not."""
+class MicroBatches:
+    """Computes a batch's gradient in micro-batches; where one does not fit in memory, all later ones are smaller."""
 
     def __init__(self, model: nn.Module, loss: Loss, runtime: Runtime, log: RunLog) -> None:
         self._model, self._loss, self._runtime, self._log = model, loss, runtime, log
         self._size = runtime.micro_batch_size
 
     def backward(self, images: Tensor, labels: Tensor, *, of: int) -> Tensor:
-        """Put the gradients of (sum of the losses of these images) / `of` on the weights; returns that value."""
+        """Set the weights' gradients to those of (sum of these images' losses) / `of`, and return that value."""
         while True:
             try:
                 return self._backward(images, labels, of)
@@ -30,9 +30,9 @@ class Pieces:
                 if size == 1 or not out_of_memory(error):
                     raise
                 self._size = (size + 1) // 2
-            # outside of the handler, whose traceback would keep the failed piece's tensors alive
+            # outside of the handler, whose traceback would keep the failed micro-batch's tensors alive
             self._log.notes["micro_batch_size"] = self._size
-            self._log.progress.say(f"out of memory: batches are computed in pieces of {self._size} images")
+            self._log.progress.say(f"out of memory: batches are computed in micro-batches of {self._size} images")
             if self._runtime.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -41,16 +41,17 @@ class Pieces:
             parameter.grad = None
         values = []
         size = self._size or max(1, len(images))
-        for piece, target in zip(images.split(size), labels.split(size), strict=True):
+        for micro_batch, target in zip(images.split(size), labels.split(size), strict=True):
             with self._runtime.autocast():
-                value = self._loss(self._model, self._runtime.inputs(piece), target) * (len(piece) / of)
+                loss = self._loss(self._model, self._runtime.inputs(micro_batch), target)
+                value = loss * (len(micro_batch) / of)
             value.backward()
             values.append(value.detach())
         return torch.stack(values).sum()
 
 
 def out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch raised because memory ran out, on the CPU or on an accelerator."""
+    """Return whether torch raised because memory ran out, on the CPU or on an accelerator."""
     from accelerate.utils.memory import should_reduce_batch_size
 
     return isinstance(error, torch.OutOfMemoryError) or bool(should_reduce_batch_size(error))

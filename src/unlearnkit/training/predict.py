@@ -12,13 +12,13 @@ from unlearnkit.runtime.runtime import Runtime
 
 @torch.no_grad()
 def predict(model: nn.Module, samples: Samples, runtime: Runtime) -> Tensor:
-    """Logits (n, K) on the CPU, in eval mode and in the samples' own order; the mode is put back."""
+    """Return logits (n, K) on the CPU, computed in eval mode and in the samples' order; the mode is restored."""
     if len(samples) == 0:
         return torch.empty(0, 0)
     processes = runtime.processes
     shared = len(samples) >= processes.count
-    mine = torch.arange(len(samples))[processes.share(len(samples)) if shared else slice(None)]
-    batches = [Batch(positions) for positions in mine.split(runtime.eval_batch_size)]
+    own_positions = torch.arange(len(samples))[processes.share(len(samples)) if shared else slice(None)]
+    batches = [Batch(positions) for positions in own_positions.split(runtime.eval_batch_size)]
     chunks = []
     with evaluating(model):
         for images in samples.stream(batches):

@@ -1,4 +1,4 @@
-"""Recipe: the optimiser, schedule, batches and augmentation of a training, and the optimiser built from it."""
+"""Defines Recipe: the optimiser, schedule, batches and augmentation of a training; builds its optimiser."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Recipe(Config):
 
 
 def rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
-    """Factor on the peak learning rate at `step` of `steps`, in (0, 1]."""
+    """Return the factor, in (0, 1], on the peak learning rate at `step` of `steps`."""
     if schedule == "constant":
         return 1.0
     rising = warmup * steps if schedule == "one_cycle" else 0.0

@@ -1,4 +1,4 @@
-"""Tuning: choose a method's settings under a budget of trials, without test data and without a retrained model."""
+"""Tunes a method's settings under a budget of trials, without test data and without a retrained model."""
 
 from __future__ import annotations
 

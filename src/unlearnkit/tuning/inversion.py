@@ -1,4 +1,4 @@
-"""Remade images: what the original takes for a class, made from images of other classes; no image of it is read.
+"""Makes images of a class by model inversion, from images of other classes; reads no image of the class.
 
 Shapes: n images, C channels, H x W pixels, K classes.
 """
@@ -19,10 +19,10 @@ JITTER = 0.3  # standard deviation of the noise that every step adds, in normali
 NORM = 0.01  # weight of the squared norm
 
 
-def remake(
+def invert(
     model: nn.Module, starts: Tensor, targets: Tensor, *, generator: torch.Generator, runtime: Runtime, log: RunLog
 ) -> Tensor:
-    """Return images (n, C, H, W), changed until `model` takes them for `targets`; the model is left as it was.
+    """Return images (n, C, H, W), optimised until `model` predicts `targets` for them; the model is not changed.
 
     From x = start, `STEPS` of Adam on
 
@@ -37,17 +37,17 @@ def remake(
         targets: (n,) int64, the class to be.
         generator: CPU generator of shifts and noise.
         runtime: device, precision, images per batch.
-        log: where cost and losses go, stage `remake`.
+        log: where cost and losses go, stage `remake` (its name in cost.json).
 
     Source: model inversion, M. Fredrikson, S. Jha, T. Ristenpart, CCS 2015; the random shifts: A. Mordvintsev et al.,
     "Inceptionism", 2015. The start from real images of other classes and the constants are ours.
     """
-    made = []
+    inverted = []
     cuts = torch.arange(len(starts)).split(runtime.eval_batch_size)
     with log.stage("remake", STEPS * len(cuts)) as stage, frozen(model):
         for positions in cuts:
             images = starts[positions.to(starts.device)].clone().requires_grad_(True)
-            wanted = targets[positions].to(starts.device)
+            labels = targets[positions].to(starts.device)
             still = torch.zeros(len(images), dtype=torch.bool)
             optimizer = torch.optim.Adam([images], lr=RATE)
             for _ in range(STEPS):
@@ -55,10 +55,10 @@ def remake(
                 shown = crop_and_flip(images, generator, flip=still) + JITTER * jitter
                 with runtime.autocast():
                     logits = logits_of(model(runtime.inputs(shown)))
-                loss = F.cross_entropy(logits, wanted, reduction="sum") + NORM * images.square().sum()
+                loss = F.cross_entropy(logits, labels, reduction="sum") + NORM * images.square().sum()
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()
                 optimizer.step()
                 stage.step(loss / len(images))
-            made.append(images.detach())
-    return torch.cat(made)
+            inverted.append(images.detach())
+    return torch.cat(inverted)

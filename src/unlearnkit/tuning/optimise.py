@@ -1,4 +1,4 @@
-"""The search itself: a seeded sampler proposes values, a function scores them. The only module that knows optuna."""
+"""Searches settings: a seeded sampler proposes values, a function scores them. No other module uses optuna."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def check_optuna() -> None:
 
 
 def optimise(score: Callable[[Values], float], space: Space, *, trials: int, seed: int) -> None:
-    """Call `score` on `trials` points of `space`, each chosen by what the earlier ones scored; higher is better.
+    """Call `score` on `trials` points of `space`; earlier scores guide the choice, and higher is better.
 
     The same seed and the same scores give the same points. The first ten are drawn at random, the others by the tree
     of Parzen estimators. Values are rounded to four digits before they are scored, so that they can be written down.

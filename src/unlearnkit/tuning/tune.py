@@ -1,7 +1,7 @@
-"""tune(): try a method's settings on a model, under a budget of trials, and return the best with everything tried.
+"""Tries a method's settings on a model under a budget of trials, and returns the best with everything tried.
 
 What may be read is what the method may read, the retained validation samples, and, for a method that reads no
-forgotten sample, not one more of those: see `judge.Signal`. Test parts are never read.
+forgotten sample, not one more of those: see `scoring.Signal`. Test parts are never read.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ FAILED = -3.0  # what the sampler is told of a run that failed: below every scor
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One run of the method.
+    """One run of the method with one choice of settings, and its score.
 
     Args:
         settings: what was changed, as `with_settings` takes it; nothing in the first trial.
         judged: what the judge found, or None where the run failed.
-        score: see `judge.Judge`; None where the run failed.
+        score: see `scoring.Judge`; None where the run failed.
         cost: of the run, as in `cost.json`; None where it failed, as a run that is stopped hands nothing back.
         failure: what stopped the run.
     """
@@ -58,7 +58,7 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Tuned:
-    """The result of a search.
+    """The result of a search, with every trial.
 
     Args:
         method: with the best settings.
@@ -101,7 +101,7 @@ def tune(
     progress: Progress | None = None,
     criterion: Criterion | None = None,
 ) -> Tuned:
-    """Try settings within `method.space()`; the score is that of `judge.Judge`, and of equals the cheapest wins.
+    """Search settings within `method.space()` by the score of `Judge`; of equal ones, the cheapest wins.
 
     The first trial is the method as it is given, but for a search of its own, which is switched off unless it is named
     in `fixed`; what is returned never scores lower than that. Every trial starts from the original with the same seed:
@@ -133,12 +133,12 @@ def tune(
     check_optuna()
     check_seed(seed)
     space = _space(method, fixed, trials)
-    given = {name.partition(".")[0] for name in fixed}
-    beforehand = tuple(setting for setting in method.for_tuning() if setting.partition("=")[0] not in given)
+    fixed_groups = {name.partition(".")[0] for name in fixed}
+    beforehand = tuple(setting for setting in method.for_tuning() if setting.partition("=")[0] not in fixed_groups)
     method = method.with_settings(beforehand)
     split = split_for(request, data)
     check_parts(method, split, tunable=True)
-    signal = Signal.SAMPLES if look_at_forgotten or Part.FORGET_TRAIN in method.needs else Signal.REMADE
+    signal = Signal.SAMPLES if look_at_forgotten or Part.FORGET_TRAIN in method.needs else Signal.INVERTED
     for part in sorted(signal.parts):
         if not len(split[part]):
             raise DataError(f"Expected samples in {part} to tune by, but the data has none; give data that holds them.")
@@ -200,7 +200,7 @@ def tune(
 
 
 def _space(method: ConfiguredMethod, fixed: Sequence[str], trials: int) -> Space:
-    """Return what may be tuned, with the other demands on a search checked.
+    """Check the demands on a search, and return the settings to tune.
 
     Raises:
         ConfigError: nothing is left to tune, too few trials, or the method reads test data.
@@ -227,7 +227,7 @@ def _space(method: ConfiguredMethod, fixed: Sequence[str], trials: int) -> Space
 
 
 def _best(trials: Sequence[Trial]) -> int:
-    """Number of the trial with the highest score; of equals the one that passed the fewest samples.
+    """Return the number of the trial with the highest score; of equal ones, that with the fewest samples.
 
     Raises:
         NonFiniteLossError: every trial failed.
@@ -241,5 +241,7 @@ def _best(trials: Sequence[Trial]) -> int:
 
     best = max(range(len(trials)), key=rank)
     if trials[best].score is None:
-        raise NonFiniteLossError(f"Every trial failed, the first one with: {trials[0].failure}")
+        raise NonFiniteLossError(
+            f"Expected one trial to succeed, but all failed; the first one with: {trials[0].failure}"
+        )
     return best

@@ -7,6 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import unlearnkit.audit.observe.attacking as attacks_module
 import unlearnkit.audit.observe.relearning as relearn_module
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE, Evidence, audit, gather
@@ -46,8 +47,9 @@ def without_dogs() -> ImageData:
 
 @pytest.fixture(autouse=True)
 def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relearning has its own tests; here it may be short."""
+    """Relearning and few-shot recovery have their own tests; here they may be short."""
     monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
+    monkeypatch.setattr(attacks_module, "SHOTS", (1,))
 
 
 def looked(data: ImageData, stand_ins: ImageData | None, *, retrained: int = 2) -> Evidence:

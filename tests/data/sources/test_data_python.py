@@ -217,7 +217,7 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
 
 @pytest.mark.parametrize("dataset", [Stream(), DataLoader(Stream()), 3, iter([1])])
 def test_what_can_only_be_iterated_is_sent_to_from_batches(dataset: Any) -> None:
-    with pytest.raises(DataError, match="give what can only be iterated to from_batches"):
+    with pytest.raises(DataError, match="pass data that can only be iterated to from_batches"):
         from_datasets(dataset, Own())
 
 

@@ -1,1 +1,1 @@
-"""The metrics: each is a pure function from Evidence to Readings; none of them runs a model."""
+"""Holds the metrics: each is a pure function from Evidence to Readings, and none of them runs a model."""

@@ -1,4 +1,4 @@
-"""Accuracy on retained and forgotten data, in all and per class."""
+"""Measures accuracy on retained and forgotten data, over all classes and for each class."""
 
 from __future__ import annotations
 

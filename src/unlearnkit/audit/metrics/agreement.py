@@ -1,4 +1,4 @@
-"""Agreement of outputs: how near a model's probabilities on forgotten data are to the retrained models', by sample.
+"""Measures how far a model's probabilities on forgotten samples are from those of the retrained models.
 
 Shapes: n samples, K classes.
 """
@@ -47,7 +47,7 @@ def jensen_shannon(p: Tensor, q: Tensor) -> Tensor:
 
 
 def output_agreement(evidence: Evidence) -> list[Reading]:
-    """Activation distance and Jensen-Shannon divergence to the retrained models on forgotten data.
+    """Measure activation distance and Jensen-Shannon divergence to the retrained models on forgotten data.
 
     `activation_distance` in [0, sqrt 2] and `js_divergence` in [0, log 2] nats: means over the samples and the
     retrained models; a retrained model is held against the others. The interval is that of the mean over samples
@@ -66,7 +66,7 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
     for part in PARTS:
         known = {id(s): probabilities(s.outputs[part].logits) for s in evidence.subjects if part in s.outputs}
         for subject in evidence.subjects:
-            others = [s for s in evidence.named("retrained") if s is not subject and id(s) in known]
+            other_retrained = [s for s in evidence.named("retrained") if s is not subject and id(s) in known]
             base = Reading(
                 metric="activation_distance",
                 model=subject.name,
@@ -79,12 +79,12 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
             )
             if id(subject) not in known:
                 readings += [base, replace(base, metric="js_divergence", unit="nats")]
-            elif others:
-                mine = known[id(subject)]
-                pairs = [(mine, known[id(other)]) for other in others]
+            elif other_retrained:
+                own_probabilities = known[id(subject)]
+                pairs = [(own_probabilities, known[id(other)]) for other in other_retrained]
                 distance = torch.stack([activation_distance(p, q) for p, q in pairs]).mean(dim=0)
                 divergence = torch.stack([jensen_shannon(p, q) for p, q in pairs]).mean(dim=0)
-                doubts = (Doubt("one_retrained"),) if len(others) == 1 else ()
+                doubts = (Doubt("one_retrained"),) if len(other_retrained) == 1 else ()
                 readings += [
                     mean_reading(replace(base, doubts=doubts), distance),
                     mean_reading(replace(base, metric="js_divergence", unit="nats", doubts=doubts), divergence),

@@ -1,4 +1,4 @@
-"""Attacks that train: few samples of the forgotten classes, or none at all, to bring them back; by fixed recipes.
+"""Reports how much of the forgotten classes a short training brings back, by fixed recipes.
 
 Both train a copy of the model, whatever made it, and look at its accuracy on held-out forgotten data. What they find
 means something only beside the same attack on a retrained model, which learns the class from so many samples too.
@@ -18,7 +18,7 @@ from unlearnkit.split import Part
 
 
 def few_shot_recovery(evidence: Evidence) -> list[Reading]:
-    """How well forgotten and retained test data are told apart after a few samples of every class, with a fresh head.
+    """Measure how well a model tells forgotten from retained data after training on few samples, with a new head.
 
     `few_shot_recovery` in [0, 1] is the mean of the accuracies on forgotten and on retained test data after the most
     shots (20 of every class), with a normal 95 % interval; its series is the curve over 1, 5 and 20 shots. The mean
@@ -60,7 +60,7 @@ def few_shot_recovery(evidence: Evidence) -> list[Reading]:
 
 
 def fine_tune_recovery(evidence: Evidence) -> list[Reading]:
-    """Accuracy on forgotten test data after fine-tuning on retained data only: does the class come back by itself?
+    """Measure accuracy on forgotten test data after fine-tuning on retained data alone, which may bring a class back.
 
     `fine_tune_recovery` in [0, 1] with Wilson's interval; its series is the accuracy before and after, by the samples
     trained on. Training: the model's own head, SGD at 0.01 with momentum 0.9, one pass of at most 25 steps of 64

@@ -1,4 +1,4 @@
-"""Class membership: does a model treat the forgotten class as one that it was never shown?
+"""Measures whether a model's probabilities tell a forgotten class from a class that was never in the training data.
 
 A retrained model takes the forgotten class for its nearest neighbours among the retained ones, and is about as sure as
 of those. A model that has learned the class, or only hides it, is not: it keeps the class apart in its outputs, or in
@@ -35,7 +35,7 @@ def log_probabilities(logits: Tensor, columns: Sequence[int]) -> Tensor:
 
 
 def nearest_class(forgotten: Sequence[Tensor], allowed: Sequence[int]) -> int:
-    """The retained class that reference models take a forgotten class for: largest mean probability.
+    """Return the retained class to which reference models give a forgotten class the largest mean probability.
 
     Args:
         forgotten: `log_probabilities` among the retained classes, (n, C), of samples of the class; one tensor for each
@@ -94,7 +94,7 @@ def _along(log_p: Tensor, labels: Tensor, column: int, count: int) -> Tensor:
 
 
 def class_membership(evidence: Evidence) -> list[Reading]:
-    """Can a forgotten class be told from its nearest retained class by the model's probabilities?
+    """Measure how well probabilities tell a forgotten class from its nearest retained class.
 
     For each model, an SVM learns that class, n, against the other retained ones from the model's own outputs on
     retain_train, and judges unseen samples of n (retain_test) and of the forgotten class (forget_test).
@@ -137,7 +137,7 @@ def class_membership(evidence: Evidence) -> list[Reading]:
 
 
 def _possible(base: Reading, subject: Subject, references: list[Subject], evidence: Evidence) -> Reading:
-    """Return `base`, with the doubt `unknown` where the attack has nothing to work with."""
+    """Return `base`, with the doubt `unknown` where data for the attack are missing."""
     code: Code
     if not references:
         code = "no_reference"
@@ -163,7 +163,7 @@ def _measured(base: Reading, subject: Subject, references: list[Subject], eviden
     smallest = min(len(side) for sides in everything.values() for side in sides)
     doubts = (*base.doubts, *size_doubts(smallest, None, SMALL))
     pairs = {k: f"{request.classes[k]} / {request.classes[n]}" for k, n in nearest.items()}
-    total = sum(int(mine.sum()) for mine in taken.values())
+    total = sum(int(is_neighbour.sum()) for is_neighbour in taken.values())
     return [
         _auc_reading(replace(base, samples=smallest, doubts=doubts), everything, pairs),
         _auc_reading(
@@ -173,7 +173,7 @@ def _measured(base: Reading, subject: Subject, references: list[Subject], eviden
             share,
             value=total / len(forget),
             interval=wilson(total, len(forget)),
-            series={pairs[k]: float(mine.double().mean()) for k, mine in taken.items()},
+            series={pairs[k]: float(is_neighbour.double().mean()) for k, is_neighbour in taken.items()},
             samples=len(forget),
             doubts=doubts,
         ),
@@ -181,16 +181,16 @@ def _measured(base: Reading, subject: Subject, references: list[Subject], eviden
 
 
 def _judged(subject: Subject, nearest: Mapping[int, int], columns: Sequence[int]) -> dict[int, tuple[Tensor, Tensor]]:
-    """For each forgotten class, the distances of its neighbour's unseen samples and of its own."""
+    """Return, for each forgotten class, the distances of its neighbour's unseen samples and of its own samples."""
     train, test, forget = (subject.outputs[part] for part in PARTS)
     log_p, log_p_test, log_p_forget = (log_probabilities(o.logits, columns) for o in (train, test, forget))
     place = {k: column for column, k in enumerate(columns)}
     labels = torch.tensor([place[k] for k in train.labels.tolist()])
     judged = {}
     for k, neighbour in nearest.items():
-        asked = [log_p_test[test.labels == neighbour], log_p_forget[forget.labels == k]]
-        own, unseen = discriminate(log_p, labels, place[neighbour], asked)
-        judged[k] = own, unseen
+        queries = [log_p_test[test.labels == neighbour], log_p_forget[forget.labels == k]]
+        neighbour_distances, forgotten_distances = discriminate(log_p, labels, place[neighbour], queries)
+        judged[k] = neighbour_distances, forgotten_distances
     return judged
 
 
@@ -202,13 +202,13 @@ def _auc_reading(base: Reading, judged: Mapping[int, tuple[Tensor, Tensor]], pai
 
 
 def _seen(subject: Subject, evidence: Evidence) -> list[int]:
-    """Columns of the retained classes with training and with test samples."""
+    """Return the columns of the retained classes that have training and test samples."""
     sides = [set(subject.outputs[part].labels.tolist()) for part in (Part.RETAIN_TRAIN, Part.RETAIN_TEST)]
     return [column for column, k in enumerate(evidence.request.retained) if all(k in side for side in sides)]
 
 
 def _nearest(references: list[Subject], k: int, subject: Subject, evidence: Evidence) -> int:
-    """The retained class, by its id, that the references take class k for."""
+    """Return the id of the retained class that the references predict most for class k."""
     retained = evidence.request.retained
     outputs: list[Outputs] = [s.outputs[Part.FORGET_TEST] for s in references]
     forgotten = [log_probabilities(o.logits[o.labels == k], retained) for o in outputs]

@@ -1,4 +1,4 @@
-"""Collateral damage: what forgetting did to the retained classes that look most like the forgotten ones.
+"""Measures the damage of forgetting to the retained classes that look most like the forgotten ones.
 
 Shapes: n samples, K classes.
 """
@@ -23,7 +23,7 @@ NEAREST = 3  # classes, and no more than half of the retained ones
 
 
 def nearest_classes(outputs: Outputs, forgotten: Sequence[int]) -> list[int]:
-    """Retained classes whose samples get the largest mean probability of the forgotten classes, nearest first.
+    """Return the retained classes whose samples get most probability of a forgotten class, nearest first.
 
     No sample of the forgotten classes is needed. At most `NEAREST`, and no more than half of the classes there are.
 
@@ -38,7 +38,7 @@ def nearest_classes(outputs: Outputs, forgotten: Sequence[int]) -> list[int]:
 
 
 def collateral(evidence: Evidence) -> list[Reading]:
-    """Accuracy on the classes nearest to the forgotten ones, and what retained samples are taken for forgotten ones.
+    """Measure accuracy on the classes nearest to the forgotten ones, and the retained samples taken for forgotten ones.
 
     `collateral_accuracy` in [0, 1] is the retained test accuracy on the classes of `nearest_classes`, found on the
     original; its series is the accuracy of each. Target: the retrained model's, which these classes gain from: their
@@ -62,13 +62,13 @@ def collateral(evidence: Evidence) -> list[Reading]:
     if part not in original.outputs:
         return []
     nearest = nearest_classes(original.outputs[part], evidence.request.forget)
-    gone = torch.tensor(evidence.request.forget)
+    forgotten_ids = torch.tensor(evidence.request.forget)
     readings = []
     for subject in evidence.subjects:
         outputs = subject.outputs[part]
         right = outputs.predictions == outputs.labels
         near = torch.isin(outputs.labels, torch.tensor(nearest))
-        taken = torch.isin(outputs.predictions, gone)
+        taken = torch.isin(outputs.predictions, forgotten_ids)
         series = {evidence.request.classes[k]: float(right[outputs.labels == k].double().mean()) for k in nearest}
         for metric, hits, shown in (("collateral_accuracy", right[near], series), ("forgotten_share", taken, None)):
             n = len(hits)

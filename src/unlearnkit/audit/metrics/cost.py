@@ -1,4 +1,4 @@
-"""Cost of forgetting, and its ratio to retraining."""
+"""Measures the cost of forgetting, and its ratio to the cost of retraining."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unlearnkit.audit.reading import Reading
 
 
 def cost(evidence: Evidence) -> list[Reading]:
-    """Seconds of work, and how many times cheaper than retraining that is.
+    """Return the seconds of work, and how many times cheaper than retraining that is.
 
     `cost_seconds` is wall time without decoding and evaluation. `cost_ratio` is the retrained model's over the
     unlearned model's: in seconds, which means something where both ran on the same kind of device, and in samples
@@ -42,16 +42,16 @@ def cost(evidence: Evidence) -> list[Reading]:
     for subject in evidence.named("unlearned"):
         if subject.cost is None or not retrained:
             continue
-        mine = subject.cost
+        own_cost = subject.cost
         series = {
-            key: sum(r[key] for r in retrained) / len(retrained) / max(1, mine[key])
+            key: sum(r[key] for r in retrained) / len(retrained) / max(1, own_cost[key])
             for key in ("samples_forward", "samples_backward")
         }
         readings.append(
             Reading(
                 metric="cost_ratio",
                 model="unlearned",
-                value=sum(r["seconds"] for r in retrained) / len(retrained) / max(1e-9, mine["seconds"]),
+                value=sum(r["seconds"] for r in retrained) / len(retrained) / max(1e-9, own_cost["seconds"]),
                 unit="ratio",
                 target="higher",
                 series=series,

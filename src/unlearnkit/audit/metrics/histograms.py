@@ -1,4 +1,4 @@
-"""Histograms of loss and of prediction entropy: how sure a model is, and how wrong, sample by sample, as shares.
+"""Computes histograms over samples of a model's loss and of the entropy of its predictions.
 
 A mean hides what its samples do: half of them at 0 and half at 10 nats have the mean of all at 5. The bins are the same
 for every model and part, so that the histograms can be laid over each other; they are aggregates, and no sample can be
@@ -30,7 +30,7 @@ ENTROPY_BINS = 20
 
 
 def entropy_edges(classes: int) -> tuple[float, ...]:
-    """Lower edges of the bins of the entropy: `ENTROPY_BINS` of one width from 0 to log K, which is all there is."""
+    """Lower edges of the `ENTROPY_BINS` bins of equal width that divide the range of the entropy, 0 to log K."""
     return tuple(math.log(classes) * i / ENTROPY_BINS for i in range(ENTROPY_BINS))
 
 
@@ -48,7 +48,7 @@ def shares(values: Tensor, edges: tuple[float, ...]) -> list[float]:
 
 
 def histograms(evidence: Evidence) -> list[Reading]:
-    """Mean and histogram of the loss and of the entropy of the predictions on forgotten and retained data.
+    """Return mean and histogram of the loss and of the entropy of predictions, on forgotten and retained data.
 
     `loss` is the mean of the cross-entropy -log p_y, from 0 up, `output_entropy` that of -sum p_k log p_k, from 0 to
     log K; both in nats. The series is the share of samples by bin, named by the bin's lower edge (see `shares`): of the

@@ -1,4 +1,4 @@
-"""Sample membership: can the forgotten training samples be told from unseen samples of the same class?
+"""Measures whether forgotten training samples can be told from unseen samples of the same class.
 
 Scores are computed in float64 from the logits, each row by itself. A logit of -inf (a masked class) is allowed; the
 outputs of classes that were forgotten earlier are taken as they are.
@@ -60,7 +60,7 @@ def logit_confidence(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def usable(logits: Tensor) -> bool:
-    """Whether scores can be computed: no NaN, no inf, and something finite in every row."""
+    """Return whether scores can be computed: no NaN, no inf, and a finite value in every row."""
     return bool((logits < torch.inf).all() and logits.isfinite().any(dim=1).all())  # NaN < inf is False
 
 
@@ -73,7 +73,7 @@ def loss(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def confidence(logits: Tensor, labels: Tensor) -> Tensor:
-    """p_y, (n,) float64 from 0 to 1. As a score it orders the samples as -loss does, so it has no metric of its own.
+    """Return p_y, (n,) float64 in [0, 1]; it orders the samples as -loss does, so it has no metric of its own.
 
     Arguments and errors as in `logit_confidence`. Source: Song and Mittal, USENIX Security 2021, section 3.
     """
@@ -97,13 +97,13 @@ def modified_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """
     probabilities, _, log_rest = _distribution(logits)
     phi = logit_confidence(logits, labels)
-    others = torch.where(probabilities > 0, -probabilities * log_rest, 0.0).scatter(1, labels[:, None], 0.0)
-    own = torch.where(phi < torch.inf, (-phi).sigmoid() * _softplus(-phi), 0.0)
-    return own + others.sum(dim=1)
+    other_terms = torch.where(probabilities > 0, -probabilities * log_rest, 0.0).scatter(1, labels[:, None], 0.0)
+    label_terms = torch.where(phi < torch.inf, (-phi).sigmoid() * _softplus(-phi), 0.0)
+    return label_terms + other_terms.sum(dim=1)
 
 
 def _distribution(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """p, log p and log(1 - p), (n, K) float64.
+    """Return p, log p and log(1 - p), (n, K) float64.
 
     At most one probability of a row is above 1/2. That one's logarithms come from its logit-scaled confidence; for the
     others log_softmax and log1p lose nothing.
@@ -129,7 +129,7 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def sample_membership(evidence: Evidence) -> list[Reading]:
-    """Threshold attacks on each model: members are forget_train, non-members forget_test samples of the same classes.
+    """Run threshold attacks on each model, with forget_train as members and forget_test as non-members.
 
     `membership_auc_NAME` and `membership_tpr_NAME` (at a false positive rate of 1 %), NAME of loss, entropy and
     mentropy; fractions from 0 to 1, intervals as in `roc`. The attack calls the smaller loss or entropy a member,
@@ -153,26 +153,30 @@ def sample_membership(evidence: Evidence) -> list[Reading]:
             base = unmeasured(subject, f"membership_auc_{name}", PARTS)
             scores = None
             if not is_unknown(base.doubts):
-                members, others = (subject.outputs[part] for part in PARTS)
-                scores = -score(members.logits, members.labels), -score(others.logits, others.labels)
+                members, non_members = (subject.outputs[part] for part in PARTS)
+                scores = -score(members.logits, members.labels), -score(non_members.logits, non_members.labels)
             readings += compared(base, scores)
     return readings
 
 
 def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Reading, Reading]:
-    """AUC and TPR reading of the scores of members and non-members; `base` twice where there are none."""
+    """Return the AUC and TPR readings of the scores of members and non-members; `base` twice where there are none."""
     second = replace(base, metric=base.metric.replace("_auc_", "_tpr_"))
     return (auc_reading(base, *scores), tpr_reading(second, *scores)) if scores else (base, second)
 
 
 def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Reading:
-    """Return a reading to fill in: its doubts name parts seen in part and, as `unknown`, what makes it impossible."""
+    """Return a reading to fill in, with doubts on parts that were sampled or, as `unknown`, on what is missing."""
     missing = [no_samples(part.value) for part in parts if part not in subject.outputs]
-    seen = {part: subject.outputs[part] for part in parts if part in subject.outputs}
-    broken = [unknown("outputs_not_finite", {"part": part.value}) for part, o in seen.items() if not usable(o.logits)]
+    outputs_by_part = {part: subject.outputs[part] for part in parts if part in subject.outputs}
+    broken = [
+        unknown("outputs_not_finite", {"part": part.value})
+        for part, o in outputs_by_part.items()
+        if not usable(o.logits)
+    ]
     partial = [
         Doubt("partial_part", {"part": part.value, "n": len(o.labels), "whole": o.sampled_from})
-        for part, o in seen.items()
+        for part, o in outputs_by_part.items()
         if len(o.labels) < o.sampled_from
     ]
     return Reading(
@@ -190,7 +194,7 @@ def unmeasured(subject: Subject, metric: str, parts: tuple[Part, ...]) -> Readin
 
 
 def svc_membership(evidence: Evidence) -> list[Reading]:
-    """Share of forget_train samples that an SVC takes for members: `membership_svc`, from 0 to 1, Wilson's interval.
+    """Measure the share of forget_train samples that an SVC takes for members, with Wilson's interval.
 
     The SVC (RBF, C = 3, gamma = 1) learns retained members (retain_train) from non-members (retain_test) by p_y, with
     as many of each class on either side and at most 1,000 a side. Series: its balanced accuracy on these samples; near
@@ -215,14 +219,14 @@ def _svc_reading(base: Reading, subject: Subject) -> Reading:
 
     if is_unknown(base.doubts):
         return base
-    members, others, asked = (subject.outputs[part] for part in SVC_PARTS)
-    known = balanced(members, others, SVC_MOST)
+    members, non_members, queried = (subject.outputs[part] for part in SVC_PARTS)
+    known = balanced(members, non_members, SVC_MOST)
     fitted = torch.cat(known)[:, None].numpy()
     if fitted.size == 0 or fitted.min() == fitted.max():
         return replace(base, doubts=(unknown("no_scores"),))
     truth = torch.tensor([True, False]).repeat_interleave(len(known[0])).numpy()
     svc = SVC(kernel="rbf", C=3.0, gamma=1.0).fit(fitted, truth)
-    called = svc.predict(confidence(asked.logits, asked.labels)[:, None].numpy())
+    called = svc.predict(confidence(queried.logits, queried.labels)[:, None].numpy())
     skill = float((svc.predict(fitted) == truth).mean())
     doubts = [*base.doubts, *size_doubts(min(len(called), len(known[0])), None, SMALL)]
     if skill <= SVC_WEAK:
@@ -238,7 +242,7 @@ def _svc_reading(base: Reading, subject: Subject) -> Reading:
 
 
 def balanced(members: Outputs, others: Outputs, most: int) -> tuple[Tensor, Tensor]:
-    """p_y of as many members as others, as many of each class, at most `most` a side; two tensors (k,) float64.
+    """Return p_y of as many members as non-members, as many of each class, at most `most` a side; two tensors (k,).
 
     They are taken evenly along the sorted p_y of a class: no chance is involved, and no order of the samples.
     """
@@ -255,7 +259,7 @@ def balanced(members: Outputs, others: Outputs, most: int) -> tuple[Tensor, Tens
 
 
 def evenly(n: int, count: int) -> Tensor:
-    """`count` positions spread evenly over n sorted samples, at the middles of as many equal shares; (count,) int64."""
+    """Return `count` positions, (count,) int64, that are spread evenly over n sorted samples."""
     return ((torch.arange(count, dtype=torch.float64) + 0.5) * n / count).long()
 
 

@@ -1,4 +1,4 @@
-"""Prediction distribution of forgotten data: which classes a model now sees in it.
+"""Measures which classes a model predicts for forgotten data.
 
 Shapes: n samples, K classes.
 """
@@ -25,7 +25,7 @@ def prediction_shares(predictions: Tensor, classes: int) -> Tensor:
 
 
 def entropy(shares: Tensor) -> float:
-    """Entropy in nats, -sum p log p with 0 log 0 = 0; from 0 (one class) to log K (all alike)."""
+    """Entropy in nats, -sum p log p with 0 log 0 = 0; from 0 (one class) to log K (all equal)."""
     return max(0.0, float(-torch.xlogy(shares, shares).sum()))  # no -0.0
 
 
@@ -35,7 +35,7 @@ def total_variation(p: Tensor, q: Tensor) -> float:
 
 
 def prediction_distribution(evidence: Evidence) -> list[Reading]:
-    """What forgotten data is taken for: largest share, entropy, and total variation to the retrained models'.
+    """Measure the predictions on forgotten data: largest share, entropy, total variation to the retrained models'.
 
     `prediction_max_share` in [1/K, 1] (its series is the share of every class), `prediction_entropy` in [0, log K]
     nats, `prediction_tv` in [0, 1] against the mean distribution of the retrained models; a retrained model among
@@ -61,7 +61,7 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
             prediction_shares(s.outputs[part].predictions, len(classes)) if part in s.outputs else None
             for s in evidence.subjects
         ]
-        for subject, mine in zip(evidence.subjects, shares, strict=True):
+        for subject, own_shares in zip(evidence.subjects, shares, strict=True):
             base = Reading(
                 metric="prediction_max_share",
                 model=subject.name,
@@ -72,27 +72,29 @@ def prediction_distribution(evidence: Evidence) -> list[Reading]:
                 target="match_retrain",
                 doubts=(no_samples(part.value),),
             )
-            if mine is None:
+            if own_shares is None:
                 readings.append(base)
                 continue
-            top = float(mine.max())
+            top = float(own_shares.max())
             readings.append(
                 replace(
                     base,
                     value=top,
-                    series={name: float(share) for name, share in zip(classes, mine, strict=True)},
+                    series={name: float(share) for name, share in zip(classes, own_shares, strict=True)},
                     doubts=(Doubt("one_class_predicted"),) if top > 0.95 else (),
                 )
             )
-            readings.append(replace(base, metric="prediction_entropy", value=entropy(mine), unit="nats", doubts=()))
-            others = [
+            readings.append(
+                replace(base, metric="prediction_entropy", value=entropy(own_shares), unit="nats", doubts=())
+            )
+            retrained_shares = [
                 other
                 for s, other in zip(evidence.subjects, shares, strict=True)
                 if s.name == "retrained" and s is not subject and other is not None
             ]
-            if others:
-                distance = total_variation(mine, torch.stack(others).mean(dim=0))
-                doubts = (Doubt("one_retrained"),) if len(others) == 1 else ()
+            if retrained_shares:
+                distance = total_variation(own_shares, torch.stack(retrained_shares).mean(dim=0))
+                doubts = (Doubt("one_retrained"),) if len(retrained_shares) == 1 else ()
                 readings.append(
                     replace(
                         base,

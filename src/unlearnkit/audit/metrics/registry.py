@@ -1,4 +1,4 @@
-"""The registry of metrics: every metric by its name; what the verdict and the banks rest on is derived from it."""
+"""Registers every metric by its name, and derives from them what the verdict and the banks compare."""
 
 from __future__ import annotations
 

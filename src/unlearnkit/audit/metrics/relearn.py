@@ -1,4 +1,4 @@
-"""Relearn time: training steps until a model knows the forgotten classes again, by one fixed recipe.
+"""Measures how many training steps a model needs to relearn the forgotten classes, by one fixed recipe.
 
 Every model is trained by the same recipe, whatever made it: its head is fitted anew to its frozen features, on training
 samples of all classes; then the whole model is trained on balanced batches, half forgotten and half retained training
@@ -25,7 +25,7 @@ from unlearnkit.audit.reading import Reading
 
 
 def crossing(missing: Mapping[int, float]) -> float | None:
-    """Step at which nothing is missing any more: between two measurements, interpolated over the logarithm of the step.
+    """Return the step at which the goal is met, interpolated between measurements over the logarithm of the step.
 
     With b the step of `reached_at`, a the one measured before it, and m what is missing there (m_a > 0, m_b <= 0), it
     is a (b / a)^(m_a / (m_a - m_b)). Without it the measuring steps would be coarser than the difference that a
@@ -37,17 +37,17 @@ def crossing(missing: Mapping[int, float]) -> float | None:
     Returns:
         The step, and 1 where it is the first or none at all was needed; None where the goal is not reached.
     """
-    there = reached_at(missing)
-    if there is None:
+    reached = reached_at(missing)
+    if reached is None:
         return None
-    last = max((step for step in missing if step < there), default=0)
+    last = max((step for step in missing if step < reached), default=0)
     if last == 0:
-        return float(max(1, there))
-    return float(last * (there / last) ** (missing[last] / (missing[last] - missing[there])))
+        return float(max(1, reached))
+    return float(last * (reached / last) ** (missing[last] / (missing[last] - missing[reached])))
 
 
 def relearn_time(evidence: Evidence) -> list[Reading]:
-    """Steps until the forgotten classes are known again, with the retained ones and alone.
+    """Count the steps until the forgotten classes are relearned: together with the retained ones, and alone.
 
     `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, at two
     measurements running, as `crossing` finds it; its series is the accuracy on forgotten test data by step.
@@ -95,15 +95,15 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
 
 
 def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Reading]:
-    mine = [r for r in readings if r.metric == metric]
+    of_metric = [r for r in readings if r.metric == metric]
     indices = []
-    for reading in mine:
-        others = [r for r in mine if r.model == "retrained" and r is not reading and r.value is not None]
-        if reading.value is None or not others:
+    for reading in of_metric:
+        other_retrained = [r for r in of_metric if r.model == "retrained" and r is not reading and r.value is not None]
+        if reading.value is None or not other_retrained:
             continue
-        mean = math.exp(sum(math.log(r.value) for r in others if r.value) / len(others))
-        censored = [d for r in (reading, *others) for d in r.doubts if d.code == "censored"]
-        single = [Doubt("one_retrained")] if len(others) == 1 else []
+        mean = math.exp(sum(math.log(r.value) for r in other_retrained if r.value) / len(other_retrained))
+        censored = [d for r in (reading, *other_retrained) for d in r.doubts if d.code == "censored"]
+        single = [Doubt("one_retrained")] if len(other_retrained) == 1 else []
         indices.append(
             replace(
                 reading,
@@ -120,12 +120,12 @@ def _anamnesis(readings: Sequence[Reading], metric: str, name: str) -> list[Read
 
 def _reading(base: Reading, missing: Mapping[int, float], series: Mapping[int, float]) -> Reading:
     found = crossing(missing)
-    there = reached_at(missing) or 0
-    last, given_up = max((step for step in missing if step < there), default=0), max(missing)
+    reached = reached_at(missing) or 0
+    last, given_up = max((step for step in missing if step < reached), default=0), max(missing)
     return replace(
         base,
         value=float(given_up) if found is None else found,
-        interval=None if found is None else (float(last), float(max(1, there))),
+        interval=None if found is None else (float(last), float(max(1, reached))),
         series={str(step): accuracy for step, accuracy in series.items()},
         doubts=(Doubt("censored", {"steps": given_up}),) if found is None else (),
     )

@@ -1,4 +1,4 @@
-"""Recovery of the forgotten classes from the features: what a model still knows, whatever its head says.
+"""Measures how well the forgotten classes can be read from a model's features, without the model's own head.
 
 A mask of outputs leaves the features alone, and a new head on them finds the class at once. So a classifier is fitted
 on *held-out* samples of all classes, the forgotten ones among them, and its recall of the forgotten classes is held
@@ -112,7 +112,7 @@ def linear_probe(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
 
 
 def nearest_neighbours(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Classes (n,) by the vote of the 10 neighbours of largest cosine, of the same number of votes the nearer ones.
+    """Return classes (n,) by the vote of the 10 neighbours of largest cosine; on a tie, the nearer ones decide.
 
     The cosine's thousandth is added to each vote, which decides between equal numbers and nothing else.
     """
@@ -137,7 +137,7 @@ def nearest_mean(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
 
 
 def standardised(features: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, less the mean and over the standard deviation of `features`; constant features become 0."""
+    """Return both in float64, standardised by the mean and deviation of `features`; constant features become 0."""
     seen = features.double()
     mean, spread = seen.mean(dim=0), seen.std(dim=0, correction=0)
     constant = spread <= 1e-6 * mean.abs()  # what is left of rounding in float32 must not be blown up
@@ -146,7 +146,7 @@ def standardised(features: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def whitened(features: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float64, turned and scaled so that `features` have mean 0 and covariance I; the width is D at most.
+    """Return both in float64, whitened so that `features` have mean 0 and covariance I; at most D columns.
 
     With V and l the eigenvectors and eigenvalues of the covariance of the standardised features: z = V^T x / sqrt(l).
     Directions with less than 1e-12 of the largest variance are rounding, or more directions than samples, and left out.
@@ -159,7 +159,7 @@ def whitened(features: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fitted(features: Tensor, labels: Tensor) -> Any:
-    """Scikit-learn's logistic regression on prepared features (m, D) and labels (m,), see `linear_probe`."""
+    """Return scikit-learn's logistic regression fitted to prepared features (m, D) and labels (m,)."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
@@ -171,7 +171,7 @@ def fitted(features: Tensor, labels: Tensor) -> Any:
 
 
 def halves(labels: Tensor, forgotten: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """Positions (ascending) of two halves of the samples that take part, with the same share of every class.
+    """Split the positions (ascending) of the samples that take part into two halves with the same share of every class.
 
     Of every class as many: at most 500, and at most 5,000 of all classes. With more than 100 classes these are the
     forgotten ones and a fixed draw of the others, for with a handful of samples each no classifier can be fitted. A
@@ -180,10 +180,10 @@ def halves(labels: Tensor, forgotten: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(SEED)
     counts = torch.bincount(labels)
     present = [k for k in range(len(counts)) if counts[k] > 1]
-    others = torch.tensor([k for k in present if k not in forgotten], dtype=torch.int64)
+    retained_classes = torch.tensor([k for k in present if k not in forgotten], dtype=torch.int64)
     chosen = [k for k in present if k in forgotten]
-    drawn = torch.randperm(len(others), generator=generator)[: max(1, MOST_CLASSES - len(chosen))]
-    chosen += others[drawn].tolist() if len(present) > MOST_CLASSES else others.tolist()
+    drawn = torch.randperm(len(retained_classes), generator=generator)[: max(1, MOST_CLASSES - len(chosen))]
+    chosen += retained_classes[drawn].tolist() if len(present) > MOST_CLASSES else retained_classes.tolist()
     most = max(2, min(MOST_PER_CLASS, MOST_SAMPLES // max(1, len(chosen))))
     parts: tuple[list[Tensor], list[Tensor]] = ([], [])
     for k in sorted(chosen):
@@ -196,7 +196,7 @@ def halves(labels: Tensor, forgotten: tuple[int, ...]) -> tuple[Tensor, Tensor]:
 
 
 def held_out(subject: Subject, forgotten: tuple[int, ...]) -> tuple[dict[str, Tensor], Tensor] | Doubt:
-    """Features by layer and labels of the held-out samples, forgotten before retained; or why they are missing."""
+    """Return the held-out samples' features by layer and their labels, forgotten first; or why they are missing."""
     missing = [part.value for part in PARTS if part not in subject.outputs or not len(subject.outputs[part].labels)]
     if len(missing) == 1:
         return Doubt("no_samples", {"part": missing[0]})

@@ -1,4 +1,4 @@
-"""RMIA: a membership attack that calibrates each sample by what reference models, and other samples, say of it.
+"""Computes RMIA, a membership attack that calibrates each sample by reference models and by other samples.
 
 Shapes: R reference models, n samples under attack, Z samples of the population.
 """
@@ -23,7 +23,7 @@ OFFLINE_A = 0.3
 
 
 def average_log_probability(reference_RN: Tensor, inside_RN: Tensor | None = None, *, a: float = OFFLINE_A) -> Tensor:
-    """Log of p(x), the probability of a sample's label under a model that may or may not have been trained on it.
+    """Estimate log p(x), with p(x) the mean probability of a sample's label over models trained on it or not.
 
     With models of both kinds for a sample, p(x) = (mean over IN + mean over OUT) / 2; with OUT models alone, as
     after retraining, the mean over IN is taken to be a OUT + 1 - a:
@@ -56,7 +56,10 @@ def average_log_probability(reference_RN: Tensor, inside_RN: Tensor | None = Non
         )
     ins, outs = inside.sum(dim=0), (~inside).sum(dim=0)
     if not bool((outs > 0).all()):
-        raise DataError("Expected a reference model that was not trained on it for every sample; add such models.")
+        raise DataError(
+            "Expected for every sample a reference model that was not trained on it, but some sample has none; add "
+            "such models."
+        )
     mean_in = scores.masked_fill(~inside, -torch.inf).logsumexp(dim=0) - ins.double().log()
     mean_out = scores.masked_fill(inside, -torch.inf).logsumexp(dim=0) - outs.double().log()
     guessed_in = torch.logaddexp(mean_out + _log(a), torch.full_like(mean_out, _log(1 - a)))
@@ -73,7 +76,7 @@ def rmia(
     gamma: float = GAMMA,
     a: float = OFFLINE_A,
 ) -> Tensor:
-    """RMIA score: the share of population samples z that x beats in a likelihood ratio test.
+    """Return the RMIA score: the share of population samples z that x beats in a likelihood ratio test.
 
         LR(x, z) = (p(x | model) / p(x)) / (p(z | model) / p(z)),   score(x) = mean over z of [LR(x, z) >= gamma]
 
@@ -105,17 +108,17 @@ def rmia(
         population = ratio
     else:
         population = _log_ratio(population_target_Z, population_reference_RZ, None, a)
-    others = len(population) - alone
-    if others < 1:
+    other_samples = len(population) - alone
+    if other_samples < 1:
         raise DataError("Expected at least one other sample as the population of RMIA, but there is none; add some.")
     beaten = torch.searchsorted(population.sort().values, ratio - math.log(gamma), right=True)
     if alone:  # x beats itself where gamma is 1, whatever it is; a ratio of 0 where gamma is more
         beaten = beaten - (ratio - math.log(gamma) >= ratio).long()
-    return beaten.double() / others
+    return beaten.double() / other_samples
 
 
 def rmia_membership(evidence: Evidence) -> list[Reading]:
-    """RMIA on each model, with the (other) retrained models as OUT references: members are forget_train samples.
+    """Run RMIA on each model: members are forget_train, and the (other) retrained models are OUT references.
 
     `membership_auc_rmia` and `membership_tpr_rmia`, fractions from 0 to 1 with intervals as in `roc`. The population
     is forget_test, the non-members themselves, each without itself: other classes would leave every score at 0 or 1,
@@ -150,9 +153,13 @@ def rmia_membership(evidence: Evidence) -> list[Reading]:
 
 
 def _scores(subject: Subject, references: list[Subject]) -> tuple[Tensor, Tensor]:
-    members, others = (_log_p(subject.outputs[part]) for part in PARTS)
-    by_members, by_others = (torch.stack([_log_p(r.outputs[part]) for r in references]) for part in PARTS)
-    return rmia(members, by_members, others, by_others), rmia(others, by_others)
+    members, non_members = (_log_p(subject.outputs[part]) for part in PARTS)
+    members_by_references, non_members_by_references = (
+        torch.stack([_log_p(r.outputs[part]) for r in references]) for part in PARTS
+    )
+    return rmia(members, members_by_references, non_members, non_members_by_references), rmia(
+        non_members, non_members_by_references
+    )
 
 
 def _log_p(outputs: Outputs) -> Tensor:

@@ -1,4 +1,4 @@
-"""How well a score tells two groups apart: AUC and true positive rate at a low false positive rate, with intervals.
+"""Measures how well a score separates two groups: AUC, and true positive rate at a low false positive rate.
 
 A score is larger for what the attack takes for a member, a direction that theory fixes beforehand: it is never turned
 round on the data that it is judged on, so an AUC may lie below 1/2. Only the order of the scores counts; infinite ones
@@ -46,7 +46,7 @@ def auc(positives: Tensor, negatives: Tensor) -> float:
 
 
 def auc_interval(positives: Tensor, negatives: Tensor) -> tuple[float, float]:
-    """95 % interval of `auc`, within [0, 1], never of no width.
+    """Return the 95 % interval of `auc`, within [0, 1]; its width is never 0.
 
     The outer ends of two intervals. DeLong's variance on the logit scale holds whatever the distributions are (also
     where half of the members lie on either side of all others), but is 0 for groups that do not overlap:
@@ -81,7 +81,7 @@ def auc_interval(positives: Tensor, negatives: Tensor) -> tuple[float, float]:
 
 
 def tpr_at_fpr(positives: Tensor, negatives: Tensor, fpr: float = LOW_FPR) -> float:
-    """Largest share of positives that a threshold reaches with a false positive rate of at most `fpr`.
+    """Return the largest true positive rate of a threshold whose false positive rate is at most `fpr`.
 
     A sample is called positive where its score is at least the threshold, so equal scores are called alike; nothing is
     drawn by lot or interpolated. With f = floor(fpr n) it is the share of positives above the (f + 1)-th largest
@@ -104,7 +104,7 @@ def tpr_at_fpr(positives: Tensor, negatives: Tensor, fpr: float = LOW_FPR) -> fl
 
 
 def tpr_interval(positives: Tensor, negatives: Tensor, fpr: float = LOW_FPR) -> tuple[float, float]:
-    """Interval of at least 95 % for the true positive rate at a true false positive rate of `fpr`; within [0, 1].
+    """Return an interval of at least 95 % for the true positive rate at the false positive rate `fpr`, within [0, 1].
 
     The threshold is estimated too: how many negatives lie above the true one is binomial(n, fpr). The lower end is
     Wilson's at the threshold with that distribution's lower 1.25 % point, the upper end at that with the upper one,
@@ -130,12 +130,12 @@ def tpr_interval(positives: Tensor, negatives: Tensor, fpr: float = LOW_FPR) -> 
 
 
 def curve(positives: Tensor, negatives: Tensor) -> dict[str, float]:
-    """`tpr_at_fpr` by the false positive rates of `CURVE`: the receiver operating characteristic at round places."""
+    """Return `tpr_at_fpr` at each false positive rate of `CURVE`: the receiver operating characteristic."""
     return {f"{fpr:g}": tpr_at_fpr(positives, negatives, fpr) for fpr in CURVE}
 
 
 def auc_reading(base: Reading, positives: Tensor, negatives: Tensor) -> Reading:
-    """`base` with the AUC, its interval and its doubts; the series says how far from 1/2 it is, to either side."""
+    """Fill the AUC, its interval and its doubts into `base`; the series holds its distance from 1/2."""
     value = auc(positives, negatives)
     return replace(
         base,
@@ -148,7 +148,7 @@ def auc_reading(base: Reading, positives: Tensor, negatives: Tensor) -> Reading:
 
 
 def tpr_reading(base: Reading, positives: Tensor, negatives: Tensor) -> Reading:
-    """`base` with the true positive rate at `LOW_FPR`, its interval and its doubts.
+    """Fill the true positive rate at `LOW_FPR`, its interval and its doubts into `base`.
 
     The series has the rates at the false positive rates of `CURVE`, None with less than `FEWEST` samples on a side.
     """

@@ -1,4 +1,4 @@
-"""How like two models' features are (CKA), and how much the features tell of what is forgotten (IDI).
+"""Compares the features of two models (CKA), and measures what features tell about the forgotten classes (IDI).
 
 Shapes: n samples, D features.
 """
@@ -106,7 +106,7 @@ def cka_retrained(evidence: Evidence) -> list[Reading]:
 
 
 def linear_information(features: Tensor, labels: Tensor, forgotten: tuple[int, ...]) -> float:
-    """Nats that a linear probe of (n, D) features tells of whether a sample is of a forgotten class, in [0, log 2].
+    """Return the nats that a linear probe of (n, D) features gives on whether a sample is forgotten, in [0, log 2].
 
         log 2 - min(log 2, mean over both sides of the mean of -log q(side | z) over its samples),
 
@@ -124,12 +124,12 @@ def linear_information(features: Tensor, labels: Tensor, forgotten: tuple[int, .
         odds = torch.from_numpy(fitted(seen, side[train].long()).decision_function(new.numpy()))
         losses[test] = torch.nn.functional.softplus(torch.where(side[test], -odds, odds))
     taken = torch.cat([first, second])
-    loss = sum(float(losses[taken[side[taken] == each]].mean()) for each in (True, False)) / 2
+    loss = sum(float(losses[taken[side[taken] == forgotten_side]].mean()) for forgotten_side in (True, False)) / 2
     return max(0.0, math.log(2) - loss)
 
 
 def information_difference(evidence: Evidence) -> list[Reading]:
-    """How much the features tell of what is forgotten, in nats and as an index between retrained and original.
+    """Measure what the features tell about forgotten classes: in nats, and as an index between retrained and original.
 
     `linear_information`: `linear_information` of the head's input, in [0, log 2]; its series has all layers. Target:
     the retrained model's. `linear_idi`, of the other models than the original:
@@ -158,22 +158,26 @@ def information_difference(evidence: Evidence) -> list[Reading]:
     [('linear_information', 0.0), ('linear_idi', 0.0)]
     """
     forgotten = evidence.request.forget
-    told: list[ByLayer | Doubt] = []
+    informations: list[ByLayer | Doubt] = []
     for subject in evidence.subjects:
         known = held_out(subject, forgotten)
         if isinstance(known, Doubt):
-            told.append(known)
+            informations.append(known)
         else:
-            told.append({name: linear_information(values, known[1], forgotten) for name, values in known[0].items()})
+            informations.append(
+                {name: linear_information(values, known[1], forgotten) for name, values in known[0].items()}
+            )
     readings = []
-    for subject, mine in zip(evidence.subjects, told, strict=True):
+    for subject, information in zip(evidence.subjects, informations, strict=True):
         reading = _blank(subject, "linear_information", Part.FORGET_TEST, "nats")
-        if isinstance(mine, Doubt):
-            readings.append(replace(reading, doubts=(because(mine),)))
+        if isinstance(information, Doubt):
+            readings.append(replace(reading, doubts=(because(information),)))
         else:
-            readings.append(replace(reading, value=mine[HEAD], series=mine, doubts=_small(subject, Part.FORGET_TEST)))
+            readings.append(
+                replace(reading, value=information[HEAD], series=information, doubts=_small(subject, Part.FORGET_TEST))
+            )
         if subject.name != "original":
-            readings.append(_index(subject, mine, evidence.subjects, told))
+            readings.append(_index(subject, information, evidence.subjects, informations))
     return readings
 
 
@@ -183,20 +187,22 @@ def _index(
     reading = _blank(subject, "linear_idi", Part.FORGET_TEST, "ratio")
     if isinstance(mine, Doubt):
         return replace(reading, doubts=(because(mine),))
-    known = [(s, each) for s, each in zip(subjects, told, strict=True) if not isinstance(each, Doubt)]
-    originals = [each for s, each in known if s.name == "original"]
+    known = [
+        (s, information) for s, information in zip(subjects, told, strict=True) if not isinstance(information, Doubt)
+    ]
+    originals = [information for s, information in known if s.name == "original"]
     # in the order of the replicates, so that sums do not depend on the order of the models
     known.sort(key=lambda pair: pair[0].replicate)
-    others = [each for s, each in known if s.name == "retrained" and s is not subject]
-    if not originals or not others:
+    other_retrained = [information for s, information in known if s.name == "retrained" and s is not subject]
+    if not originals or not other_retrained:
         return replace(reading, doubts=(_missing("retrained" if originals else "original"),))
-    base = {name: sum(each[name] for each in others) / len(others) for name in mine}
+    base = {name: sum(information[name] for information in other_retrained) / len(other_retrained) for name in mine}
     series = {name: mine[name] - base[name] for name in mine}
     whole = sum(originals[0][name] - base[name] for name in mine)
     if whole < LEAST_DIFFERENCE:
         doubt = unknown("difference_too_small", {"nats": round(whole, 3)})
         return replace(reading, series=series, doubts=(doubt,))
-    doubts = _small(subject, Part.FORGET_TEST, len(others))
+    doubts = _small(subject, Part.FORGET_TEST, len(other_retrained))
     return replace(reading, value=sum(series.values()) / whole, series=series, doubts=doubts)
 
 
@@ -209,8 +215,15 @@ def _similarity(evidence: Evidence, metric: str, reference: ModelName) -> list[R
         for layer in known[0].outputs[part].features if known else ():
             grams = {id(s): centred_gram(_drawn(s.outputs[part].features[layer])) for s in known}
             for subject in known:
-                mine, others = grams[id(subject)], [grams[id(s)] for s in _references(known, subject, reference)]
-                similar = [float((mine * each).sum()) for each in others if mine is not None and each is not None]
+                own_gram, reference_grams = (
+                    grams[id(subject)],
+                    [grams[id(s)] for s in _references(known, subject, reference)],
+                )
+                similar = [
+                    float((own_gram * reference_gram).sum())
+                    for reference_gram in reference_grams
+                    if own_gram is not None and reference_gram is not None
+                ]
                 if similar:
                     values[id(subject)][layer] = sum(similar) / len(similar)
         for subject in evidence.subjects:

@@ -1,4 +1,4 @@
-"""U-LiRA: does a sample look as if it had been unlearned, or as if it had never been seen?
+"""Computes U-LiRA, an attack that tells unlearned samples from samples that were never in the training data.
 
 Both hypotheses need a bank of models: shadows, from which the same method removed the same classes, each made from an
 original of its own, and retrained models.
@@ -35,7 +35,7 @@ def u_lira(
     least_sd: float = 1e-6,
     shared_sd: bool = False,
 ) -> Tensor:
-    """U-LiRA: log likelihood ratio of "trained on and unlearned" against "never trained on", sample by sample.
+    """Return the log likelihood ratio of "trained on and unlearned" to "never trained on" for each sample.
 
         log N(o; mean_u, sd_u) - log N(o; mean_r, sd_r)
 
@@ -81,7 +81,7 @@ def u_lira(
 
 
 def u_lira_membership(evidence: Evidence) -> list[Reading]:
-    """U-LiRA on the unlearned and the retrained models: share of forget_train samples that look unlearned, not unseen.
+    """Run U-LiRA on each model: share of forget_train samples that look unlearned rather than unseen.
 
     `membership_u_lira`, from 0 to 1; samples that look as much like the one as the other count half. The series is the
     share by forgotten class. The banks are the shadows and the (other) retrained models, so a retrained model has one
@@ -121,9 +121,9 @@ def _reading(evidence: Evidence, subject: Subject) -> Reading:
     if len(retrained) < 2:
         return replace(base, doubts=(unknown("too_few_retrained_beside"),))
     every: list[Mapping[Part, Outputs]] = [subject.outputs, *evidence.shadows, *retrained]
-    if not all(PARTS[0] in seen and usable(seen[PARTS[0]].logits) for seen in every):
+    if not all(PARTS[0] in outputs and usable(outputs[PARTS[0]].logits) for outputs in every):
         return replace(base, doubts=(unknown("reference_unusable"),))
-    scores = torch.stack([logit_confidence(seen[PARTS[0]].logits, seen[PARTS[0]].labels) for seen in every])
+    scores = torch.stack([logit_confidence(outputs[PARTS[0]].logits, outputs[PARTS[0]].labels) for outputs in every])
     if not bool(scores.isfinite().all()):
         return replace(base, doubts=(unknown("certain_of_a_sample"),))
     observed, shadows, references = scores.split([1, len(evidence.shadows), len(retrained)])

@@ -1,4 +1,4 @@
-"""Layer-wise weight distance: how far each layer has moved from the original."""
+"""Measures how far the weights of each layer have moved from the original's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from unlearnkit.audit.reading import Reading
 
 
 def weight_distance(evidence: Evidence) -> list[Reading]:
-    """Sum over the layers of the distance to the original; the series holds every layer.
+    """Return the distance to the original, summed over the layers; the series holds every layer.
 
         sum over layers l of || theta_l - theta_l^original ||_2
 

@@ -1,4 +1,4 @@
-"""ZRF: how far a model's answers to forgotten data are from those of a network that knows nothing.
+"""Computes ZRF, which compares a model's outputs on forgotten data with those of an untrained network.
 
 Shapes: n samples, K classes.
 """
@@ -20,7 +20,7 @@ DRAWN = 0.9  # share of the weights that must be drawn anew for a network to cou
 
 
 def zrf(evidence: Evidence) -> list[Reading]:
-    """ZRF = 1 - mean over forgotten samples of JS(f(x), g(x)) / log 2, with g the model's architecture untrained.
+    """Return ZRF = 1 - mean over forgotten samples of JS(f(x), g(x)) / log 2, with g an untrained copy of the network.
 
     Range [0, 1]; near 1 where the model answers like a network that knows nothing, low where it is still sure. The
     published target is "high"; a retrained model, which sees something else in the class, is mostly not near 1, so the
@@ -56,9 +56,9 @@ def zrf(evidence: Evidence) -> list[Reading]:
             elif evidence.random is None:
                 readings.append(replace(base, doubts=(unknown("no_untrained"),)))
             else:
-                said = probabilities(subject.outputs[part].logits)
+                own_probabilities = probabilities(subject.outputs[part].logits)
                 teacher = probabilities(evidence.random.outputs[part].logits)
-                values = 1 - jensen_shannon(said, teacher) / math.log(2)
+                values = 1 - jensen_shannon(own_probabilities, teacher) / math.log(2)
                 drawn = evidence.random.drawn
                 doubts = (Doubt("partly_drawn", {"share": drawn}),) if drawn < DRAWN else ()
                 readings.append(mean_reading(replace(base, doubts=doubts), values, most=1.0))

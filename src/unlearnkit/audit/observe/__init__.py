@@ -1,1 +1,1 @@
-"""Observation: runs the models on the data and writes down what they do, as Evidence."""
+"""Runs the models on the data and records what they do, as Evidence."""

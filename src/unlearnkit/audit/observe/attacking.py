@@ -1,4 +1,4 @@
-"""Attacks that train: a few samples of every class, or retained samples alone, to bring a class back."""
+"""Runs the attacks that train: on a few samples of every class, and on retained samples alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def attack(
     log: RunLog,
     head: str | None = None,
 ) -> Attacks:
-    """Run both attacks on copies of `model`; nothing of the model itself is changed.
+    """Run both attacks on copies of `model`; the model itself is not changed.
 
     Args:
         model: any of the models; its training state and its `requires_grad` flags play no part.

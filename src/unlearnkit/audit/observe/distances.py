@@ -10,7 +10,7 @@ from torch import nn
 
 @torch.no_grad()
 def layer_distances(original: nn.Module, model: nn.Module) -> dict[str, float]:
-    """L2 distance of every layer's parameters to the original's, in float64.
+    """Return the L2 distance of every layer's parameters to the original's, in float64.
 
     d_l = || theta_l - theta_l^original ||_2 over all parameters of layer l (its weight and bias together). Layers are
     in the model's order. Buffers, such as BatchNorm statistics, are not counted.

@@ -1,4 +1,4 @@
-"""The plane of the two principal components of the features before the head, for the eye: where forgotten samples lie.
+"""Projects the features before the head onto their two principal components, to be drawn as points.
 
 Points of single samples can be personal data: they are for drawing, and are written nowhere as numbers. No verdict is
 made of them.
@@ -30,7 +30,7 @@ NOT_FINITE: dict[ModelName, Code] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Plane:
-    """Samples of a model as points.
+    """Samples as points in the plane of two principal components of one model's features.
 
     Args:
         points: (n, 2) float64.

@@ -1,4 +1,4 @@
-"""Which layers' features are taken from a model, and how they are collected in any forward pass.
+"""Chooses the layers whose features are compared, and collects these features in any forward pass.
 
 A layer is taken only where everything that the logits are made of passes through it (the ends of stages and blocks,
 not a branch of one), found by following the data through forward passes, whatever the architecture is called.
@@ -29,7 +29,7 @@ WIDEST = 4096  # features of a layer that are kept; of a wider one, as many rand
 
 @dataclass(frozen=True)
 class Run:
-    """A layer that ran once, on all images, before the head did.
+    """A layer that runs exactly once, on all images, before the head.
 
     Args:
         name: of the module.
@@ -44,12 +44,12 @@ class Run:
 
 @dataclass
 class Collected:
-    """Pooled features by layer, from the images to the head; one tensor for each forward pass."""
+    """Pooled features by layer, in running order up to the head; one tensor for each forward pass."""
 
     passes: dict[str, list[Tensor]] = field(default_factory=dict)
 
     def features(self) -> dict[str, Tensor]:
-        """(n, D) float32 on the CPU by layer, all passes in their order; empty where the model has not run."""
+        """Features (n, D) float32 on the CPU by layer, all passes in order; empty where the model has not run."""
         return {name: torch.cat(parts) for name, parts in self.passes.items() if parts}
 
 
@@ -111,7 +111,7 @@ def pooled_features(model: nn.Module, images: Tensor, layers: Sequence[str], hea
 
 @contextmanager
 def collecting(model: nn.Module, layers: Sequence[str], head: str, *, shape: Shape) -> Iterator[Collected]:
-    """Collect pooled features in every forward pass of `model` inside the block, whoever calls it.
+    """Collect pooled features in every forward pass of `model` inside the `with` block.
 
     Maps and tokens are averaged over their positions (see `layout`), without class and register tokens: in the first
     layers these do not depend on the image yet, and what they gather arrives at the head, whose input is taken as
@@ -123,13 +123,13 @@ def collecting(model: nn.Module, layers: Sequence[str], head: str, *, shape: Sha
         ModelError: there is no such layer, or (in the pass) it does not run once on all images.
     """
     collected = Collected({name: [] for name in (*layers, HEAD)})
-    seen: dict[str, list[Tensor]] = {}
-    handles = [model.register_forward_pre_hook(lambda _module, _args: seen.clear())]
+    outputs_by_layer: dict[str, list[Tensor]] = {}
+    handles = [model.register_forward_pre_hook(lambda _module, _args: outputs_by_layer.clear())]
 
     def watch(name: str) -> None:
         def keep(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
             if isinstance(output, Tensor):
-                seen.setdefault(name, []).append(pooled(output.detach(), shape))
+                outputs_by_layer.setdefault(name, []).append(pooled(output.detach(), shape))
 
         handles.append(find_layer(model, name).register_forward_hook(keep))
 
@@ -141,13 +141,14 @@ def collecting(model: nn.Module, layers: Sequence[str], head: str, *, shape: Sha
             def finish(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
                 rows = len(logits_of(output))
                 for name, parts in collected.passes.items():
-                    got = entering if name == HEAD else seen.get(name, [])
-                    if [len(each) for each in got] != [rows]:
+                    layer_outputs = entering if name == HEAD else outputs_by_layer.get(name, [])
+                    rows_by_run = [len(layer_output) for layer_output in layer_outputs]
+                    if rows_by_run != [rows]:
                         raise ModelError(
                             f"Expected layer {head if name == HEAD else name!r} to run once on all {rows} images, but "
-                            f"it ran {len(got)} times, on {[len(each) for each in got]} rows; choose another layer."
+                            f"it ran {len(layer_outputs)} times, on {rows_by_run} rows; choose another layer."
                         )
-                    parts.append(_narrowed(got[0].detach().float().cpu()))
+                    parts.append(_narrowed(layer_outputs[0].detach().float().cpu()))
                 entering.clear()
 
             handles.append(model.register_forward_hook(finish))
@@ -158,7 +159,10 @@ def collecting(model: nn.Module, layers: Sequence[str], head: str, *, shape: Sha
 
 
 def runs_before(model: nn.Module, head: str, shape: Shape) -> tuple[list[Run], int]:
-    """Every layer that runs once, on all of two images, before the head, in the order of their ends; and the depth.
+    """Return the layers that run exactly once in a forward pass, before the head, and the depth of the network.
+
+    A layer counts only if it processes all images of the batch (here two). The layers are in the order in which their
+    runs end.
 
     The depth is the number of runs of layers with weights of their own before the head.
     """
@@ -196,7 +200,10 @@ def runs_before(model: nn.Module, head: str, shape: Shape) -> tuple[list[Run], i
 
 
 def carries_all(model: nn.Module, name: str, shape: Shape) -> bool:
-    """Whether the logits depend on the images through this layer only: with its output cut off, not at all."""
+    """Return whether the images reach the logits through this layer alone.
+
+    If so, the logits do not depend on the images once the gradient is cut at the layer's output.
+    """
     with torch.inference_mode(False), torch.enable_grad(), frozen(model):
         images = probe_images(shape, like=next(model.parameters()))
         handle = find_layer(model, name).register_forward_hook(lambda _module, _args, output: output.detach())
@@ -220,7 +227,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 def _narrowed(features: Tensor) -> Tensor:
-    """(n, D) -> (n, min(D, WIDEST)): every feature is added to a random one of the sums, with a random sign."""
+    """Reduce features (n, D) to (n, min(D, WIDEST)): each is added, with a random sign, to one of the sums."""
     width = features.shape[1]
     if width <= WIDEST:
         return features

@@ -1,4 +1,4 @@
-"""gather(): run every model once over the parts that the chosen metrics declare, and keep what they need."""
+"""Gathers the evidence: runs every model once over the parts that the chosen metrics need, and keeps the results."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from unlearnkit.training.predict import predict
 
 T = TypeVar("T")
 NAMES = ("original", "unlearned", "retrained")
-IMAGES = 10_000  # samples that each model is run on, unless told otherwise
+IMAGES = 10_000  # samples that each model is run on by default
 
 
 def gather(
@@ -53,7 +53,7 @@ def gather(
     shadows: Sequence[nn.Module] = (),
     relearn_cap: int = CAP,
 ) -> Evidence:
-    """Collect the evidence; every model is seen on the same samples, and none of them is changed.
+    """Collect the evidence of all models on the same samples; no model is changed.
 
     Args:
         models: `original` and `unlearned`, and any number of `retrained` models.
@@ -91,14 +91,14 @@ def gather(
     shadowed = frozenset().union(*(m.parts for m in chosen if "shadows" in m.wants))
     data.fix_shape(split.retained_row("the audit"))
     flat: list[tuple[ModelName, int, nn.Module]] = []
-    for name, given in models.items():
-        group = [given] if isinstance(given, nn.Module) else list(given)
+    for name, models_of_name in models.items():
+        group = [models_of_name] if isinstance(models_of_name, nn.Module) else list(models_of_name)
         flat += [(name, i, model) for i, model in enumerate(group)]
     original = _checked(flat, shadows)
-    wanted = (runtime or Runtime()).alone()
-    runtime = wanted.fitted(original, data.shape, exact=True)
-    # what trains need not be exact, but affordable: an accuracy after some steps is no measurement of an output
-    training = wanted.fitted(original, data.shape)
+    one_process = (runtime or Runtime()).alone()
+    runtime = one_process.fitted(original, data.shape, exact=True)
+    # relearning and attacks may use a faster, less exact precision: they measure accuracies after training, not outputs
+    training = one_process.fitted(original, data.shape)
     log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds)
     view = DataView(data, split, frozenset(Part), reader="audit", log=access or AccessLog(data), device=runtime.device)
     if stand_ins is not None:
@@ -124,11 +124,11 @@ def gather(
         relearning: tuple[Relearning | None, Doubt | None] = (None, None)
         attacks: tuple[Attacks | None, Doubt | None] = (None, None)
         if goal is not None:
-            told: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
+            run_options: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
             if "relearn" in wants:
-                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **told), view, seed)
+                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **run_options), view, seed)
             if "attacks" in wants:
-                attacks = _attempt(partial(attack, model, view, goal, **told), view, seed)
+                attacks = _attempt(partial(attack, model, view, goal, **run_options), view, seed)
         subjects.append(
             Subject(
                 name=name,
@@ -174,7 +174,7 @@ def _outputs(
     seed: int,
     layers: _Layers | None = None,
 ) -> dict[Part, Outputs]:
-    """One pass over every part, of the same pixels for every model; features, where wanted, are collected in it."""
+    """Run the model once over every part, on the same pixels as every model; collect features where wanted."""
     home = next(model.parameters()).device
     outputs = {}
     try:
@@ -200,7 +200,7 @@ def _outputs(
 def _known(
     earlier: Evidence | None, split: Split, samples: Mapping[Part, PartSamples], wants: frozenset[Want]
 ) -> dict[tuple[ModelName, int], Subject]:
-    """Return what is known of each model already, once it is clear that it was seen on these very samples."""
+    """Return the evidence that earlier work has collected already, after checking that its samples are these."""
     if earlier is None:
         return {}
     missing = sorted(wants - earlier.kinds - {"shadows", "random"})  # those two are not of a model in `earlier`
@@ -221,7 +221,7 @@ def _known(
 
 
 def _checked(models: Sequence[tuple[ModelName, int, nn.Module]], shadows: Sequence[nn.Module]) -> nn.Module:
-    """Return the original, once the models' names and weights make sense together."""
+    """Return the original, after checking that the models' names and weights fit together."""
     names = [name for name, _, _ in models]
     unknown = [name for name in names if name not in NAMES]
     if unknown or names.count("original") != 1 or names.count("unlearned") > 1:
@@ -245,7 +245,7 @@ def _checked(models: Sequence[tuple[ModelName, int, nn.Module]], shadows: Sequen
 
 
 def _attempt(run: Callable[..., T], view: DataView, seed: int) -> tuple[T | None, Doubt | None]:
-    """Run something that trains; what it found, or why it failed: one reading less, and the others stand."""
+    """Run something that trains; return its result, or the reason for its failure, which costs one reading only."""
     try:
         with isolated_randomness(seed) as generator, view.seeded_reads(seed):
             return run(generator=generator), None
@@ -258,7 +258,7 @@ def _attempt(run: Callable[..., T], view: DataView, seed: int) -> tuple[T | None
 
 @dataclass(frozen=True, kw_only=True)
 class _Layers:
-    """Layers whose features are collected, the same in every model, and the parts on which they are."""
+    """Layers whose features are collected, the same in every model, and the parts of the data to do it on."""
 
     names: tuple[str, ...]
     head: str
@@ -267,7 +267,7 @@ class _Layers:
 
     @classmethod
     def of(cls, original: nn.Module, data: ImageData, head: str | None, parts: frozenset[Part]) -> _Layers | None:
-        """Choose them on the original; None where its head is not found: metrics of features are unknown then."""
+        """Choose the layers on the original; None where it has no head, which leaves metrics of features unknown."""
         classes, shape = len(data.classes), data.shape
         try:
             head = find_head(original, num_classes=classes, shape=shape, name=head)

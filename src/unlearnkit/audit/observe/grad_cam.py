@@ -1,4 +1,4 @@
-"""Grad-CAM: where in an image a model looks for a class.
+"""Computes Grad-CAM maps, which show where in an image a model finds evidence for a class.
 
 The maps are for the eye, original beside unlearned beside retrained, on the same images and for the same class; no
 verdict is made of them.
@@ -25,11 +25,11 @@ from unlearnkit.network import frozen, logits_of
 
 
 class NoAttentionLayerError(ModelError):
-    """The model has no layer with positions of the image that all of its data passes through."""
+    """No layer that all data passes through has positions of the image, so Grad-CAM has nothing to map."""
 
 
 def grad_cam(model: nn.Module, images: Tensor, layer: str, target: int | Tensor) -> Tensor:
-    """Return Grad-CAM maps (n, h, w) float32 on the CPU, in [0, 1], of the layer's resolution.
+    """Return Grad-CAM maps (n, h, w) float32 in [0, 1] on the CPU, at the resolution of the layer.
 
     With the layer's output A and the logit y of the target class, for each image
 
@@ -56,15 +56,15 @@ def grad_cam(model: nn.Module, images: Tensor, layer: str, target: int | Tensor)
     outputs: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad(), frozen(model), _leaves(model, layer, outputs):
         logits = logits_of(model(images.detach().clone()))
-        if [len(each) for each in outputs] != [len(images)]:
+        if [len(layer_maps) for layer_maps in outputs] != [len(images)]:
             raise ModelError(
                 f"Expected layer {layer!r} to run once on all {len(images)} images, but it ran {len(outputs)} times, "
-                f"on {[len(each) for each in outputs]} rows; choose a layer that attention_layer gives."
+                f"on {[len(layer_maps) for layer_maps in outputs]} rows; choose a layer that attention_layer gives."
             )
-        wanted = torch.as_tensor(target, device=logits.device).expand(len(images))
+        target_classes = torch.as_tensor(target, device=logits.device).expand(len(images))
         # in eval mode no image depends on another, so the gradient of the sum holds every image's own
-        slopes = _slopes(logits.gather(1, wanted[:, None]).sum(), outputs[0])
-    maps, slope_maps = (as_map(each.detach().float(), shape) for each in (outputs[0], slopes))
+        slopes = _slopes(logits.gather(1, target_classes[:, None]).sum(), outputs[0])
+    maps, slope_maps = (as_map(layer_maps.detach().float(), shape) for layer_maps in (outputs[0], slopes))
     if maps is None or slope_maps is None:
         raise ModelError(
             f"Expected a layer whose output has positions of the image, but that of {layer!r} is of shape "
@@ -76,12 +76,12 @@ def grad_cam(model: nn.Module, images: Tensor, layer: str, target: int | Tensor)
 
 
 def enlarged(maps: Tensor, shape: Shape) -> Tensor:
-    """Maps (n, h, w) at the images' resolution (n, H, W), bilinear, to be laid over them; still in [0, 1]."""
+    """Resize maps (n, h, w) to the images' resolution (n, H, W), bilinearly; values stay in [0, 1]."""
     return F.interpolate(maps[:, None], size=shape[1:], mode="bilinear", align_corners=False)[:, 0]
 
 
 def attention_layer(model: nn.Module, *, num_classes: int, shape: Shape) -> str:
-    """Return the last layer before the head that has positions, carries all of the data, and matters to the head.
+    """Return the last layer before the head that has positions, carries all of the data, and affects the head.
 
     In a network that averages its last maps that is the last stage. In one that reads the class token only, the other
     tokens of the last block matter no more, and it is the block before.
@@ -108,7 +108,7 @@ def attention_layer(model: nn.Module, *, num_classes: int, shape: Shape) -> str:
 
 
 def _decides(model: nn.Module, name: str, head: str, shape: Shape) -> bool:
-    """Whether the head's input depends on the positions of this layer, and on the images through it alone."""
+    """Return whether the head's input depends on this layer's positions, and on the images through it alone."""
     outputs: list[Tensor] = []
     with torch.inference_mode(False), torch.enable_grad(), frozen(model), _leaves(model, name, outputs):
         images = probe_images(shape, like=next(model.parameters())).requires_grad_(True)
@@ -124,7 +124,7 @@ def _decides(model: nn.Module, name: str, head: str, shape: Shape) -> bool:
 
 @contextmanager
 def _leaves(model: nn.Module, name: str, outputs: list[Tensor]) -> Iterator[None]:
-    """Record the layer's output as a leaf that the model goes on with: no gradient goes further back."""
+    """Record the layer's output as a leaf of the graph: gradients go back to it and no further."""
 
     def cut(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> Tensor:
         if not isinstance(output, Tensor):

@@ -1,4 +1,4 @@
-"""Grad-CAM of a few test samples, model beside model: which ones, for which class, and the maps.
+"""Chooses a few test samples and classes for Grad-CAM, and computes the maps of every model.
 
 They are pictures of samples and stay in memory; whether they may be drawn is decided elsewhere (see `attention`).
 
@@ -24,7 +24,7 @@ FORGOTTEN, RETAINED = 4, 2  # classes of either kind of which one sample is show
 
 @dataclass(frozen=True, kw_only=True)
 class Look:
-    """One sample, and where each model looks.
+    """One sample, with the Grad-CAM maps of every model.
 
     Args:
         pixels: (C, H, W) as stored.
@@ -44,7 +44,7 @@ class Look:
 
 
 def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) -> tuple[str, list[Look]]:
-    """Return the layer, and Grad-CAM on the first test sample of some forgotten and some retained classes, if any.
+    """Return the layer, and the Grad-CAM maps of the first test sample of some forgotten and some retained classes.
 
     The sample is the first of its class, whatever it looks like. It is seen once for its own class, forgotten or not,
     and once for the retained class that the model at hand finds most likely: where that map lies where the map of the
@@ -59,8 +59,8 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
         ModelError: the models have no layer with positions of the image.
     """
     request = view.split.request
-    gone = {*request.forget, *request.already_forgotten}
-    kept = torch.tensor([k for k in range(len(request.classes)) if k not in gone])
+    forgotten_ids = {*request.forget, *request.already_forgotten}
+    kept = torch.tensor([k for k in range(len(request.classes)) if k not in forgotten_ids])
     chosen = [
         *((Part.FORGET_TEST, i) for i in _first(view, Part.FORGET_TEST, FORGOTTEN)),
         *((Part.RETAIN_TEST, i) for i in _first(view, Part.RETAIN_TEST, RETAINED)),
@@ -71,17 +71,17 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
     labels = torch.stack([view.part(part).labels[i] for part, i in chosen])
     pixels = [view.part(part).pixels(i[None])[0].cpu() for part, i in chosen]
     images = torch.cat([view.part(part).images(i[None]) for part, i in chosen])
-    own, rival, rival_maps = {}, {}, {}
+    label_maps, rival, rival_maps = {}, {}, {}
     for name, model in models.items():
         home = next(model.parameters()).device
         try:
-            given = images.to(runtime.device, next(model.parameters()).dtype)
+            model_input = images.to(runtime.device, next(model.parameters()).dtype)
             model.to(runtime.device)
             with torch.no_grad(), evaluating(model):
-                logits = logits_of(model(given)).cpu()
+                logits = logits_of(model(model_input)).cpu()
             rival[name] = kept[logits[:, kept].argmax(dim=1)]
-            own[name] = enlarged(grad_cam(model, given, layer, labels), view.shape)
-            rival_maps[name] = enlarged(grad_cam(model, given, layer, rival[name]), view.shape)
+            label_maps[name] = enlarged(grad_cam(model, model_input, layer, labels), view.shape)
+            rival_maps[name] = enlarged(grad_cam(model, model_input, layer, rival[name]), view.shape)
         finally:
             model.to(home)
     return layer, [
@@ -89,7 +89,7 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
             pixels=pixels[i],
             label=int(labels[i]),
             forgotten=part.forgotten,
-            own={name: own[name][i] for name in models},
+            own={name: label_maps[name][i] for name in models},
             rival={name: int(rival[name][i]) for name in models},
             rival_maps={name: rival_maps[name][i] for name in models},
         )
@@ -98,6 +98,6 @@ def looks(models: Mapping[str, nn.Module], view: DataView, *, runtime: Runtime) 
 
 
 def _first(view: DataView, part: Part, most: int) -> list[Tensor]:
-    """Position of the first sample of each of the first classes that have one."""
+    """Return the position of the first sample of each of the first classes that have one."""
     labels = view.part(part).labels
     return [torch.nonzero(labels == k)[0, 0] for k in labels.unique().tolist()[:most]]

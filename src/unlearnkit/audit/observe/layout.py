@@ -1,4 +1,4 @@
-"""Where the positions of the image are in a layer's output: maps, channels first or last, and tokens.
+"""Finds the image positions in a layer's output: maps with channels first or last, or tokens.
 
 Shapes: n images, C channels, H x W pixels, h x w positions of a layer, T tokens, D features.
 """
@@ -15,7 +15,7 @@ MOST_PREFIX = 8  # class and register tokens that may come before the tokens of 
 
 
 def pooled(output: Tensor, shape: Shape) -> Tensor:
-    """Mean over the positions of a layer's output: (n, D) from maps, tokens or features; `shape` is the images'."""
+    """Average a layer's output over its positions: (n, D) from maps, tokens or features; `shape` is the images'."""
     if output.dim() == 2:
         return output
     maps = as_map(output, shape)
@@ -43,7 +43,7 @@ def as_map(output: Tensor, shape: Shape) -> Tensor | None:
 
 
 def token_grid(tokens: int, shape: Shape) -> tuple[int, int] | None:
-    """Rows and columns of the patches among so many tokens of images (C, H, W); None where no square patch fits."""
+    """Return rows and columns of the grid that this many patch tokens form; None where no square patch fits."""
     _, height, width = shape
     sides = range(1, min(height, width) + 1)
     grids = {(height // s, width // s) for s in sides} | {(-(-height // s), -(-width // s)) for s in sides}

@@ -1,4 +1,4 @@
-"""Relearning: trains a model by one fixed recipe until it knows the forgotten classes again."""
+"""Trains a model by one fixed recipe until it has relearned the forgotten classes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ EVAL_SAMPLES = 300  # test samples on each side, at most
 
 
 def measuring_steps(cap: int) -> list[int]:
-    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ... in ratios of about 1.4, up to `cap`."""
+    """Steps at which accuracy is measured: 0, 1, 2, 3, 4, 6, 8, 11, 16, ..., growing by about 1.4, up to `cap`."""
     steps = [0]
     while steps[-1] < cap:
         steps.append(min(cap, max(steps[-1] + 1, round(steps[-1] * GROWTH))))
@@ -45,7 +45,7 @@ def measuring_steps(cap: int) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class RelearnGoal:
-    """Test samples that accuracy is measured on, and the accuracies to reach."""
+    """The accuracies that relearning is to reach, and the test samples on which they are measured."""
 
     forget: PartSamples
     retain: PartSamples
@@ -54,7 +54,7 @@ class RelearnGoal:
 
     @classmethod
     def of(cls, original: nn.Module, view: DataView, *, generator: torch.Generator, runtime: Runtime) -> Self:
-        """Draw the samples, the same number of every class, and measure the original on them."""
+        """Draw the same number of test samples of every class, and measure the original on them."""
         chosen = []
         for part in (Part.FORGET_TEST, Part.RETAIN_TEST):
             samples = view.part(part)
@@ -67,7 +67,7 @@ class RelearnGoal:
         return cls(forget=chosen[0], retain=chosen[1], forget_accuracy=reached[0], retain_accuracy=reached[1])
 
     def reached(self, model: nn.Module, runtime: Runtime) -> Recovered:
-        """Accuracy of a model, on the run's device, on the same test samples."""
+        """Return a model's accuracies on the goal's test samples; the model is on the run's device."""
         return Recovered(forget=_accuracy(model, self.forget, runtime), retain=_accuracy(model, self.retain, runtime))
 
 
@@ -83,7 +83,7 @@ def relearn(
     head: str | None = None,
     cap: int = CAP,
 ) -> Relearning:
-    """Train a copy of `model` with a head fitted anew until it meets the goal twice running; `model` is not changed.
+    """Train a copy of `model` with a newly fitted head until it meets the goal at two measurements in a row.
 
     Args:
         model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.
@@ -138,7 +138,7 @@ def relearn(
 
 
 def log_shares(labels: Sequence[Tensor], classes: int) -> Tensor:
-    """Logarithm of every class's share in batches drawn from each of the sides alike, (K,); -inf where it has none."""
+    """Return the log of each class's share in batches drawn equally from each side, (K,); -inf where it is 0."""
     counts = [torch.bincount(side, minlength=classes) / len(side) for side in labels]
     return torch.stack(counts).mean(dim=0).log()
 
@@ -146,7 +146,7 @@ def log_shares(labels: Sequence[Tensor], classes: int) -> Tensor:
 def _fit_head(
     model: nn.Module, head: str, sides: Sequence[PartSamples], generator: torch.Generator, runtime: Runtime
 ) -> None:
-    """Fit the head to the frozen features of training samples, the same number of every class, if there are as many.
+    """Fit the head to frozen features of training samples, the same number of every class as far as there are enough.
 
     Logistic regression with a little weight decay, by L-BFGS, in float64 on the CPU. Outputs of classes without samples
     stay as they are.
@@ -181,7 +181,7 @@ def _fit_head(
 
 
 class _Draws:
-    """Positions 0..n-1 in random order, reshuffled whenever they are used up."""
+    """Positions 0..n-1 in random order, shuffled again whenever all are used."""
 
     def __init__(self, n: int, generator: torch.Generator) -> None:
         self._n, self._generator = n, generator

@@ -1,4 +1,4 @@
-"""Which samples the audit looks at: the same for every model, as many as asked for, every class with its share."""
+"""Draws the samples that an audit uses: the same for every model, stratified by class."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from unlearnkit.split import Part, Split
 
 
 class StandIns(DataView):
-    """A view whose forgotten parts come from other data, because the data itself has none of them any more.
+    """A view whose forgotten parts come from a second data set, for data that no longer holds those classes.
 
     What is read of the other data is not counted in `log`: nobody's deleted sample is among it.
 
@@ -32,11 +32,11 @@ class StandIns(DataView):
     def __init__(self, view: DataView, others: ImageData) -> None:
         super().__init__(view._data, view.split, view.parts, reader=view.reader, log=view.log, device=view.device)
         request = view.split.request
-        left = sum(len(view.split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST))
-        if left:
+        forgotten_samples = sum(len(view.split[part]) for part in (Part.FORGET_TRAIN, Part.FORGET_TEST))
+        if forgotten_samples:
             raise ConfigError(
-                f"Expected data without the forgotten classes beside stand-ins, but it has {left} samples of them; "
-                "leave --audit-data out, and the audit uses those."
+                f"Expected data without the forgotten classes where stand-ins are given, but it has "
+                f"{forgotten_samples} samples of them; leave --audit-data out, and the audit uses those samples."
             )
         rows = {part: torch.empty(0, dtype=torch.int64) for part in Part}
         for part in (Part.FORGET_TRAIN, Part.FORGET_TEST):
@@ -62,17 +62,17 @@ class StandIns(DataView):
 
     @contextmanager
     def seeded_reads(self, seed: int) -> Iterator[None]:
-        """As of any view, of both data sets."""
+        """Seed the random reads of both data sets; see `DataView.seeded_reads`."""
         with super().seeded_reads(seed), self._others.seeded_reads(seed):
             yield
 
     def part(self, part: Part) -> PartSamples:
-        """Return the samples of a part, stand-ins for the forgotten ones."""
+        """Return the samples of a part; those of forgotten parts come from the second data set."""
         return self._others.part(part) if part.forgotten else super().part(part)
 
 
 def tier_of(view: DataView) -> Tier:
-    """Tier of the evidence that a view's data allows; see `Evidence`."""
+    """Return the tier of evidence that a view's data allows; see `Evidence`."""
     if isinstance(view, StandIns):
         return "E1"
     if len(view.part(Part.FORGET_TRAIN)):
@@ -98,7 +98,7 @@ def chosen_samples(
 
 
 def shared_out(sizes: Mapping[Part, int], total: int | None) -> dict[Part, int]:
-    """Share `total` out evenly over parts of these sizes; no part gets more than it has."""
+    """Divide `total` evenly among parts of these sizes; no part gets more than it has."""
     if total is None:
         return dict(sizes)
     shares: dict[Part, int] = {}
@@ -108,7 +108,7 @@ def shared_out(sizes: Mapping[Part, int], total: int | None) -> dict[Part, int]:
 
 
 def stratified(labels: Tensor, most: int, generator: torch.Generator) -> Tensor:
-    """Positions of at most about `most` samples, the same share of every class, in ascending order."""
+    """Return positions of at most about `most` samples, the same share of every class, in ascending order."""
     if len(labels) <= most:
         return torch.arange(len(labels))
     chosen = []

@@ -10,7 +10,7 @@ from torch import nn
 
 
 def incompetent(model: nn.Module) -> tuple[nn.Module, float]:
-    """Return a copy of `model` whose layers are initialised anew, and the share of its weights that are.
+    """Return a copy of `model` with newly initialised layers, and the share of its weights that were drawn again.
 
     Every layer is asked to `reset_parameters()`, from the global generator; a parameter that belongs to none that can
     (a class token, a layer whose method wants to be told something) stays as it was trained.

@@ -1,1 +1,1 @@
-"""Data sources: one file each turns a folder, a hub name or a Dataset into ImageData."""
+"""Turns a folder, a hub name or a Dataset into ImageData, with one file for each kind of source."""

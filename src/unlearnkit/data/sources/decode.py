@@ -1,4 +1,4 @@
-"""Turns encoded pictures into uint8 pixels of one size: the one decoder of every source of image files.
+"""Turns encoded pictures into uint8 pixels of one size, for every source of image files.
 
 Shapes: n rows, C channels (3: RGB, 1: grey), H x W pixels.
 """
@@ -46,7 +46,7 @@ RESAMPLING = {
 
 @dataclass(frozen=True, kw_only=True)
 class ImageOptions:
-    """What a source is asked for: how pictures become pixels, and where these are kept.
+    """What a source is asked for: the size and channels of its images, and where decoded ones are kept.
 
     Args:
         preprocessing: with the channels that are asked for, None: as the source has them. The source names its own
@@ -66,14 +66,14 @@ class ImageOptions:
 
 
 class Pictures(Protocol):
-    """Encoded pictures by row; it must pickle, as it travels to the worker processes."""
+    """Encoded pictures by row; it must pickle, as it is sent to worker processes."""
 
     def open(self, row: int) -> Image.Image:
-        """Return the picture of a row, its pixels not decoded yet; may raise what Pillow raises."""
+        """Return the picture of a row without decoding its pixels; may raise whatever Pillow raises."""
         ...
 
     def name(self, row: int) -> str:
-        """What a person calls the row."""
+        """Return the name by which errors refer to the row."""
         ...
 
 
@@ -93,14 +93,14 @@ class PictureDecoder:
         self._resampling = RESAMPLING[preprocessing.interpolation]
 
     def shape_of(self, row: int) -> Shape:
-        """(C, H, W) of a row, from the picture's header alone (its pixels are not decoded)."""
+        """Return the shape (C, H, W) of a row from the picture's header, without decoding its pixels."""
         if self._size is not None:
             return self._channels, self._size, self._size
         width, height = self._guarded(row, self._pictures.open).size
         return self._channels, height, width
 
     def decode(self, rows: Sequence[int], shape: Shape) -> Tensor:
-        """Pixels of `rows`, uint8 (n, C, H, W).
+        """Return the pixels of `rows`, uint8 (n, C, H, W).
 
         Raises:
             DataError: a picture does not decode, has another size, or is of a kind whose range is unknown.
@@ -168,6 +168,6 @@ def picture_set(labels: Tensor, pictures: Pictures, options: ImageOptions) -> Im
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, in one short line."""
+    """Return an error's message, shortened to one line."""
     text = (str(error) or type(error).__name__).splitlines()[0]
     return text if len(text) <= 120 else text[:117] + "..."

@@ -1,4 +1,4 @@
-"""`digits`: scikit-learn's bundled 8x8 handwritten digits, the offline default (1,797 images, 10 classes)."""
+"""Loads `digits`: scikit-learn's bundled 8x8 handwritten digits, the offline default (1,797 images, 10 classes)."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def load_digits(rest: str, options: ImageOptions) -> ImageData:
     """
     if rest:
         raise DataError(f"Expected 'digits', but got 'digits:{rest}'; the bundled digits take no folder.")
-    wanted = options.preprocessing
-    if wanted.size not in (None, 8) or wanted.crop != 1:
-        asked = wanted.size if wanted.crop == 1 else f"a crop_pct of {wanted.crop}"
-        raise ConfigError(f"Expected an image size of 8 for digits, but got {asked}; leave --image-size out.")
-    if wanted.channels == 3:
+    preprocessing = options.preprocessing
+    if preprocessing.size not in (None, 8) or preprocessing.crop != 1:
+        given_size = preprocessing.size if preprocessing.crop == 1 else f"a crop_pct of {preprocessing.crop}"
+        raise ConfigError(f"Expected an image size of 8 for digits, but got {given_size}; leave --image-size out.")
+    if preprocessing.channels == 3:
         raise ConfigError("Expected 1 channel for digits, but got 3; leave the channels out.")
     from sklearn.datasets import load_digits as sklearn_digits
 

@@ -1,4 +1,4 @@
-"""Draws test rows where a source has no test part: a fifth of every class, whatever the other classes are."""
+"""Draws a fifth of every class as test rows where a source has no test part, independently of the other classes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FRACTION = 0.2
 
 
 def held_out(labels: Tensor, classes: Sequence[str]) -> Tensor:
-    """Mark the test rows (n,) bool: of every class a fifth, rounded; one at least where it has two or more rows.
+    """Mark a fifth of every class as test rows (n,) bool; at least one where the class has two rows or more.
 
     The draw depends on the class's name and on how many rows it has, and on nothing else: a source from which a
     class has been deleted keeps the test rows of the others, so none of them is trained on later.

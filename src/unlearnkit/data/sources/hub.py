@@ -1,4 +1,4 @@
-"""`hf:NAME`, `hf:NAME:CONFIG` or `hf:DIR`: a data set of the Hugging Face Hub, or a folder, through `datasets`.
+"""Loads `hf:NAME`, `hf:NAME:CONFIG` or `hf:DIR`: a data set of the Hugging Face Hub, or a folder, through `datasets`.
 
 `datasets` copies files into its cache (HF_HOME), those of classes to forget included, and they stay there; `parquet:`
 and `imagefolder:` copy nothing. Images are opened only when they are read.
@@ -29,7 +29,7 @@ TESTS = ("test", "validation")
 
 
 def load_hub(rest: str, options: ImageOptions) -> ImageData:
-    """Return a data set: its split `train`, and as test data `test`, else `validation`, else a fifth of every class.
+    """Return a data set; its test data is the split `test`, else `validation`, else a fifth of every class.
 
     A test split without labels (all are -1, or missing), as in competitions, is passed over. Which columns are
     read, `columns` says.
@@ -82,7 +82,7 @@ class HubImages:
         self._column, self._title = column, title
 
     def open(self, row: int) -> Image.Image:
-        """Open the bytes or the file of a row."""
+        """Open the bytes or the file of a row as a picture."""
         raw = self._rows[row][self._column] or {}
         if raw.get("bytes"):
             return open_picture(io.BytesIO(raw["bytes"]))
@@ -91,13 +91,13 @@ class HubImages:
         return open_picture(raw["path"])
 
     def name(self, row: int) -> str:
-        """Its name, where it has one, and its row."""
+        """Return the file name of a row, where it has one, and its number."""
         path = (self._rows[row][self._column] or {}).get("path")
         return f"{f'{path!r} (row {row})' if path else f'row {row}'} in {self._title}"
 
 
 def _load(rest: str) -> dict[str, Any]:
-    """All splits of a data set, by name."""
+    """Return all splits of a data set by name."""
     try:
         import datasets
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""`imagefolder:DIR`: image files in one folder for each class; nothing is copied or cached on disk.
+"""Loads `imagefolder:DIR`: image files in one folder for each class, without a copy or a cache on disk.
 
 Either DIR/train/CLASS/* with DIR/test/CLASS/* (or `val`, `valid`, `validation` in place of `test`), or one set in
 DIR/CLASS/* or DIR/train/CLASS/*, of which every class gives a fifth as test data (`hold_out.held_out`). The classes are

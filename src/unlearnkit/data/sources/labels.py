@@ -1,4 +1,4 @@
-"""Labels of a torch data set, known without reading its images."""
+"""Finds the labels of a torch data set without reading its images."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def checked_labels(labels: Any, count: int, title: str) -> Tensor:
     if count == 0:
         raise DataError(f"Expected images in {title}, but there are none; give data with images.")
     if not np.issubdtype(values.dtype, np.integer):
-        what = "NaN among them" if values.dtype.kind == "f" and np.isnan(values).any() else str(values.dtype)
-        raise DataError(f"Expected integer labels for {title}, but got {what}; give class ids from 0.")
+        found = "NaN among them" if values.dtype.kind == "f" and np.isnan(values).any() else str(values.dtype)
+        raise DataError(f"Expected integer labels for {title}, but got {found}; give class ids from 0.")
     if values.min() < 0:
         raise DataError(f"Expected labels from 0 for {title}, but got {values.min()}; a label is a class id.")
     return torch.from_numpy(values.astype(np.int64))

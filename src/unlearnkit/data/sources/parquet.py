@@ -1,4 +1,4 @@
-"""`parquet:DIR`: train and test files in the Hugging Face image convention, read with pyarrow; nothing is copied.
+"""Loads `parquet:DIR`: train and test files in the Hugging Face image convention, read with pyarrow without a copy.
 
 In DIR or DIR/data stand `train.parquet` or shards `train-*.parquet`, and `test...` alike (`validation...` is taken
 where there is no test). Column `image` is a struct of `bytes` (an encoded image) and `path` (its name), or binary;
@@ -29,7 +29,7 @@ from unlearnkit.errors import DataError
 
 
 def load_parquet(directory: str, options: ImageOptions) -> ImageData:
-    """Return the data in `directory`, decoded only when they are read.
+    """Return the data in `directory`; images are decoded only when they are read.
 
     The encoded images are held in memory. Where worker processes are spawned and not forked (macOS, Windows), each
     holds its own copy.
@@ -61,7 +61,7 @@ def load_parquet(directory: str, options: ImageOptions) -> ImageData:
 
 
 class ParquetImages:
-    """Encoded images of the rows of some files; a copy in another process reads the files itself."""
+    """Encoded images of the rows of some files; a copy in another process reads the files again."""
 
     def __init__(self, files: Sequence[Path], image: str) -> None:
         self._files, self._image = tuple(files), image
@@ -93,7 +93,7 @@ class ParquetImages:
 
 
 def _files(folder: Path, stems: Sequence[str]) -> tuple[Path, ...]:
-    """The file or the shards of the first of `stems` that is there."""
+    """Return the file, or the shards, of the first of `stems` that exists."""
     for stem in stems:
         for place in (folder, folder / "data"):
             single, shards = place / f"{stem}.parquet", sorted(place.glob(f"{stem}-*.parquet"))

@@ -1,4 +1,4 @@
-"""The registry of data sources, and load_data: a source by its name becomes ImageData."""
+"""Registers the data sources, and loads one by its name as ImageData."""
 
 from __future__ import annotations
 
@@ -86,12 +86,12 @@ def load_data(
         DataError: the source is unknown, missing or corrupt.
         ConfigError: an option is out of range, mean or std do not fit the channels, or a std is not positive.
     """
-    given = PartialPreprocessing(
+    wanted = PartialPreprocessing(
         size=image_size, crop=crop_pct, interpolation=interpolation, mean=mean, std=std, channels=channels
     )
     return open_source(
         source,
-        [(Origin.HAND, given)],
+        [(Origin.HAND, wanted)],
         storage=storage,
         workers=workers,
         classes=classes,

@@ -1,4 +1,4 @@
-"""Source: what the registry of data sources holds of each of them."""
+"""Defines Source, an entry of the registry of data sources."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from unlearnkit.data.sources.decode import ImageOptions
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A kind of data source: `NAME`, or `NAME:` with what it needs after the colon.
+    """A kind of data source, written `NAME`, or `NAME:` and what it needs after the colon.
 
     Args:
         load: (what stands after the colon, how images are read) -> the data. `ImageData.source` must be a text that

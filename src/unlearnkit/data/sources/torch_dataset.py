@@ -1,4 +1,4 @@
-"""Data sets of one's own from Python: a torch Dataset with its own transform, or batches from any loader.
+"""Makes ImageData from Python objects: a torch Dataset with its own transform, or batches from any loader.
 
 Shapes: n images, C channels, H x W pixels.
 """
@@ -37,7 +37,7 @@ def from_datasets(
     augment: str = "none",
     name: str = "datasets",
 ) -> ImageData:
-    """Return the data of map-style torch datasets, whose items (image, label) are read only when they are needed.
+    """Return the data of map-style torch datasets; an item (image, label) is read only when it is needed.
 
     An image is a float tensor (C, H, W) as the model takes it, or a uint8 tensor (C, H, W), a uint8 array (H, W, C) or
     a PIL image, which are divided by 255. Labels must be known without reading an item: given as an argument, or
@@ -105,7 +105,7 @@ def from_batches(
     augment: str = "none",
     name: str = "batches",
 ) -> ImageData:
-    """Return data that is read once from iterables of batches (images (n, C, H, W), labels (n,)) and kept in memory.
+    """Return data read once from iterables of batches (images (n, C, H, W), labels (n,)), and kept in memory.
 
     This suits a DataLoader over an `IterableDataset`, or any loader of one's own. It reads every sample, those of the
     classes to forget too, before anything else happens: "samples read" and "decoded" then count what the method and the
@@ -142,18 +142,18 @@ def from_batches(
 
 
 class DatasetItems:
-    """Items of a map-style dataset as pixels."""
+    """Pixels of the items of a map-style dataset."""
 
     def __init__(self, dataset: Any, labels: Tensor, title: str) -> None:
         self._dataset, self._labels, self._title = dataset, labels, title
 
     def shape_of(self, row: int) -> Shape:
-        """(C, H, W) of an item; it is read for that."""
+        """Return the shape (C, H, W) of an item, which is read for that."""
         channels, height, width = self._pixels(row).shape
         return channels, height, width
 
     def decode(self, rows: Sequence[int], shape: Shape) -> Tensor:
-        """Pixels (n, C, H, W) of items, uint8 or float32.
+        """Return the pixels (n, C, H, W) of items, uint8 or float32.
 
         Raises:
             DataError: an item cannot be read, is no image, or is not like the others.
@@ -193,7 +193,7 @@ class DatasetItems:
 
 
 def _as_tensor(image: Any, title: str) -> Tensor:
-    """One image as uint8 or float32 (C, H, W)."""
+    """Return one image as uint8 or float32 (C, H, W)."""
     if isinstance(image, Image.Image):
         if image.mode in ("I", "F"):
             raise DataError(f"Expected 8-bit images, but {title} has Pillow's mode {image.mode!r}; convert it first.")
@@ -223,7 +223,7 @@ def _map_style(dataset: Any, title: str) -> Any:
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
         raise DataError(
             f"Expected a {title} dataset with a length and items by number, but got {type(dataset).__name__}; "
-            "give what can only be iterated to from_batches."
+            "pass data that can only be iterated to from_batches."
         )
     return dataset
 
@@ -242,7 +242,7 @@ def _class_names(dataset: Any, given: Sequence[str] | None) -> tuple[str, ...] |
     while given is None and isinstance(dataset, Subset):
         dataset = dataset.dataset
     names = getattr(dataset, "classes", None) if given is None else given
-    return tuple(str(each) for each in names) if names is not None else None
+    return tuple(str(name) for name in names) if names is not None else None
 
 
 def _read_all(batches: Iterable[Any], title: str) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""`torchvision:NAME:ROOT`: data sets of torchvision that are on the disk already and know their labels undecoded.
+"""Loads `torchvision:NAME:ROOT`: data sets of torchvision on disk that know their labels without decoding images.
 
 Those that torchvision holds in memory as pixels (CIFAR, MNIST, SVHN, STL10) are there from the start, forgotten rows
 included; for them `decoded` counts what was handed out.
@@ -18,7 +18,7 @@ from unlearnkit.errors import DataError
 
 
 class Kind(NamedTuple):
-    """How a data set of torchvision is asked for.
+    """How a data set of torchvision is constructed.
 
     Args:
         train, test: arguments that select the side.
@@ -103,7 +103,7 @@ class TorchvisionImages:
         return picture
 
     def name(self, row: int) -> str:
-        """Its row."""
+        """Return the number of a row."""
         return f"row {row} in {self._title}"
 
 

@@ -1,1 +1,1 @@
-"""What several methods share: fitting, importance, teachers, fresh models, the search of a rate."""
+"""Holds what several methods share: fitting, importance, teachers, fresh models, the search of a rate."""

@@ -86,5 +86,5 @@ def retained_subset(
             f"{ctx.request.classes[rarest]!r}, but got {count}; lower it, or leave it out for "
             f"{'all samples' if default is None else 'a share of each class'}."
         )
-    wanted = {k: count or (default(n) if default else n) for k, n in present.items()}
-    return samples.subset(per_class(samples.labels, wanted, None if first else ctx.generator))
+    counts = {k: count or (default(n) if default else n) for k, n in present.items()}
+    return samples.subset(per_class(samples.labels, counts, None if first else ctx.generator))

@@ -1,4 +1,4 @@
-"""Builds a freshly initialised model of the same architecture and keeps what was never trained."""
+"""Builds a newly initialised model of the same architecture; tensors that no training changes keep their values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearnkit.runtime.randomness import isolated_randomness
 
 
 def fresh_model(model: nn.Module, ctx: Context, name: str) -> nn.Module:
-    """Build the architecture of `model` anew; draws from the global generator, which the harness has seeded.
+    """Build the architecture of `model` with new weights, drawn from the global generator, which the harness seeds.
 
     Args:
         model: the original, to compare with.
@@ -56,7 +56,7 @@ def fresh_model(model: nn.Module, ctx: Context, name: str) -> nn.Module:
 
 
 def _kept(model: nn.Module, fresh: Mapping[str, Tensor]) -> list[str]:
-    """Names of the tensors of `fresh` that training can move and that equal those of `model`.
+    """Return the names of tensors of `fresh` that training can change but that equal those of `model`.
 
     A single one is too many: a network whose head alone was drawn anew still knows the classes.
 

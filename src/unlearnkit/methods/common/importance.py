@@ -1,4 +1,4 @@
-"""Estimates how much each weight matters: the per-sample Fisher diagonal, and the gradient behind saliency.
+"""Estimates how important each weight is: the per-sample Fisher diagonal, and the gradient behind saliency.
 
 Shapes: n samples, M of them in a chunk, C channels, H x W pixels, K classes. A `Weights` holds one tensor for each
 trainable parameter, by its name and in its shape; frozen parameters have no entry, tied ones have one.
@@ -23,7 +23,7 @@ from unlearnkit.network import evaluating, logits_of
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.losses import Criterion, supervised
-from unlearnkit.training.micro_batches import Pieces, out_of_memory
+from unlearnkit.training.micro_batches import MicroBatches, out_of_memory
 
 Weights = dict[str, Tensor]
 SquaresFn = Callable[[Tensor, Tensor, Tensor], Weights]
@@ -35,7 +35,7 @@ LOOP_WEIGHTS = 1_000_000
 
 
 class FisherSettings(Config):
-    """How the Fisher diagonal is estimated."""
+    """Settings for the estimate of the Fisher diagonal."""
 
     labels: Literal["true", "model"] = Field(
         default="true", description="true: the data's labels (empirical); model: all classes, weighted by its outputs"
@@ -95,10 +95,10 @@ def fisher_diagonal(
     chosen = torch.arange(len(samples))
     if settings.samples is not None and settings.samples < len(samples):
         chosen = torch.randperm(len(samples), generator=generator)[: settings.samples]
-    mine = chosen[runtime.processes.share(len(chosen))]
+    own_positions = chosen[runtime.processes.share(len(chosen))]
     one_gradient = sum(w.numel() * w.element_size() for w in weights.values())
     size = settings.chunk or min(runtime.eval_batch_size, max(1, GRADIENT_BYTES // one_gradient))
-    chunks = mine.split(size) if len(mine) else ()
+    chunks = own_positions.split(size) if len(own_positions) else ()
     build = _vectorised if _at_once(settings, weights) else _one_by_one
     squares = build(model, weights, criterion or F.cross_entropy)
     with log.stage(stage, len(chunks)) as progress, evaluating(model), log.meter.by_hand(model):
@@ -128,13 +128,13 @@ def mean_gradient(
     Processes share the samples.
     """
     total = {name: torch.zeros_like(w) for name, w in trainable(model).items()}
-    pieces = Pieces(model, supervised(criterion), runtime, log)
-    mine = torch.arange(len(samples))[runtime.processes.share(len(samples))]
-    batches = mine.split(runtime.eval_batch_size) if len(mine) else ()
+    micro_batches = MicroBatches(model, supervised(criterion), runtime, log)
+    own_positions = torch.arange(len(samples))[runtime.processes.share(len(samples))]
+    batches = own_positions.split(runtime.eval_batch_size) if len(own_positions) else ()
     with log.stage(stage, len(batches)) as progress, evaluating(model):
         for positions, images in zip(batches, samples.stream([Batch(p) for p in batches]), strict=True):
             labels = samples.labels[positions].to(images.device)
-            value = pieces.backward(images, labels, of=len(samples))
+            value = micro_batches.backward(images, labels, of=len(samples))
             for name, parameter in model.named_parameters():
                 if parameter.grad is not None:
                     total[name] += parameter.grad
@@ -167,7 +167,7 @@ def _labels(
 
 
 def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
-    """Sums of squared per-sample gradients, through torch.func."""
+    """Return the sums of squared per-sample gradients, computed by torch.func."""
 
     def loss(weights: Weights, image: Tensor, label: Tensor) -> Tensor:
         logits = logits_of(functional_call(model, weights, (image.unsqueeze(0),)))
@@ -183,8 +183,8 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
             if out_of_memory(error):
                 raise
             raise ModelError(
-                "Expected a model whose gradients torch.func takes sample by sample, but it refuses "
-                f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop: the same numbers, one by one."
+                "Expected a model for which torch.func computes per-sample gradients, but it fails "
+                f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop, slower with the same numbers."
             ) from error
         # not squared in place: the gradients of two parameters that are added may share their memory
         return {name: torch.tensordot(shares_M.to(g), g.square(), dims=1) for name, g in found.items()}
@@ -193,7 +193,7 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
 
 
 def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
-    """The same sums with one ordinary backward pass for each sample."""
+    """Return the same sums, computed by one ordinary backward pass for each sample."""
     parameters = {name: p for name, p in model.named_parameters() if name in weights}
 
     def squares(images_MCHW: Tensor, labels_M: Tensor, shares_M: Tensor) -> Weights:
@@ -210,7 +210,7 @@ def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
 
 
 def _halving(squares: SquaresFn, images: Tensor, labels: Tensor, shares: Tensor) -> Weights:
-    """Compute the sums; where memory runs out, those of the two halves."""
+    """Return the sums; where memory runs out, compute them on each half of the samples and add them."""
     try:
         return squares(images, labels, shares)
     except RuntimeError as error:

@@ -1,4 +1,4 @@
-"""Searches the learning rates: starts again at lower ones until the retained validation accuracy holds."""
+"""Searches learning rates: restarts with lower ones until the retained validation accuracy holds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from unlearnkit.training.predict import predict
 
 
 class SearchSettings(Config):
-    """How the rates are lowered."""
+    """Settings for how far and how often the rates are lowered."""
 
     attempts: int = Field(default=4, gt=0, description="rates tried at most, each from the original's weights")
     factor: float = Field(default=0.5, gt=0, lt=1, description="the rates are multiplied by this for the next attempt")
@@ -29,7 +29,7 @@ class SearchSettings(Config):
 def search_rates(
     attempt: Callable[[float], nn.Module], original: nn.Module, settings: SearchSettings, ctx: Context
 ) -> nn.Module:
-    """Return the first model whose retained validation accuracy holds; the high rates come first: they forget more.
+    """Return the first model whose retained validation accuracy holds; high rates come first, as they forget more.
 
     It holds when it is below the original's by no more than the tolerance and one standard error of the difference,
     sqrt(lost + won) / n for n samples of which some were lost and some won (McNemar). The original is measured with
@@ -91,7 +91,7 @@ def search_rates(
 
 
 def _missing(before: Tensor, after: Tensor) -> float:
-    """Accuracy lost, less one standard error of the difference between two models on the same samples."""
+    """Return the lost accuracy less one standard error of the difference of two models on the same samples."""
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
     return (lost - won - math.sqrt(lost + won)) / len(before)
 

@@ -1,4 +1,4 @@
-"""Freezes teachers, and measures how far a student's outputs are from theirs.
+"""Freezes teacher models, and measures the divergence of a student's outputs from theirs.
 
 Shapes: N samples, C channels, H x W pixels, K classes.
 """

@@ -1,1 +1,1 @@
-"""UNSIR: error-maximising noise, impair, repair."""
+"""Holds UNSIR, which learns error-maximising noise, impairs with it, and repairs."""

@@ -1,4 +1,4 @@
-"""Learns error-maximising noise: images that a frozen model is as wrong about as possible.
+"""Learns error-maximising noise: images on which a frozen model's loss is as large as possible.
 
 Shapes: M noise images of all classes together, B of them in a batch, C channels, H x W pixels, K classes.
 """
@@ -23,7 +23,7 @@ MOST, MOST_TOGETHER, FEWEST = 256, 512, 16  # noise images of a class, of all cl
 
 
 class NoiseSettings(Config):
-    """How the noise is learned, and how much of it the impair step sees."""
+    """Settings of the noise: how it is learned, and how much of it the impair step uses."""
 
     batch_size: int | None = Field(
         default=None,
@@ -42,7 +42,7 @@ class NoiseSettings(Config):
     )
 
     def per_class(self, classes: int, room: int = MOST_TOGETHER) -> int:
-        """Noise images for each of `classes` to forget; by default their sum hardly grows with the classes.
+        """Return the noise images for each of `classes` to forget; by default their total hardly grows with these.
 
         Args:
             classes: number of classes.
@@ -62,7 +62,7 @@ def learn_noise(
     log: RunLog,
     criterion: Criterion | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Learn noise for all `class_ids` together; the model is left exactly as it was.
+    """Learn noise for all `class_ids` together; the model is not changed.
 
     From N ~ N(0, I), `steps` of Adam on
 
@@ -94,8 +94,8 @@ def learn_noise(
     per_class = settings.per_class(len(class_ids))
     labels_M = torch.tensor(class_ids).repeat_interleave(per_class)
     start_MCHW = torch.randn((len(labels_M), *shape), generator=generator).to(weights)
-    own = torch.arange(len(labels_M))[runtime.processes.share(len(labels_M))]
-    batches = even_batches(own, runtime.eval_batch_size) if len(own) else []
+    own_positions = torch.arange(len(labels_M))[runtime.processes.share(len(labels_M))]
+    batches = even_batches(own_positions, runtime.eval_batch_size) if len(own_positions) else []
     learned = []
     with log.stage("noise", settings.steps * len(batches)) as stage, frozen(model):
         for positions_B in batches:
@@ -116,7 +116,7 @@ def notebook_noise(
     log: RunLog,
     criterion: Criterion | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Learn noise as the published notebook does, bug for bug; same arguments and returns as `learn_noise`.
+    """Learn noise as the published notebook does, including its bugs; see `learn_noise` for arguments and result.
 
     Class after class and in train mode, so BatchNorm's running statistics drift towards the noise; only the first C
     (number of channels) images of each batch are kept; and every image is labelled class 0.
@@ -147,7 +147,7 @@ def _maximise_error(
     stage: Stage,
     criterion: Criterion | None,
 ) -> Tensor:
-    """Run the steps on one batch; each image's gradient is that of a batch of `per_class` images."""
+    """Run the steps on one batch; each image gets the gradient that it has in a batch of `per_class` images."""
     noise_BCHW = start_BCHW.clone().requires_grad_(True)
     optimizer = torch.optim.Adam([noise_BCHW], lr=settings.lr)
     for _ in range(settings.steps):

@@ -1,4 +1,4 @@
-"""The settings of UNSIR's two steps, and the recipes that they come to for a given model and subset.
+"""Defines the settings of UNSIR's two steps, and derives their recipes for a model and a subset of the data.
 
 The method itself, with its card, is in `unsir.py`.
 """
@@ -21,7 +21,7 @@ STEPS_PER_EPOCH = 64  # over the retained subset, where batch_size is not given
 
 
 class ImpairSettings(Config):
-    """The impair step."""
+    """Settings of the impair step."""
 
     lr: float | None = Field(
         default=None,
@@ -38,7 +38,7 @@ class ImpairSettings(Config):
 
 
 class RepairSettings(Config):
-    """The repair step."""
+    """Settings of the repair step."""
 
     lr: float | None = Field(
         default=None,
@@ -57,7 +57,7 @@ class RepairSettings(Config):
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The two recipes of a run."""
+    """The recipes of the impair and the repair step of one run."""
 
     impair: Recipe
     repair: Recipe
@@ -69,7 +69,7 @@ class Plan:
 
 
 def plan_for(impair: ImpairSettings, repair: RepairSettings, original: nn.Module, retained: int) -> Plan:
-    """Fill in what the settings leave open: rates from the original's weights, batch sizes from the subset.
+    """Derive what the settings leave open: rates from the original's weights, batch sizes from the subset.
 
     Args:
         impair: settings of the first step.
@@ -95,7 +95,7 @@ def plan_for(impair: ImpairSettings, repair: RepairSettings, original: nn.Module
 
 
 def weight_scale(model: nn.Module) -> float:
-    """Root mean square of the weights: the unit in which a step of Adam is large or small.
+    """Return the root mean square of the weights, in proportion to which Adam's steps are large or small.
 
     sqrt(sum of w^2 / number of w) over all parameters with two dimensions or more (matrices and kernels); biases and
     normalisation are left out.

@@ -4,7 +4,7 @@ Idea. Noise is learned on which the frozen model errs as much as possible about 
 high learning rate on that noise, labelled with those classes, and a small subset of the retained data overwrites what
 the model knows of them (*impair*). An epoch on the retained subset alone heals the rest (*repair*).
 
-Update. Noise as in `methods/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled
+Update. Noise as in `methods/unsir/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled
 together. Repair: minimise CE over the retained subset; with `repair.distill` instead
 
     - sum over k not forgotten of p_k(x) log q_k(x),   p = softmax of the original's logits without those forgotten,
@@ -77,7 +77,7 @@ NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noi
 
 
 class UNSIR(ConfiguredMethod):
-    """UNSIR with our tuned default; see the module's text for the idea, the formulas and the sources."""
+    """The method UNSIR with our tuned default; the docstring of the module describes it."""
 
     name: ClassVar[str] = "unsir"
 
@@ -108,7 +108,7 @@ class UNSIR(ConfiguredMethod):
 
     @classmethod
     def notebook(cls) -> Self:
-        """The published notebook bug for bug; see `notebook_noise`, and the first samples of each class as subset."""
+        """The published notebook with its bugs, on the first samples of each class; see `notebook_noise`."""
         return cls.paper().model_copy(update={"quirks": True})
 
     @classmethod
@@ -131,11 +131,11 @@ class UNSIR(ConfiguredMethod):
         }
 
     def for_tuning(self) -> tuple[str, ...]:
-        """Rates as given, where they would be searched."""
+        """Use the rates as given instead of searching for them."""
         return ("search=none",) if self.search else ()
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Noise once; then impair and repair, at lower rates from the start again while the search demands it."""
+        """Learn noise once, then impair and repair; the search repeats these two at lower rates where needed."""
         original = copy.deepcopy(model).eval().requires_grad_(False)
         subset = retained_subset(
             ctx, self.retain_per_class, default=lambda samples: max(100, samples // 5), first=self.quirks
@@ -187,10 +187,10 @@ class UNSIR(ConfiguredMethod):
         plan: Plan,
         ctx: Context,
     ) -> nn.Module:
-        gone = (*ctx.request.forget, *ctx.request.already_forgotten)
+        forgotten_ids = (*ctx.request.forget, *ctx.request.already_forgotten)
         mixed = Concat([noise, retained]) if noise else retained
         known = supervised(ctx.criterion)
-        repair_loss = distillation(original, gone) if self.repair.distill else known
+        repair_loss = distillation(original, forgotten_ids) if self.repair.distill else known
         fit = partial(train, generator=ctx.generator, runtime=ctx.runtime, log=ctx.log)
         for _ in range(self.rounds):
             fit(model, mixed, plan.impair, stage="impair", loss=known)

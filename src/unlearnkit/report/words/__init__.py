@@ -1,4 +1,4 @@
-"""The languages of the report: one file of strings each, all with the names, and the kinds of string, of `Words`.
+"""Loads the languages of the report: each is one file of strings, with the names and the types of `Words`.
 
 A translation is one file beside `en.py` and a line in `LANGUAGES`, or a module of another package that its entry point
 in the group `unlearnkit.languages` names. mypy finds a name that is missing in it, and tests/report/test_words.py what
@@ -23,7 +23,7 @@ Figures = dict[str, tuple[str, str, str]]  # heading, how to read it, what a bad
 
 
 class Words(Protocol):
-    """What a language's file has; what each string is for stands beside the English."""
+    """The strings that a language must have; comments in the English file say what each is for."""
 
     LANG: str
     UNKNOWN: str

@@ -1,4 +1,4 @@
-"""English: every string of the report's page. A translation is another such file (see `words/__init__.py`)."""
+"""Holds every string of the report's page in English. A translation is another such file (see `words/__init__.py`)."""
 
 from __future__ import annotations
 

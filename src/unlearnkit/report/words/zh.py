@@ -1,4 +1,4 @@
-"""简体中文：报告页面的全部文字。Simplified Chinese; the names, and what each string is for, are those of `en.py`."""
+"""Holds every string of the report's page in Simplified Chinese (简体中文); `en.py` says what each is for."""
 
 from __future__ import annotations
 
