@@ -22,7 +22,8 @@ RIDDLES = re.compile(
 )
 # messages that state what happened: nothing was expected of the caller
 STATES = {
-    "methods/harness.py": "The weights of {} became NaN or infinite; the run was stopped. Lower the learning rates."
+    "methods/harness.py": "The weights of {} became NaN or infinite; the run was stopped. Lower the learning rates.",
+    "steps/first_look.py": "{} --trust-inputs goes on as it is.",  # behind a complaint that says what was expected
 }
 
 

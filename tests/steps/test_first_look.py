@@ -134,7 +134,7 @@ def test_the_run_folder_records_the_look_and_the_origins(theirs: CaseSpec, tmp_p
     assert config["first_look"]["accuracy"] > config["first_look"]["limit"]
     assert config["origins"] == {
         "image_size": "default", "crop_pct": "default", "interpolation": "default", "mean": "of the data source",
-        "std": "of the data source", "channels": "of the data source", "classes": "of the data source",
+        "std": "of the data source", "channels": "recorded with the weights", "classes": "of the data source",
     }  # fmt: skip
     audit_folder(Output(tmp_path / "out"), options=QUICK, runtime=CPU)
     access = read_json(tmp_path / "out", "access.json")

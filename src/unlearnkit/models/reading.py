@@ -66,8 +66,10 @@ def read_state(path: Path, key: str | None = None) -> FoundState:
             several sets of weights and `key` names none of them.
     """
     if not os.path.isfile(path):
-        found = "a folder; name the file in it" if os.path.isdir(path) else "none; name a .safetensors file"
-        raise WeightsError(f"Expected a weights file at {path}, but there is {found}.")
+        found, hint = (
+            ("a folder", "name the file in it") if os.path.isdir(path) else ("none", "name a .safetensors file")
+        )
+        raise WeightsError(f"Expected a weights file at {path}, but there is {found}; {hint}.")
     with path.open("rb") as file:
         start = file.read(265)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER:

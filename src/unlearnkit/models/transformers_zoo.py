@@ -101,9 +101,10 @@ def describe(base: str) -> Described:
     folder = _folder(base, CONFIG, PROCESSOR, FILES[0])
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
-        found = "are in several shards; save them again with max_shard_size='50GB'"
-        found = found if (folder / INDEX).is_file() else f"are not there; save the model with save_pretrained({base!r})"
-        raise WeightsError(f"Expected the weights in {folder / FILES[0]}, but they {found}.")
+        found, hint = "are not there", f"save the model with save_pretrained({base!r})"
+        if (folder / INDEX).is_file():
+            found, hint = "are in several shards", "save them again with max_shard_size='50GB'"
+        raise WeightsError(f"Expected the weights in {folder / FILES[0]}, but they {found}; {hint}.")
     preprocessing = processor_of(base)
     if preprocessing is None:
         raise WeightsError(

@@ -1,4 +1,4 @@
-"""The first look before any work: a few hundred retained training images through the original, and what they say."""
+"""Runs a few hundred retained training images through foreign weights before any work, and refuses what cannot fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Finds the columns of images and labels of a table, by their types, for `parquet:` and `hf:` alike.
+"""Finds the columns of images and labels of a table by their types, for `parquet:` and for `hf:`.
 
 What a column holds is told by its Arrow type, and by the features that Hugging Face `datasets` writes into the schema's
 metadata (key `huggingface`).
