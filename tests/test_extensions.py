@@ -178,6 +178,7 @@ def forgotten(site: Path, weights: Path, tmp_path_factory: pytest.TempPathFactor
     return out
 
 
+@pytest.mark.slow
 def test_a_method_and_a_source_of_another_package_run_by_name(forgotten: Path) -> None:
     config = json.loads((forgotten / "config.json").read_text())
     assert (config["method"], config["settings"], config["data"]) == ("toy", {"by": 50.0}, "toy-digits:hello")
@@ -189,6 +190,7 @@ def test_a_method_and_a_source_of_another_package_run_by_name(forgotten: Path) -
     assert "toy_count" not in audit["votes"]  # on the command line a verdict rests on what is built in
 
 
+@pytest.mark.slow
 def test_the_report_is_written_in_a_language_of_another_package(forgotten: Path) -> None:
     page = (forgotten / "report.html").read_text(encoding="utf-8")
     assert 'lang="en-x-toy"' in page
@@ -196,6 +198,7 @@ def test_the_report_is_written_in_a_language_of_another_package(forgotten: Path)
     assert "Toy count" in page  # a metric that no language knows is named after itself
 
 
+@pytest.mark.slow
 def test_the_run_folder_is_audited_again_and_without_the_package_says_what_is_missing(
     site: Path, forgotten: Path
 ) -> None:
@@ -203,6 +206,7 @@ def test_the_run_folder_is_audited_again_and_without_the_package_says_what_is_mi
     assert_refused(run_cli("audit", forgotten, "--quick", "--device", "cpu"), "Expected a data source", "'toy-digits:")
 
 
+@pytest.mark.slow
 def test_a_model_of_another_package_trains_and_its_class_runs_by_path_without_entry_points(
     site: Path, tmp_path: Path
 ) -> None:
@@ -223,6 +227,7 @@ def test_a_model_of_another_package_trains_and_its_class_runs_by_path_without_en
     assert_refused(run_cli("forget", *given, "--method", "original", "--out", tmp_path / "lost"), "'toy-net'")
 
 
+@pytest.mark.slow
 def test_the_lists_name_what_is_added_and_what_is_broken(site: Path) -> None:
     listed = cli(site, "methods")
     assert listed.returncode == 0, listed.stderr
@@ -240,6 +245,7 @@ def test_the_lists_name_what_is_added_and_what_is_broken(site: Path) -> None:
     assert "toy_pkg.method:NUMBER of toy_pkg 1.2, but got int" in models.stderr
 
 
+@pytest.mark.slow
 def test_nothing_of_another_package_is_imported_before_it_is_asked_for(site: Path) -> None:
     script = (
         "import sys, unlearnkit\nfrom unlearnkit.cli import app\nfrom typer.testing import CliRunner\n"
@@ -252,6 +258,7 @@ def test_nothing_of_another_package_is_imported_before_it_is_asked_for(site: Pat
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 
 
+@pytest.mark.slow
 def test_a_package_may_be_imported_before_unlearnkit(site: Path) -> None:
     modules = ", ".join(f"toy_pkg.{name.removesuffix('.py')}" for name in MODULES if name != "broken.py")
     done = python(site, "-c", f"import {modules}")

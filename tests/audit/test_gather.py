@@ -95,6 +95,7 @@ def at_once() -> Evidence:
     return look()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 3, 7, 44])
 def test_readings_do_not_depend_on_the_batch_size(batch: int) -> None:
     whole, cut = at_once(), look(batch=batch)
@@ -104,6 +105,7 @@ def test_readings_do_not_depend_on_the_batch_size(batch: int) -> None:
             torch.testing.assert_close(outputs.logits, theirs.outputs[part].logits, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_readings_do_not_depend_on_the_order_of_the_models() -> None:
     original, unlearned, retrained = MODELS["cnn-grey"].model(), other(1), [other(2), other(3)]
     forward = at_once()  # of the same models
@@ -112,6 +114,7 @@ def test_readings_do_not_depend_on_the_order_of_the_models() -> None:
     assert readings(forward) == readings(backward)
 
 
+@pytest.mark.slow
 def test_identical_models_give_identical_readings() -> None:
     model = MODELS["cnn-grey"].model()
     evidence = look({"original": model, "unlearned": other(0), "retrained": [other(0), other(0)]})
@@ -277,6 +280,7 @@ def count_passes(model: nn.Module) -> list[int]:
     return seen
 
 
+@pytest.mark.slow
 def test_earlier_evidence_stands_and_gives_what_one_gathering_gives() -> None:
     original, unlearned, retrained = MODELS["cnn-grey"].model(), other(1), [other(2), other(3)]
     whole = {"original": original, "unlearned": unlearned, "retrained": retrained}

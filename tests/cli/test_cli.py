@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 from commands import ARTEFACTS, FAST, WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
@@ -196,6 +197,7 @@ def process(*args: object) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_in_a_pipe_progress_is_plain_lines(weights: Path, tmp_path: Path) -> None:
     done = process(
         "forget", "--weights", weights, "--data", "digits", "--forget", 3, "--no-audit", *FAST,
@@ -210,6 +212,7 @@ def test_in_a_pipe_progress_is_plain_lines(weights: Path, tmp_path: Path) -> Non
     assert f"written to {tmp_path / 'out'}" in done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_process_says_what_is_wrong_and_exits_with_2(weights: Path, tmp_path: Path) -> None:
     done = process("forget", "--weights", weights, "--data", "digits", "--forget", "33", "--out", tmp_path / "out")
     assert done.returncode == 2

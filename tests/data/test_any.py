@@ -36,6 +36,7 @@ MODELS = {
     "swin": "timm:swin_tiny_patch4_window7_224,img_size=32,window_size=4,embed_dim=8,depths=(1,1),num_heads=(1,1)",
     "torchvision": "torchvision:shufflenet_v2_x0_5",
 }
+LARGE = ("mobilenet", "torchvision")
 SOURCES = ("parquet", "imagefolder", "hf")
 PRECISIONS = ("fp32", "bf16", "fp64")
 TABLE = [
@@ -93,7 +94,10 @@ def through(model: str, source: str, precision: Any, out: Path, storage: Any = "
     return forget_run(spec, choice, Output(out / "forgotten"), runtime=runtime, audit=None)
 
 
-@pytest.mark.parametrize(("model", "source", "precision"), TABLE, ids=["-".join(row) for row in TABLE])
+@pytest.mark.parametrize(
+    ("model", "source", "precision"),
+    [pytest.param(*row, id="-".join(row), marks=[pytest.mark.slow] if row[0] in LARGE else []) for row in TABLE],
+)
 def test_every_model_forgets_from_every_source(
     model: str, source: str, precision: str, sources: dict[str, str], tmp_path: Path
 ) -> None:

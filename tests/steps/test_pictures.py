@@ -220,6 +220,7 @@ def images(page: Reader) -> Iterator[dict[str, str | None]]:
     return (attributes for tag, attributes in page.elements if tag == "img")
 
 
+@pytest.mark.slow
 def test_pictures_that_were_asked_for_are_there_with_their_hashes(shown: Path) -> None:
     content = said(shown)
     assert (content["personal"], content["include_images"]) == (True, True)
@@ -235,6 +236,7 @@ def test_pictures_that_were_asked_for_are_there_with_their_hashes(shown: Path) -
     assert labels == [(HOSTILE_NAME, True), ("ann", True), ("cem", False), ("dee", False)]
 
 
+@pytest.mark.slow
 def test_no_file_name_pixel_or_place_of_a_sample_is_written_as_text(shown: Path) -> None:
     for path in shown.glob("*.json"):
         text = path.read_text(encoding="utf-8")
@@ -248,6 +250,7 @@ def test_no_file_name_pixel_or_place_of_a_sample_is_written_as_text(shown: Path)
         assert Image.open(shown / name).info.keys() <= {"transparency"}  # no text inside the file
 
 
+@pytest.mark.slow
 def test_the_page_shows_them_and_names_them_safely(shown: Path) -> None:
     page = page_of(shown)
     found = list(images(page))
@@ -269,6 +272,7 @@ def test_the_page_shows_them_and_names_them_safely(shown: Path) -> None:
     assert re.search(r"may show people ?yes ?pictures of samples asked for ?yes", page.text)
 
 
+@pytest.mark.slow
 def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
     weights = (copied / "model.safetensors").read_bytes()
     audit_folder(Output(copied), options=QUICK, runtime=CPU)
@@ -293,6 +297,7 @@ def test_a_later_audit_without_the_option_takes_them_away(copied: Path) -> None:
     assert "Left out by --quick" in page_of(copied).text
 
 
+@pytest.mark.slow
 def test_a_later_audit_with_the_option_keeps_the_noise(copied: Path) -> None:
     before = (copied / "noise-0.png").read_bytes()
     audit_folder(Output(copied, include_images=True), options=QUICK, runtime=CPU)
@@ -304,6 +309,7 @@ def test_a_later_audit_with_the_option_keeps_the_noise(copied: Path) -> None:
     assert len(list(images(page_of(copied)))) == len(drawings(copied))
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_drawn_does_not_leave_the_old_pictures(
     copied: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -60,6 +60,7 @@ def done(arguments: list[str], searched: list[Path], tmp_path_factory: pytest.Te
     return content
 
 
+@pytest.mark.slow
 def test_every_method_has_the_same_budget_and_its_default_is_the_first_trial(done: dict[str, Any]) -> None:
     result = done
     assert [task["forget"] for task in result["on"]] == [["3"], ["7", "8"]]
@@ -93,6 +94,7 @@ def test_no_score_is_above_the_bound() -> None:
     assert tune_defaults.bound(judge) == pytest.approx(perfect.score(0.8)) == pytest.approx(0.2)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", ["first", "all"])
 def test_trials_that_fail_are_told_and_do_not_end_the_search(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failing: str
@@ -116,6 +118,7 @@ def test_trials_that_fail_are_told_and_do_not_end_the_search(
         assert "neggrad: failed -> " in told
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("done")
 def test_a_file_of_other_models_or_another_budget_is_not_gone_on_with(arguments: list[str]) -> None:
     out = Path(arguments[-1])
@@ -127,6 +130,7 @@ def test_a_file_of_other_models_or_another_budget_is_not_gone_on_with(arguments:
         assert out.read_text() == first
 
 
+@pytest.mark.slow
 def test_what_was_found_is_not_searched_again(
     done: dict[str, Any], arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
