@@ -28,7 +28,8 @@ def test_train_writes_a_run_and_says_so(tmp_path: Path) -> None:
     )  # fmt: skip
     assert done.code == 0, done.err
     assert f"written to {out}\n" in done.out
-    assert done.err.startswith("train: ")
+    assert done.err.startswith("images: 8 x 8 pixels (default)")
+    assert "\ntrain: " in done.err
     assert {p.name for p in out.iterdir()} == ARTEFACTS - {"request.json"}
     card = read_checkpoint(out / WEIGHTS).card
     assert card == ModelCard(

@@ -31,7 +31,7 @@ def two_sets(tmp_path: Path) -> Path:
 def options(weights: Path, data: Path, out: Path) -> list[Any]:
     return [
         "--weights", weights, "--data", f"parquet:{data}", "--model", MODEL, "--image-size", 32, "--forget", "red",
-        "--method", "head-mask", "--device", "cpu", "--no-audit", "--out", out,
+        "--method", "head-mask", "--device", "cpu", "--no-audit", "--trust-inputs", "--out", out,
     ]  # fmt: skip
 
 

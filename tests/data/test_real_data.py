@@ -53,7 +53,7 @@ def test_an_identity_is_forgotten_without_decoding_a_face_of_it(tmp_path: Path) 
     weights.write_bytes(checkpoint_bytes(model, card_for("small-cnn", data, forgotten=())))
     choice = MethodChoice(
         "unsir",
-        settings=("retain_per_class=8", "noise.steps=2", "noise.batch_size=8", "repair.epochs=1", "search.attempts=1"),
+        settings=("retain_per_class=6", "noise.steps=2", "noise.batch_size=8", "repair.epochs=1", "search.attempts=1"),
     )
     out = tmp_path / "run"
     spec = CaseSpec(weights=weights, data=source, forget=(name,))
@@ -68,4 +68,4 @@ def test_an_identity_is_forgotten_without_decoding_a_face_of_it(tmp_path: Path) 
         "decoded": 0,
     }
     retained = access["parts"]["retain_train"].values()
-    assert sum(counts["read_by_method"] for counts in retained) > 1000
+    assert sum(counts["read_by_method"] for counts in retained) > 900

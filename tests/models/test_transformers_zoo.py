@@ -71,7 +71,7 @@ def test_forgetting_writes_a_folder_that_transformers_loads(
 ) -> None:
     source = saved(kind, tmp_path / "m")
     data, out = f"parquet:{parquet_folder()}", tmp_path / "out"
-    plain = ["--data", data, "--method", "head-mask", "--device", "cpu", "--no-audit"]
+    plain = ["--data", data, "--method", "head-mask", "--device", "cpu", "--no-audit", "--trust-inputs"]
     done = run_cli("forget", "--model", f"transformers:{tmp_path / 'm'}", "--forget", "red", *plain, "--out", out)
     assert done.code == 0, done.err
     model = transformers.AutoModelForImageClassification.from_pretrained(out / "transformers").eval()
@@ -95,7 +95,16 @@ def test_forgetting_writes_a_folder_that_transformers_loads(
 
 def test_the_folder_that_was_written_can_forget_again(tmp_path: Path, parquet_folder: Callable[..., Path]) -> None:
     saved("resnet", tmp_path / "m")
-    plain = ["--data", f"parquet:{parquet_folder()}", "--method", "head-mask", "--device", "cpu", "--no-audit"]
+    plain = [
+        "--data",
+        f"parquet:{parquet_folder()}",
+        "--method",
+        "head-mask",
+        "--device",
+        "cpu",
+        "--no-audit",
+        "--trust-inputs",
+    ]
     first = run_cli("forget", "--weights", tmp_path / "m", "--forget", "red", *plain, "--out", tmp_path / "a")
     assert first.code == 0, first.err
     again = ["--weights", tmp_path / "a" / "transformers", "--forget", "blue", *plain]

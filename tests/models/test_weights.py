@@ -73,7 +73,7 @@ def test_a_pickle_of_more_than_tensors_is_refused_and_not_run(tmp_path: Path) ->
     with pytest.raises(WeightsError, match="can run any code"):
         read_checkpoint(path)
     torch.save(trained(), path)
-    with pytest.raises(WeightsError, match=r"asks for unlearnkit.models.builtin.SmallCNN; .* can run any code"):
+    with pytest.raises(WeightsError, match=r"asks for unlearnkit.models.builtin.SmallCNN\); .* can run any code"):
         read_checkpoint(path)
     assert not trap.exists()
 

@@ -68,11 +68,13 @@ def forget(*args: object, weights: Path, data: str = "digits", out: Path) -> Out
 
 
 def assert_refused(outcome: Outcome, *words: str) -> None:
-    """One sentence on standard error that holds the words, nothing on standard output, exit code 2."""
+    """One sentence on standard error that holds the words, behind notes at most; no output, exit code 2."""
     assert outcome.code == 2, outcome
     assert outcome.out == "", outcome
-    assert outcome.err.startswith("unlearnkit: "), outcome.err
-    assert outcome.err.count("\n") == 1, outcome.err
+    *notes, sentence = outcome.err.splitlines()
+    assert sentence.startswith("unlearnkit: "), outcome.err
+    assert all(note.startswith(("note: ", "images: ", "warning: ")) for note in notes), outcome.err
+    assert outcome.err.endswith("\n"), outcome.err
     assert outcome.err.rstrip().endswith((".", "?")), outcome.err
     assert "Traceback" not in outcome.err
     assert all(word in outcome.err for word in words), outcome.err
