@@ -12,7 +12,21 @@ import sys
 
 import typer
 
-from unlearnkit.cli import audit, compare, demo, export, forget, methods, models, report, train, tune, verify
+from unlearnkit.cli import (
+    audit,
+    bank,
+    compare,
+    demo,
+    export,
+    forget,
+    methods,
+    models,
+    report,
+    retrain,
+    train,
+    tune,
+    verify,
+)
 from unlearnkit.errors import ConfigError, UnlearnkitError
 
 app = typer.Typer(
@@ -25,9 +39,11 @@ app = typer.Typer(
 for module in (
     demo,
     train,
+    retrain,
     forget,
     tune,
     audit,
+    bank,
     report,
     compare,
     verify,

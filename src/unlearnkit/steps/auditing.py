@@ -50,6 +50,7 @@ class AuditOptions:
 
     Args:
         retrained: weights of models that were trained without the classes.
+        references: folder of a reference bank; its models that fit are used beside `retrained`. None: none is asked.
         shadows: weights from which the same method removed the same classes, each made from an original of its own;
             with them and retrained models, U-LiRA is measured.
         head: name of the classifier head; None: it is found.
@@ -58,6 +59,7 @@ class AuditOptions:
     """
 
     retrained: Sequence[Path] = ()
+    references: Path | None = None
     shadows: Sequence[Path] = ()
     head: str | None = None
     depth: Depth = Depth.DEFAULT

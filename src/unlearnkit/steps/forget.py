@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.data import AccessLog
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
 from unlearnkit.methods.choice import MethodChoice
@@ -21,6 +22,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.steps.audit import add_audit
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
+from unlearnkit.steps.banked import retrained_for
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
@@ -76,9 +78,12 @@ def forget_run(
         check=partial(check_parts, method),
     )
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
-    references = open_references(case, *reference_paths, procedure=procedure)
+    bank_access = AccessLog(case.data)
+    retrained = retrained_for(case, audit, access=bank_access, progress=progress) if audit else ()
+    references = open_references(case, retrained, audit.shadows if audit else (), procedure=procedure)
     say_remarks(case.data, progress)
     look = first_look(case, runtime=runtime, progress=progress)
+    look.access.include(bank_access)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
