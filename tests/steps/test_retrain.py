@@ -145,12 +145,26 @@ def spoil(entry: Path, how: str) -> None:
     if how == "another identity":
         record = json.loads((entry / "reference.json").read_text()) | {"seed": 9}
         (entry / "reference.json").write_text(json.dumps(record))
+    if how in ("empty", "a file", "a link"):
+        shutil.move(entry, entry.parents[1] / "moved")
     if how == "empty":
-        shutil.rmtree(entry)
         entry.mkdir()
+    if how == "a file":
+        entry.touch()
+    if how == "a link":
+        entry.symlink_to(entry.parents[1] / "moved")
 
 
-SPOILT = ["no manifest", "no identity", "half the weights", "other weights", "another identity", "empty"]
+SPOILT = [
+    "no manifest",
+    "no identity",
+    "half the weights",
+    "other weights",
+    "another identity",
+    "empty",
+    "a file",
+    "a link",
+]
 
 
 @pytest.mark.parametrize("how", SPOILT)
@@ -166,6 +180,7 @@ def test_half_an_entry_is_trained_again(original: Path, bank: Path, trainings: l
     assert damage(entry) is None
     assert (entry / WEIGHTS).read_bytes() == weights
     assert {path.name for path in bank.iterdir()} == keys(bank), "nothing else is left"
+    assert len(keys(bank)) == 2
 
 
 def test_a_training_that_is_killed_leaves_nothing(

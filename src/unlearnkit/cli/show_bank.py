@@ -16,8 +16,8 @@ def show_references(result: dict[str, Any]) -> None:
     trained = sum(each["trained"] for each in references)
     _print(
         *(each["path"] for each in references),
-        f"{len(references)} models retrained without {listed(result['excluded'], quoted=False)}: "
-        f"{trained} trained now, {len(references) - trained} were there",
+        f"retrained without {listed(result['excluded'], quoted=False)}: {len(references)}, of which {trained} now and "
+        f"{len(references) - trained} earlier",
         f"bank: {result['bank']}",
     )
 
@@ -25,11 +25,11 @@ def show_references(result: dict[str, Any]) -> None:
 def show_bank(result: dict[str, Any]) -> None:
     """Print each entry of the bank, or what was deleted from it."""
     if "pruned" in result:
-        _print(*result["pruned"], f"{len(result['pruned'])} deleted from the bank {result['bank']}")
+        _print(*result["pruned"], f"deleted from the bank {result['bank']}: {len(result['pruned'])}")
         return
     _print(
         *(_line(entry) for entry in result["entries"]),
-        f"{len(result['entries'])} entries in the bank {result['bank']}",
+        f"in the bank {result['bank']}: {len(result['entries'])}",
     )
 
 

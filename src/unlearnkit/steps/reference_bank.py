@@ -50,7 +50,7 @@ def default_bank() -> Path:
 
 
 def folders_of(bank: Path) -> list[Path]:
-    """Return the folders of a bank that have a key for a name, whatever is in them.
+    """Return the folders of a bank that have a key for a name, whatever is in them; links are none.
 
     Raises:
         OutputError: the bank is there and cannot be read.
@@ -58,7 +58,7 @@ def folders_of(bank: Path) -> list[Path]:
     if not bank.exists():
         return []
     try:
-        return sorted(path for path in bank.iterdir() if KEY.fullmatch(path.name) and path.is_dir())
+        return sorted(p for p in bank.iterdir() if KEY.fullmatch(p.name) and p.is_dir() and not p.is_symlink())
     except OSError as error:
         raise OutputError(
             f"Expected a reference bank at {bank}, but got: {error.strerror or error}; name a folder that you can read."
@@ -102,6 +102,8 @@ def read_identity(folder: Path) -> Identity:
 def damage(folder: Path) -> str | None:
     """Hash every file of an entry, and return what is wrong with it in one sentence; None: it may be used."""
     try:
+        if folder.is_symlink() or not folder.is_dir():
+            return "it is no folder of its own."
         read_identity(folder)
         files = [file for file in verify_run(folder)["files"] if file["kind"] == "artefact"]
     except OutputError as error:
@@ -113,13 +115,13 @@ def damage(folder: Path) -> str | None:
 
 
 def discard(folder: Path) -> None:
-    """Delete an entry; it has no key for a name any more before its first file is gone.
+    """Delete an entry, of a link the link alone; it has no key for a name any more before its first file is gone.
 
     Raises:
         OutputError: it cannot be deleted.
     """
     doomed = folder.with_name(f".{folder.name}-discarded")
-    if doomed.exists():
+    if os.path.lexists(doomed):
         delete(doomed)
     try:
         folder.rename(doomed)
@@ -135,7 +137,10 @@ def delete(folder: Path) -> None:
         OutputError: it cannot be deleted.
     """
     try:
-        shutil.rmtree(folder)
+        if folder.is_symlink() or folder.is_file():
+            folder.unlink()
+        else:
+            shutil.rmtree(folder)
     except OSError as error:
         raise _refused(folder, error) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -78,7 +79,7 @@ def _reference(
 ) -> dict[str, Any]:
     """Return where a model is, and train it first where the bank does not hold it whole."""
     entry = bank / identity.key
-    wrong = damage(entry) if entry.exists() else None
+    wrong = damage(entry) if os.path.lexists(entry) else None
     if wrong is not None:
         progress.say(f"note: {entry} is unfinished or damaged, and is trained again: {wrong}")
         discard(entry)
