@@ -11,13 +11,13 @@ from safetensors.torch import load_file, save_file
 
 from trained_once import CPU, TINY, trained
 from unlearnkit.data import AccessLog
-from unlearnkit.errors import ModelError
+from unlearnkit.errors import ModelError, OutputError
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.models.hub import WeightsSource
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.runtime.progress import Silent
-from unlearnkit.steps.audit import audit_folder
+from unlearnkit.steps.audit import audit_folder, audit_pair
 from unlearnkit.steps.auditing import AuditOptions, Depth
 from unlearnkit.steps.banked import banked_references, retrained_for
 from unlearnkit.steps.case import Case
@@ -154,6 +154,15 @@ def test_forget_and_audit_judge_by_them(place: Path, bank: Path, tmp_path: Path)
     assert read_json(out, "audit.json")["retrained"] == []
     audit_folder(Output(out), options=quick, runtime=CPU)
     assert [each["path"] for each in read_json(out, "audit.json")["retrained"]] == paths
+
+
+def test_a_bank_inside_the_folder_to_write_is_refused(place: Path, bank: Path) -> None:
+    spec = CaseSpec(weights=place / "original" / WEIGHTS, data="digits", forget=("3",))
+    options, output = AuditOptions(references=bank), Output(bank.parent, overwrite=True)
+    with pytest.raises(OutputError, match="apart from the inputs"):
+        forget_run(spec, MethodChoice("head-mask"), output, audit=options, runtime=CPU)
+    with pytest.raises(OutputError, match="apart from the inputs"):
+        audit_pair(spec, place / "wider" / WEIGHTS, output, options=options, runtime=CPU)
 
 
 def test_a_second_request_needs_models_without_both_classes(place: Path, bank: Path, tmp_path: Path) -> None:

@@ -126,7 +126,8 @@ def audit_pair(
         InputError: something given cannot be used; nothing has been written.
     """
     original = Path(spec.weights)
-    output.check((original, unlearned, *options.retrained, *options.shadows))
+    banks = [options.references] if options.references else []
+    output.check((original, unlearned, *options.retrained, *options.shadows, *banks))
     check_seed(seed)
     runtime = runtime or Runtime()
     before, after = (read_checkpoint(path, spec.weights_key) for path in (original, unlearned))

@@ -67,7 +67,8 @@ def forget_run(
         UnlearnkitError: the work failed; the same holds.
     """
     method = choice.make()
-    reference_paths = (audit.retrained, audit.shadows) if audit else ((), ())
+    banks = [audit.references] if audit and audit.references else []
+    reference_paths = (audit.retrained, audit.shadows, banks) if audit else ()
     source = resolve_weights(str(spec.weights))
     output.check((source.path, *chain(*reference_paths)))
     runtime = runtime or Runtime()

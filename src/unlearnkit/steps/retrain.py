@@ -167,7 +167,7 @@ def _identity(
     training: TrainSpec, recorded: RecordedTraining, start: Checkpoint | None, progress: Progress
 ) -> Identity:
     """Return the identity of a model with the original's seed, which the caller replaces."""
-    images, split = open_training_data(training, start)
+    images, split = open_training_data(training, start, progress)
     with isolated_randomness(0):  # building draws weights, which do not matter here
         network = build_model(training.model, num_classes=len(images.classes), in_channels=images.shape[0])
     data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)

@@ -70,8 +70,7 @@ def train_run(
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
     runtime, progress = runtime or Runtime(), progress or Silent()
     start = read_checkpoint(spec.init, spec.weights_key) if spec.init else None
-    images, split = open_training_data(spec, start)
-    say_remarks(images, progress)
+    images, split = open_training_data(spec, start, progress)
     excluded = split.request.already_forgotten
     access = AccessLog(images)
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
@@ -123,17 +122,19 @@ def train_run(
     return summary
 
 
-def open_training_data(spec: TrainSpec, start: Checkpoint | None) -> tuple[ImageData, Split]:
+def open_training_data(spec: TrainSpec, start: Checkpoint | None, progress: Progress | None) -> tuple[ImageData, Split]:
     """Open the data to train on, and split off what is excluded and what is held out; one retained image is read.
 
     Args:
         spec: what to train.
         start: the weights to start from.
+        progress: where the remarks on the data are shown.
 
     Raises:
         InputError: the data cannot be read, or has not the classes.
     """
     images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
+    say_remarks(images, progress)
     gone = start.card.forgotten if start and start.card else ()
     excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
     request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
