@@ -78,7 +78,7 @@ def forget_run(
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     references = open_references(case, *reference_paths, procedure=procedure)
     say_remarks(case.data, progress)
-    look = first_look(case, runtime=runtime, progress=progress)
+    look = first_look(case, retrained=references[0], runtime=runtime, progress=progress)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
