@@ -70,13 +70,14 @@ def complaint_of(subject: Subject, judging: Judging) -> Complaint:
     better = judging.better()
     if better is not None:
         way, accuracy = better
-        cause = f"the likely cause is the preprocessing: with {way.name} {accuracy:.1%} are right: {way.options}."
+        kind = "an option of the architecture" if way.name.startswith("global_pool") else "the preprocessing"
+        cause = f"the likely cause is {kind}: with {way.name} {accuracy:.1%} are right: {way.options}."
         return Complaint(f"{got}; {cause}", mendable=True)
     return Complaint(
-        f"{got}, and neither the usual normalisations and sizes nor another order of the names mend it; the likely "
-        "cause is an option of the architecture (give --model NAME,OPTION=VALUE), another --image-size, --crop-pct, "
-        "--mean or --std, an order of classes that --classes must give, or weights that were trained for something "
-        "else.",
+        f"{got}, and neither the usual normalisations, sizes and poolings nor another order of the names mend it; the "
+        "likely cause is an option of the architecture (give --model NAME,OPTION=VALUE), another --image-size, "
+        "--crop-pct, --mean or --std, an order of classes that --classes must give, or weights that were trained for "
+        "something else.",
         mendable=False,
     )
 

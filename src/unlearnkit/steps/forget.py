@@ -97,7 +97,8 @@ def forget_run(
         )
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
-    summary = _summary(result, out, choice.name) | {"weights_note": case.weights_note}
+    summary = _summary(result, out, choice.name)
+    summary |= {"weights_note": case.weights_note, "stronger": dict(method.stronger())}
     runtime.processes.leave()
     if not runtime.processes.is_main:
         return summary

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,10 +11,13 @@ from torch import Tensor, nn
 
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
 from unlearnkit.data.preprocessing import Origin
-from unlearnkit.errors import ConfigError, DataError, ModelError
-from unlearnkit.models import check_model
+from unlearnkit.errors import ConfigError, DataError, ModelError, WeightsError
+from unlearnkit.models import build_model, check_model
 from unlearnkit.models.checkpoint import Checkpoint
 from unlearnkit.models.hub import WeightsSource
+from unlearnkit.models.names import parse_name
+from unlearnkit.models.open_options import written_name
+from unlearnkit.models.timm_zoo import pooling_of
 from unlearnkit.network import evaluating, logits_of
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split
@@ -27,6 +30,7 @@ IMAGES, MOST_IMAGES = 384, 640  # what is drawn: this many, or 5 of each class u
 PER_CLASS = 5
 BATCH = 64
 BETTER = 0.2  # by which another way must raise the accuracy to be named
+POOLINGS = ("avg", "max", "avgmax")  # of timm, those that leave the width of the head as it is
 FEWER = 128  # images that other sizes are tried with, as they must be read once more
 
 
@@ -129,15 +133,35 @@ class Judging:
         return judge(self.logits, self.labels, self.training)
 
     def better(self) -> tuple[Feeding, float] | None:
-        """Return the way to feed images that is right the most often, and how often; None where none is far better."""
-        if self.pixels.dtype != torch.uint8:
-            return None  # floats are fed as their source made them
-        best = _best([(way, self._judged(way, self.pixels, slice(None))) for way in normalisations(self.subject.data)])
-        some = slice(None, None, -(-len(self.drawn) // FEWER))
-        resized = _best(list(self._resized(some)))
-        if resized is not None and (best is None or resized[1] > best[1]):
-            best = resized
+        """Return the way to feed images, or to pool, that is right the most often, with its accuracy, if far better."""
+        ways = list(self._pooled())
+        if self.pixels.dtype == torch.uint8:  # floats are fed as their source made them
+            ways += [(way, self._judged(way, self.pixels, slice(None))) for way in normalisations(self.subject.data)]
+            ways += self._resized(slice(None, None, -(-len(self.drawn) // FEWER)))
+        fitting = [(way, found.accuracy) for way, found in ways if found.kind == "fits"]
+        best = max(fitting, key=lambda each: each[1], default=None)
         return best if best is not None and best[1] >= self.found.accuracy + BETTER else None
+
+    def _pooled(self) -> Iterator[tuple[Feeding, Finding]]:
+        """Judge the answers of networks of timm that pool in another way, which no weight tells."""
+        subject = self.subject
+        parsed = parse_name(subject.architecture)
+        if parsed.kind != "timm" or "global_pool" in parsed.options:
+            return
+        present = pooling_of(parsed.base, parsed.options)
+        for pooling in POOLINGS if present in POOLINGS else ():
+            if pooling == present:
+                continue
+            name = written_name(parsed, {"global_pool": pooling})
+            try:
+                with torch.random.fork_rng(devices=[]):
+                    model = build_model(name, num_classes=len(subject.data.classes), in_channels=subject.data.shape[0])
+                subject.checkpoint.load_into(model)
+            except (ModelError, WeightsError):
+                continue  # the weights tell that they belong to another pooling
+            way = Feeding(f"global_pool={pooling}", f"write --model {name}", subject.data.normalise)
+            logits = _logits(self.runtime.weights(model), self.pixels, way.feed, self.runtime)
+            yield way, judge(logits, self.labels, self.training)
 
     def _resized(self, some: slice) -> Iterator[tuple[Feeding, Finding]]:
         """Judge the answers to some of the images in other sizes, and in the best of them with other normalisations."""
@@ -173,11 +197,6 @@ class Judging:
         parts = frozenset({Part.RETAIN_TRAIN})
         view = DataView(data, self.subject.split, parts, reader="first_look", log=access, device=self.runtime.device)
         return view.part(Part.RETAIN_TRAIN)
-
-
-def _best(judged: Sequence[tuple[Feeding, Finding]]) -> tuple[Feeding, float] | None:
-    fitting = [(way, found.accuracy) for way, found in judged if found.kind == "fits"]
-    return max(fitting, key=lambda each: each[1], default=None)
 
 
 def drawn_alike(labels: Tensor) -> Tensor:
