@@ -41,8 +41,7 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
         if taken is not None and taken != shape[0]:
             advice = (
                 f"its first layer takes {taken} channels and the images have {shape[0]}, so give --channels {taken}, "
-                "or after the name in --model the option of your factory that says how many, as "
-                f",in_channels={shape[0]}."
+                "or for a factory of your own let it take in_channels= and build its first layer for so many."
             )
         raise ModelError(
             f"Expected a model that takes images of shape {shape}, but its forward pass fails ({reason(error)}); "

@@ -14,6 +14,7 @@ from unlearnkit.steps.judging import BETTER, Judging, Subject
 from unlearnkit.steps.plausible import Finding, judge
 
 SHOWN = 4  # classes whose answers the message shows
+LISTED = 20  # names up to which an order is written out
 
 
 class Complaint(NamedTuple):
@@ -39,6 +40,8 @@ def complaint_of(subject: Subject, judging: Judging) -> Complaint:
     if subject.classes_origin not in (Origin.HAND, Origin.SOURCE):
         where = f"the class list ({subject.classes_origin.value})"
     advice = "give --classes FILE with one name on each line, in the order of the model's outputs."
+    if (answered := _by_answers(classes, finding, logits, labels)) is not None:
+        advice = f"{advice[:-1]}, which by its answers is {', '.join(answered)}."
     if best is not None:
         name, order, accuracy = best
         shown = ", ".join(order[: SHOWN + 1])
@@ -80,6 +83,24 @@ def complaint_of(subject: Subject, judging: Judging) -> Complaint:
         "something else.",
         mendable=False,
     )
+
+
+def _by_answers(classes: Sequence[str], finding: Finding, logits: Tensor, labels: Tensor) -> tuple[str, ...] | None:
+    """The names in the order that the answers show; None where they leave it open, or the list would be a long one.
+
+    The one class that no image was read of, as it is to be forgotten, has the output that is left.
+    """
+    answers = logits.argmax(dim=1)
+    output_of = {move.label: move.output for move in finding.moves}
+    for label in labels.unique().tolist():
+        output = int(answers[labels == label].mode().values)
+        if output_of.setdefault(label, output) != output:
+            return None
+    rest = [k for k in range(len(classes)) if k not in output_of]
+    if len(classes) > LISTED or len(set(output_of.values())) != len(output_of) or len(rest) > 1:
+        return None
+    name_of = {output: classes[label] for label, output in output_of.items()}
+    return tuple(name_of.get(output, classes[rest[0]] if rest else "") for output in range(len(classes)))
 
 
 def _under(order: Sequence[str], classes: Sequence[str], logits: Tensor, labels: Tensor, training: Tensor) -> Finding:

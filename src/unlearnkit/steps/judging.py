@@ -36,7 +36,7 @@ FEWER = 128  # images that other sizes are tried with, as they must be read once
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """Weights of a model, and what they are looked at with.
+    """Weights of a model, and what is needed to run images through them.
 
     Args:
         model: with the weights.
