@@ -48,7 +48,7 @@ def show_result(result: dict[str, Any]) -> None:
     """Print a step's summary."""
     console = Console(highlight=False)
     if "audit" in result:
-        _show_audit(console, result["audit"])
+        _show_audit(console, result["audit"], result)
     if "trials" in result:
         _show_trials(console, result)
     for line in _lines(result):
@@ -169,9 +169,9 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
     console.print(Text(f"left: {SIGNALS[result['signal']]}"), soft_wrap=True)
 
 
-def _show_audit(console: Console, audit: dict[str, Any]) -> None:
+def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any]) -> None:
     """Print a table of the most important readings; the retrained models share one column."""
-    from unlearnkit.report.sentences import read_doubt, told  # the page's libraries, which few commands need
+    from unlearnkit.report.sentences import read_doubt, to_turn, told  # the page's libraries, which few commands need
     from unlearnkit.report.words import ENGLISH
 
     models = ("original", "unlearned", "retrained")
@@ -201,7 +201,8 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
     console.print(Text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     if audit["notices"]:
         kept = told([read_doubt(each, "the audit") for each in audit["notices"]], ENGLISH)
-        console.print(Text(ENGLISH.NOT_FORGOTTEN.format(kept)), soft_wrap=True)
+        turn = to_turn(result.get("method"), result.get("stronger"), ENGLISH)
+        console.print(Text(ENGLISH.NOT_FORGOTTEN.format(kept, turn)), soft_wrap=True)
     console.print(Text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
 
 

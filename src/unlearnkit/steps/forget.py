@@ -78,7 +78,7 @@ def forget_run(
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     references = open_references(case, *reference_paths, procedure=procedure)
     say_remarks(case.data, progress)
-    look = first_look(case, runtime=runtime, progress=progress)
+    look = first_look(case, retrained=references[0], runtime=runtime, progress=progress)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
@@ -97,7 +97,8 @@ def forget_run(
         )
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
-    summary = _summary(result, out, choice.name) | {"weights_note": case.weights_note}
+    summary = _summary(result, out, choice.name)
+    summary |= {"weights_note": case.weights_note, "stronger": dict(method.stronger())}
     runtime.processes.leave()
     if not runtime.processes.is_main:
         return summary

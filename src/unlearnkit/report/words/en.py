@@ -365,9 +365,12 @@ NO_SAMPLES_OF = (
     "Give data that holds some."
 )
 NOT_FORGOTTEN = (
-    "The model did not forget: {}. Turn up the method's learning rate or its epochs (`unlearnkit methods NAME` lists "
-    "its settings), let `unlearnkit tune` find them, or try another method."
+    "The model did not forget: {}. {} (`unlearnkit methods NAME` lists all settings), let `unlearnkit tune` find them, "
+    "or try another method."
 )
+TURN_UP = "Turn up the method's learning rate or its epochs"
+TURN = {"raise": "raise {}", "lower": "lower {}"}
+TURN_SETTINGS = "To make {} forget more, {} with --set"
 SEARCH_FAILED = (
     "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
     "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "

@@ -322,9 +322,12 @@ NO_SAMPLES_OF = (
     "以下保留类没有训练样本可供方法使用，因此模型对它们的识别能力无从保持：{}。请提供包含这些类别样本的数据。"
 )
 NOT_FORGOTTEN = (
-    "模型没有遗忘：{}。请调高该方法的学习率或轮数（`unlearnkit methods NAME` 会列出其设置），"
+    "模型没有遗忘：{}。{}（`unlearnkit methods NAME` 会列出全部设置），"
     "用 `unlearnkit tune` 寻找合适的设置，或者换一种方法。"
 )
+TURN_UP = "请调高该方法的学习率或轮数"
+TURN = {"raise": "调高 {}", "lower": "调低 {}"}
+TURN_SETTINGS = "要让 {} 遗忘得更多，请用 --set {}"
 SEARCH_FAILED = (
     "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是准确率最高的一次尝试，"
     "而它可能遗忘得最少。请增大 repair.epochs 或 retain_per_class；如果模型训练时也用过验证样本，"
