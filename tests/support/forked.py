@@ -22,7 +22,10 @@ from tempfile import TemporaryDirectory
 import torch
 
 START = multiprocessing.get_context("forkserver")
-START.set_forkserver_preload(["unlearnkit.cli", "unlearnkit.steps.forget", "accelerate", "torch.distributed.nn"])
+# torch imports _dynamo when the first optimiser is made, which takes as long as torch itself
+START.set_forkserver_preload(
+    ["unlearnkit.cli", "unlearnkit.steps.forget", "accelerate", "torch._dynamo", "torch.distributed.nn"]
+)
 GROUP = "forked"  # pytest-xdist: tests of this group share one process to fork from
 
 
