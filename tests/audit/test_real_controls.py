@@ -30,7 +30,7 @@ MODEL = "airbench,width=16"
 WEIGHTS = Path(__file__).parents[1] / "weights" / "cifar10"
 REQUEST = ForgetRequest(classes=("airplane",))
 VOTES = ("accuracy", "prediction_distribution", "output_agreement", "class_membership", "probe_recovery")
-IMAGES = 4000
+IMAGES = 2000
 
 
 def network(name: str) -> nn.Module:
