@@ -21,6 +21,9 @@ SHORT = {  # the primary readings, as the table calls them
     "membership_auc_loss": "membership of samples",
     "class_membership_auc": "membership of the class",
     "probe_recovery/forget_test": "probe",
+    "prototype_recovery/forget_test": "class means",
+    "depth_recovery/forget_test": "depth",
+    "return_recovery/forget_test": "return",
     "relearn_steps": "relearning",
 }
 SHOWN = {  # readings without a vote that a full audit adds, as their table calls them
@@ -30,7 +33,6 @@ SHOWN = {  # readings without a vote that a full audit adds, as their table call
     "membership_auc_rmia": "RMIA",
     "membership_svc": "SVC",
     "knn_recovery/forget_test": "k-NN",
-    "prototype_recovery/forget_test": "prototypes",
     "linear_idi/forget_test": "linear IDI",
     "cka_retrained/forget_test": "CKA",
     "anamnesis_index": "anamnesis",
