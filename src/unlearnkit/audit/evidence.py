@@ -116,16 +116,16 @@ class Attacks:
 
 @dataclass(frozen=True, kw_only=True)
 class Returned:
-    """Accuracies of a model after training on retained samples alone, which shows it nothing of what was forgotten.
+    """Accuracies on forgotten test data after training on retained samples alone, in [0, 1].
 
     Args:
-        before: of the model whose scales and BatchNorm statistics are made canonical, before any step.
+        before: with BatchNorm's statistics estimated anew from retained samples, and no step.
         after: by the rate and the number of steps.
         samples: forgotten test samples behind each accuracy.
     """
 
-    before: Recovered
-    after: Mapping[tuple[float, int], Recovered]
+    before: float
+    after: Mapping[tuple[float, int], float]
     samples: int
 
 

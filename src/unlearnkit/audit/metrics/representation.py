@@ -59,8 +59,8 @@ def class_recovery(evidence: Evidence) -> list[Reading]:
         max over l of  logit a_l - mean over retrained models of logit a_l,
 
     logit a = log((a |R| + 1/2) / (|R| - a |R| + 1/2)). A class that is hidden from the head's input stands in an
-    earlier layer. A retrained model is held against the others, so its value is above 0 too: a maximum is judged against
-    maxima. A sum over layers would cancel. Series: by layer.
+    earlier layer. A retrained model is held against the others, so its value is above 0 too: a maximum is judged
+    against maxima. A sum over layers would cancel. Series: by layer.
 
     Needs features of `PARTS`.
 

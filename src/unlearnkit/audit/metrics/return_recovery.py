@@ -13,7 +13,8 @@ from unlearnkit.split import Part
 def return_recovery(evidence: Evidence) -> list[Reading]:
     """Measure accuracy on forgotten test data after training on retained data alone: the class may come back by itself.
 
-    `return_recovery` in [0, 1] with Wilson's interval: the largest over four rates and two lengths,
+    `return_recovery` in [0, 1] with Wilson's interval: the largest over four rates, two lengths, and no step at all but
+    BatchNorm's statistics estimated anew from retained data, where all further training begins,
 
         value = max over (rate, steps) of  forgotten test samples recognised afterwards / forgotten test samples;
 
@@ -23,19 +24,17 @@ def return_recovery(evidence: Evidence) -> list[Reading]:
 
     Source: as a test of unlearning, arXiv 2505.22310; rates relative to the norms and the maximum over them are ours.
 
-    >>> from unlearnkit.audit.evidence import Evidence, Recovered, Returned, Subject
-    >>> gone = Recovered(forget=0.0, retain=0.9)
-    >>> after = {(0.001, 25): gone, (0.01, 25): Recovered(forget=0.5, retain=0.8)}
-    >>> found = Returned(before=gone, after=after, samples=200)
+    >>> from unlearnkit.audit.evidence import Evidence, Returned, Subject
+    >>> found = Returned(before=0.0, after={(0.001, 25): 0.1, (0.01, 25): 0.5}, samples=200)
     >>> evidence = Evidence.of(Subject(name="unlearned", returned=found), classes=["cat", "dog"], forget=["dog"])
     >>> [(r.value, r.series) for r in return_recovery(evidence)]
-    [(0.5, {'0': 0.0, '25 x 0.001': 0.0, '25 x 0.01': 0.5})]
+    [(0.5, {'0': 0.0, '25 x 0.001': 0.1, '25 x 0.01': 0.5})]
     """
     readings = []
     for subject in evidence.subjects:
         found = subject.returned
         reason = subject.return_failure or Doubt("needs_forgotten_samples")
-        value = None if found is None else max(point.forget for point in found.after.values())
+        value = None if found is None else max(found.before, *found.after.values())
         readings.append(
             Reading(
                 metric="return_recovery",
@@ -52,8 +51,8 @@ def return_recovery(evidence: Evidence) -> list[Reading]:
                 series=None
                 if found is None
                 else {
-                    "0": found.before.forget,
-                    **{f"{steps} x {rate:g}": point.forget for (rate, steps), point in found.after.items()},
+                    "0": found.before,
+                    **{f"{steps} x {rate:g}": accuracy for (rate, steps), accuracy in found.after.items()},
                 },
                 doubts=(because(reason),) if found is None else tuple(size_doubts(found.samples, None, SMALL)),
             )

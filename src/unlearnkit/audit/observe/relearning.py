@@ -63,13 +63,15 @@ class RelearnGoal:
             chosen.append(samples.subset(per_class(samples.labels, count, generator)))
         home = next(original.parameters()).device
         original.to(runtime.device)
-        reached = [_accuracy(original, samples, runtime) - MARGIN for samples in chosen]
+        reached = [accuracy_on(samples, original, runtime) - MARGIN for samples in chosen]
         original.to(home)
         return cls(forget=chosen[0], retain=chosen[1], forget_accuracy=reached[0], retain_accuracy=reached[1])
 
     def reached(self, model: nn.Module, runtime: Runtime) -> Recovered:
         """Return a model's accuracies on the goal's test samples; the model is on the run's device."""
-        return Recovered(forget=_accuracy(model, self.forget, runtime), retain=_accuracy(model, self.retain, runtime))
+        return Recovered(
+            forget=accuracy_on(self.forget, model, runtime), retain=accuracy_on(self.retain, model, runtime)
+        )
 
 
 def relearn(
@@ -126,8 +128,8 @@ def relearn(
                 steps.step()
                 stage.step(loss)
                 done += 1
-            forget[done] = _accuracy(learner, goal.forget, runtime)
-            retain[done] = _accuracy(learner, goal.retain, runtime)
+            forget[done] = accuracy_on(goal.forget, learner, runtime)
+            retain[done] = accuracy_on(goal.retain, learner, runtime)
             result = Relearning(
                 forget_accuracy=forget,
                 retain_accuracy=retain,
@@ -197,5 +199,6 @@ class _Draws:
         return taken
 
 
-def _accuracy(model: nn.Module, samples: PartSamples, runtime: Runtime) -> float:
+def accuracy_on(samples: PartSamples, model: nn.Module, runtime: Runtime) -> float:
+    """Return the share of the samples that the model gets right."""
     return float((predict(model, samples, runtime).argmax(dim=1) == samples.labels).float().mean())

@@ -449,11 +449,11 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
     ),
     "return": (
         "Does the class come back by itself?",
-        "Accuracy on forgotten test data before (0) and after training on retained samples alone, by the number of steps "
-        "and their size as a share of each layer's weights; nobody shows the model the forgotten classes. A retrained "
-        "model has nothing that could come back.",
-        "The dot of the unlearned model moves away from the diamonds in any row: the class was suppressed rather than removed, and ordinary further "
-        "training frees it.",
+        "Accuracy on forgotten test data before (0) and after training on retained samples alone, by the number of "
+        "steps and their size as a share of each layer's weights; nobody shows the model the forgotten classes. A "
+        "retrained model has nothing that could come back.",
+        "The dot of the unlearned model lies away from the diamonds in any row: the class was suppressed rather than "
+        "removed, and ordinary further training frees it.",
     ),
     "membership": (
         "Can forgotten training samples be told from unseen ones?",
