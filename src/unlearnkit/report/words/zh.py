@@ -559,9 +559,9 @@ SENTENCES = {
     "not_measured": "无法测量",
     "few_retrained": "需要 {needed} 个重新训练的模型，只提供了 {given} 个",
     "samples_unknown": "不知道它依据多少个样本",
-    "training_failed_here": "训练在这个模型上失败，而在重新训练的模型上成功",
     "cut_off_without_bank": "重新训练的模型在步数上限之内没有测得结果，而库中没有收录这种设定的数据，"
     "无从知道它们彼此相差多少",
+    "training_failed_here": "训练在这个模型上失败，而在重新训练的模型上成功",
     "original_not_measured": "没有测量原模型",
     "original_too_near": "原模型离重新训练的模型太近，用这项指标无法把它们区分开",
     "small_sample": "样本少：{n} 个",
