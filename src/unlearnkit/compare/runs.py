@@ -41,7 +41,7 @@ class Bench:
         case: the original, the data and the request.
         checkpoints: the original's and the three retrained models'.
         work: where finished runs are kept.
-        metrics: what the audit computes: all, or those of the eight primary readings.
+        metrics: what the audit computes: all, or those of the primary readings.
     """
 
     case: Case
@@ -224,7 +224,7 @@ class Bench:
 
 
 def summary(judged: Audit) -> dict[str, Any]:
-    """Return the eight primary readings with their judgements, the readings without a vote, and the verdict."""
+    """Return the primary readings with their judgements, the readings without a vote, and the verdict."""
     groups: dict[tuple[str, str | None], list[Reading]] = {}
     for reading in judged.readings:
         groups.setdefault((reading.metric, reading.part), []).append(reading)

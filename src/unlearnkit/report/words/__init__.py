@@ -184,7 +184,6 @@ class Words(Protocol):
     FORGOTTEN_EARLIER: str
     STEP: str
     SHOTS: str
-    RETAINED_SAMPLES: str
     FALSE_POSITIVES: str
     AGAINST: str
     AREA: str
