@@ -11,7 +11,10 @@ LOWEST := .venv-lowest
 demo: $(VENV)/.installed
 	$(BIN)/unlearnkit demo --out demo --overwrite
 
-test: lint types docs unit
+# the checks that use one core run side by side, and then the tests have all cores
+test: $(VENV)/.dev
+	$(MAKE) -j2 lint types docs
+	$(MAKE) unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -54,7 +54,7 @@ def main() -> None:
 def trained(train: Digits, criterion: nn.Module) -> nn.Module:
     """Train in a plain PyTorch loop."""
     model = nn.Sequential(
-        nn.Conv2d(1, 32, 3), nn.ReLU(), nn.Conv2d(32, 64, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 10)
+        nn.Conv2d(1, 16, 3), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(512, 10)
     )
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     for _ in range(15):

@@ -21,6 +21,7 @@ import pytest
 import torch
 from filelock import FileLock
 
+from brief import shorten
 from commands import WEIGHTS, Outcome, forget
 from pictures_on_disk import png, write_parquet
 from report_folders import Make, write_folder
@@ -162,15 +163,25 @@ def weights(digits_run: Path) -> Path:
     return digits_run / WEIGHTS
 
 
+@pytest.fixture(scope="module")
+def brief_audits() -> Iterator[None]:
+    """For a module in which no figure of an audit matters."""
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        yield
+
+
 @pytest.fixture(scope="session")
 def audited(digits_run: Path, digits_retrained: Path, made_once: MadeOnce) -> Path:
-    """Run folder of a forget with its audit; tests that change it take a copy."""
+    """Run folder of a forget with its (brief) audit; tests that change it take a copy."""
 
     def make(out: Path) -> None:
-        done = forget(
-            "--forget", "3", "--retrained", digits_retrained / WEIGHTS, "--quiet",
-            weights=digits_run / WEIGHTS, out=out,
-        )  # fmt: skip
+        with pytest.MonkeyPatch.context() as patch:
+            shorten(patch)
+            done = forget(
+                "--forget", "3", "--retrained", digits_retrained / WEIGHTS, "--quiet",
+                weights=digits_run / WEIGHTS, out=out,
+            )  # fmt: skip
         assert done == Outcome(0, "", "")
 
     return made_once("unlearned", make)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import doctest
 import re
-import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 import yaml
 
 import docs_links
+import forked
 import unlearnkit
 import unlearnkit.audit
 from docs_links import AT_THE_ROOT, linked_file, shown_at, targets
@@ -60,10 +59,14 @@ def test_the_examples_of_the_links_are_right() -> None:
 
 
 @pytest.mark.slow
-def test_the_program_of_the_page_on_own_models_runs() -> None:
+@pytest.mark.xdist_group(forked.GROUP)
+def test_the_program_of_the_page_on_own_models_runs(tmp_path: Path) -> None:
     text = (ROOT / "docs" / "own_model.md").read_text(encoding="utf-8")
-    program = "\n".join(re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE))
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "\n".join(re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)), encoding="utf-8"
+    )
+    done = forked.run(program, timeout=300)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("0 samples of the 7 were read\n")
     assert re.search(r"^(pass|fail|unknown) because ", done.stdout, re.MULTILINE)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+import forked
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(forked.GROUP)]
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def output(name: str) -> str:
-    done = subprocess.run([sys.executable, EXAMPLES / name], capture_output=True, text=True, timeout=300)
+    done = forked.run(EXAMPLES / name, timeout=300)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

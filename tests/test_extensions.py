@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import forked
 import unlearnkit
 from commands import assert_refused, run_cli
 from unlearnkit.data import load_data
@@ -20,6 +21,7 @@ from unlearnkit.methods.registry import METHODS, PLUGINS, make_method, method_ki
 from unlearnkit.models import build_model, list_models
 from unlearnkit.report.words import speaking
 
+pytestmark = pytest.mark.xdist_group(forked.GROUP)
 SOURCE = Path(unlearnkit.__file__).parents[1]
 
 MODULES = {
@@ -149,17 +151,16 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(site))
 
 
-def python(site: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    """A fresh process that finds this checkout, and the package where it is given."""
+def python(site: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """A fresh interpreter that finds this checkout, and the package."""
     path = os.pathsep.join(str(folder) for folder in (SOURCE, site))
     environment = os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, *map(str, args)], capture_output=True, text=True, env=environment, check=False
-    )
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
 
 
-def cli(site: Path, *args: object) -> subprocess.CompletedProcess[str]:
-    return python(site, "-m", "unlearnkit", *args)
+def cli(site: Path, *args: object) -> forked.Done:
+    """The command line in a process that finds the package where it is given, and has imported nothing of it."""
+    return forked.run("unlearnkit", *args, path=[site])
 
 
 # ---- through the command line, in a process of its own --------------------------------------------------------------
@@ -254,14 +255,14 @@ def test_nothing_of_another_package_is_imported_before_it_is_asked_for(site: Pat
         "unlearnkit.load_data('digits')\nunlearnkit.models.build_model('small-cnn', num_classes=2, in_channels=1)\n"
         "print([name for name in sys.modules if name.startswith('toy_pkg')])"
     )
-    done = python(site, "-c", script)
+    done = python(site, script)
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 
 
 @pytest.mark.slow
 def test_a_package_may_be_imported_before_unlearnkit(site: Path) -> None:
     modules = ", ".join(f"toy_pkg.{name.removesuffix('.py')}" for name in MODULES if name != "broken.py")
-    done = python(site, "-c", f"import {modules}")
+    done = python(site, f"import {modules}")
     assert done.returncode == 0, done.stderr
 
 

@@ -36,6 +36,14 @@ class WeightsError(InputError):
     """A weights file cannot be read or does not fit the model."""
 
 
+class SeveralWeightsError(WeightsError):
+    """A weights file holds several sets of weights, and none was chosen."""
+
+    def __init__(self, message: str, keys: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.keys = keys
+
+
 class OutputError(InputError):
     """An output folder cannot be written, or a run folder cannot be read."""
 

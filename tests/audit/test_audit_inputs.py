@@ -61,7 +61,7 @@ def test_a_head_that_is_none_is_refused() -> None:
     split = split_for(ForgetRequest(classes=(2,)), data)
     with pytest.raises(ModelError, match="'nope'"):
         gather(
-            {"original": network()}, data, split, metrics=[METRICS["probe_recovery"]], seed=0, runtime=CPU, head="nope"
+            {"original": network()}, data, split, metrics=[METRICS["class_recovery"]], seed=0, runtime=CPU, head="nope"
         )
 
 

@@ -17,7 +17,7 @@ from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for, banks
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metrics.registry import PRIMARY
+from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
 from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import Scale
 from unlearnkit.data.sources.registry import load_data
@@ -52,6 +52,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[nn.Module]:
     return models
 
 
+VOTING = {name: METRICS[name] for name in PRIMARY_METRICS}  # the verdict rests on these alone
+
+
 class Judge:
     """Holds models against the same original and three retrained ones, which are looked at once."""
 
@@ -69,13 +72,13 @@ class Judge:
             {**self._models, "unlearned": unlearned},
             self._data,
             self._split,
-            metrics=METRICS.values(),
+            metrics=VOTING.values(),
             seed=0,
             runtime=CPU,
             earlier=self._known,
         )
         self._known = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        return audit(evidence, priors=self._priors)
+        return audit(evidence, VOTING, priors=self._priors)
 
 
 @pytest.fixture(scope="module")

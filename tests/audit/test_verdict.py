@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from unlearnkit.audit import audit
-from unlearnkit.audit.doubts import Doubt
+from unlearnkit.audit.doubts import Doubt, because
 from unlearnkit.audit.evidence import Evidence, Subject
 from unlearnkit.audit.metric import Metric, Vote
 from unlearnkit.audit.metrics.registry import PRIMARY
@@ -31,7 +31,7 @@ def judged(primary: Vote, unlearned: float, retrained: list[float], original: fl
     return judge(primary, unlearned=unlearned, retrained=retrained, original=original, samples=N, prior=prior)
 
 
-def test_the_primary_readings_are_the_eight_that_were_fixed() -> None:
+def test_the_primary_readings_are_those_that_were_fixed() -> None:
     assert [p.key for p in PRIMARY] == [
         "accuracy/retain_test",
         "accuracy/forget_test",
@@ -40,17 +40,20 @@ def test_the_primary_readings_are_the_eight_that_were_fixed() -> None:
         "membership_auc_loss",
         "class_membership_auc",
         "probe_recovery/forget_test",
+        "prototype_recovery/forget_test",
+        "depth_recovery/forget_test",
+        "return_recovery/forget_test",
         "relearn_steps",
     ]
-    assert [p.delta for p in PRIMARY] == [0.01, 0.01, 0.05, 0.05, 0.02, 0.02, 0.02, 0.25]
+    assert [p.delta for p in PRIMARY] == [0.01, 0.01, 0.05, 0.05, 0.02, 0.02, 0.02, 0.02, 0.25, 0.05, 0.25]
 
 
 def test_the_band_is_the_formula() -> None:
-    """With Student's t by numerical integration of its density, 10 degrees of freedom, tail 0.05 / 16."""
+    """With Student's t by numerical integration of its density, 10 degrees of freedom, tail 0.05 / 22."""
     x = np.linspace(0, 400, 4_000_001)
     density = math.gamma(5.5) / (math.sqrt(10 * math.pi) * math.gamma(5)) * (1 + x**2 / 10) ** -5.5
     tail = 0.5 - (np.cumsum(density) - density / 2 - density[0] / 2) * (x[1] - x[0])  # trapezoids
-    t = float(x[np.argmax(tail < 0.05 / 16)])
+    t = float(x[np.argmax(tail < 0.05 / 22)])
     retrained, prior = [0.70, 0.72, 0.75], 0.06
     points = [logit(x) for x in retrained]
     mean = sum(points) / 3
@@ -112,6 +115,44 @@ def test_what_cannot_tell_the_original_says_nothing() -> None:
     assert judged(RETAINED, 0.9, [0.9, 0.9, 0.9], 0.9).status == "pass"  # the accuracies stand without power
 
 
+def test_outside_the_band_fails_whatever_the_power() -> None:
+    """To ask first whether the original is far away made a head mask *unknown* in 60 of 100 draws."""
+    assert judged(PROBE, 0.80, [0.70, 0.70, 0.70], 0.73, prior=1e-6).status == "fail"
+    unmeasured = judge(PROBE, unlearned=0.80, retrained=[0.7] * 3, original=None, samples=N, prior=1e-6)
+    assert unmeasured.status == "fail"
+    assert judged(PROBE, 0.80, [0.70, 0.70], 0.95, prior=0.01).status == "fail"
+    lonely = judge(PROBE, unlearned=0.80, retrained=[0.70], original=0.95, samples=N, prior=None)
+    assert (lonely.status, lonely.band) == ("unknown", None)  # one model and no bank: no band to be outside of
+
+
+def test_training_that_fails_on_the_unlearned_model_alone_fails() -> None:
+    broken = Doubt("stage_stopped", {"stage": "return unlearned", "loss": "nan", "step": 3})
+
+    def reading(model: str, value: float | None, replicate: int = 0, why: Doubt = broken) -> Reading:
+        return Reading(
+            metric="return_recovery",
+            part="forget_test",
+            model=model,  # type: ignore[arg-type]
+            replicate=replicate,
+            value=value,
+            unit="fraction",
+            target="match_retrain",
+            samples=100,
+            doubts=(because(why),) if value is None else (),
+        )
+
+    def status(*readings: Reading) -> str:
+        judgements = judge_all([*readings, reading("original", 0.8)], None)
+        (found,) = [each for each in judgements if each.vote.key == "return_recovery/forget_test"]
+        return found.status
+
+    retrained = [reading("retrained", 0.0, i) for i in range(3)]
+    assert status(reading("unlearned", None), *retrained) == "fail"
+    assert status(reading("unlearned", None, why=Doubt("needs_forgotten_samples")), *retrained) == "unknown"
+    assert status(reading("unlearned", None), *retrained[:2], reading("retrained", None, 2)) == "unknown"
+    assert status(reading("unlearned", None), *retrained[:2]) == "unknown"
+
+
 def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
     told: dict[str, Any] = {"retrained": [128.0] * 3, "original": 1.0, "samples": None, "censored": True}
     lonely = judge(TIME, unlearned=90.0, prior=None, **told)
@@ -151,7 +192,7 @@ def all_judged(**status: str) -> list[Judged]:
 def test_one_failure_fails() -> None:
     result = verdict(all_judged(relearn="fail"))
     assert result.status == "fail"
-    assert result.why == (Doubt("outside_band", {"readings": ["relearn_steps"]}),)
+    assert result.why == (Doubt("outside_band", {"readings": ["return_recovery/forget_test", "relearn_steps"]}),)
     assert "relearn" not in result.families_passed
 
 
@@ -208,15 +249,15 @@ def test_readings_are_matched_by_metric_part_and_model() -> None:
                         model=model,  # type: ignore[arg-type]
                         replicate=i,
                         part=primary.part,
-                        value=40 * value if primary.scale == "time" else value,
+                        value={"time": 40 * value, "excess": 5 * value}.get(primary.scale, value),
                         unit="fraction",
                         target="match_retrain",
                         samples=1000,
                     )
                 )
     result = judge_all(readings, {p.key: 0.01 for p in PRIMARY})
-    assert [j.status for j in result] == ["pass"] * 8
-    assert [j.gap for j in result] == [0] * 8
+    assert [j.status for j in result] == ["pass"] * len(PRIMARY)
+    assert [j.gap for j in result] == [0] * len(PRIMARY)
 
 
 def test_a_reading_that_the_bank_lacks_has_no_prior_and_the_others_keep_theirs() -> None:
@@ -251,11 +292,12 @@ def test_the_votes_of_the_registry_share_the_level_and_one_more_widens_every_ban
         "samples": N,
         "prior": 0.1,
     }
-    eight, nine = judge(PROBE, **told), judge(PROBE, **told, votes=9)
-    assert eight == judge(PROBE, **told, votes=8)
-    assert eight.band is not None
-    assert nine.band is not None
-    assert nine.band[0] < eight.band[0] < eight.band[1] < nine.band[1]
+    count = len(PRIMARY)
+    usual, wider = judge(PROBE, **told), judge(PROBE, **told, votes=count + 1)
+    assert usual == judge(PROBE, **told, votes=count)
+    assert usual.band is not None
+    assert wider.band is not None
+    assert wider.band[0] < usual.band[0] < usual.band[1] < wider.band[1]
 
 
 def test_a_metric_from_elsewhere_votes_with_the_others() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import forked
 from commands import ARTEFACTS, FAST, WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.methods.registry import METHODS
@@ -199,9 +200,10 @@ def process(*args: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
-def test_in_a_pipe_progress_is_plain_lines(weights: Path, tmp_path: Path) -> None:
-    done = process(
-        "forget", "--weights", weights, "--data", "digits", "--forget", 3, "--no-audit", *FAST,
+@pytest.mark.xdist_group(forked.GROUP)
+def test_without_a_terminal_progress_is_plain_lines(weights: Path, tmp_path: Path) -> None:
+    done = forked.run(
+        "unlearnkit", "forget", "--weights", weights, "--data", "digits", "--forget", 3, "--no-audit", *FAST,
         "--out", tmp_path / "out",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from commands import WEIGHTS, read, run_cli
+from unlearnkit.methods.registry import METHODS
+from unlearnkit.report.sentences import to_turn
+from unlearnkit.report.words import ENGLISH
 
 
 def options(digits_run: Path, out: Path, *more: object) -> list[object]:
@@ -30,6 +35,43 @@ def test_a_run_that_changed_nothing_says_so(digits_run: Path, tmp_path: Path) ->
     assert "模型没有遗忘：对遗忘类的样本" in page[: page.index("<nav")]
     again = run_cli("audit", out, "--quick", "--strict", "--quiet", "--device", "cpu")
     assert (again.code, again.out) == (4, "")
+
+
+def test_the_settings_of_the_method_that_forget_more_are_named(digits_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ["--method", "unsir", "--set", "search=none", "--set", "impair.lr=1e-9", "--set", "repair.lr=1e-9"]
+    done = run_cli(*options(digits_run, out, *given, "--set", "noise.steps=2", "--strict"))
+    assert done.code == 4, done
+    words = "To make unsir forget more, raise impair.lr, impair.epochs with --set"
+    assert words in done.out
+    assert words in (out / "report.html").read_text(encoding="utf-8")
+    assert words in run_cli("audit", out, "--quick", "--device", "cpu").out
+    assert run_cli("report", out, "--language", "zh").code == 0
+    assert "要让 unsir 遗忘得更多，请用 --set 调高 impair.lr、impair.epochs" in (out / "report.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_what_makes_a_method_forget_more_is_one_of_its_settings(name: str) -> None:
+    method = METHODS[name]()
+    assert set(method.stronger()) <= set(method.setting_names())
+    assert method.control or name == "retrain" or method.stronger()
+
+
+@pytest.mark.parametrize(
+    ("stronger", "text"),
+    [
+        (
+            {"dampening": "lower", "ratio": "lower", "a": "raise"},
+            "To make m forget more, raise a, lower dampening, ratio",
+        ),
+        ({}, "Turn up the method's"),
+        (None, "Turn up the method's"),
+        (["x"], "Turn up the method's"),
+        ({"x": ["raise"]}, "Turn up the method's"),
+    ],
+)
+def test_what_a_folder_records_of_settings_becomes_text(stronger: object, text: str) -> None:
+    assert to_turn("m", stronger, ENGLISH).startswith(text)
 
 
 def test_a_run_that_forgot_does_not(digits_run: Path, tmp_path: Path) -> None:

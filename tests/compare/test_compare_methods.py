@@ -40,7 +40,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     """Results of a small comparison, and the arguments that made them."""
     folder = tmp_path_factory.mktemp("compare")
     for seed, name in enumerate(("original", "retrained-0", "retrained-1", "retrained-2")):
-        spec = TrainSpec(model="small-cnn", data="digits", exclude=FORGET if seed else (), settings=RECIPE)
+        spec = TrainSpec(model="small-cnn,width=8", data="digits", exclude=FORGET if seed else (), settings=RECIPE)
         train_run(spec, Output(folder / "models" / name), seed=seed, runtime=CPU)
     arguments = ["--data", "digits", "--models", str(folder / "models"), "--work", str(folder / "work")]
     arguments += [

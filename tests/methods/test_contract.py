@@ -1,8 +1,7 @@
-"""What every method and the harness around it must hold: each method meets every model and every request."""
+"""What every method must hold: each meets every model and every request."""
 
 from __future__ import annotations
 
-import copy
 import random
 from dataclasses import dataclass
 from functools import cache
@@ -12,27 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from canonical import (
     CLASSES,
-    CPU,
     METHODS,
     MODELS,
     REQUESTS,
     Canonical,
     derived,
     small_cnn,
-    tiny_data,
     tiny_vit,
 )
+from contract_runs import Snapshot, assert_same, assert_same_tensors, count_hooks, random_state, run, same_tensors
 from unlearnkit import methods
-from unlearnkit.errors import AccessError, ConfigError, DataError, ModelError, NonFiniteLossError, UnlearnkitError
-from unlearnkit.methods import UNSIR, Context, Unlearned, unlearn
-from unlearnkit.methods.registry import _by_name, make_method
-from unlearnkit.models import SmallCNN
-from unlearnkit.request import ForgetRequest
-from unlearnkit.split import Part
+from unlearnkit.methods import Unlearned
 
 # written down apart from `needs`: a method that began to declare and to read forget data would hold its contract
 ZERO_GLANCE = {"unsir", "retrain", "original", "head-mask", "finetune", "l1-sparse", "fisher"}
@@ -60,6 +53,8 @@ def meetings(*, rerun: bool) -> list[Any]:
 
 
 combinations = pytest.mark.parametrize(("method", "model", "request_name"), meetings(rerun=False))
+
+
 reruns = pytest.mark.parametrize(("method", "model", "request_name"), meetings(rerun=True))
 
 
@@ -83,60 +78,6 @@ def test_each_method_meets_every_model_and_every_request() -> None:
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """Everything about a model that a run must not change."""
-
-    tensors: dict[str, Tensor]
-    flags: dict[str, bool]
-    modes: dict[str, bool]
-    gradients: dict[str, Tensor | None]
-    hooks: int
-
-    @classmethod
-    def of(cls, model: nn.Module) -> Snapshot:
-        return cls(
-            tensors={k: v.detach().clone() for k, v in model.state_dict().items()},
-            flags={k: p.requires_grad for k, p in model.named_parameters()},
-            modes={k: m.training for k, m in model.named_modules()},
-            gradients={k: None if p.grad is None else p.grad.clone() for k, p in model.named_parameters()},
-            hooks=count_hooks(model),
-        )
-
-
-def assert_same(before: Snapshot, after: Snapshot) -> None:
-    assert_same_tensors(before.tensors, after.tensors)
-    assert before.flags == after.flags
-    assert before.modes == after.modes
-    assert before.hooks == after.hooks
-    for name, gradient in before.gradients.items():
-        assert (gradient is None) == (after.gradients[name] is None), name
-        assert gradient is None or torch.equal(gradient, after.gradients[name]), name
-
-
-def assert_same_tensors(a: dict[str, Tensor], b: dict[str, Tensor]) -> None:
-    assert a.keys() == b.keys()
-    for name, tensor in a.items():
-        assert tensor.dtype == b[name].dtype, name
-        assert torch.equal(tensor, b[name]), name
-
-
-def same_tensors(a: nn.Module, b: nn.Module) -> bool:
-    mine, theirs = a.state_dict(), b.state_dict()
-    return mine.keys() == theirs.keys() and all(torch.equal(mine[k], theirs[k]) for k in mine)
-
-
-def count_hooks(model: nn.Module) -> int:
-    kinds = [k for k in vars(model) if "_hooks" in k]
-    assert "_forward_hooks" in kinds
-    return sum(len(getattr(module, kind)) for module in model.modules() for kind in kinds)
-
-
-def random_state() -> tuple[Any, ...]:
-    name, keys, position, *rest = np.random.get_state()
-    return torch.get_rng_state().tolist(), random.getstate(), name, keys.tolist(), position, *rest
-
-
-@dataclass(frozen=True)
 class Observed:
     """One run with what was there before and after it."""
 
@@ -148,22 +89,8 @@ class Observed:
     result: Unlearned
 
 
-def run(method: str, model: nn.Module, setting: str, request_name: str, seed: int = 5) -> Unlearned:
-    """Forget on data whose forgotten rows cannot be decoded, unless the method declares them."""
-    forget, entry = REQUESTS[request_name], METHODS[method]
-    data = MODELS[setting].data(forbidden=() if entry.reads_forget else forget)
-    request, factory = ForgetRequest(classes=forget), MODELS[setting].fresh
-    return unlearn(model, entry.method, data, request, seed=seed, runtime=CPU, factory=factory)
-
-
 def test_the_methods_that_read_no_forgotten_sample_are_these() -> None:
     assert {name.partition(":")[0] for name, entry in METHODS.items() if not entry.reads_forget} >= ZERO_GLANCE
-
-
-def test_a_method_is_known_by_its_name_and_two_cannot_share_one() -> None:
-    assert all(name == kind.name for name, kind in methods.METHODS.items())
-    with pytest.raises(ConfigError, match="UNSIR and UNSIR are both named 'unsir'"):
-        _by_name(UNSIR, UNSIR)
 
 
 @pytest.mark.parametrize("name", methods.METHODS)
@@ -314,267 +241,3 @@ def test_cost_is_positive_and_equals_the_hand_count(method: str, model: str, req
     for key in ("samples_forward", "samples_backward"):
         assert total[key] == sum(cost[key] for cost in stages.values())
     assert total["seconds"] >= sum(cost["seconds"] for cost in stages.values())  # what lies between the stages counts
-
-
-# ---- bad configuration -------------------------------------------------------------------------------------------
-
-BAD_SETTINGS = [
-    "retain_per_class=0",
-    "retain_per_class=x",
-    "noise.batch_size=0",
-    "noise.steps=-1",
-    "noise.lr=0",
-    "noise.penalty=-0.1",
-    "noise.repeats=0",
-    "impair.lr=-1",
-    "impair.lr=nan",
-    "impair.lr=inf",
-    "impair.lr=1e10",
-    "noise.lr=1e10",
-    "impair.epochs=0",
-    "impair.epochs=1.5",
-    "impair.batch_size=0",
-    "impair.optimizer=lbfgs",
-    "repair.lr=0",
-    "repair.schedule=sometimes",
-    "repair.distill=perhaps",
-    "search.factor=1",
-    "search.attempts=0",
-    "search.tolerance=-0.1",
-    "rounds=0",
-    "impair=2",
-    "impair.lr.deep=2",
-    "unheard_of=1",
-    "impair.unheard_of=1",
-    "impair.lr",
-]
-
-
-@pytest.mark.parametrize("setting", BAD_SETTINGS)
-def test_a_bad_setting_is_a_config_error_that_names_it(setting: str) -> None:
-    with pytest.raises(ConfigError) as error:
-        make_method("unsir", "default", [setting])
-    assert setting.partition("=")[0].split(".")[-1] in str(error.value)
-
-
-@pytest.mark.parametrize(("name", "preset"), [("unsr", "default"), ("unsir", "papr")])
-def test_an_unknown_method_or_preset_lists_the_known_ones(name: str, preset: str) -> None:
-    with pytest.raises(ConfigError, match=r"unsir|paper"):
-        make_method(name, preset)
-
-
-def test_a_configuration_is_frozen_and_takes_no_positional_argument() -> None:
-    with pytest.raises(Exception, match="frozen"):
-        UNSIR().rounds = 2  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        UNSIR(3)  # type: ignore[call-arg]
-
-
-@pytest.mark.parametrize("seed", [-1, 2**31])
-def test_a_seed_out_of_range_is_refused(seed: int) -> None:
-    with pytest.raises(ConfigError, match="seed"):
-        run("unsir:paper", MODELS["cnn-grey"].model(), "cnn-grey", "one", seed=seed)
-
-
-def test_seed_zero_is_a_seed() -> None:
-    results = [run("unsir:paper", MODELS["cnn-grey"].model(), "cnn-grey", "one", seed=s) for s in (0, 0, 1)]
-    assert same_tensors(results[0].model, results[1].model)
-    assert not same_tensors(results[0].model, results[2].model)
-
-
-# ---- the harness, with toy methods --------------------------------------------------------------------------------
-
-
-class Toy:
-    """A method made of a function."""
-
-    def __init__(self, run: Any, *needs: Part) -> None:
-        self._run, self.needs = run, frozenset(needs)
-
-    def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        return self._run(model, ctx)
-
-
-def unlearn_toy(run: Any, *needs: Part, model: nn.Module | None = None, **options: Any) -> Unlearned:
-    return unlearn(
-        model or MODELS["cnn-grey"].model(),
-        Toy(run, *needs),
-        tiny_data(),
-        ForgetRequest(classes=("cat",)),
-        seed=0,
-        runtime=CPU,
-        **options,
-    )
-
-
-@pytest.mark.parametrize("part", list(Part))
-def test_a_part_that_was_not_declared_cannot_be_read(part: Part) -> None:
-    def greedy(model: nn.Module, ctx: Context) -> nn.Module:
-        ctx.view.part(part).images(torch.tensor([0]))
-        return model
-
-    with pytest.raises(AccessError, match=part.value):
-        unlearn_toy(greedy, *(set(Part) - {part}))
-    assert isinstance(unlearn_toy(greedy, part), Unlearned)
-
-
-@pytest.mark.parametrize("method", [name for name, entry in METHODS.items() if entry.method.needs])
-def test_a_method_that_declares_too_little_is_stopped(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    kind = type(METHODS[method].method)
-    monkeypatch.setattr(kind, "needs", property(lambda self: frozenset({Part.RETAIN_TEST})))
-    with pytest.raises(AccessError, match="Expected a read of retain_test"):
-        run(method, MODELS["cnn-grey"].model(), "cnn-grey", "one")
-
-
-def test_forget_reads_are_counted_once_each() -> None:
-    def glance(model: nn.Module, ctx: Context) -> nn.Module:
-        samples = ctx.view.part(Part.FORGET_TRAIN)
-        samples.images(torch.tensor([0, 1, 1]))
-        samples.subset(torch.tensor([5, 1])).images(torch.tensor([0, 1]))
-        return model
-
-    result = unlearn_toy(glance, Part.FORGET_TRAIN)
-    assert result.access.forget_samples_read(result.split) == 3
-    counts: Any = result.access.summary(result.split)["parts"]
-    assert counts["forget_train"]["cat"] == {
-        "samples": 12,
-        "read_by_method": 3,
-        "read_by_audit": 0,
-        "decoded": 3,
-    }
-
-
-def test_the_random_state_is_restored_when_a_method_fails() -> None:
-    def fails(model: nn.Module, ctx: Context) -> nn.Module:
-        torch.rand(3), np.random.rand(3), random.random()
-        raise RuntimeError("on purpose")
-
-    before, model = random_state(), MODELS["cnn-grey"].model()
-    snapshot = Snapshot.of(model)
-    with pytest.raises(RuntimeError, match="on purpose"):
-        unlearn_toy(fails, model=model)
-    assert random_state() == before
-    assert_same(snapshot, Snapshot.of(model))
-
-
-def test_a_method_sees_seeded_global_generators_and_its_own() -> None:
-    drawn = []
-
-    def draw(model: nn.Module, ctx: Context) -> nn.Module:
-        drawn.append(
-            (torch.rand(2).tolist(), np.random.rand(), random.random(), torch.rand(2, generator=ctx.generator))
-        )
-        return model
-
-    unlearn_toy(draw)
-    torch.rand(1), np.random.rand(), random.random()
-    unlearn_toy(draw)
-    assert drawn[0][:3] == drawn[1][:3]
-    assert torch.equal(drawn[0][3], drawn[1][3])
-
-
-def test_hooks_of_the_caller_survive_and_the_meters_hook_does_not() -> None:
-    calls: list[int] = []
-    model = MODELS["cnn-grey"].model()
-    model.register_forward_hook(lambda *_: calls.append(1))
-    result = unlearn_toy(lambda m, ctx: m, model=model).model
-    assert count_hooks(model) == count_hooks(result) == 1
-
-
-def test_no_hook_is_left_inside_a_wrapped_result() -> None:
-    def wrap(model: nn.Module, ctx: Context) -> nn.Module:
-        return nn.Sequential(model, nn.Identity())
-
-    assert count_hooks(unlearn_toy(wrap).model) == 0
-
-
-def test_a_fresh_model_from_the_factory_is_metered_and_returned() -> None:
-    def start_again(model: nn.Module, ctx: Context) -> nn.Module:
-        assert ctx.factory is not None
-        fresh = ctx.factory()
-        with ctx.log.stage("fresh", 1) as stage:
-            loss = fresh(torch.zeros(5, 1, 8, 8)).sum()
-            loss.backward()
-            stage.step(loss)
-        return fresh
-
-    result = unlearn_toy(start_again, factory=lambda: SmallCNN(4, 1, width=4))
-    assert result.cost["total"]["samples_forward"] == result.cost["total"]["samples_backward"] == 5
-    assert count_hooks(result.model) == 0
-    assert not result.model.training
-    assert all(p.grad is None for p in result.model.parameters())
-
-
-def test_there_is_no_factory_unless_one_is_given() -> None:
-    def look(model: nn.Module, ctx: Context) -> nn.Module:
-        assert ctx.factory is None
-        return model
-
-    unlearn_toy(look)
-
-
-def test_the_context_says_what_to_forget_and_what_was_forgotten() -> None:
-    def look(model: nn.Module, ctx: Context) -> nn.Module:
-        assert (ctx.request.forget, ctx.request.already_forgotten) == ((2,), (0,))
-        assert ctx.shape == (1, 8, 8)
-        assert set(ctx.view.part(Part.RETAIN_TRAIN).labels.tolist()) == {1, 3}
-        return model
-
-    request = ForgetRequest(classes=("cat",), already_forgotten=("ant",))
-    unlearn(MODELS["cnn-grey"].model(), Toy(look, Part.RETAIN_TRAIN), tiny_data(), request, seed=0, runtime=CPU)
-
-
-def test_infinite_weights_are_refused() -> None:
-    def spoil(model: nn.Module, ctx: Context) -> nn.Module:
-        with torch.no_grad():
-            model.head.bias[1] = float("inf")  # type: ignore[union-attr,index]
-        return model
-
-    with pytest.raises(NonFiniteLossError, match=r"head\.bias"):
-        unlearn_toy(spoil)
-
-
-@pytest.mark.parametrize(
-    ("model", "words"),
-    [
-        (SmallCNN(5, 1, width=4), "4 outputs"),
-        (SmallCNN(4, 3, width=4), "image"),
-        (nn.Flatten(), "parameters"),
-        (nn.Conv2d(1, 4, 3), "logits"),
-    ],
-    ids=["classes", "channels", "no-parameters", "no-logits"],
-)
-def test_an_unsuitable_model_is_refused_before_any_work(model: nn.Module, words: str) -> None:
-    def work(model: nn.Module, ctx: Context) -> nn.Module:
-        raise AssertionError("the method must not start")
-
-    snapshot = Snapshot.of(model)
-    with pytest.raises(ModelError, match=words):
-        unlearn_toy(work, model=model)
-    assert_same(snapshot, Snapshot.of(model))
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_model_without_trainable_parameters_is_refused(method: str) -> None:
-    model = MODELS["cnn-grey"].model().requires_grad_(False)
-    with pytest.raises(ModelError, match="frozen"):
-        run(method, model, "cnn-grey", "one")
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_class_without_any_data_is_forgotten_too_unless_its_data_is_declared(method: str) -> None:
-    data = tiny_data(classes=CLASSES[:3]).with_classes(CLASSES)
-    entry, setting = METHODS[method], MODELS["cnn-grey"]
-    model, request = setting.model(), ForgetRequest(classes=("dog",))
-    if entry.reads_forget:
-        with pytest.raises(DataError, match="Expected samples in forget_train"):
-            unlearn(model, entry.method, data, request, seed=0, runtime=CPU, factory=setting.fresh)
-        return
-    result = unlearn(model, entry.method, data, request, seed=0, runtime=CPU, factory=setting.fresh)
-    assert len(result.split[Part.FORGET_TRAIN]) == 0
-    assert entry.changes in (None, not same_tensors(model, result.model))
-
-
-def test_every_named_error_of_a_run_is_ours() -> None:
-    with pytest.raises(UnlearnkitError):
-        run("unsir:paper", copy.deepcopy(nn.Linear(2, 2)), "cnn-grey", "one")

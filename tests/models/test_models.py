@@ -394,3 +394,23 @@ class Normalised(nn.Module):
 def test_outputs_that_depend_on_each_other_are_not_cut() -> None:
     with pytest.raises(ModelError, match="layer 'head' is not the only one"):
         without_outputs(Normalised(), (1,), num_classes=4, shape=(1, 8, 8))
+
+
+def grey_or_rgb(num_classes: int, in_chans: int = 3) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(in_chans, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, num_classes))
+
+
+def test_a_factory_that_takes_the_channels_is_told_them() -> None:
+    for name in ("test_models:grey_or_rgb", "unlearnkit.models:SmallCNN"):
+        model = build_model(name, num_classes=3, in_channels=1)
+        check_model(model, classes=3, shape=(1, 8, 8))
+    assert build_model("torchvision.models:resnet18", num_classes=3, in_channels=1).conv1.in_channels == 3
+
+
+def test_a_model_for_other_channels_is_told_so() -> None:
+    model = SmallCNN(num_classes=3, in_channels=3)
+    words = r"its first layer takes 3 channels and the images have 1, so give --channels 3, or .* take in_channels="
+    with pytest.raises(ModelError, match=words):
+        check_model(model, classes=3, shape=(1, 8, 8))
+    with pytest.raises(ModelError, match=r"give --image-size or another model"):
+        check_model(nn.Sequential(nn.Conv2d(3, 4, 9), nn.Flatten(), nn.Linear(4, 3)), classes=3, shape=(3, 8, 8))

@@ -190,6 +190,16 @@ def test_weights_without_a_config_or_with_another_tools_say_nothing(hub: Path) -
     assert found == WeightsSource(path=found.path, model="timm:resnet10t")
 
 
+def test_a_model_of_transformers_is_told_its_own_name(hub: Path) -> None:
+    config = b'{"architectures": ["ViTForImageClassification"], "model_type": "vit"}'
+    add_to_cache(hub, "org/vit", {"model.safetensors": b"w", "config.json": config})
+    with pytest.raises(WeightsError, match=r"a model of transformers; give --weights transformers:org/vit,"):
+        resolve_weights("hf-hub:org/vit")
+    wrapped = b'{"architecture": "resnet10t", "model_type": "timm_wrapper"}'
+    add_to_cache(hub, "org/wrapped", {"model.safetensors": b"w", "config.json": wrapped})
+    assert resolve_weights("hf-hub:org/wrapped").model == "timm:resnet10t"
+
+
 @pytest.mark.parametrize(
     ("architecture", "recorded", "option"),
     [("test_resnet", "max", ",global_pool='max'"), ("test_resnet", "avg", ""), ("test_vit", "token", "")],

@@ -393,7 +393,7 @@ def test_every_figure_can_be_kept_as_csv(make: Make) -> None:
         ["model", "replicate", "steps", "from", "to", "doubts"],
         ["original", "1", "29.0", "", "", ""],
     ]
-    assert ["unlearned", "1", "680.0", "0.0321"] in found["fine_tune.csv"]
+    assert ["25 x 0.001", "unlearned", "1", "0.0321"] in found["return.csv"]
     assert ["noise", "3.0", "-0.7"] in found["training.csv"]  # a number stays a number
     assert ["total", "3.28"] in found["cost.csv"]
 

@@ -18,33 +18,36 @@ from safetensors.torch import load_file
 
 import several
 from commands import run_cli
+from forked import GROUP, Done, launch
 from unlearnkit.runtime.processes import Processes
 
 HERE = Path(__file__).parents[1] / "support"
-pytestmark = pytest.mark.xdist_group("processes")  # one process starts the two
-LAUNCH = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+pytestmark = pytest.mark.xdist_group(GROUP)
 
 
-def start(arguments: list[str], *, processes: int = 1, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+def torchrun(*arguments: object, timeout: float) -> subprocess.CompletedProcess[str]:
+    """Start two processes with torch's own launcher."""
     environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    paths = [str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     return subprocess.run(
-        [sys.executable, *(launcher if processes > 1 else []), *arguments],
+        [sys.executable, *launcher, *map(str, arguments)],
         capture_output=True,
         text=True,
-        env=environment,
+        env=environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         timeout=timeout,
     )
+
+
+def succeeded(done: list[Done]) -> list[Done]:
+    assert [each.returncode for each in done] == [0, 0], done
+    return done
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What two processes make of every case that they survive, one case after another, in a folder for each."""
     out = tmp_path_factory.mktemp("two")
-    done = start([str(HERE / "several.py"), "exact,methods,batchnorm,few,leaves", str(out)], processes=2)
-    assert done.returncode == 0, done.stderr
+    succeeded(launch(2, HERE / "several.py", "exact,methods,batchnorm,few,leaves", out))
     return out
 
 
@@ -117,7 +120,7 @@ def test_batch_statistics_are_shared_out_and_averaged(two: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_with_an_error(tmp_path: Path) -> None:
     began = time.monotonic()
-    done = start([str(HERE / "several.py"), "dies", str(tmp_path)], processes=2, timeout=100)
+    done = torchrun(HERE / "several.py", "dies", tmp_path, timeout=100)
     assert done.returncode != 0
     assert time.monotonic() - began < 90
     assert "exitcode" in done.stderr
@@ -145,30 +148,14 @@ def test_more_processes_than_samples_of_a_batch(two: Path) -> None:
 
 @pytest.mark.slow
 def test_the_command_line_writes_once(tmp_path: Path) -> None:
-    common = ["-m", "unlearnkit"]
-    trained = tmp_path / "original"
-    done = start(
-        [*common, "train", "--model", "small-cnn,width=4", "--data", "digits", "--epochs", "1", "--out", str(trained)],
-        processes=2,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("written to") == 1
-    forget = ["--data", "digits", "--forget", "3", "--set", "noise.steps=2", "--set", "retain_per_class=20"]
-    done = start(
-        [
-            *common,
-            "forget",
-            "--weights",
-            str(trained / "model.safetensors"),
-            *forget,
-            "--quick",
-            "--out",
-            str(tmp_path / "run"),
-        ],
-        processes=2,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.count("written to") == 1
+    trained, digits = tmp_path / "original", ("--data", "digits")
+    small = ("--model", "small-cnn,width=4", "--epochs", 1)
+    done = succeeded(launch(2, "unlearnkit", "train", *small, *digits, "--out", trained))
+    assert [each.stdout.count("written to") for each in done] == [1, 0]
+    cheap = ("--set", "noise.steps=2", "--set", "retain_per_class=20", "--set", "search=none", "--quick")
+    given = ("--weights", trained / "model.safetensors", *digits, "--forget", 3, *cheap)
+    done = succeeded(launch(2, "unlearnkit", "forget", *given, "--trust-inputs", "--out", tmp_path / "run"))
+    assert [each.stdout.count("written to") for each in done] == [1, 0]
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert config["runtime"]["processes"] == 2
     assert (tmp_path / "run" / "report.html").is_file()

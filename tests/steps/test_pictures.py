@@ -42,7 +42,10 @@ from unlearnkit.steps.specs import CaseSpec, TrainSpec
 from unlearnkit.steps.train import train_run
 from unlearnkit.steps.verify import verify_run
 
-pytestmark = pytest.mark.xdist_group("pictures")  # one process makes the run with pictures of people
+pytestmark = [
+    pytest.mark.usefixtures("brief_audits"),
+    pytest.mark.xdist_group("pictures"),
+]  # one process makes the run with pictures of people
 CPU = Runtime(device=torch.device("cpu"))
 QUICK = AuditOptions(depth=Depth.QUICK)
 HOSTILE_NAME = "<img src=x onerror=alert(1)> & {0}"

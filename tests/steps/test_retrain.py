@@ -252,6 +252,9 @@ def test_config_says_which_weights_of_a_file_training_began_with(original: Path,
     many = tmp_path / "many.pt"
     state = load_file(original / WEIGHTS)
     torch.save({"model": state, "model_ema": {name: value + 0.1 for name, value in state.items()}}, many)
-    tuned = trained(tmp_path / "tuned", init=many, weights_key="model_ema", model=TINY)
+    more = {"init": many, "weights_key": "model_ema", "trust_inputs": True}
+    tuned = trained(tmp_path / "tuned", model=TINY, **more)
     assert read_json(tuned, "config.json")["weights_key"] == "model_ema"
-    assert recorded_training(tuned).init_key == "model_ema"
+    recorded = recorded_training(tuned)
+    assert (recorded.init, recorded.init_key, recorded.trust_inputs) == (many, "model_ema", True)
+    assert retrain(tuned, tmp_path / "bank", count=1)[0]["trained"], "it begins with the same weights of that file"

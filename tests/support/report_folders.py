@@ -115,7 +115,7 @@ def recovered(kept: list[str], forget: float, who: dict[str, Any]) -> list[dict[
         reading("collateral_accuracy", value=0.9, part="retain_test", series=dict.fromkeys(kept[:2], 0.9), **who),
         reading("probe_recovery", value=0.75, series={"stem": 0.25, "<body>": 0.5, "head": 0.75}, **test, **who),
         reading("few_shot_recovery", value=0.8, series={"1": 0.3, "5": 0.6, "20": 0.8}, **test, **who),
-        reading("fine_tune_recovery", value=forget, series={"0": 0.0, "680": forget}, **test, **who),
+        reading("return_recovery", value=forget, series={"0": 0.0, "25 x 0.001": forget}, **test, **who),
         reading("loss", value=4.5, unit="nats", series={"0": forget, "1": 1 - forget}, **test, **who),
         reading("output_entropy", value=0.4, unit="nats", series={"0": 0.5, "0.25": 0.5}, **test, **who),
         reading("membership_auc_loss", value=0.6, series={"two_sided": 0.1}, **who),

@@ -19,7 +19,7 @@ from unlearnkit.audit.reading import ModelName
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 
-Want = Literal["outputs", "features", "weights", "relearn", "attacks", "random", "shadows", "cost"]
+Want = Literal["outputs", "features", "weights", "relearn", "return", "attacks", "random", "shadows", "cost"]
 Tier = Literal["E3", "E2", "E1", "E0"]
 HEAD = "head"  # name of the features that enter the classifier head
 
@@ -64,8 +64,8 @@ class Relearning:
 
     Args:
         forget_accuracy, retain_accuracy: test accuracy after so many steps, in [0, 1].
-        goal_forget, goal_retain: accuracies to reach, the original's less the margin. The curves end where their mean
-            is reached twice running, or at the cap.
+        goal_forget, goal_retain: accuracies to reach, the original's less the margin. The curves end where both are
+            reached twice running, or at the cap.
     """
 
     forget_accuracy: Mapping[int, float]
@@ -80,9 +80,12 @@ class Relearning:
 
     @property
     def missing(self) -> dict[int, float]:
-        """Mean of the two goals less the mean of the two accuracies, by step."""
+        """The larger of what is missing to the two goals, by step.
+
+        Not their mean: a model that answers everything with the forgotten class would have more than enough of one.
+        """
         lacks = self.missing_forget
-        return {step: (lack + self.goal_retain - self.retain_accuracy[step]) / 2 for step, lack in lacks.items()}
+        return {step: max(lack, self.goal_retain - self.retain_accuracy[step]) for step, lack in lacks.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,17 +103,30 @@ class Recovered:
 
 @dataclass(frozen=True, kw_only=True)
 class Attacks:
-    """Accuracies after training a model on a little data, which may bring forgotten classes back.
+    """Accuracies after training a model on a few samples of every class, the forgotten ones among them.
 
     Args:
         few_shot: by the number of samples of every class.
-        fine_tuned: by the number of retained samples that were trained on.
         samples: forgotten and retained test samples behind each accuracy.
     """
 
     few_shot: Mapping[int, Recovered]
-    fine_tuned: Mapping[int, Recovered]
     samples: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Returned:
+    """Accuracies on forgotten test data after training on retained samples alone, in [0, 1].
+
+    Args:
+        before: with BatchNorm's statistics estimated anew from retained samples, and no step.
+        after: by the rate and the number of steps.
+        samples: forgotten test samples behind each accuracy.
+    """
+
+    before: float
+    after: Mapping[tuple[float, int], float]
+    samples: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,20 +151,26 @@ class Subject:
         replicate: which of several retrained models, from 0.
         outputs: logits per part; a part without samples is not in it.
         distances: L2 distance of every layer to the original.
+        unchanged: share of its weights that are bitwise the original's.
         relearning: the relearning run, or None where the parts it needs are empty.
         relearn_failure: why the relearning run failed, where it did.
         cost: total cost of making the model, as in `cost.json`, where known.
-        attacks: the attacks that train, or None where the parts they need are empty.
-        attack_failure: why they failed, where they did.
+        returned: training on retained samples alone, or None where the parts it needs are empty.
+        return_failure: why it failed, where it did.
+        attacks: training on few samples, or None where the parts it needs are empty.
+        attack_failure: why that failed, where it did.
     """
 
     name: ModelName
     replicate: int = 0
     outputs: Mapping[Part, Outputs] = field(default_factory=dict)
     distances: Mapping[str, float] | None = None
+    unchanged: float | None = None
     relearning: Relearning | None = None
     relearn_failure: Doubt | None = None
     cost: Mapping[str, Any] | None = None
+    returned: Returned | None = None
+    return_failure: Doubt | None = None
     attacks: Attacks | None = None
     attack_failure: Doubt | None = None
 

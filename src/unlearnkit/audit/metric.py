@@ -11,11 +11,13 @@ from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
 
 Family = Literal["accuracy", "outputs", "membership", "representation", "relearn"]
-ScaleKind = Literal["proportion", "distance", "time"]
+ScaleKind = Literal["proportion", "distance", "time", "excess"]
 
 OUTPUTS: frozenset[Want] = frozenset({"outputs"})
 FEATURES: frozenset[Want] = frozenset({"outputs", "features"})
-TRAINING: frozenset[Want] = frozenset({"relearn", "attacks"})  # what trains a copy of every model: most of the time
+TRAINING: frozenset[Want] = frozenset(
+    {"relearn", "return", "attacks"}
+)  # what trains a copy of every model: most of the time
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,27 +1,30 @@
-"""Decides whether the unlearned model can be told from retrained ones, by readings that were fixed in advance.
+"""Decides whether the unlearned model can be told from retrained ones, by a rule fixed before its results are seen.
 
 For each primary reading, with k retrained models of mean r and standard deviation s on the reading's scale:
 
     s~^2 = (d0 s0^2 + (k - 1) s^2) / (d0 + k - 1),   s0 from a bank of retrained models of a near setting, d0 = 8
-    B    = max(delta, t_{d0 + k - 1, 1 - 0.05 / (2 P)} s~ sqrt(1 + 1/k)),   P = 8
+    B    = max(delta, t_{d0 + k - 1, 1 - 0.05 / (2 P)} s~ sqrt(1 + 1/k)),   P = number of readings that vote
 
-The reading passes where |u - r| <= B (or u - r, or r - u, where only one side is a fault). It is *unknown* in four
-cases: there are fewer than three retrained models; data are missing; the original lies within 2 B of the retrained
-models, for any reading but the two accuracies: a reading that does not separate the original from retrained models is
-no evidence that the unlearned model is like a retrained one; or the measurement of a retrained model was cut off and
-no bank gives the spread: s is then too small.
+In this order: the reading *fails* where |u - r| > B (or u - r, or r - u, where only one side is a fault), whatever
+else is known; it is *unknown* with fewer than three retrained models, and where the original lies within 2 B of them,
+for any reading but the two accuracies: a reading that does not separate the original from retrained models is no
+evidence that the unlearned model is like a retrained one; else it *passes*. Before all that it is unknown where data
+are missing, or where the measurement of a retrained model was cut off and no bank gives the spread: s is then too
+small. To ask for power first would hide failures: a model far outside the band is no less outside because the original
+lies near the band's end.
 
 Proportions and AUC are compared on the logit scale with 1/2 added, log((x n + 1/2) / ((1 - x) n + 1/2)), positive
-distances and times on the log scale. delta is a margin in the reading's own unit (for times on the log scale); it is
-mapped to the scale at r, in the direction of u. With independent normal readings a newly retrained model passes all of
-them about 95 % of the time (tests/audit/test_verdict.py repeats that simulation). The prior s0 steadies the width of
-the band, as the spread of three models alone can be far too large or too small by chance.
+distances and times on the log scale, an excess in log-odds as it is. delta is a margin in the reading's own unit (for
+times on the log scale); it is mapped to the scale at r, in the direction of u. With independent normal readings a newly
+retrained model passes all of them about 95 % of the time (tests/audit/test_verdict.py repeats that simulation). The
+prior s0 steadies the width of the band, as the spread of three models alone can be far too large or too small by
+chance.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -48,7 +51,7 @@ class Judged:
         status: pass, fail or unknown.
         gap: |u - r| / B, 0 where the difference is no fault; None where it is unknown for lack of figures.
         band: values between which it passes, in the reading's unit.
-        why: the reason for *unknown*, or None.
+        why: the reason for *unknown*, and for *fail* where the training that measures it fails; else None.
     """
 
     vote: Vote
@@ -82,10 +85,12 @@ def judge(
         votes: how many readings vote, which share the level of the verdict among them.
     """
     k = len(retrained)
+    few = Doubt("few_retrained", {"needed": FEWEST, "given": k}) if k < FEWEST else None
     if unlearned is None or (not retrained and original is None):
         return Judged(vote=vote, status="unknown", why=Doubt("not_measured"))
-    if k < FEWEST:
-        return Judged(vote=vote, status="unknown", why=Doubt("few_retrained", {"needed": FEWEST, "given": k}))
+    known = 0 if prior is None else PRIOR_MODELS
+    if not retrained or known + k < 2:  # no spread, and so no band
+        return Judged(vote=vote, status="unknown", why=few)
     if vote.scale == "proportion" and samples is None:
         return Judged(vote=vote, status="unknown", why=Doubt("samples_unknown"))
     if censored and prior is None:
@@ -94,9 +99,8 @@ def judge(
     to = scale.to
     points = [to(value) for value in retrained]
     mean = sum(points) / k
-    variance = sum((point - mean) ** 2 for point in points) / (k - 1)
-    known = 0 if prior is None else PRIOR_MODELS
-    pooled = math.sqrt((known * (prior or 0.0) ** 2 + (k - 1) * variance) / (known + k - 1))
+    squares = sum((point - mean) ** 2 for point in points)
+    pooled = math.sqrt((known * (prior or 0.0) ** 2 + squares) / (known + k - 1))
     spread = _quantile(known + k - 1, votes) * pooled * math.sqrt(1 + 1 / k)
     below, above = (max(scale.margin(mean, sign * vote.delta), spread) for sign in (-1, 1))
     low = -math.inf if vote.fault == "high" else mean - below
@@ -106,13 +110,20 @@ def judge(
     fault = {"both": abs(difference), "low": max(0.0, -difference), "high": max(0.0, difference)}[vote.fault]
     limit = below if difference < 0 else above
     gap = fault / limit if limit else 0.0  # no room beyond the end of the range, where all retrained models are
-    if not vote.powerless:
-        if original is None:
-            return Judged(vote=vote, status="unknown", gap=gap, band=band, why=Doubt("original_not_measured"))
-        away = to(original) - mean
-        if abs(away) < POWER * (below if away < 0 else above):
-            return Judged(vote=vote, status="unknown", gap=gap, band=band, why=Doubt("original_too_near"))
-    return Judged(vote=vote, status="pass" if gap <= 1 else "fail", gap=gap, band=band)
+    if gap > 1:
+        return Judged(vote=vote, status="fail", gap=gap, band=band)
+    weak = few or (None if vote.powerless else _powerless(to, original, mean, below, above))
+    return Judged(vote=vote, status="unknown" if weak else "pass", gap=gap, band=band, why=weak)
+
+
+def _powerless(
+    to: Callable[[float], float], original: float | None, mean: float, below: float, above: float
+) -> Doubt | None:
+    """Return why a reading inside the band clears nobody: the original is not known, or too near; None if it does."""
+    if original is None:
+        return Doubt("original_not_measured")
+    away = to(original) - mean
+    return Doubt("original_too_near") if abs(away) < POWER * (below if away < 0 else above) else None
 
 
 def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict:
@@ -172,12 +183,15 @@ def judge_all(
             the bank lacks has no prior.
         votes: the primary readings.
     """
-    judged = []
+    judged: list[Judged] = []
     for vote in votes:
         group = [r for r in readings if r.metric == vote.metric and r.part == vote.part]
         values = {name: [r for r in group if r.model == name] for name in ("original", "unlearned", "retrained")}
         counts = [r.samples for r in group if r.samples is not None]
         missing = any(r.value is None for r in values["retrained"])
+        if not missing and len(values["retrained"]) >= FEWEST and any(map(_training_failed, values["unlearned"])):
+            judged.append(Judged(vote=vote, status="fail", why=Doubt("training_failed_here")))
+            continue
         judged.append(
             judge(
                 vote,
@@ -198,7 +212,7 @@ class Scale:
     """The scale on which readings of one kind are compared, with the maps to it and back.
 
     Args:
-        kind: proportion (and AUC), distance or time.
+        kind: proportion (and AUC), distance, time or excess.
         samples: number behind a proportion.
     """
 
@@ -207,12 +221,16 @@ class Scale:
 
     def to(self, value: float) -> float:
         """Map a value to the scale."""
+        if self.kind == "excess":
+            return value
         if self.kind == "proportion":
             return math.log((value * self.samples + 0.5) / ((1 - value) * self.samples + 0.5))
         return math.log(max(value, FLOOR))
 
     def back(self, point: float) -> float:
         """Map a point of the scale back into the range of the values."""
+        if self.kind == "excess":
+            return point
         if self.kind != "proportion":
             return math.exp(point) if point > -math.inf else 0.0
         share = 1 / (1 + math.exp(-point)) if point > -700 else 0.0
@@ -221,7 +239,7 @@ class Scale:
 
     def margin(self, mean: float, delta: float) -> float:
         """Return how far a step of `delta` from the value at `mean` leads on the scale; it ends with the range."""
-        if self.kind == "time":
+        if self.kind in ("time", "excess"):
             return abs(delta)
         moved = max(0.0, self.back(mean) + delta)
         return abs(self.to(min(1.0, moved) if self.kind == "proportion" else moved) - mean)
@@ -233,6 +251,16 @@ def _quantile(degrees: int, votes: int) -> float:
     from scipy.stats import t
 
     return float(t.ppf(1 - LEVEL / (2 * votes), degrees))
+
+
+def _training_failed(reading: Reading) -> bool:
+    """Return whether the reading has no value because the training that measures it ended in a loss that is no number.
+
+    Where the same training works for the retrained models, that alone tells this model from them; not to count it
+    would be a way to hide.
+    """
+    reasons = [doubt.values.get("reason") for doubt in reading.doubts if doubt.code == "unknown"]
+    return any(isinstance(reason, Doubt) and reason.code in ("stage_stopped", "loss_infinite") for reason in reasons)
 
 
 def _open(judged: Sequence[Judged], *families: Family) -> list[Doubt]:

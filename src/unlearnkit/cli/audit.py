@@ -52,6 +52,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
+    from unlearnkit.run_dir import read_json
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.audit import audit_folder, audit_pair
     from unlearnkit.steps.output import Output
@@ -131,6 +132,8 @@ def command(
             runtime=runtime,
             progress=progress,
         )
-    print_result({"audit": result, "out": str(folder or out)}, as_json, quiet)
+    made_by = read_json(folder, "config.json", "kind") if folder is not None else {}
+    known: dict[str, object] = {key: made_by[key] for key in ("method", "stronger") if key in made_by}
+    print_result({"audit": result, "out": str(folder or out), **known}, as_json, quiet)
     if strict:
         exit_strictly(result)

@@ -20,8 +20,10 @@ ROWS = (
     ("membership_auc_loss", None, "membership AUC, samples", "{:.2f}"),
     ("class_membership_auc", None, "  class", "{:.2f}"),
     ("probe_recovery", "forget_test", "linear probe recovers", "{:.1%}"),
+    ("prototype_recovery", "forget_test", "  class means", "{:.1%}"),
+    ("depth_recovery", "forget_test", "  most at any depth, log-odds", "{:+.2f}"),
     ("few_shot_recovery", "forget_test", "20 shots of each class", "{:.1%}"),
-    ("fine_tune_recovery", "forget_test", "retained data bring back", "{:.1%}"),
+    ("return_recovery", "forget_test", "retained data bring back", "{:.1%}"),
     ("relearn_steps", None, "steps until relearned", "{:.0f}"),
     ("relearn_forget_steps", None, "  forgotten alone", "{:.0f}"),
     ("weight_distance", None, "weight distance", "{:.1f}"),
@@ -48,7 +50,7 @@ def show_result(result: dict[str, Any]) -> None:
     """Print a step's summary."""
     console = Console(highlight=False)
     if "audit" in result:
-        _show_audit(console, result["audit"])
+        _show_audit(console, result["audit"], result)
     if "trials" in result:
         _show_trials(console, result)
     for line in _lines(result):
@@ -169,9 +171,9 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
     console.print(Text(f"left: {SIGNALS[result['signal']]}"), soft_wrap=True)
 
 
-def _show_audit(console: Console, audit: dict[str, Any]) -> None:
+def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any]) -> None:
     """Print a table of the most important readings; the retrained models share one column."""
-    from unlearnkit.report.sentences import read_doubt, told  # the page's libraries, which few commands need
+    from unlearnkit.report.sentences import read_doubt, to_turn, told  # the page's libraries, which few commands need
     from unlearnkit.report.words import ENGLISH
 
     models = ("original", "unlearned", "retrained")
@@ -201,7 +203,8 @@ def _show_audit(console: Console, audit: dict[str, Any]) -> None:
     console.print(Text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     if audit["notices"]:
         kept = told([read_doubt(each, "the audit") for each in audit["notices"]], ENGLISH)
-        console.print(Text(ENGLISH.NOT_FORGOTTEN.format(kept)), soft_wrap=True)
+        turn = to_turn(result.get("method"), result.get("stronger"), ENGLISH)
+        console.print(Text(ENGLISH.NOT_FORGOTTEN.format(kept, turn)), soft_wrap=True)
     console.print(Text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
 
 

@@ -18,6 +18,7 @@ def command(
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="class to leave out; repeatable")] = None,
     init: Annotated[Path | None, typer.Option("--init", help="weights to start from")] = None,
     weights_key: opt.WeightsKey = None,
+    trust_inputs: opt.TrustInputs = False,
     pretrained: Annotated[
         bool, typer.Option("--pretrained", help="start from the architecture's published weights (timm, torchvision)")
     ] = False,
@@ -73,6 +74,7 @@ def command(
             label_column,
         ),
         weights_key=weights_key,
+        trust_inputs=trust_inputs,
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(spec, output, seed=seed, runtime=runtime, progress=progress_of(quiet, runtime), tracker=track)

@@ -21,6 +21,9 @@ SHORT = {  # the primary readings, as the table calls them
     "membership_auc_loss": "membership of samples",
     "class_membership_auc": "membership of the class",
     "probe_recovery/forget_test": "probe",
+    "prototype_recovery/forget_test": "class means",
+    "depth_recovery/forget_test": "depth",
+    "return_recovery/forget_test": "return",
     "relearn_steps": "relearning",
 }
 SHOWN = {  # readings without a vote that a full audit adds, as their table calls them
@@ -30,7 +33,6 @@ SHOWN = {  # readings without a vote that a full audit adds, as their table call
     "membership_auc_rmia": "RMIA",
     "membership_svc": "SVC",
     "knn_recovery/forget_test": "k-NN",
-    "prototype_recovery/forget_test": "prototypes",
     "linear_idi/forget_test": "linear IDI",
     "cka_retrained/forget_test": "CKA",
     "anamnesis_index": "anamnesis",
@@ -57,8 +59,8 @@ def table(result: dict[str, Any]) -> str:
 
     The nearest to retraining comes first, and the controls last.
 
-    Medians over the seeds, with lowest and highest; then what could not be run, the eight readings, what full audits
-    read besides, and what tuning chose.
+    Medians over the seeds, with lowest and highest; then what could not be run, the readings that vote, what full
+    audits read besides, and what tuning chose.
     """
     lines = [
         "| method | settings | reads forgotten data | A_f % | A_r % | families passed | worst gap | where "
@@ -79,7 +81,7 @@ def table(result: dict[str, Any]) -> str:
             which = "" if len(missing) == result["seeds"] else f", seed {', '.join(map(str, missing))}"
             lines.append(f"- `{method}`, {variant}{which}: {failure}")
     if done:
-        lines += ["", *_eight({key: done[key] for key in order})]
+        lines += ["", *_voting({key: done[key] for key in order})]
     audited = {key: group for key in order if (group := [row for row in done[key] if in_full(row)])}
     if audited:
         lines += ["", *_shown(audited)]
@@ -134,7 +136,7 @@ def picture(result: dict[str, Any]) -> str:
         description="Each mark is a method: to the left cheaper, lower down nearer to retrained models. "
         "The stairs join the methods that no other beats in both.",
         x_name="samples passed forward and backward, as a share of one retraining",
-        y_name="worst of the eight readings, in bands of the retrained models",
+        y_name="worst of the readings that vote, in bands of the retrained models",
         shapes={
             "filled": "reads no forgotten sample",
             "hollow": "reads forgotten samples",
@@ -219,8 +221,8 @@ def _range(values: Sequence[float], digits: int) -> str:
     return middle if low == high else f"{middle} ({low} to {high})"
 
 
-def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
-    """Return medians over the seeds of the eight readings: bold if most runs fail, in brackets if none is judged."""
+def _voting(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
+    """Return the medians of the readings that vote: bold if most runs fail, in brackets if none is judged."""
 
     def cell(key: str, values: Sequence[float | None]) -> str:
         return _range([value for value in values if value is not None], 0 if key == "relearn_steps" else 2)
@@ -228,8 +230,8 @@ def _eight(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
     first = next(iter(groups.values()))[0]["primary"]
     keys = list(first)
     lines = [
-        "The eight readings (medians, fractions; relearning in steps, 128: not within these). Bold: told from "
-        "retrained models. In brackets: not judged, as the original itself cannot be told from them.",
+        "The readings that vote (medians, fractions; depth in log-odds; relearning in steps, 128: not within these). "
+        "Bold: told from retrained models. In brackets: not judged, as the original itself cannot be told from them.",
         "",
         f"| method | settings | {' | '.join(map(_short, keys))} |",
         "| --- " * (2 + len(keys)) + "|",

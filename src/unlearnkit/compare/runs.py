@@ -19,11 +19,12 @@ from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import SCHEMA, Reading
-from unlearnkit.errors import UnlearnkitError
+from unlearnkit.errors import UnlearnkitError, WeightsError
 from unlearnkit.methods import ConfiguredMethod
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
 from unlearnkit.steps.case import Case
+from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.references import open_references
 from unlearnkit.steps.specs import CaseSpec
 from unlearnkit.tuning import tune
@@ -40,7 +41,7 @@ class Bench:
         case: the original, the data and the request.
         checkpoints: the original's and the three retrained models'.
         work: where finished runs are kept.
-        metrics: what the audit computes: all, or those of the eight primary readings.
+        metrics: what the audit computes: all, or those of the primary readings.
     """
 
     case: Case
@@ -60,12 +61,24 @@ class Bench:
         metrics: Mapping[str, Metric] = METRICS,
         retrained: int = 3,
     ) -> Bench:
-        """Open data and models; the original's file names the architecture."""
-        spec = CaseSpec(weights=models / "original" / WEIGHTS, data=source, forget=forget)
-        case = Case.opened(spec, reader="the comparison")
+        """Open data and models; the original's file names the architecture.
+
+        Raises:
+            InputError: a file is missing, does not fit, or does not record how it is to be used.
+        """
+        weights = models / "original" / WEIGHTS
+        original = read_checkpoint(weights)
+        if original.card is None:
+            raise WeightsError(
+                f"Expected weights that record their architecture, classes and preprocessing, but {weights} does not, "
+                "as another tool wrote it; make the folders original and retrained-0, -1, ... with `unlearnkit train` "
+                "(--init starts from weights of another tool)."
+            )
+        spec = CaseSpec(weights=weights, data=source, forget=forget)
+        case = Case.opened(spec, reader="the comparison", checkpoint=original)
         files = [models / f"retrained-{i}" / WEIGHTS for i in range(retrained)]
         references, _ = open_references(case, files, ())
-        assert case.checkpoint.card is not None, f"{case.checkpoint.path} does not record its architecture"
+        first_look(case, retrained=references)  # of retrained models that another tool wrote
         work.mkdir(parents=True, exist_ok=True)
         return cls(
             case=case,
@@ -211,7 +224,7 @@ class Bench:
 
 
 def summary(judged: Audit) -> dict[str, Any]:
-    """Return the eight primary readings with their judgements, the readings without a vote, and the verdict."""
+    """Return the primary readings with their judgements, the readings without a vote, and the verdict."""
     groups: dict[tuple[str, str | None], list[Reading]] = {}
     for reading in judged.readings:
         groups.setdefault((reading.metric, reading.part), []).append(reading)

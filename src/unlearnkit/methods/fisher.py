@@ -47,7 +47,7 @@ samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 import torch
@@ -55,7 +55,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlearnkit.methods.common.importance import FisherSettings, Weights, fisher_diagonal, trainable
-from unlearnkit.methods.method import ConfiguredMethod, Context
+from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
 
@@ -87,6 +87,10 @@ class FisherForgetting(ConfiguredMethod):
     def space(self) -> Space:
         """Size of the noise, and its bound."""
         return {"alpha": Range(1e-10, 1e-2), "floor": Range(1e-12, 1e-4)}
+
+    def stronger(self) -> Mapping[str, Turn]:
+        """Size of the noise."""
+        return {"alpha": "raise"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Estimate the Fisher information of the retained data, then add the noise."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self
 
 import torch
 from torch import nn
@@ -18,6 +18,8 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion
+
+Turn = Literal["raise", "lower"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +87,10 @@ class ConfiguredMethod(Config, ABC):
     def space(self) -> Space:
         """Return the settings worth tuning with their bounds; empty unless a method overrides it."""
         return {}
+
+    def stronger(self) -> Mapping[str, Turn]:
+        """Return the settings that make the method forget more, and which way to turn each; empty: there are none."""
+        return {name: "raise" for name in ("recipe.lr", "recipe.epochs") if name in self.setting_names()}
 
     def for_tuning(self) -> tuple[str, ...]:
         """Return the `NAME=VALUE` settings that switch off the method's own search while others are tuned.

@@ -46,7 +46,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 import torch.nn.functional as F
@@ -55,7 +55,7 @@ from torch import Tensor, nn
 
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.teachers import divergence, taught, teacher_of
-from unlearnkit.methods.method import ConfiguredMethod, Context
+from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import logits_of
 from unlearnkit.split import Part
@@ -112,6 +112,10 @@ class SCRUB(ConfiguredMethod):
             "max_rounds": Range(1, self.rounds),
             "alpha": Range(1e-4, 1.0),
         }
+
+    def stronger(self) -> Mapping[str, Turn]:
+        """Rate and number of the max epochs."""
+        return {"ascent.lr": "raise", "max_rounds": "raise"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Alternate max epochs over the forget data and min epochs over the retained data."""

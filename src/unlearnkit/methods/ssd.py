@@ -48,7 +48,7 @@ Example: an untrained network stands for the trained one; alpha follows from the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Self
 
 import torch
@@ -57,7 +57,7 @@ from torch import nn
 
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods.common.importance import FisherSettings, Weights, fisher_diagonal, trainable
-from unlearnkit.methods.method import ConfiguredMethod, Context
+from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
 
@@ -95,6 +95,10 @@ class SSD(ConfiguredMethod):
     def space(self) -> Space:
         """Settings that choose the weights and their damping; a given alpha is kept, as a higher one may not suit."""
         return {"dampening": Range(0.1, 10.0), **({"ratio": Range(1.0, 100.0)} if self.alpha is None else {})}
+
+    def stronger(self) -> Mapping[str, Turn]:
+        """What is left of a chosen weight, and how many are chosen."""
+        return {"dampening": "lower", "ratio" if self.alpha is None else "alpha": "lower"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Estimate the importance of each weight to forget data and to all data, then dampen."""

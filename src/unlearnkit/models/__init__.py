@@ -63,7 +63,8 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
     Args:
         name: a built-in name or that of a model that an installed package adds (both are called with `num_classes=`,
             `in_channels=` and the options), `timm:NAME`, `torchvision:NAME`, `transformers:DIR_OR_NAME`, or
-            `package.module:factory` (called with `num_classes=` and the options).
+            `package.module:factory` (called with `num_classes=` and the options, and with `in_channels=` or
+            `in_chans=` where it has a parameter of that name).
         num_classes: width of the output.
         in_channels: channels of the images.
         pretrained: start from the zoo's pretrained weights; the head is fresh unless theirs has `num_classes` outputs
@@ -99,7 +100,7 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
             "leave --pretrained out, or start from a weights file with --init."
         )
     if parsed.kind == "import":
-        return build_imported(parsed.base, parsed.options, num_classes=num_classes)
+        return build_imported(parsed.base, parsed.options, num_classes=num_classes, in_channels=in_channels)
     arguments = {"num_classes": num_classes, "in_channels": in_channels, **parsed.options}
     if parsed.base in foreign:
         return build_from(PLUGINS.load(parsed.base), parsed.base, arguments)

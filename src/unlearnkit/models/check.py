@@ -36,9 +36,16 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
     except ModelError:
         raise
     except Exception as error:
+        advice = "give --image-size or another model."
+        taken = _channels_of(model)
+        if taken is not None and taken != shape[0]:
+            advice = (
+                f"its first layer takes {taken} channels and the images have {shape[0]}, so give --channels {taken}, "
+                "or for a factory of your own let it take in_channels= and build its first layer for so many."
+            )
         raise ModelError(
             f"Expected a model that takes images of shape {shape}, but its forward pass fails ({reason(error)}); "
-            "give --image-size or another model."
+            f"{advice}"
         ) from error
     if len(logits) != len(images):
         raise ModelError(
@@ -51,6 +58,12 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
             "the class list and the model's last layer must agree."
         )
     _check_logits(logits)
+
+
+def _channels_of(model: nn.Module) -> int | None:
+    """Channels that the first convolution takes; None where there is none, or it works on groups of them."""
+    layer = next((layer for layer in model.modules() if isinstance(layer, nn.Conv2d)), None)
+    return layer.in_channels if layer is not None and layer.groups == 1 else None
 
 
 def probe_images(shape: tuple[int, int, int], *, like: Tensor) -> Tensor:

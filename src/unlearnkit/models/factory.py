@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,6 +10,8 @@ from torch import nn
 
 from unlearnkit.errors import ModelError, UnlearnkitError, reason
 from unlearnkit.plugins import import_path
+
+CHANNELS = ("in_channels", "in_chans")  # names that networks give to the number of channels
 
 
 @contextmanager
@@ -30,14 +33,27 @@ def building(name: str, options: Mapping[str, object]) -> Iterator[None]:
         ) from error
 
 
-def build_imported(path: str, options: Mapping[str, object], *, num_classes: int) -> nn.Module:
+def build_imported(path: str, options: Mapping[str, object], *, num_classes: int, in_channels: int) -> nn.Module:
     """Import `package.module:factory` and call it with `num_classes=` and the options.
+
+    A factory that has a parameter `in_channels` or `in_chans` is told the channels of the images.
 
     Raises:
         ModelError: it cannot be imported or called, or returns no module.
     """
     factory = import_path(path, what="a factory", form="package.module:factory", error=ModelError)
-    return build_from(factory, path, {"num_classes": num_classes, **options})
+    channels = {name: in_channels for name in CHANNELS if name in _parameters(factory)}
+    return build_from(factory, path, {"num_classes": num_classes, **channels, **options})
+
+
+def _parameters(factory: object) -> set[str]:
+    """Names of the parameters that a factory writes out; empty where Python cannot tell."""
+    if not callable(factory):
+        return set()
+    try:
+        return set(inspect.signature(factory).parameters)
+    except (TypeError, ValueError):  # some that are written in C
+        return set()
 
 
 def build_from(factory: object, place: str, given: Mapping[str, object]) -> nn.Module:

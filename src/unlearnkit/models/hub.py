@@ -46,7 +46,7 @@ def resolve_weights(text: str) -> WeightsSource:
     `model.safetensors` is fetched, and `config.json` where there is one; a cached copy serves without a network.
 
     Raises:
-        WeightsError: they cannot be fetched, or `config.json` is damaged.
+        WeightsError: they cannot be fetched, `config.json` is damaged, or is that of a model of transformers.
     """
     if text.startswith(TRANSFORMERS):
         return _of_transformers(text.removeprefix(TRANSFORMERS))
@@ -102,8 +102,18 @@ def _optional_config(repository: str, revision: str | None, text: str) -> dict[s
 
 
 def _described(path: Path, config: dict[str, Any], text: str) -> WeightsSource:
-    """Read timm's hub config; the config of another tool, without `architecture`, describes nothing."""
+    """Read timm's hub config; the config of another tool, without `architecture`, describes nothing.
+
+    Raises:
+        WeightsError: the config is damaged, or that of a model of transformers.
+    """
     architecture = config.get("architecture")
+    if architecture is None and "model_type" in config:
+        name = text.removeprefix(PREFIX).partition("@")[0]
+        raise WeightsError(
+            f"Expected weights of timm or of a network of your own at {text}, but its {CONFIG} is that of a model of "
+            f"transformers; give --weights {TRANSFORMERS}{name}, which reads its image processor and class names too."
+        )
     if architecture is None:
         return WeightsSource(path=path)
     # the file is a stranger's: an address or an option in the architecture would be one in the model's name

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearnkit.errors import WeightsError
+from unlearnkit.errors import SeveralWeightsError, WeightsError
 
 # Counters of averaging and profiling, which belong to no layer: the last part of their names, one number at most.
 COUNTERS = ("n_averaged", "num_updates", "decay", "total_ops", "total_params", "ema_updates", "global_step")
@@ -82,9 +82,10 @@ def match_keys(
     fitting = [prefix for prefix in whole if _has_shapes(state, wanted, prefix)] or whole
     if len(fitting) > 1 and not all(_same(state, wanted, fitting[0], each) for each in fitting[1:]):
         keys = [_key(place, prefix) for prefix in fitting]
-        raise WeightsError(
+        raise SeveralWeightsError(
             f"Expected one set of weights, but {path} holds several that fit the model ({', '.join(keys)}); "
-            f"name the one to read with --weights-key {keys[0]}."
+            f"name the one to read with --weights-key {keys[0]}.",
+            tuple(keys),
         )
     if fitting:
         return _taken(state, wanted, fitting[0], doubled=fitting[1:])

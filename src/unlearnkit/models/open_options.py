@@ -51,10 +51,10 @@ def _check_inception(parsed: ModelName, names: set[str], checkpoint: Checkpoint)
         there = "has" if auxiliary else "has no"
         raise ModelError(
             f"Expected the auxiliary heads of the weights in the model's name, but {checkpoint.path} {there} "
-            f"{', '.join(heads)}; write --model {_written(parsed, {'aux_logits': auxiliary})}."
+            f"{', '.join(heads)}; write --model {written_name(parsed, {'aux_logits': auxiliary})}."
         )
     if "transform_input" not in parsed.options:
-        written = _written(parsed, {"aux_logits": auxiliary, "transform_input": True})
+        written = written_name(parsed, {"aux_logits": auxiliary, "transform_input": True})
         raise ModelError(
             f"Expected transform_input in the name of torchvision:{parsed.base}, as the weights in {checkpoint.path} "
             f"fit it either way; write --model {written} where they come from torchvision's pretrained ones, and "
@@ -75,7 +75,7 @@ def _check_pooling(parsed: ModelName, names: set[str], model: nn.Module, checkpo
         ):
             raise ModelError(
                 f"Expected weights with {ours}, but {checkpoint.path} has {theirs}, which belongs to another pooling; "
-                f"write --model {_written(parsed, {'global_pool': pooling})}."
+                f"write --model {written_name(parsed, {'global_pool': pooling})}."
             )
 
 
@@ -87,7 +87,7 @@ def _check_size(parsed: ModelName, given: Mapping[str, Tensor], model: nn.Module
         if theirs.shape[1] == ours.shape[1] or theirs.shape[2] != ours.shape[2]:
             return
         size = _size_of(parsed, model, theirs.shape[1], ours.shape[1])
-        written = _written(parsed, {option: size}) if size else f"the name with ,{option}=NUMBER after it"
+        written = written_name(parsed, {option: size}) if size else f"the name with ,{option}=NUMBER after it"
         raise ModelError(
             f"Expected weights for the image size of the model, but {checkpoint.path} has {theirs.shape[1]} positions "
             f"instead of {ours.shape[1]}; write --model {written}."
@@ -116,7 +116,7 @@ def _size_of(parsed: ModelName, model: nn.Module, theirs: int, ours: int) -> int
     return side * patch if side and side**2 == theirs - (ours - patches) else None
 
 
-def _written(parsed: ModelName, changes: Mapping[str, object]) -> str:
-    """The name with options added or changed, as it is typed."""
+def written_name(parsed: ModelName, changes: Mapping[str, object]) -> str:
+    """Return the name with options added or changed, as it is typed."""
     options = parsed.options | dict(changes)
     return ",".join([f"{parsed.kind}:{parsed.base}", *(f"{key}={value}" for key, value in options.items())])

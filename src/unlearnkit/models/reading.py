@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unlearnkit.errors import WeightsError
+from unlearnkit.errors import SeveralWeightsError, WeightsError
 
 LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # what torch.save writes today, and what it wrote before version 1.6
@@ -191,9 +191,10 @@ def _chosen(found: Mapping[str, Mapping[str, Any]], key: str | None, path: Path)
     if place is None:
         several = ", ".join(found)
         got = f"{path} holds several" if key is None else f"{path} has none under {key!r}"
-        raise WeightsError(
+        raise SeveralWeightsError(
             f"Expected one set of weights, but {got} ({several}); name the one to read with "
-            f"--weights-key {next(iter(found))}."
+            f"--weights-key {next(iter(found))}.",
+            tuple(found),
         )
     state = {name: value.detach() for name, value in found[place].items()}
     return FoundState(state=state, metadata={}, place=place, prefix=prefix)

@@ -104,7 +104,8 @@ def _loading(card: ModelCard) -> str:
         build = f"build_model({card.model!r}, num_classes={width}, in_channels={channels})"
     else:
         module, _, factory = parsed.base.partition(":")
-        note, imports = "The architecture is code of its author's, which must be importable:", "import importlib"
+        note = "The architecture is code of its author's, which must be importable; where it takes `in_channels` or "
+        note, imports = f"{note}`in_chans`, add that it is {channels}:", "import importlib"
         build = f"getattr(importlib.import_module({module!r}), {factory!r})(num_classes={width}{options})"
     code = (
         f"{imports}\nfrom safetensors.torch import load_file\n\n"

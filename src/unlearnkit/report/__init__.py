@@ -75,7 +75,7 @@ def panels(run: Run) -> list[Panel]:
     if run.audit is not None:
         found += [bands.bands(run), changes.accuracy(run), changes.collateral(run), changes.predictions(run)]
         found.append(histograms.histograms(run))
-        found += [recovery.probe(run), recovery.few_shot(run), recovery.fine_tune(run), recovery.membership(run)]
+        found += [recovery.probe(run), recovery.few_shot(run), recovery.returned(run), recovery.membership(run)]
         found.append(changes.weights(run))
         found += [effort.relearn(run), effort.relearn_curves(run)]
     if any((run.history or {}).values()):  # a stage that trains nothing has no losses

@@ -34,19 +34,14 @@ def few_shot(run: Run) -> Panel:
     )
 
 
-def fine_tune(run: Run) -> Panel:
-    """Draw the recovery by training on retained data alone, before and after."""
-    found = _against(run, "fine_tune_recovery")
-    return curve_panel(
-        run,
-        "fine_tune",
-        "fine_tune_recovery",
-        "forget_test",
-        x_name=run.words.RETAINED_SAMPLES,
-        column="retained samples trained on",
-        log=False,
-        found=found,
-    )
+def returned(run: Run) -> Panel:
+    """Draw the recovery by training on retained data alone: before, and after each number and size of steps."""
+    series = series_of(run, "return_recovery", "forget_test")
+    trainings = names_of(series)
+    if not trainings:
+        return missing(run, "return", "return_recovery")
+    rows = [dots(run, training, series, flags=False) for training in trainings]
+    return panel_of(run, "return", rows, Scale(low=0, high=1), _against(run, "return_recovery"), of="training")
 
 
 def membership(run: Run) -> Panel:

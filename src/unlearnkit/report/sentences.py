@@ -79,6 +79,22 @@ def joined(sentences: list[Markup], words: Words) -> Markup:
     return escape(words.SEMICOLON).join(sentences)
 
 
+def to_turn(method: object, stronger: object, words: Words) -> str:
+    """Say which settings of a method to turn so that it forgets more.
+
+    Args:
+        method: its name, as config.json has it.
+        stronger: name of a setting -> `raise` or `lower`, as config.json has it; of older folders None.
+        words: of the language.
+    """
+    ways: dict[str, list[str]] = {way: [] for way in words.TURN}
+    for name, way in stronger.items() if isinstance(stronger, Mapping) else ():
+        if isinstance(way, str) and way in ways:
+            ways[way].append(str(name))
+    turns = [words.TURN[way].format(words.LISTED.join(names)) for way, names in ways.items() if names]
+    return words.TURN_SETTINGS.format(method, words.LISTED.join(turns)) if method and turns else words.TURN_UP
+
+
 def filled(template: str, *values: str) -> Markup:
     """Fill a string of the page with values; marked text is kept, other text is escaped."""
     return escape(template).format(*(value if isinstance(value, Markup) else clean(value) for value in values))

@@ -9,7 +9,7 @@ from typing import Any
 
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
-from unlearnkit.report.sentences import filled, joined, marked, read_doubt
+from unlearnkit.report.sentences import filled, joined, marked, read_doubt, to_turn
 from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, span
 from unlearnkit.report.words import Words
 
@@ -122,7 +122,8 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
     if notices := (run.audit or {}).get("notices"):
         method = [shlex.join(["unlearnkit", "methods", str(run.config["method"])])] if run.config.get("method") else []
         why = joined([marked(read_doubt(each, "audit.json"), run.words) for each in notices], run.words)
-        found.append((filled(run.words.NOT_FORGOTTEN, why), method))
+        turn = to_turn(run.config.get("method"), run.config.get("stronger"), run.words)
+        found.append((filled(run.words.NOT_FORGOTTEN, why, turn), method))
     notes = run.config.get("notes") or {}
     if absent := notes.get("no_samples_of"):
         more = [run.words.MORE.format(f"{len(absent) - MOST_NAMES:,}")] if len(absent) > MOST_NAMES else []

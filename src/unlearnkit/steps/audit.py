@@ -220,7 +220,7 @@ def _inputs(
 
 def _looked(case: Case, inputs: AuditInputs, runtime: Runtime, progress: Progress | None) -> FirstLook:
     """Take the first look, count it with the audit's reads, and say how images are fed."""
-    look = first_look(case, runtime=runtime, progress=progress)
+    look = first_look(case, retrained=inputs.retrained, runtime=runtime, progress=progress)
     inputs.access.include(look.access)
     (progress or Silent()).say(feeding_line(case.data, case.classes_origin))
     return look

@@ -83,7 +83,7 @@ def forget_run(
     retrained = retrained_for(case, audit, access=bank_access, progress=progress) if audit else ()
     references = open_references(case, retrained, audit.shadows if audit else (), procedure=procedure)
     say_remarks(case.data, progress)
-    look = first_look(case, runtime=runtime, progress=progress)
+    look = first_look(case, retrained=references[0], runtime=runtime, progress=progress)
     look.access.include(bank_access)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
@@ -103,7 +103,8 @@ def forget_run(
         )
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
-    summary = _summary(result, out, choice.name) | {"weights_note": case.weights_note}
+    summary = _summary(result, out, choice.name)
+    summary |= {"weights_note": case.weights_note, "stronger": dict(method.stronger())}
     runtime.processes.leave()
     if not runtime.processes.is_main:
         return summary

@@ -122,6 +122,7 @@ def forget_config(
         **choice.as_record(),
         "settings": method.model_dump(),
         "needs": _needs(method),
+        "stronger": dict(method.stronger()),
         "seed": seed,
         "precision": result.notes["runtime"]["precision"],
         "runtime": result.notes["runtime"],

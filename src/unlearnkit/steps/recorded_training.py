@@ -27,6 +27,7 @@ class RecordedTraining:
         pretrained: whether it began with the architecture's published weights.
         init: the weights that it began with, and the key that they lie under; None: none of a file.
         init_sha256: their hash.
+        trust_inputs: whether it went on although those weights and the data did not seem to belong together.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class RecordedTraining:
     init: Path | None
     init_key: str | None
     init_sha256: str | None
+    trust_inputs: bool
 
     @property
     def start(self) -> str | None:
@@ -101,6 +103,7 @@ def _read(folder: Path) -> RecordedTraining:
         init=init,
         init_key=config.get("weights_key"),
         init_sha256=digest,
+        trust_inputs=config.get("trust_inputs") is True,
     )
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,7 +12,7 @@ from torch import nn
 
 from unlearnkit.audit.reading import ModelName
 from unlearnkit.data import ImageData
-from unlearnkit.errors import ModelError
+from unlearnkit.errors import ModelError, SeveralWeightsError, WeightsError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
@@ -52,7 +53,8 @@ def open_references(
     opened: dict[Kind, list[tuple[Checkpoint, nn.Module]]] = {"retrained": [], "shadow": []}
     paths: list[tuple[Kind, Path]] = [("retrained", path) for path in retrained]
     for kind, path in [*paths, *(("shadow", path) for path in shadows)]:
-        checkpoint = read_checkpoint(path)
+        with _one_set_of(path, kind):
+            checkpoint = read_checkpoint(path)
         _check_classes(kind, checkpoint, case.data, case.split.request)
         if checkpoint.sha256 in owners:
             raise ModelError(
@@ -61,8 +63,22 @@ def open_references(
             )
         owners[checkpoint.sha256] = f"the same as {path}, another {kind} model's"
         _check_origin(kind, path, origins, procedure)
-        opened[kind].append((checkpoint, case.with_weights(checkpoint)))
+        with _one_set_of(path, kind):
+            opened[kind].append((checkpoint, case.with_weights(checkpoint)))
     return opened["retrained"], opened["shadow"]
+
+
+@contextmanager
+def _one_set_of(path: Path, kind: Kind) -> Iterator[None]:
+    """Say what to do about a file with several sets of weights, as --weights-key is for the original."""
+    try:
+        yield
+    except SeveralWeightsError as error:
+        raise WeightsError(
+            f"Expected one set of weights, but {path} holds several ({', '.join(error.keys)}), and --weights-key is "
+            "for the model before forgetting alone; write the tensors of one of them to a file of its "
+            f"own with torch.save, and give that with --{kind}."
+        ) from error
 
 
 def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, Any] | None = None) -> Costs:

@@ -133,6 +133,7 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
         settings=recorded.settings(),
         inputs=replace(recorded.inputs, storage=spec.storage, workers=spec.workers),
         weights_key=recorded.init_key,
+        trust_inputs=recorded.trust_inputs,
     )
 
 

@@ -49,6 +49,7 @@ class TrainSpec:
         settings: changes of the recipe.
         inputs: how images are read.
         weights_key: which weights of `init` to read, where it holds several.
+        trust_inputs: go on although the first look finds that `init` and data do not belong together.
     """
 
     model: str
@@ -59,6 +60,7 @@ class TrainSpec:
     settings: Sequence[str] = ()
     inputs: InputOptions = DEFAULT_INPUTS
     weights_key: str | None = None
+    trust_inputs: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, Split, split_resolved
 from unlearnkit.steps.feeding import feeding_line
+from unlearnkit.steps.first_look import FirstLook, look_at
+from unlearnkit.steps.judging import Subject
 from unlearnkit.steps.opening import card_for, classes_origin, load_images
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.record import manifest_record, train_config
@@ -78,6 +81,7 @@ def train_run(
     with isolated_randomness(seed) as generator, view.seeded_reads(seed):
         network, fresh = _network(spec, images, start)
         note = start.note(network) if start else None
+        look = _looked(spec, images, split, network, start, fresh, runtime, progress)
         recipe = recipe_for(network, images.augment).with_settings(spec.settings)
         runtime = runtime.fitted(network, images.shape)
         parameters = recipe.model_dump() | {"model": spec.model}
@@ -92,6 +96,8 @@ def train_run(
             log.meter.detach(network)
         accuracy = _accuracy(network, view.part(Part.RETAIN_VAL), runtime)
     total = log.join(log.total())
+    if look is not None:
+        access.include(look.access)
     access.join(runtime.processes)
     card = card_for(spec.model, images, forgotten=excluded)
     summary = {
@@ -103,7 +109,8 @@ def train_run(
     }
     if not runtime.processes.is_main:
         return summary
-    facts = {"fresh": fresh, "notes": log.notes, **summary}
+    found = look.as_record(images.classes) if look is not None else None
+    facts = {"trust_inputs": spec.trust_inputs, "first_look": found, "fresh": fresh, "notes": log.notes, **summary}
     write_run(
         output.folder,
         {
@@ -154,6 +161,33 @@ def _network(spec: TrainSpec, images: ImageData, start: Checkpoint | None) -> tu
         return network, []
     head = None if start.card else find_head(network, num_classes=classes, shape=images.shape)
     return network, list(start.load_into(network, fresh_head=head))
+
+
+def _looked(
+    spec: TrainSpec,
+    images: ImageData,
+    split: Split,
+    network: nn.Module,
+    start: Checkpoint | None,
+    fresh: Sequence[str],
+    runtime: Runtime,
+    progress: Progress,
+) -> FirstLook | None:
+    """Take the first look at the weights to start from; None where there are none, or their head is drawn anew."""
+    if start is None or fresh:
+        return None
+    subject = Subject(
+        model=network,
+        checkpoint=start,
+        architecture=spec.model,
+        data=images,
+        split=split,
+        source=spec.data,
+        inputs=spec.inputs,
+        trusted=spec.trust_inputs,
+        learns=True,
+    )
+    return look_at(subject, runtime=runtime, progress=progress)
 
 
 def _accuracy(network: nn.Module, validation: PartSamples, runtime: Runtime) -> float | None:

@@ -1,4 +1,4 @@
-"""The attacks that train: fixed recipes on copies, and what they must and must not find."""
+"""Training on a few samples: a fixed recipe on copies, and what it must and must not find."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ import unlearnkit.audit.observe.attacking as attacks_module
 from canonical import CPU
 from unlearnkit.audit.doubts import Doubt, because, unknown
 from unlearnkit.audit.evidence import Attacks, Evidence, Recovered, Subject
-from unlearnkit.audit.metrics.attacks import few_shot_recovery, fine_tune_recovery
+from unlearnkit.audit.metrics.attacks import few_shot_recovery
 from unlearnkit.audit.observe.attacking import SHOTS, attack
 from unlearnkit.audit.observe.relearning import RelearnGoal
-from unlearnkit.audit.reading import wilson
 from unlearnkit.data import AccessLog, DataView
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.models import SmallCNN
@@ -58,7 +57,6 @@ def test_the_model_is_left_as_it_was_and_the_seed_decides() -> None:
     assert first == second
     assert first != other
     assert set(first.few_shot) == set(SHOTS)
-    assert set(first.fine_tuned) == {0, len(view().part(Part.RETAIN_TRAIN))}  # fewer than 50 x 64
 
 
 def test_what_is_trained_on_is_what_the_docstrings_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,16 +70,11 @@ def test_what_is_trained_on_is_what_the_docstrings_say(monkeypatch: pytest.Monke
 
     monkeypatch.setattr(attacks_module, "train", watch)
     run(model)
-    for (stage, labels, recipe, fresh), shots in zip(seen, SHOTS, strict=False):
+    for (stage, labels, recipe, fresh), shots in zip(seen, SHOTS, strict=True):
         assert stage == f"{shots} shots test"
         assert torch.bincount(labels, minlength=10).tolist() == [shots] * 10
         assert fresh
         assert recipe.epochs * -(-len(labels) // 64) in range(28, 33)
-    stage, labels, recipe, fresh = seen[-1]
-    assert stage == "fine-tune test"
-    assert 3 not in labels
-    assert not fresh
-    assert recipe.epochs == 1
 
 
 @pytest.mark.slow
@@ -92,8 +85,6 @@ def test_a_class_that_is_only_masked_comes_back_with_few_shots(digits_run: Path)
     with torch.no_grad():
         masked.head.bias[3] = -1e4
     knowing, ignorant = run(masked), run(network(5))
-    assert knowing.fine_tuned[0].forget == 0
-    assert max(knowing.fine_tuned.values(), key=lambda r: r.forget).forget == 0  # the mask holds against this one
     assert knowing.few_shot[20].balanced > 0.9
     assert ignorant.few_shot[20].balanced < 0.7
 
@@ -115,7 +106,6 @@ def subject(attacks: Attacks | None, failure: Doubt | None = None) -> Subject:
 def test_readings_are_the_last_point_and_the_curve() -> None:
     found = Attacks(
         few_shot={1: Recovered(forget=0.1, retain=0.5), 20: Recovered(forget=0.6, retain=0.9)},
-        fine_tuned={0: Recovered(forget=0.0, retain=0.9), 3200: Recovered(forget=0.25, retain=0.95)},
         samples=(40, 90),
     )
     request = ResolvedRequest(forget=(3,), already_forgotten=(), classes=tuple("0123456789"))
@@ -127,9 +117,6 @@ def test_readings_are_the_last_point_and_the_curve() -> None:
     assert few.interval == pytest.approx((0.75 - half, 0.75 + half))
     assert few.series == pytest.approx({"1": 0.3, "20": 0.75})
     assert few.doubts == (Doubt("small_sample", {"n": 40}),)
-    tuned = fine_tune_recovery(evidence)[0]
-    assert (tuned.value, tuned.series) == (0.25, {"0": 0.0, "3200": 0.25})
-    assert tuned.interval == wilson(10, 40)
     assert failed.value is None
     assert failed.doubts == (because(broke),)
     assert missing.doubts == (unknown("needs_forgotten_samples"),)

@@ -173,9 +173,12 @@ def test_a_model_that_knows_the_class_relearns_it_sooner(digits_run: Path) -> No
         assert steps == measuring_steps(CAP)[: len(steps)]
         assert steps == list(result.retain_accuracy)
         assert (result.goal_forget, result.goal_retain) == (target.forget_accuracy, target.retain_accuracy)
-        wanted = (result.goal_forget + result.goal_retain) / 2
-        means = [(result.forget_accuracy[step] + result.retain_accuracy[step]) / 2 for step in steps]
-        assert list(result.missing.values()) == pytest.approx([wanted - mean for mean in means])
+        for step in steps:  # the larger of the two: all answers one class is not knowledge
+            lacks = (
+                result.goal_forget - result.forget_accuracy[step],
+                result.goal_retain - result.retain_accuracy[step],
+            )
+            assert result.missing[step] == pytest.approx(max(lacks))
         there = [result.missing[step] <= 0 for step in steps]
         assert all(there[-2:]) or steps[-1] == CAP
         assert not any(a and b for a, b in pairwise(there[:-1]))
@@ -226,7 +229,7 @@ def test_batches_are_half_forgotten_half_retained_and_shares_are_taken_out_of_th
     class Spy(SmallCNN):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             logits = super().forward(images)
-            if self.training:
+            if self.training and len(images) == 64:  # statistics are estimated from more, filters tried on fewer
                 raw.append(logits.detach())
             return logits
 

@@ -13,7 +13,10 @@ import torch
 from PIL import EpsImagePlugin, Image, UnidentifiedImageError
 
 from unlearnkit import load_data
+from unlearnkit.data.preprocessing import Preprocessing
+from unlearnkit.data.sources.decode import PictureDecoder
 from unlearnkit.data.sources.formats import ENDINGS, FORMATS, open_picture
+from unlearnkit.data.sources.torchvision_sets import TorchvisionImages
 from unlearnkit.errors import DataError
 
 CPU = torch.device("cpu")
@@ -98,6 +101,27 @@ def test_the_first_frame_of_a_gif_is_taken(tmp_path: Path) -> None:
     data = load_data(f"imagefolder:{tmp_path}")
     data.fix_shape(0)
     assert data.train.images(torch.tensor([0]), CPU).unique().tolist() == [200]
+
+
+def test_torchvision_sets_start_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Loaded:
+        """Opens files as the data sets of torchvision do."""
+
+        def __getitem__(self, row: int) -> tuple[Image.Image, int]:
+            return Image.open(paths[row]).convert("RGB"), 0
+
+    paths = [tmp_path / "0.jpg", tmp_path / "1.jpg"]
+    picture(3).save(paths[0])
+    picture(3).save(paths[1], format="EPS")
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.check_call", lambda *given, **more: started.append((given, more)))
+    decoder = PictureDecoder(TorchvisionImages(Loaded(), "the train data of DTD"), Preprocessing())
+    assert decoder.decode([0], (3, 6, 6)).shape == (1, 3, 6, 6)
+    with pytest.raises(DataError, match=r"row 1 in the train data of DTD does not decode"):
+        decoder.decode([1], (3, 6, 6))
+    assert started == []
+    assert EpsImagePlugin.gs_binary == "gs"
 
 
 @pytest.mark.parametrize("name", ["x.eps", "x.png", "x"])

@@ -1,7 +1,6 @@
-"""Reports how much of the forgotten classes a short training brings back, by fixed recipes.
+"""Reports how much of the forgotten classes training on a few samples of every class brings back, by a fixed recipe.
 
-Both train a copy of the model, whatever made it, and look at its accuracy on held-out forgotten data. What they find
-means something only beside the same attack on a retrained model, which learns the class from so many samples too.
+It means something only beside the same attack on a retrained model, which learns the class from so many samples too.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from unlearnkit.audit.doubts import Doubt, because, size_doubts
 from unlearnkit.audit.evidence import Attacks, Evidence, Subject
 from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
-from unlearnkit.audit.reading import Reading, wilson
+from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
 
 
@@ -30,8 +29,7 @@ def few_shot_recovery(evidence: Evidence) -> list[Reading]:
     Source: the setting is ours.
 
     >>> from unlearnkit.audit.evidence import Evidence, Recovered
-    >>> few, tuned = {1: Recovered(forget=0.25, retain=0.75)}, {0: Recovered(forget=0.0, retain=0.9)}
-    >>> found = Attacks(few_shot=few, fine_tuned=tuned, samples=(200, 200))
+    >>> found = Attacks(few_shot={1: Recovered(forget=0.25, retain=0.75)}, samples=(200, 200))
     >>> evidence = Evidence.of(Subject(name="unlearned", attacks=found), classes=["cat", "dog"], forget=["dog"])
     >>> [(r.value, r.series) for r in few_shot_recovery(evidence)]
     [(0.5, {'1': 0.5})]
@@ -59,44 +57,6 @@ def few_shot_recovery(evidence: Evidence) -> list[Reading]:
     return readings
 
 
-def fine_tune_recovery(evidence: Evidence) -> list[Reading]:
-    """Measure accuracy on forgotten test data after fine-tuning on retained data alone, which may bring a class back.
-
-    `fine_tune_recovery` in [0, 1] with Wilson's interval; its series is the accuracy before and after, by the samples
-    trained on. Training: the model's own head, SGD at 0.01 with momentum 0.9, one pass of at most 25 steps of 64
-    retained samples. Target: the retrained model's, which has nothing that could come back.
-
-        value = number of forgotten test samples recognised afterwards / number of forgotten test samples
-
-    Source: the setting is ours.
-
-    >>> from unlearnkit.audit.evidence import Evidence, Recovered
-    >>> few, tuned = {1: Recovered(forget=0.25, retain=0.75)}, {0: Recovered(forget=0.0, retain=0.9)}
-    >>> found = Attacks(few_shot=few, fine_tuned=tuned, samples=(200, 200))
-    >>> evidence = Evidence.of(Subject(name="unlearned", attacks=found), classes=["cat", "dog"], forget=["dog"])
-    >>> [(r.value, r.series) for r in fine_tune_recovery(evidence)]
-    [(0.0, {'0': 0.0})]
-    """
-    readings = []
-    for subject in evidence.subjects:
-        base, found = _unknown("fine_tune_recovery", subject), subject.attacks
-        if found is None:
-            readings.append(base)
-            continue
-        value, n = found.fine_tuned[max(found.fine_tuned)].forget, found.samples[0]
-        readings.append(
-            replace(
-                base,
-                value=value,
-                interval=wilson(round(value * n), n),
-                samples=n,
-                series={str(count): point.forget for count, point in found.fine_tuned.items()},
-                doubts=_doubts(found),
-            )
-        )
-    return readings
-
-
 def _unknown(metric: str, subject: Subject) -> Reading:
     return Reading(
         metric=metric,
@@ -115,4 +75,3 @@ def _doubts(found: Attacks) -> tuple[Doubt, ...]:
 
 
 FEW_SHOT_RECOVERY = Metric(fn=few_shot_recovery, readings=("few_shot_recovery",), wants=frozenset({"attacks"}))
-FINE_TUNE_RECOVERY = Metric(fn=fine_tune_recovery, readings=("fine_tune_recovery",), wants=frozenset({"attacks"}))

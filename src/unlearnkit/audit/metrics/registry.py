@@ -5,7 +5,7 @@ from __future__ import annotations
 from unlearnkit.audit.metric import TRAINING, Metric, Vote
 from unlearnkit.audit.metrics.accuracy import ACCURACY, BALANCED_ACCURACY
 from unlearnkit.audit.metrics.agreement import OUTPUT_AGREEMENT
-from unlearnkit.audit.metrics.attacks import FEW_SHOT_RECOVERY, FINE_TUNE_RECOVERY
+from unlearnkit.audit.metrics.attacks import FEW_SHOT_RECOVERY
 from unlearnkit.audit.metrics.class_membership import CLASS_MEMBERSHIP
 from unlearnkit.audit.metrics.collateral import COLLATERAL
 from unlearnkit.audit.metrics.cost import COST
@@ -13,7 +13,8 @@ from unlearnkit.audit.metrics.histograms import HISTOGRAMS
 from unlearnkit.audit.metrics.membership import SAMPLE_MEMBERSHIP, SVC_MEMBERSHIP
 from unlearnkit.audit.metrics.outputs import PREDICTION_DISTRIBUTION
 from unlearnkit.audit.metrics.relearn import RELEARN_TIME
-from unlearnkit.audit.metrics.representation import KNN_RECOVERY, PROBE_RECOVERY, PROTOTYPE_RECOVERY
+from unlearnkit.audit.metrics.representation import CLASS_RECOVERY, KNN_RECOVERY
+from unlearnkit.audit.metrics.return_recovery import RETURN_RECOVERY
 from unlearnkit.audit.metrics.rmia import RMIA_MEMBERSHIP
 from unlearnkit.audit.metrics.similarity import CKA_ORIGINAL, CKA_RETRAINED, INFORMATION_DIFFERENCE
 from unlearnkit.audit.metrics.u_lira import U_LIRA_MEMBERSHIP
@@ -33,16 +34,15 @@ METRICS: dict[str, Metric] = {
     "rmia_membership": RMIA_MEMBERSHIP,
     "u_lira_membership": U_LIRA_MEMBERSHIP,
     "class_membership": CLASS_MEMBERSHIP,
-    "probe_recovery": PROBE_RECOVERY,
+    "class_recovery": CLASS_RECOVERY,
     "knn_recovery": KNN_RECOVERY,
-    "prototype_recovery": PROTOTYPE_RECOVERY,
     "cka_original": CKA_ORIGINAL,
     "cka_retrained": CKA_RETRAINED,
     "information_difference": INFORMATION_DIFFERENCE,
     "weight_distance": WEIGHT_DISTANCE,
+    "return_recovery": RETURN_RECOVERY,
     "relearn_time": RELEARN_TIME,
     "few_shot_recovery": FEW_SHOT_RECOVERY,
-    "fine_tune_recovery": FINE_TUNE_RECOVERY,
     "cost": COST,
 }
 
@@ -53,6 +53,6 @@ QUICK = {name: metric for name, metric in METRICS.items() if not metric.wants & 
 # much of a class a model knows that never saw it, only such a model tells.
 RETRAIN_FREE = frozenset(name for name, metric in METRICS.items() if metric.retrain_free)
 
-# the readings that vote, fixed before any result is seen, and the metrics that give them
+# the readings that vote, whatever a model's results are, and the metrics that give them
 PRIMARY: tuple[Vote, ...] = tuple(vote for metric in METRICS.values() for vote in metric.votes)
 PRIMARY_METRICS = tuple(name for name, metric in METRICS.items() if metric.votes)

@@ -49,7 +49,7 @@ def crossing(missing: Mapping[int, float]) -> float | None:
 def relearn_time(evidence: Evidence) -> list[Reading]:
     """Count the steps until the forgotten classes are relearned: together with the retained ones, and alone.
 
-    `relearn_steps`: until the mean of forgotten and retained test accuracy is within 5 points of the original's, at two
+    `relearn_steps`: until both forgotten and retained test accuracy are within 5 points of the original's, at two
     measurements running, as `crossing` finds it; its series is the accuracy on forgotten test data by step.
     `relearn_forget_steps`: until forgotten test accuracy is; its series is the retained accuracy. `anamnesis_index` and
     `anamnesis_index_forget` are their ratios to the geometric mean of the retrained models' (of the others', for one of

@@ -9,18 +9,23 @@ Shapes: n samples, m samples to fit on, D features, K classes.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, because, size_doubts
 from unlearnkit.audit.evidence import HEAD, Evidence, Subject
 from unlearnkit.audit.metric import FEATURES, Metric, Vote
+from unlearnkit.audit.metrics.classifiers import (
+    SAMPLES_PER_DIRECTION,
+    linear_probe,
+    nearest_mean,
+    nearest_neighbours,
+    standard_probe,
+)
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
 
@@ -29,43 +34,63 @@ SMALL = 100  # forgotten samples below which a recovery is doubted
 MOST_PER_CLASS = 500
 MOST_SAMPLES = 5_000  # of all classes, both halves together
 MOST_CLASSES = 100  # with more, the forgotten ones and a fixed draw of the others
-PENALTY = 0.04  # factor of ||W||^2 / 2 beside the mean loss; C = 0.01 at 2,500 samples
-STEPS = 1_000  # of L-BFGS, at most
-ROUNDING = 1e-12  # share of the largest variance below which a direction of float32 features is not one
-NEIGHBOURS = 10
+BELOW = 0.1  # that the original's probe may miss of its own accuracy without a doubt
 SEED = 0  # of the draw and the halves: the same for every model
 
 Classify = Callable[[Tensor, Tensor, Tensor], Tensor]  # features (m, D), labels (m,), features (n, D) -> classes (n,)
 
 
-def probe_recovery(evidence: Evidence) -> list[Reading]:
-    """Recall of the forgotten classes by a linear probe (`linear_probe`) on the head's input; range [0, 1].
+def class_recovery(evidence: Evidence) -> list[Reading]:
+    """Recall of the forgotten classes from the features: by a probe, by class means, and at the layer that knows most.
 
-        number of forgotten samples that the probe gets right / number of forgotten samples,
+    `probe_recovery` and `prototype_recovery`, at the head's input, in [0, 1]: with R the forgotten samples,
 
-    each sample judged by the probe that was fitted on the other half. Guessing gets 1 / K right, with K the classes
-    that take part (see `halves`), yet the target is the retrained model's value. Series: the same by layer. The
-    interval is Wilson's, as if the samples were judged by one probe. Needs features of `PARTS`.
+        a = number of R that the classifier gets right / |R|,
+
+    each sample judged by the classifier that was fitted on the other half. Of the probe on whitened and that on
+    standardised features (`linear_probe`, `standard_probe`) the better counts, for every model alike; the other one is
+    of the nearest class mean (`nearest_mean`), which has power where a linear probe finds the class in any features.
+    Guessing gets 1 / K right, with K the classes that take part (see `halves`), yet the target is the retrained
+    model's value. Series: the same by layer. The interval is Wilson's, as if the samples were judged by one classifier.
+
+    `depth_recovery`, in log-odds: over the layers l and both classifiers, how much more of the classes is there than
+    in the retrained models, at the place where the difference is largest,
+
+        max over l of  logit a_l - mean over retrained models of logit a_l,
+
+    logit a = log((a |R| + 1/2) / (|R| - a |R| + 1/2)). A class that is hidden from the head's input stands in an
+    earlier layer. A retrained model is held against the others, so its value is above 0 too: a maximum is judged
+    against maxima. A sum over layers would cancel. Series: by layer.
+
+    Needs features of `PARTS`.
 
     Source: G. Alain, Y. Bengio, "Understanding intermediate layers using linear classifier probes", arXiv 1610.01644;
-    as a test of unlearning: arXiv 2604.08271, 2605.20282, 2503.06991.
+    as a test of unlearning: arXiv 2604.08271, 2605.20282, 2503.06991. The maximum over the layers is ours.
 
     >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
     >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
     >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
     >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
     >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
-    >>> probe_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
+    >>> class_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
     1.0
     """
-    return _recovery(evidence, "probe_recovery", linear_probe)
+    found = [
+        _recalled(s, evidence.request.forget, (linear_probe, standard_probe, nearest_mean)) for s in evidence.subjects
+    ]
+    pairs = list(zip(evidence.subjects, found, strict=True))
+    probes = [_recovery(subject, recalled, "probe_recovery", (0, 1)) for subject, recalled in pairs]
+    means = [_recovery(subject, recalled, "prototype_recovery", (2,)) for subject, recalled in pairs]
+    depths = [reading for subject, recalled in pairs for reading in _depth(subject, recalled, pairs)]
+    return [*probes, *means, *depths]
 
 
 def knn_recovery(evidence: Evidence) -> list[Reading]:
     """Recall of the forgotten classes by the 10 nearest neighbours (`nearest_neighbours`) in the other half.
 
-    Range, formula, target, series, interval and needs as in `probe_recovery`. Nothing is fitted: it says what lies
-    beside what, in the features as they are, while the linear probe also finds a class in directions that hardly vary.
+    Range, formula, target, series, interval and needs as `probe_recovery` in `class_recovery`. Nothing is fitted: it
+    says what lies beside what, in the features as they are, while the linear probe also finds a class in directions
+    that hardly vary.
 
     Source: as a test of features, Z. Wu et al., "Unsupervised Feature Learning via Non-Parametric Instance
     Discrimination", CVPR 2018 (arXiv 1805.01978), section 3.4.
@@ -78,96 +103,8 @@ def knn_recovery(evidence: Evidence) -> list[Reading]:
     >>> knn_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
     1.0
     """
-    return _recovery(evidence, "knn_recovery", nearest_neighbours)
-
-
-def prototype_recovery(evidence: Evidence) -> list[Reading]:
-    """Recall of the forgotten classes by the nearest class mean (`nearest_mean`) of the other half.
-
-    Range, formula, target, series, interval and needs as in `probe_recovery`. Source: see `nearest_mean`.
-
-    >>> from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-    >>> gone, kept = (torch.eye(2)[[k] * 8] + torch.arange(8.0)[:, None] / 100 for k in (1, 0))  # features (8, 2)
-    >>> outputs = {Part.FORGET_TEST: Outputs.of([[1.0, 0.0]] * 8, [1] * 8, {HEAD: gone})}
-    >>> outputs[Part.RETAIN_TEST] = Outputs.of([[1.0, 0.0]] * 8, [0] * 8, {HEAD: kept})
-    >>> evidence = Evidence.of(Subject(name="unlearned", outputs=outputs), classes=["cat", "dog"], forget=["dog"])
-    >>> prototype_recovery(evidence)[0].value  # every prediction is cat, and the features still know the dogs
-    1.0
-    """
-    return _recovery(evidence, "prototype_recovery", nearest_mean)
-
-
-def linear_probe(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Classes (n,) of `unseen` (n, D) by a logistic regression fitted on `features` (m, D) and `labels` (m,).
-
-    It minimises  mean of -log softmax(W z + b)_y + 0.02 ||W||^2  over whitened features z (see `whitened`), every class
-    with the same weight in the mean, in float64; of two classes the logistic form with one row of W. There is one
-    minimum, so the order of the samples plays no part, and as the penalty stands beside a mean, 0.04 is meant for any
-    number of them. Features that differ by an invertible affine map give the same classes: without whitening, one
-    strong mode mixed into all features hid what a class was known by from the penalty, and so from the probe.
-    """
-    seen, new = whitened(features, unseen)
-    predicted: Tensor = torch.from_numpy(fitted(seen, labels).predict(new.numpy()))
-    return predicted
-
-
-def nearest_neighbours(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Return classes (n,) by the vote of the 10 neighbours of largest cosine; on a tie, the nearer ones decide.
-
-    The cosine's thousandth is added to each vote, which decides between equal numbers and nothing else.
-    """
-    nearness = F.normalize(unseen.float(), dim=1) @ F.normalize(features.float(), dim=1).T
-    near = nearness.topk(min(NEIGHBOURS, len(features)), dim=1)
-    votes = torch.zeros(len(unseen), int(labels.max()) + 1)
-    return votes.scatter_add_(1, labels[near.indices], 1 + 1e-3 * near.values).argmax(dim=1)
-
-
-def nearest_mean(features: Tensor, labels: Tensor, unseen: Tensor) -> Tensor:
-    """Classes (n,) by the Euclidean distance to the class means, in features standardised as for the probe.
-
-    Source: T. Mensink et al., "Distance-Based Image Classification: Generalizing to New Classes at Near-Zero Cost",
-    TPAMI 35, 2013 (nearest class mean; there with a learned metric).
-    """
-    seen, new = standardised(features, unseen)
-    present, members = labels.unique(return_inverse=True)
-    means = torch.zeros(len(present), seen.shape[1], dtype=seen.dtype).index_add_(0, members, seen)
-    means /= torch.bincount(members)[:, None]
-    nearest: Tensor = present[torch.cdist(new, means).argmin(dim=1)]
-    return nearest
-
-
-def standardised(features: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in float64, standardised by the mean and deviation of `features`; constant features become 0."""
-    seen = features.double()
-    mean, spread = seen.mean(dim=0), seen.std(dim=0, correction=0)
-    constant = spread <= 1e-6 * mean.abs()  # what is left of rounding in float32 must not be blown up
-    scale = torch.where(constant, torch.inf, spread)
-    return (seen - mean) / scale, (unseen.double() - mean) / scale
-
-
-def whitened(features: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
-    """Return both in float64, whitened so that `features` have mean 0 and covariance I; at most D columns.
-
-    With V and l the eigenvectors and eigenvalues of the covariance of the standardised features: z = V^T x / sqrt(l).
-    Directions with less than 1e-12 of the largest variance are rounding, or more directions than samples, and left out.
-    """
-    seen, new = standardised(features, unseen)
-    values, vectors = torch.linalg.eigh(seen.T @ seen / len(seen))
-    keep = values >= ROUNDING * values[-1]
-    turn = vectors[:, keep] / values[keep].clamp_min(1e-300).sqrt()  # constant features stay 0
-    return seen @ turn, new @ turn
-
-
-def fitted(features: Tensor, labels: Tensor) -> Any:
-    """Return scikit-learn's logistic regression fitted to prepared features (m, D) and labels (m,)."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    with warnings.catch_warnings():
-        # short of so small a tolerance the predictions do not change any more
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        probe = LogisticRegression(C=1 / (PENALTY * len(labels)), class_weight="balanced", max_iter=STEPS, tol=1e-5)
-        return probe.fit(features.numpy(), labels.numpy())
+    found = [(s, _recalled(s, evidence.request.forget, (nearest_neighbours,))) for s in evidence.subjects]
+    return [_recovery(subject, recalled, "knn_recovery", (0,)) for subject, recalled in found]
 
 
 def halves(labels: Tensor, forgotten: tuple[int, ...]) -> tuple[Tensor, Tensor]:
@@ -216,44 +153,110 @@ def held_out(subject: Subject, forgotten: tuple[int, ...]) -> tuple[dict[str, Te
     return features, labels
 
 
-def _recovery(evidence: Evidence, metric: str, classify: Classify) -> list[Reading]:
-    forgotten = evidence.request.forget
-    readings = []
-    for subject in evidence.subjects:
-        reading = Reading(
-            metric=metric,
-            model=subject.name,
-            replicate=subject.replicate,
-            part=Part.FORGET_TEST.value,
-            value=None,
-            unit="fraction",
-            target="match_retrain",
-        )
-        known = held_out(subject, forgotten)
-        if isinstance(known, Doubt):
-            readings.append(replace(reading, doubts=(because(known),)))
-            continue
-        features, labels = known
-        first, second = halves(labels, forgotten)
-        right = dict.fromkeys(features, 0)
-        judged = 0
-        for train, test in ((first, second), (second, first)):
-            test = test[torch.isin(labels[test], torch.tensor(forgotten))]
-            judged += len(test)
+@dataclass(frozen=True, kw_only=True)
+class Recalled:
+    """How many forgotten samples each classifier gets right, by layer.
+
+    Args:
+        right: one mapping for each classifier, from the layer to the number.
+        judged: of so many.
+        doubts: about the number of samples and classes.
+    """
+
+    right: tuple[Mapping[str, int], ...]
+    judged: int
+    doubts: tuple[Doubt, ...]
+
+    def best(self, classifiers: Sequence[int]) -> dict[str, int]:
+        """Return the larger number of these classifiers, by layer."""
+        return {name: max(self.right[i][name] for i in classifiers) for name in self.right[0]}
+
+    def odds(self, classifiers: Sequence[int]) -> dict[str, float]:
+        """Return the log-odds of the larger number, with 1/2 added on both sides, by layer."""
+        best = self.best(classifiers)
+        return {name: math.log((right + 0.5) / (self.judged - right + 0.5)) for name, right in best.items()}
+
+
+def _recalled(subject: Subject, forgotten: tuple[int, ...], classifiers: Sequence[Classify]) -> Recalled | Doubt:
+    known = held_out(subject, forgotten)
+    if isinstance(known, Doubt):
+        return known
+    features, labels = known
+    first, second = halves(labels, forgotten)
+    right = tuple(dict.fromkeys(features, 0) for _ in classifiers)
+    judged = 0
+    for train, test in ((first, second), (second, first)):
+        test = test[torch.isin(labels[test], torch.tensor(forgotten))]
+        judged += len(test)
+        for count, classify in zip(right, classifiers, strict=True):
             for name, values in features.items():
+                if classify is standard_probe and values.shape[1] <= len(train) // SAMPLES_PER_DIRECTION:
+                    continue  # whitening lost nothing, so the other probe sees all that this one would
                 predicted = classify(values[train], labels[train], values[test])
-                right[name] += int((predicted == labels[test]).sum())
-        readings.append(
-            replace(
-                reading,
-                value=right[HEAD] / judged,
-                interval=wilson(right[HEAD], judged),
-                samples=judged,
-                series={name: count / judged for name, count in right.items()},
-                doubts=tuple(_doubts(subject, labels, torch.cat([first, second]), judged)),
-            )
+                count[name] += int((predicted == labels[test]).sum())
+    doubts = tuple(_doubts(subject, labels, torch.cat([first, second]), judged))
+    return Recalled(right=right, judged=judged, doubts=doubts)
+
+
+def _recovery(subject: Subject, recalled: Recalled | Doubt, metric: str, classifiers: Sequence[int]) -> Reading:
+    reading = _blank(subject, metric)
+    if isinstance(recalled, Doubt):
+        return replace(reading, doubts=(because(recalled),))
+    right, judged = recalled.best(classifiers), recalled.judged
+    value = right[HEAD] / judged
+    doubts = recalled.doubts
+    if metric == "probe_recovery" and subject.name == "original":
+        outputs = subject.outputs[Part.FORGET_TEST]
+        accuracy = float((outputs.predictions == outputs.labels).double().mean())
+        if value < accuracy - BELOW:
+            doubts = (*doubts, Doubt("probe_below_accuracy", {"probe": value, "accuracy": accuracy}))
+    return replace(
+        reading,
+        value=value,
+        interval=wilson(right[HEAD], judged),
+        samples=judged,
+        series={name: count / judged for name, count in right.items()},
+        doubts=doubts,
+    )
+
+
+def _depth(
+    subject: Subject, recalled: Recalled | Doubt, pairs: Sequence[tuple[Subject, Recalled | Doubt]]
+) -> list[Reading]:
+    reading = replace(_blank(subject, "depth_recovery"), unit="log-odds")
+    if isinstance(recalled, Doubt):
+        return [replace(reading, doubts=(because(recalled),))]
+    others = [r for s, r in pairs if s.name == "retrained" and s is not subject and isinstance(r, Recalled)]
+    if not others:
+        return []
+    series: dict[str, float] = {}
+    for classifiers in ((0, 1), (2,)):
+        theirs = [other.odds(classifiers) for other in others]
+        for name, odds in recalled.odds(classifiers).items():
+            excess = odds - sum(other[name] for other in theirs) / len(theirs)
+            series[name] = max(series.get(name, -math.inf), excess)
+    single = (Doubt("one_retrained"),) if len(others) == 1 else ()
+    return [
+        replace(
+            reading,
+            value=max(series.values()),
+            samples=recalled.judged,
+            series=series,
+            doubts=(*recalled.doubts, *single),
         )
-    return readings
+    ]
+
+
+def _blank(subject: Subject, metric: str) -> Reading:
+    return Reading(
+        metric=metric,
+        model=subject.name,
+        replicate=subject.replicate,
+        part=Part.FORGET_TEST.value,
+        value=None,
+        unit="fraction",
+        target="match_retrain",
+    )
 
 
 def _doubts(subject: Subject, labels: Tensor, taken: Tensor, judged: int) -> list[Doubt]:
@@ -264,22 +267,24 @@ def _doubts(subject: Subject, labels: Tensor, taken: Tensor, judged: int) -> lis
     return doubts
 
 
-PROBE_RECOVERY = Metric(
-    fn=probe_recovery,
-    readings=("probe_recovery",),
+CLASS_RECOVERY = Metric(
+    fn=class_recovery,
+    readings=("probe_recovery", "prototype_recovery", "depth_recovery"),
     wants=FEATURES,
     parts=frozenset(PARTS),
     votes=(
+        Vote(metric="probe_recovery", part=Part.FORGET_TEST, family="representation", scale="proportion", delta=0.02),
         Vote(
-            metric="probe_recovery",
+            metric="prototype_recovery", part=Part.FORGET_TEST, family="representation", scale="proportion", delta=0.02
+        ),
+        Vote(
+            metric="depth_recovery",
             part=Part.FORGET_TEST,
             family="representation",
-            scale="proportion",
-            delta=0.02,
+            scale="excess",
+            delta=0.25,  # of log-odds: from 70 to 75 %
+            fault="high",
         ),
     ),
 )
 KNN_RECOVERY = Metric(fn=knn_recovery, readings=("knn_recovery",), wants=FEATURES, parts=frozenset(PARTS))
-PROTOTYPE_RECOVERY = Metric(
-    fn=prototype_recovery, readings=("prototype_recovery",), wants=FEATURES, parts=frozenset(PARTS)
-)

@@ -15,7 +15,8 @@ from torch import Tensor
 from unlearnkit.audit.doubts import Doubt, because, no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import HEAD, Evidence, Subject
 from unlearnkit.audit.metric import FEATURES, Metric
-from unlearnkit.audit.metrics.representation import PARTS, fitted, halves, held_out, standardised
+from unlearnkit.audit.metrics.classifiers import fitted, standardised
+from unlearnkit.audit.metrics.representation import PARTS, halves, held_out
 from unlearnkit.audit.reading import ModelName, Reading
 from unlearnkit.split import Part
 

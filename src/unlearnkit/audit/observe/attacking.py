@@ -1,4 +1,4 @@
-"""Runs the attacks that train: on a few samples of every class, and on retained samples alone."""
+"""Trains a model on a few samples of every class, and sees how well it tells the forgotten ones again."""
 
 from __future__ import annotations
 
@@ -26,10 +26,6 @@ FEW_SHOT = Recipe(batch_size=64, optimizer="adam", lr=1e-3)
 
 FEW_SHOT_STEPS = 30
 
-FINE_TUNE = Recipe(batch_size=64, optimizer="sgd", lr=0.01)
-
-FINE_TUNE_STEPS = 25
-
 
 def attack(
     model: nn.Module,
@@ -42,7 +38,7 @@ def attack(
     log: RunLog,
     head: str | None = None,
 ) -> Attacks:
-    """Run both attacks on copies of `model`; the model itself is not changed.
+    """Train copies of `model` with a new head on few samples; the model itself is not changed.
 
     Args:
         model: any of the models; its training state and its `requires_grad` flags play no part.
@@ -56,7 +52,7 @@ def attack(
     """
     forgotten, retained = view.part(Part.FORGET_TRAIN), view.part(Part.RETAIN_TRAIN)
     fit = partial(train, generator=generator, runtime=runtime, log=log)
-    few_shot, fine_tuned = {}, {}
+    few_shot = {}
     for shots in SHOTS:
         learner = _copy(model, runtime)
         name = find_head(learner, num_classes=len(view.split.request.classes), shape=view.shape, name=head)
@@ -65,13 +61,7 @@ def attack(
         epochs = max(1, round(FEW_SHOT_STEPS / math.ceil(len(chosen) / FEW_SHOT.batch_size)))
         fit(learner, chosen, FEW_SHOT.model_copy(update={"epochs": epochs}), stage=f"{shots} shots {label}")
         few_shot[shots] = goal.reached(learner, runtime)
-    learner = _copy(model, runtime)
-    fine_tuned[0] = goal.reached(learner, runtime)
-    count = min(len(retained), FINE_TUNE.batch_size * FINE_TUNE_STEPS)
-    subset = retained.subset(torch.randperm(len(retained), generator=generator)[:count])
-    fit(learner, subset, FINE_TUNE, stage=f"fine-tune {label}")
-    fine_tuned[count] = goal.reached(learner, runtime)
-    return Attacks(few_shot=few_shot, fine_tuned=fine_tuned, samples=(len(goal.forget), len(goal.retain)))
+    return Attacks(few_shot=few_shot, samples=(len(goal.forget), len(goal.retain)))
 
 
 def _copy(model: nn.Module, runtime: Runtime) -> nn.Module:

@@ -1,4 +1,4 @@
-"""Measures how far the weights of each layer are from those of the original."""
+"""Measures how far the weights of each layer are from those of the original, and how many are still the same."""
 
 from __future__ import annotations
 
@@ -24,3 +24,14 @@ def layer_distances(original: nn.Module, model: nn.Module) -> dict[str, float]:
         difference = theirs[name].detach().cpu().double() - parameter.detach().cpu().double()
         squares[layer] = squares.get(layer, 0.0) + float(difference.square().sum())
     return {layer: math.sqrt(square) for layer, square in squares.items()}
+
+
+@torch.no_grad()
+def unchanged_share(original: nn.Module, model: nn.Module) -> float:
+    """Return the share of the parameters' elements that are bitwise the original's, in [0, 1]."""
+    theirs = dict(model.named_parameters())
+    same = total = 0
+    for name, parameter in original.named_parameters():
+        same += int((theirs[name].detach().cpu() == parameter.detach().cpu()).sum())
+        total += parameter.numel()
+    return same / total

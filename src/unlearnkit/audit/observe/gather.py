@@ -11,12 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from unlearnkit.audit.doubts import Doubt, Value
-from unlearnkit.audit.evidence import Attacks, Evidence, Outputs, Relearning, Subject, Untrained, Want
-from unlearnkit.audit.metric import Metric
+from unlearnkit.audit.evidence import Attacks, Evidence, Outputs, Relearning, Returned, Subject, Untrained, Want
+from unlearnkit.audit.metric import TRAINING, Metric
 from unlearnkit.audit.observe.attacking import attack
-from unlearnkit.audit.observe.distances import layer_distances
+from unlearnkit.audit.observe.distances import layer_distances, unchanged_share
 from unlearnkit.audit.observe.feature_layers import choose_layers, collecting
 from unlearnkit.audit.observe.relearning import CAP, RelearnGoal, relearn
+from unlearnkit.audit.observe.returning import returned
 from unlearnkit.audit.observe.sampling import StandIns, chosen_samples, tier_of
 from unlearnkit.audit.observe.untrained import incompetent
 from unlearnkit.audit.reading import ModelName
@@ -109,9 +110,7 @@ def gather(
     known = _known(earlier, split, samples, wants)
     layers = _Layers.of(original, data, head, featured) if featured else None
     goal = None
-    if wants & {"relearn", "attacks"} and all(
-        len(view.part(p)) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)
-    ):
+    if wants & TRAINING and all(len(view.part(p)) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)):
         with view.seeded_reads(seed):
             goal = RelearnGoal.of(original, view, generator=generator, runtime=training)
     outputs = partial(_outputs, view=view, runtime=runtime, log=log, seed=seed)
@@ -122,9 +121,13 @@ def gather(
             continue
         label = name if name != "retrained" else f"{name} {replicate + 1}"
         relearning: tuple[Relearning | None, Doubt | None] = (None, None)
+        back: tuple[Returned | None, Doubt | None] = (None, None)
         attacks: tuple[Attacks | None, Doubt | None] = (None, None)
         if goal is not None:
-            run_options: dict[str, Any] = {"label": label, "runtime": training, "log": log, "head": head}
+            run_options: dict[str, Any] = {"label": label, "runtime": training, "log": log}
+            if "return" in wants:
+                back = _attempt(partial(returned, model, view, goal, **run_options), view, seed)
+            run_options["head"] = head
             if "relearn" in wants:
                 relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **run_options), view, seed)
             if "attacks" in wants:
@@ -135,8 +138,11 @@ def gather(
                 replicate=replicate,
                 outputs=outputs(model, samples, label, layers=layers),
                 distances=layer_distances(original, model) if "weights" in wants else None,
+                unchanged=unchanged_share(original, model) if "weights" in wants else None,
                 relearning=relearning[0],
                 relearn_failure=relearning[1],
+                returned=back[0],
+                return_failure=back[1],
                 attacks=attacks[0],
                 attack_failure=attacks[1],
                 cost=(costs or {}).get((name, replicate)),

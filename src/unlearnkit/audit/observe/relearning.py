@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from unlearnkit.audit.evidence import Recovered, Relearning
+from unlearnkit.audit.observe.relative_steps import RelativeSteps
+from unlearnkit.audit.observe.scales import canonical
 from unlearnkit.data import DataView, PartSamples
 from unlearnkit.data.samples import Concat, per_class
 from unlearnkit.models.head import find_head, head_features, reset_head
@@ -21,10 +22,10 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
 from unlearnkit.training.predict import predict
-from unlearnkit.training.recipe import Recipe, make_optimizer
 
 FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head
-RECIPE = Recipe(batch_size=64, optimizer="sgd", lr=0.003)
+BATCH = 64
+RATE = 0.002  # of a layer's norm in a step, without momentum
 
 MARGIN = 0.05  # accuracy that may be missing to the original's
 
@@ -62,13 +63,15 @@ class RelearnGoal:
             chosen.append(samples.subset(per_class(samples.labels, count, generator)))
         home = next(original.parameters()).device
         original.to(runtime.device)
-        reached = [_accuracy(original, samples, runtime) - MARGIN for samples in chosen]
+        reached = [accuracy_on(samples, original, runtime) - MARGIN for samples in chosen]
         original.to(home)
         return cls(forget=chosen[0], retain=chosen[1], forget_accuracy=reached[0], retain_accuracy=reached[1])
 
     def reached(self, model: nn.Module, runtime: Runtime) -> Recovered:
         """Return a model's accuracies on the goal's test samples; the model is on the run's device."""
-        return Recovered(forget=_accuracy(model, self.forget, runtime), retain=_accuracy(model, self.retain, runtime))
+        return Recovered(
+            forget=accuracy_on(self.forget, model, runtime), retain=accuracy_on(self.retain, model, runtime)
+        )
 
 
 def relearn(
@@ -83,7 +86,9 @@ def relearn(
     head: str | None = None,
     cap: int = CAP,
 ) -> Relearning:
-    """Train a copy of `model` with a newly fitted head until it meets the goal at two measurements in a row.
+    """Train a copy of `model` with a newly fitted head until it meets both goals at two measurements in a row.
+
+    Scales are made canonical before, and every layer moves by a share of its own norm, as in `returning`.
 
     Args:
         model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.
@@ -97,12 +102,12 @@ def relearn(
         head: name of the classifier head, where it is not to be found.
         cap: steps after which the run is given up.
     """
-    learner = runtime.weights(copy.deepcopy(model)).requires_grad_(True)
+    learner = canonical(model, view, generator=generator, runtime=runtime, log=log)
     name = find_head(learner, num_classes=len(view.split.request.classes), shape=view.shape, name=head)
     reset_head(learner, name)
     sides = [view.part(Part.FORGET_TRAIN), view.part(Part.RETAIN_TRAIN)]
     _fit_head(learner, name, sides, generator, runtime)
-    optimizer = make_optimizer(learner, RECIPE)
+    steps = RelativeSteps(learner, rate=RATE)
     shares = log_shares([side.labels for side in sides], len(view.split.request.classes)).to(runtime.device)
     draws = [_Draws(len(side), generator) for side in sides]
     forget: dict[int, float] = {}
@@ -112,19 +117,19 @@ def relearn(
         for measured in measuring_steps(cap):
             learner.train()
             while done < measured:
-                chosen = [draw.take(RECIPE.batch_size // 2) for draw in draws]
+                chosen = [draw.take(BATCH // 2) for draw in draws]
                 images = torch.cat([side.images(i) for side, i in zip(sides, chosen, strict=True)])
                 labels = torch.cat([side.labels[i] for side, i in zip(sides, chosen, strict=True)])
                 with runtime.autocast():
                     logits = logits_of(learner(runtime.inputs(images)))
                     loss = F.cross_entropy(logits + shares, labels.to(runtime.device))
-                optimizer.zero_grad(set_to_none=True)
+                steps.zero_grad()
                 loss.backward()
-                optimizer.step()
+                steps.step()
                 stage.step(loss)
                 done += 1
-            forget[done] = _accuracy(learner, goal.forget, runtime)
-            retain[done] = _accuracy(learner, goal.retain, runtime)
+            forget[done] = accuracy_on(goal.forget, learner, runtime)
+            retain[done] = accuracy_on(goal.retain, learner, runtime)
             result = Relearning(
                 forget_accuracy=forget,
                 retain_accuracy=retain,
@@ -194,5 +199,6 @@ class _Draws:
         return taken
 
 
-def _accuracy(model: nn.Module, samples: PartSamples, runtime: Runtime) -> float:
+def accuracy_on(samples: PartSamples, model: nn.Module, runtime: Runtime) -> float:
+    """Return the share of the samples that the model gets right."""
     return float((predict(model, samples, runtime).argmax(dim=1) == samples.labels).float().mean())

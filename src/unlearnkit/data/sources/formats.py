@@ -6,6 +6,8 @@ is only ever opened as one of `FORMATS`, by its content, whatever its name says.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -50,6 +52,22 @@ def open_picture(source: str | Path | BinaryIO) -> Image.Image:
         OSError: it cannot be read.
     """
     return Image.open(source, formats=tuple(FORMATS))
+
+
+@contextmanager
+def without_programs() -> Iterator[None]:
+    """Keep Pillow from starting Ghostscript in the `with` block, where a loader of others opens files of any format.
+
+    A PostScript file is then an image that does not decode.
+    """
+    from PIL import EpsImagePlugin  # here alone, as it registers PostScript with Pillow
+
+    before = EpsImagePlugin.gs_binary
+    EpsImagePlugin.gs_binary = False
+    try:
+        yield
+    finally:
+        EpsImagePlugin.gs_binary = before
 
 
 def is_picture(path: str, ending: str) -> bool:

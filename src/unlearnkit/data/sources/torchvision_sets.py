@@ -13,6 +13,7 @@ from PIL import Image
 
 from unlearnkit.data.images import ImageData, ImageSet
 from unlearnkit.data.sources.decode import ImageOptions, first_line, picture_set
+from unlearnkit.data.sources.formats import without_programs
 from unlearnkit.data.sources.labels import checked_labels, known_labels
 from unlearnkit.errors import DataError
 
@@ -98,7 +99,8 @@ class TorchvisionImages:
 
     def open(self, row: int) -> Image.Image:
         """Return the picture of a row."""
-        picture = self._dataset[row][0]
+        with without_programs():  # torchvision opens its files itself, as any format that Pillow knows
+            picture = self._dataset[row][0]
         assert isinstance(picture, Image.Image), "without transforms the items are pictures"
         return picture
 

@@ -53,7 +53,7 @@ read.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import ClassVar, Self
 
@@ -64,7 +64,7 @@ from unlearnkit.data.samples import Augmented, Concat, TensorSamples
 from unlearnkit.data.view import Samples
 from unlearnkit.methods.common.fitting import retained_subset
 from unlearnkit.methods.common.rate_search import SearchSettings, search_rates
-from unlearnkit.methods.method import ConfiguredMethod, Context
+from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.unsir.noise import NoiseSettings, learn_noise, notebook_noise
 from unlearnkit.methods.unsir.settings import ImpairSettings, Plan, RepairSettings, plan_for
@@ -129,6 +129,10 @@ class UNSIR(ConfiguredMethod):
             "repair.lr": Range(1e-4, 3e-2),
             "repair.epochs": Range(1, 5),
         }
+
+    def stronger(self) -> Mapping[str, Turn]:
+        """Rate and length of the impair step."""
+        return {"impair.lr": "raise", "impair.epochs": "raise"}
 
     def for_tuning(self) -> tuple[str, ...]:
         """Use the rates as given instead of searching for them."""

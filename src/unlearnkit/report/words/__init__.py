@@ -162,7 +162,10 @@ class Words(Protocol):
     NO_RETRAINED: str
     SEARCH_FAILED: str
     NO_SAMPLES_OF: str  # names
-    NOT_FORGOTTEN: str  # why
+    NOT_FORGOTTEN: str  # why, what to turn
+    TURN_UP: str  # where no setting of the method is known
+    TURN: Names
+    TURN_SETTINGS: str  # method, settings with the way to turn each
     PRIMARY: Names
     STATUS: Names
     BAND_COLUMNS: tuple[str, str, str]
@@ -181,7 +184,6 @@ class Words(Protocol):
     FORGOTTEN_EARLIER: str
     STEP: str
     SHOTS: str
-    RETAINED_SAMPLES: str
     FALSE_POSITIVES: str
     AGAINST: str
     AREA: str

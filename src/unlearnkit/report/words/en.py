@@ -266,6 +266,15 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "Anamnesis Index of the forgotten classes alone",
         "the same by the steps until the forgotten classes alone are relearned",
     ),
+    "depth_recovery": (
+        "Where most of the class is left",
+        "log-odds of recognising the forgotten classes from the features, over those of the retrained models, in the "
+        "layer and by the classifier where this is largest",
+    ),
+    "return_recovery": (
+        "Recovery by retained data alone",
+        "accuracy on forgotten test data after training on retained samples, the largest of several rates and lengths",
+    ),
     "probe_recovery": (
         "Recovery by a linear probe",
         "share of forgotten test samples that a linear classifier on the features recognises again",
@@ -278,10 +287,6 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "Recovery by 20 samples of each class",
         "mean accuracy on forgotten and retained test data after a short training with a fresh output layer",
     ),
-    "fine_tune_recovery": (
-        "Recovery by retained data alone",
-        "accuracy on forgotten test data after training on retained samples: does the class come back by itself?",
-    ),
     "anamnesis_index": (
         "Anamnesis Index",
         "steps until relearned over those of the retrained models: 1 as they do, below 1 it remembers",
@@ -289,8 +294,8 @@ METRICS = {  # name in audit.json -> (title, what it says)
     "weight_distance": ("Weight distance", "how far the weights have moved from the original's"),
     "relearn_steps": (
         "Steps until relearned",
-        "training steps, after an output layer has been fitted anew for all classes, until the mean of forgotten and "
-        "retained test accuracy is within five points of the original's, read off between two measurements: the "
+        "training steps, after an output layer has been fitted anew for all classes, until both forgotten and "
+        "retained test accuracy are within five points of the original's, read off between two measurements: the "
         "interval is the last one not there yet and the first one there; 1 also where the fitted layer was enough",
     ),
     "relearn_forget_steps": (
@@ -365,9 +370,12 @@ NO_SAMPLES_OF = (
     "Give data that holds some."
 )
 NOT_FORGOTTEN = (
-    "The model did not forget: {}. Turn up the method's learning rate or its epochs (`unlearnkit methods NAME` lists "
-    "its settings), let `unlearnkit tune` find them, or try another method."
+    "The model did not forget: {}. {} (`unlearnkit methods NAME` lists all settings), let `unlearnkit tune` find them, "
+    "or try another method."
 )
+TURN_UP = "Turn up the method's learning rate or its epochs"
+TURN = {"raise": "raise {}", "lower": "lower {}"}
+TURN_SETTINGS = "To make {} forget more, {} with --set"
 SEARCH_FAILED = (
     "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
     "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "
@@ -382,6 +390,9 @@ PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where
     "membership_auc_loss": "members",
     "class_membership_auc": "class member",
     "probe_recovery/forget_test": "linear probe",
+    "prototype_recovery/forget_test": "class means",
+    "depth_recovery/forget_test": "at any depth",
+    "return_recovery/forget_test": "return",
     "relearn_steps": "relearning",
 }
 STATUS = {"pass": "inside the band", "fail": "outside", "unknown": "not established"}
@@ -439,12 +450,13 @@ FIGURES = {  # key -> (heading, how to read it, what a bad result looks like)
         "The line of the unlearned model rises before the retrained ones', towards the original's: a few pictures "
         "bring the class back. A line far below theirs tells the model apart too.",
     ),
-    "fine_tune": (
+    "return": (
         "Does the class come back by itself?",
-        "Accuracy on forgotten test data before and after training on retained samples alone; nobody shows the model "
-        "the forgotten classes. A retrained model has nothing that could come back.",
-        "The line of the unlearned model rises: the class was suppressed rather than removed, and ordinary further "
-        "training frees it.",
+        "Accuracy on forgotten test data before (0) and after training on retained samples alone, by the number of "
+        "steps and their size as a share of each layer's weights; nobody shows the model the forgotten classes. A "
+        "retrained model has nothing that could come back.",
+        "The dot of the unlearned model lies away from the diamonds in any row: the class was suppressed rather than "
+        "removed, and ordinary further training frees it.",
     ),
     "membership": (
         "Can forgotten training samples be told from unseen ones?",
@@ -541,7 +553,6 @@ FORGOTTEN = "forgotten"
 FORGOTTEN_EARLIER = "forgotten earlier"
 STEP = "step"
 SHOTS = "samples of every class"
-RETAINED_SAMPLES = "retained samples trained on"
 FALSE_POSITIVES = "share of others called members"
 AGAINST = "After forgetting {}, retrained {}."
 AREA = "Area under the curve: after forgetting {}, retrained {}; guessing gives 50%."
@@ -621,18 +632,22 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "few_retrained": "it needs {needed} retrained models, and {given} came",
     "samples_unknown": "the number of samples behind it is not known",
     "cut_off_without_bank": "retrained models were cut off, and no bank says how far they spread",
+    "training_failed_here": "training fails on this model and works on the retrained ones",
     "original_not_measured": "the original is not measured",
     "original_too_near": "the original is too near to the retrained models to tell them apart",
     "small_sample": "small sample: {n}",
     "partial": "measured on {n} of {whole} samples",
     "partial_part": "{part}: measured on {n} of {whole} samples",
     "few_classes": "among {n} of {whole} classes",
+    "probe_below_accuracy": "the probe finds {probe:.1%} of the forgotten classes in the original's features, and the "
+    "original itself recognises {accuracy:.1%}",
     "one_retrained": "one retrained model",
     "one_reference": "one reference model",
     "u_lira_banks": "U-LiRA with {shadows} shadow and {retrained} retrained models",
     "neighbour_without_retrained": "the nearest class is chosen without a retrained model",
     "equal_scores": "degenerate: all scores are equal",
     "one_class_predicted": "degenerate: nearly all predictions are one class",
+    "weights_kept": "{share:.0%} of the weights are still bit for bit the original's",
     "weak_attack": "weak attack: it is right on {share:.0%} of retained samples",
     "few_non_members": "{n} non-members are too few for a false positive rate of 1 %: none is allowed",
     "partly_drawn": "only {share:.0%} of the untrained network's weights could be drawn anew",

@@ -1,0 +1,19 @@
+"""Cuts short what an audit trains: relearning, return and few-shot recovery have tests of their own.
+
+What the readings are worth is held where they are measured at length: in `audit/` and by the demo's run.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+import unlearnkit.audit.observe.attacking as attacking
+import unlearnkit.audit.observe.relearning as relearning
+import unlearnkit.audit.observe.returning as returning
+
+
+def shorten(patch: pytest.MonkeyPatch) -> None:
+    """Three steps of each training; all readings are there, and repeat themselves."""
+    patch.setattr(relearning, "measuring_steps", lambda cap: [1, 3])
+    patch.setattr(attacking, "FEW_SHOT_STEPS", 3)
+    patch.setattr(returning, "LENGTHS", (1, 3))
