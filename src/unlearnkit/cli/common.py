@@ -75,6 +75,7 @@ def inputs_of(
         std=_floats("--std", std),
         channels=_channels(channels),
         classes=read_classes(classes) if classes else None,
+        classes_file=classes,
         storage=storage,
         workers=workers,
         image_column=image_column,

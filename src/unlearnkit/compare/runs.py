@@ -19,6 +19,7 @@ from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import SCHEMA, Reading
+from unlearnkit.disk.files import replace_file
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import ConfiguredMethod
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
@@ -270,8 +271,6 @@ def outcome(made: dict[str, Any]) -> str:
 
 def written(path: Path, content: dict[str, Any] | str | bytes) -> None:
     """Write a file atomically, in one rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
     if isinstance(content, dict):
         content = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    replace_file(path, content.encode() if isinstance(content, str) else content)

@@ -63,7 +63,7 @@ def train_run(
         InputError: something given cannot be used.
         NonFiniteLossError: the loss became NaN or infinite.
     """
-    output.check((spec.init,) if spec.init else ())
+    output.check(spec.places())
     if spec.init and spec.pretrained:
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
     runtime, progress = runtime or Runtime(), progress or Silent()

@@ -54,7 +54,7 @@ def tune_run(
     check_optuna()
     method = choice.make()
     source = resolve_weights(str(spec.weights))
-    output.check((source.path,))
+    output.check((source.path, *spec.places()))
     runtime = runtime or Runtime()
     case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
     say_remarks(case.data, progress)
