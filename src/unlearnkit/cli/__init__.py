@@ -14,6 +14,7 @@ import typer
 
 from unlearnkit.cli import audit, compare, demo, export, forget, methods, models, report, train, tune, verify
 from unlearnkit.errors import ConfigError, UnlearnkitError
+from unlearnkit.runtime.terminal import print_error
 
 app = typer.Typer(
     name="unlearnkit",
@@ -49,5 +50,5 @@ def main() -> None:
             )
         app()
     except UnlearnkitError as error:
-        print(f"unlearnkit{'' if rank == '0' else f' (process {rank})'}: {error}", file=sys.stderr)
+        print_error(f"unlearnkit{'' if rank == '0' else f' (process {rank})'}: {error}")
         sys.exit(error.exit_code)

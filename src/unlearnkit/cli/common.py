@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +10,7 @@ import typer
 
 from unlearnkit.class_names import decoded_lines, repeated
 from unlearnkit.errors import ConfigError
+from unlearnkit.runtime.terminal import print_json
 
 if TYPE_CHECKING:
     from unlearnkit.steps.auditing import AuditOptions
@@ -88,7 +88,7 @@ def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
     from unlearnkit.cli.show import show_result
 
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        print_json(result)
     elif not quiet:
         show_result(result)
 

@@ -24,6 +24,7 @@ from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import ConfiguredMethod
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
+from unlearnkit.runtime.terminal import print_line
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.references import open_references
 from unlearnkit.steps.specs import CaseSpec
@@ -88,7 +89,7 @@ class Bench:
         """Evidence on the original and the retrained models, gathered once, as it is the same for every method."""
         began = time.perf_counter()
         evidence = self._gathered()
-        print(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)", flush=True)
+        print_line(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)")
         return evidence
 
     def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
@@ -139,7 +140,7 @@ class Bench:
         except UnlearnkitError as error:
             result = {"key": key, "failure": str(error)}
         written(path, result)
-        print(f"{told}: {outcome(result)} ({time.perf_counter() - began:.0f} s)", flush=True)
+        print_line(f"{told}: {outcome(result)} ({time.perf_counter() - began:.0f} s)")
         return _public(result)
 
     def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
