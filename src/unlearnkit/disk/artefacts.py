@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from annotated_types import Len
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from unlearnkit.errors import OutputError
+
+LARGEST = 8192  # side of an image in pixels, as `data.preprocessing` has it
 
 
 class Artefact(BaseModel):
@@ -21,7 +24,229 @@ class Artefact(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
 
-SCHEMAS: dict[str, type[Artefact]] = {}
+Number = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]  # sums and squares of it are finite too
+Count = Annotated[int, Field(ge=0, le=2**63)]
+Pair = Annotated[list[Number], Len(2, 2)]
+Hashes = dict[str, str]
+Values = list[Number]
+Doubts = list[Any]  # `report.sentences.read_doubt` reads each
+
+
+class Step(Artefact):
+    """A command that was run on the folder later."""
+
+    inputs: Hashes | None = None
+
+
+class Manifest(Artefact):
+    """manifest.json: the sha256 of every file, and how the folder was made."""
+
+    artefacts: Hashes
+    inputs: Hashes | None = None
+    later_steps: list[Step] | None = None
+    created: str | None = None
+    versions: dict[str, str] | None = None
+    command: list[str] | None = None
+    device: str | None = None
+    seed: int | None = None
+    language: str | None = None
+
+
+class Attempt(Artefact):
+    """One of the rates that a method tried."""
+
+    accuracy: Number | None = None
+
+
+class Search(Artefact):
+    """What a method's search for rates did."""
+
+    attempts: list[Attempt] | None = None
+    accepted: bool | None = None
+
+
+class Notes(Artefact):
+    """What a method notes of its run."""
+
+    search: Search | None = None
+
+
+class Configuration(Artefact):
+    """config.json: what a command was asked for, and how images were fed."""
+
+    kind: Any = None  # whoever needs one kind says so
+    model: str | None = None
+    weights: str | None = None
+    weights_key: str | None = None
+    unlearned: str | None = None
+    data: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    method: str | None = None
+    settings: dict[str, Any] | None = None
+    needs: list[str] | None = None
+    notes: Notes | None = None
+    seed: int | None = None
+    precision: str | None = None
+    recipe: dict[str, Any] | None = None
+    image_size: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=LARGEST)]], Len(3, 3)] | None = None
+    mean: Values | None = None
+    std: Values | None = None
+    crop_pct: Number | None = None
+    interpolation: str | None = None
+    trust_inputs: bool | None = None
+
+
+class Request(Artefact):
+    """request.json: the classes to forget, and the class list."""
+
+    forget: list[str | int] | None = None
+    forget_ids: list[int] | None = None
+    already_forgotten: list[str | int] | None = None
+    classes: list[str] | None = None
+
+
+class Counts(Artefact):
+    """How many samples of a class there are, were read and were decoded; null where nobody knows."""
+
+    __pydantic_extra__: dict[str, Count | None]
+    samples: Count | None = None
+    read_by_method: Count | None = None
+    read_by_audit: Count | None = None
+    decoded: Count | None = None
+
+
+class Access(Artefact):
+    """access.json: what was read, by part of the data and by class."""
+
+    parts: dict[str, dict[str, Counts]] | None = None
+    forget_samples_read: Count | None = None
+    forget_samples_read_by_audit: Count | None = None
+    forget_samples_decoded: Count | None = None
+    forget_samples_read_by_first_look: Count | None = None
+
+
+class Spent(Artefact):
+    """What a stage took."""
+
+    seconds: Number | None = None
+    samples_forward: Count = 0
+    samples_backward: Count = 0
+    peak_memory_bytes: Number | None = None
+
+
+class Cost(Artefact):
+    """cost.json: what each stage took, and all together."""
+
+    stages: dict[str, Spent] | None = None
+    total: Spent | None = None
+
+
+class History(Artefact):
+    """history.json: the losses of each stage."""
+
+    __pydantic_extra__: dict[str, Values]
+
+
+class Reading(Artefact):
+    """One reading of an audit."""
+
+    metric: str
+    model: str
+    value: Number | None
+    replicate: Annotated[int, Field(ge=0, le=10_000)] | None = None
+    part: str | None = None
+    unit: str | None = None
+    target: str | None = None
+    interval: Pair | None = None
+    series: dict[str, Number] | None = None
+    band: Pair | None = None
+    verdict: str | None = None
+    gap: Number | None = None
+    doubts: Doubts | None = None
+
+
+class Judgement(Artefact):
+    """The verdict of an audit."""
+
+    status: str
+    why: Doubts | None = None
+    worst: str | None = None
+    worst_gap: Number | None = None
+
+
+class Reference(Artefact):
+    """A model that an audit compared with."""
+
+    path: str
+    sha256: str
+
+
+class Audit(Artefact):
+    """audit.json: readings, verdict, and what they rest on. One of another schema is refused by its number alone."""
+
+    readings: list[Reading] | None = None
+    verdict: Judgement | None = None
+    notices: Doubts | None = None
+    votes: list[str] | None = None
+    tier: str | None = None
+    bank: str | None = None
+    retrained: list[Reference] | None = None
+    shadows: list[Reference] | None = None
+    seed: int | None = None
+    stand_ins: str | None = None
+    depth: str | None = None
+
+
+class Picture(Artefact):
+    """A picture of a figure."""
+
+    file: str
+    label: str | None = None
+    model: str | None = None
+    forgotten: bool | None = None
+    explained: Values | None = None
+    rivals: dict[str, str] | None = None
+
+
+class Figure(Artefact):
+    """A figure of pictures, or why it is missing."""
+
+    missing: Any = None  # a word, or a doubt
+    pictures: list[Picture] | None = None
+    limit: Number | None = None
+    classes: Count | None = None
+    forgotten: Count | None = None
+    retained: Count | None = None
+    layer: str | None = None
+    models: list[str] | None = None
+
+    @model_validator(mode="after")
+    def _shows_or_says_why(self) -> Self:
+        if self.missing is None and not self.pictures:
+            raise ValueError("a figure with pictures, or with the reason why they are missing")
+        return self
+
+
+class Pictures(Artefact):
+    """pictures.json: the figures, and whether they may be shown."""
+
+    personal: bool | None = None
+    include_images: bool | None = None
+    figures: dict[str, Figure] | None = None
+
+
+SCHEMAS: dict[str, type[Artefact]] = {
+    "manifest.json": Manifest,
+    "config.json": Configuration,
+    "request.json": Request,
+    "access.json": Access,
+    "cost.json": Cost,
+    "history.json": History,
+    "audit.json": Audit,
+    "pictures.json": Pictures,
+}
 
 
 def check_artefact(folder: Path, name: str, content: object, keys: Sequence[str] = ()) -> dict[str, Any]:
@@ -56,7 +281,7 @@ def _sentence(path: Path, error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
     got = "nothing" if first["type"] == "missing" else repr(first["input"])[:60]
-    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("a valid ")
+    wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace(" valid ", " ")
     if first["type"] == "missing":
         wanted = "there"
     return f"Expected {place!r} in {path} to be {wanted}, but got {got}"

@@ -136,7 +136,7 @@ def _is_plain(name: object) -> bool:
     if not isinstance(name, str) or unprintable(name) or "\\" in name or PureWindowsPath(name).drive:
         return False
     parts = PurePosixPath(name).parts
-    return "/".join(parts) == name and 0 < len(parts) <= DEEPEST and ".." not in parts and parts != (".",)
+    return "/".join(parts) == name and 0 < len(parts) <= DEEPEST and ".." not in parts and name[0] != "/"
 
 
 def _kind(path: Path) -> str | None:

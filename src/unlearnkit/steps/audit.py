@@ -30,6 +30,7 @@ from unlearnkit.steps.report import REPORT, check_language, report_run
 from unlearnkit.steps.specs import CaseSpec
 
 READER = "the audit"
+COUNTED = ("samples", "read_by_method", "read_by_audit", "decoded")
 
 
 def audit_folder(
@@ -254,8 +255,8 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     for step in (earlier["parts"], now["parts"]):
         for part, classes in step.items():
             for name, counts in classes.items():
-                joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(counts, 0))
-                joined |= {key: max(joined.get(key, 0), count) for key, count in counts.items()}
+                joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(COUNTED, 0))
+                joined |= {key: max(joined.get(key, 0), count or 0) for key, count in counts.items()}
     looked = "forget_samples_read_by_first_look"
     forgotten = [counts for part in parts if not part.startswith("retain") for counts in parts[part].values()]
     return {
@@ -263,5 +264,5 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         "forget_samples_read": earlier["forget_samples_read"],
         "forget_samples_read_by_audit": sum(counts["read_by_audit"] for counts in forgotten),
         "forget_samples_decoded": sum(counts["decoded"] for counts in forgotten),
-        **({looked: max(step.get(looked, 0) for step in (earlier, now))} if looked in {*earlier, *now} else {}),
+        **({looked: max(step.get(looked) or 0 for step in (earlier, now))} if looked in {*earlier, *now} else {}),
     }
