@@ -23,7 +23,8 @@ from unlearnkit.steps.first_look import FirstLook
 
 EDITS = 100
 NEW: list[Any] = [
-    None, True, -1, 0, 3, 10**30, 0.5, -1e308, 1e308, 1e-308, "", "x", "1e999", "\x1b[2K\n", "../x", "\ud800", "x" * 5000,
+    None, True, -1, 0, 3, 10**30, 0.5, -1e308, 1e308, 1e-308, "", "x", "1e999", "\x1b[2K\n", "../x", "\ud800",
+    "x" * 5000,
     [], [None], [1, "a"], [[1]], ["x"], {}, {"a": 1}, {"a": {"b": []}}, {"code": 1}, {"code": "x", "values": {}},
 ]  # fmt: skip
 GONE, TWICE = object(), object()

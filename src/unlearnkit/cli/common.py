@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from unlearnkit.class_names import decoded_lines, repeated
+from unlearnkit.class_names import decoded_lines, repeated, unprintable
+from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError
 from unlearnkit.runtime.terminal import print_json
 
@@ -129,12 +130,15 @@ def read_classes(path: Path) -> tuple[str, ...]:
         ConfigError: the file cannot be read, is empty, or names a class twice.
     """
     try:
-        names = decoded_lines(path.read_bytes())
+        names = decoded_lines(read_regular(path))
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"Expected a text file with class names at {path}, but it cannot be read ({error}); "
             "write one name on each line."
         ) from error
+    wrong = next(filter(unprintable, names), None)
+    if wrong is not None:
+        raise ConfigError(f"Expected class names without control characters in {path}, but got {wrong!r}; rename it.")
     twice = repeated(names)
     if not names or twice is not None:
         got = f"{twice!r} stands there twice" if names else "it is empty"

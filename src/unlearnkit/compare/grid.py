@@ -12,7 +12,6 @@ are audited again. A method that cannot run is a row with the reason.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,8 @@ from unlearnkit.audit import METRICS
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.compare.page import picture, table
 from unlearnkit.compare.runs import Bench, written
+from unlearnkit.disk.files import read_regular
+from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import ConfiguredMethod, Retrain
 from unlearnkit.methods.registry import METHODS
@@ -171,8 +172,8 @@ def redraw(results: Path) -> dict[str, Any]:
         ConfigError: the file is not there or holds no results of a comparison.
     """
     try:
-        result: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        result: dict[str, Any] = parse_json(read_regular(results))
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"Expected results of a comparison at {results}, but they cannot be read ({error}); run `unlearnkit "
             "compare` without --redraw first."
