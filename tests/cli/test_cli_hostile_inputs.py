@@ -90,14 +90,14 @@ def test_a_class_folder_that_is_no_utf8_is_refused(tmp_path: Path) -> None:
     data = folder_of(tmp_path / "data")
     for side in ("train", "test"):
         os.rename(os.fsencode(data / side / "cat"), os.fsencode(data / side) + b"/cat\xff")
-    assert_refused(train(f"imagefolder:{data}", out=tmp_path / "out"), "class name", r"'cat\udcff'")
+    assert_refused(train(f"imagefolder:{data}", out=tmp_path / "out"), "folder names in UTF-8", r"b'cat\xff'")
 
 
 @pytest.mark.parametrize("name", ["cat\x1b[2K", "cat\x00"])
 def test_a_class_list_holds_text(name: str, tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text(f"{name}\ndog\n")
     done = train("digits", "--classes", tmp_path / "classes.txt", out=tmp_path / "out")
-    assert_refused(done, "classes.txt", "control characters")
+    assert_refused(done, "classes.txt", "NUL characters" if "\x00" in name else "control characters")
 
 
 def test_names_in_a_table_are_text(tmp_path: Path, parquet_folder: Callable[..., Path]) -> None:

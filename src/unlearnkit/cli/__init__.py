@@ -14,6 +14,7 @@ import typer
 
 from unlearnkit.class_names import unprintable
 from unlearnkit.cli import audit, compare, demo, export, forget, methods, models, report, train, tune, verify
+from unlearnkit.cli.signals import ending_on_signals
 from unlearnkit.errors import ConfigError, UnlearnkitError
 from unlearnkit.runtime.terminal import print_error
 
@@ -50,7 +51,8 @@ def main() -> None:
                 "Expected one process, as only `train` and `forget` run in several processes, but a launcher started "
                 f"{os.environ['WORLD_SIZE']}; start this command without the launcher."
             )
-        app()
+        with ending_on_signals():
+            app()
     except UnlearnkitError as error:
         print_error(f"unlearnkit{'' if rank == '0' else f' (process {rank})'}: {error}")
         sys.exit(error.exit_code)

@@ -24,6 +24,7 @@ class Artefact(BaseModel):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
 
+OF_AUDITS = ("audit.json", "pictures.json")  # `unlearnkit audit FOLDER` writes them anew
 Number = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]  # sums and squares of it are finite too
 Count = Annotated[int, Field(ge=0, le=2**63)]
 Pair = Annotated[list[Number], Len(2, 2)]
@@ -273,15 +274,15 @@ def check_artefact(folder: Path, name: str, content: object, keys: Sequence[str]
         try:
             SCHEMAS[name].model_validate(content)
         except ValidationError as error:
-            raise OutputError(f"{_sentence(path, error)}; run the step that made the file again.") from error
+            again = "the audit" if name in OF_AUDITS else "the step that made the file"
+            raise OutputError(f"{_sentence(path, error)}; run {again} again.") from error
     return content
 
 
 def _sentence(path: Path, error: ValidationError) -> str:
     first = error.errors(include_url=False, include_context=False)[0]
     place = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
-    got = "nothing" if first["type"] == "missing" else repr(first["input"])[:60]
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ").replace(" valid ", " ")
     if first["type"] == "missing":
-        wanted = "there"
-    return f"Expected {place!r} in {path} to be {wanted}, but got {got}"
+        return f"Expected {place!r} in {path}, but it is not there"
+    return f"Expected {place!r} in {path} to be {wanted}, but got {repr(first['input'])[:60]}"

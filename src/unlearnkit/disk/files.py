@@ -21,7 +21,7 @@ from unlearnkit.errors import OutputError
 DEEPEST = 2  # an artefact lies in the run folder or one folder below
 MARK = "unlearnkit"  # in the names of what is only there while a command writes
 # Windows lacks these; a pipe there has a name of its own kind.
-_NO_WAIT, _NO_LINK = getattr(os, "O_NONBLOCK", 0), getattr(os, "O_NOFOLLOW", 0)
+NO_WAIT, NO_LINK = getattr(os, "O_NONBLOCK", 0), getattr(os, "O_NOFOLLOW", 0)
 _PRIVATE = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -58,7 +58,7 @@ def open_regular(path: str | Path) -> BinaryIO:
     Raises:
         OSError: it cannot be opened, or is no regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | _NO_WAIT | _PRIVATE)
+    descriptor = os.open(path, os.O_RDONLY | NO_WAIT | _PRIVATE)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(0, f"it is {_called(os.fstat(descriptor).st_mode)} and no regular file", str(path))
@@ -84,7 +84,7 @@ def write_new(path: Path, data: bytes) -> str:
     Raises:
         OSError: it is there, or cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _PRIVATE, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | _PRIVATE, 0o666)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

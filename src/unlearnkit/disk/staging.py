@@ -12,19 +12,22 @@ import ctypes
 import ctypes.util
 import errno
 import os
+import platform
 import re
 import shutil
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from unlearnkit.disk.files import MARK, hidden_beside, sync_folder
+from unlearnkit.disk.files import MARK, NO_LINK, NO_WAIT, hidden_beside, sync_folder
+from unlearnkit.errors import OutputError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment, unused-ignore]
 
+HOLD = "0" * 16  # ends the name of the file that a command locks while it works on a folder
 RETIRED = "-old"  # ends the name of a folder that is being replaced in two steps
 HIDDEN = re.compile(rf"\.(?P<name>.+)\.{MARK}-[0-9a-f]{{16}}(?P<retired>{RETIRED})?")
 _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2
@@ -60,6 +63,42 @@ def staged(out: Path) -> Iterator[Path]:
         if staging.exists():
             shutil.rmtree(staging)
         if descriptor is not None:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held(out: Path) -> Iterator[None]:
+    """Keep other commands from writing a folder while this one works on it, which may take hours.
+
+    The lock is a hidden file beside the folder, or in the nearest folder around it that is there.
+
+    Raises:
+        OutputError: another process works on it.
+        OSError: the folder around it cannot be written to.
+    """
+    parent = out.parent
+    while not parent.exists():
+        parent = parent.parent
+    path = parent / f".{out.name}.{MARK}-{HOLD}"
+    with locked(parent):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_WAIT | NO_LINK, 0o644)
+        try:
+            if not _try_lock(descriptor):
+                who = os.read(descriptor, 200).decode("utf-8", "replace").strip() or "another process"
+                raise OutputError(
+                    f"Expected {out} for this command alone, but {who} is working on it; wait until that has ended, or "
+                    "choose another folder."
+                )
+            os.truncate(descriptor, 0)
+            os.write(descriptor, f"process {os.getpid()} of {platform.node()}\n".encode())
+        except BaseException:
+            os.close(descriptor)
+            raise
+    try:
+        yield
+    finally:
+        with locked(parent):
+            path.unlink(missing_ok=True)
             os.close(descriptor)
 
 
@@ -135,6 +174,21 @@ def _lock(path: Path, *, wait: bool) -> int | None:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Lock an open file, unless another process has; where there are no locks, nobody keeps anybody out."""
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _WITHOUT_LOCKS:
+            return True
+        if error.errno == errno.EWOULDBLOCK:
+            return False
+        raise
+    return True
 
 
 def _exchanged(one: Path, other: Path) -> bool:

@@ -21,7 +21,7 @@ from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, first_look
 from unlearnkit.steps.opening import InputOptions, recorded_data, recorded_model
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import Pictures
 from unlearnkit.steps.record import audit_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
@@ -33,6 +33,7 @@ READER = "the audit"
 COUNTED = ("samples", "read_by_method", "read_by_audit", "decoded")
 
 
+@holding
 def audit_folder(
     output: Output,
     *,
@@ -109,6 +110,7 @@ def add_audit(
     report_run(folder, language=language)
 
 
+@holding
 def audit_pair(
     spec: CaseSpec,
     unlearned: Path,

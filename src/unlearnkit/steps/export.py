@@ -14,10 +14,11 @@ from unlearnkit.models.head import without_outputs
 from unlearnkit.request import resolve_classes
 from unlearnkit.run_dir import WEIGHTS, write_run
 from unlearnkit.steps.opening import model_name
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import export_config, manifest_record
 
 
+@holding
 def export_run(
     folder: Path,
     output: Output,

@@ -27,7 +27,7 @@ from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.opening import card_for
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.steps.record import forget_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
@@ -35,6 +35,7 @@ from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import CaseSpec
 
 
+@holding
 def forget_run(
     spec: CaseSpec,
     choice: MethodChoice,

@@ -24,7 +24,7 @@ from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, split_resolved
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.opening import card_for, classes_origin, load_images
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, train_config
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import TrainSpec
@@ -33,6 +33,7 @@ from unlearnkit.training.loop import train
 from unlearnkit.training.predict import predict
 
 
+@holding
 def train_run(
     spec: TrainSpec,
     output: Output,

@@ -18,7 +18,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, tune_config
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import DEFAULT_SEARCH, CaseSpec, SearchSpec
@@ -27,6 +27,7 @@ from unlearnkit.tuning.optimise import check_optuna
 from unlearnkit.tuning.scoring import as_numbers
 
 
+@holding
 def tune_run(
     spec: CaseSpec,
     choice: MethodChoice,
