@@ -14,7 +14,8 @@ from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import check_output
 from unlearnkit.steps.report import check_language
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
