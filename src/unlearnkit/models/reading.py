@@ -98,7 +98,10 @@ def read_state(path: Path, key: str | None = None) -> FoundState:
 def _check_header(path: Path) -> None:
     """Refuse a header that other readers may understand in another way, and names that no parameter has."""
     with path.open("rb") as file:
-        raw = file.read(int.from_bytes(file.read(8), "little"))
+        length = int.from_bytes(file.read(8), "little")
+        raw = file.read(length)
+    if len(raw) < length:
+        return  # it is cut short, as its reader will say
     try:
         header = parse_json(raw)
         wrong = next(filter(unprintable, header if isinstance(header, dict) else ()), None)
