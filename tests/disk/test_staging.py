@@ -54,6 +54,7 @@ def hidden(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if HIDDEN.fullmatch(path.name)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_kill_while_adding_leaves_the_old_run_or_the_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool
@@ -82,6 +83,7 @@ def test_a_kill_while_adding_leaves_the_old_run_or_the_new_one(
     assert found == {"old", "new"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exchange", [True, False])
 def test_a_kill_while_overwriting_hides_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchange: bool) -> None:
     if not exchange:
@@ -105,6 +107,7 @@ def test_a_kill_while_overwriting_hides_no_run(tmp_path: Path, monkeypatch: pyte
     assert found == {"old", "new"}
 
 
+@pytest.mark.slow
 def test_a_kill_while_writing_leaves_nothing_or_a_whole_run(tmp_path: Path) -> None:
     for at in range(1, MOST):
         folder = tmp_path / str(at) / "run"
@@ -125,6 +128,14 @@ def test_what_somebody_still_writes_is_not_swept(tmp_path: Path) -> None:
         with locked(tmp_path):
             assert staging.is_dir()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_file_that_replaces_another_is_swept_when_it_is_old(tmp_path: Path) -> None:
+    for name in ("new", "old"):
+        (tmp_path / f".{name}.unlearnkit-0123456789abcdef").write_text("half")
+    os.utime(tmp_path / ".old.unlearnkit-0123456789abcdef", (0, 0))
+    sweep(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [".new.unlearnkit-0123456789abcdef"]
 
 
 def test_nothing_else_is_swept(tmp_path: Path) -> None:

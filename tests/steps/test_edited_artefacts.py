@@ -115,6 +115,7 @@ def test_verify_answers(name: str, finished: Path) -> None:
     assert_answered("verify", finished, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config.json", "request.json", "access.json", "cost.json", MANIFEST, "pictures.json"])
 def test_the_audit_answers(name: str, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the measuring itself, which reads no artefact."""

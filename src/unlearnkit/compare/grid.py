@@ -27,6 +27,7 @@ from unlearnkit.compare.page import picture, table
 from unlearnkit.compare.runs import Bench, written
 from unlearnkit.disk.files import read_regular
 from unlearnkit.disk.json_text import parse_json
+from unlearnkit.disk.staging import sweep
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import ConfiguredMethod, Retrain
 from unlearnkit.methods.registry import METHODS
@@ -206,6 +207,8 @@ def compare_methods(
     """
     if retrained < FEWEST_RETRAINED:
         raise ConfigError(f"Expected three retrained models or more, but got --retrained {retrained}; train some more.")
+    for folder in (work, out.absolute().parent):
+        sweep(folder)
     metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if grid.primary else METRICS
     bench = Bench.opened(data, models, work, [*forget], metrics, retrained)
     trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]

@@ -19,8 +19,9 @@ from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import SCHEMA, Reading
-from unlearnkit.disk.files import replace_file
-from unlearnkit.errors import UnlearnkitError
+from unlearnkit.disk.files import read_regular, replace_file
+from unlearnkit.disk.json_text import parse_json
+from unlearnkit.errors import ConfigError, UnlearnkitError, reason
 from unlearnkit.methods import ConfiguredMethod
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
@@ -132,8 +133,7 @@ class Bench:
     def _once(self, told: str, name: str, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         path = self.work / f"{name}-{_digest(key)}.json"
         if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return _public(found)
+            return _public(_kept(path, "key", "failure"))
         began = time.perf_counter()
         try:
             result = {"key": key, "failure": None, **make()}
@@ -152,8 +152,7 @@ class Bench:
         if facts.is_file():
             model = copy.deepcopy(self.case.model)
             read_checkpoint(weights).load_into(model)
-            known: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
-            return model, known
+            return model, _kept(facts, "read", "forget_samples_read", "cost")
         result = unlearn(
             self.case.model,
             method,
@@ -253,6 +252,26 @@ def _values(group: Sequence[Reading]) -> dict[str, Any]:
 def _public(made: dict[str, Any]) -> dict[str, Any]:
     """Return what results may show of a run; the data's source is left out, as it can be a path on a user's disk."""
     return made | {"key": {name: value for name, value in made["key"].items() if name != "data"}}
+
+
+def _kept(path: Path, *keys: str) -> dict[str, Any]:
+    """Read what an earlier comparison has kept.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        found = parse_json(read_regular(path))
+        missing = [key for key in keys if not isinstance(found, dict) or key not in found]
+        if missing:
+            raise ValueError(f"it has no {missing[0]!r}")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Expected a finished run of a comparison at {path}, but it is damaged ({reason(error)}); take the file "
+            "away, and the run is made again."
+        ) from error
+    kept: dict[str, Any] = found
+    return kept
 
 
 def _digest(key: dict[str, Any]) -> str:

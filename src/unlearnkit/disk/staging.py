@@ -15,6 +15,7 @@ import os
 import platform
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment, unused-ignore]
 
 HOLD = "0" * 16  # ends the name of the file that a command locks while it works on a folder
+STALE = 3600  # seconds, after which a file that was to replace another is left over; these have no locks
 RETIRED = "-old"  # ends the name of a folder that is being replaced in two steps
 HIDDEN = re.compile(rf"\.(?P<name>.+)\.{MARK}-[0-9a-f]{{16}}(?P<retired>{RETIRED})?")
 _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2
@@ -147,7 +149,7 @@ def sweep(folder: Path) -> None:
                     Path(entry.path).rename(out)
                 elif entry.is_dir():
                     shutil.rmtree(entry.path)
-                else:
+                elif entry.name.endswith(HOLD) or time.time() - entry.stat().st_mtime > STALE:
                     os.unlink(entry.path)
             finally:
                 os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 from collections.abc import Callable, Sequence
@@ -62,17 +63,14 @@ def holding(step: Callable[P, R]) -> Callable[P, R]:
         if os.environ.get("RANK", "0") != "0":
             return step(*args, **kwargs)
         folder = output.folder.absolute()
-        try:
-            hold = held(folder)
-            hold.__enter__()
-        except OSError as error:
-            raise OutputError(
-                f"Expected to be able to write {folder}, but {folder.parent} refuses it ({error.strerror or error}); "
-                "choose a folder that you may write to."
-            ) from error
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(folder))
+            except OSError as error:
+                raise OutputError(
+                    f"Expected to be able to write {folder}, but {folder.parent} refuses it "
+                    f"({error.strerror or error}); choose a folder that you may write to."
+                ) from error
             return step(*args, **kwargs)
-        finally:
-            hold.__exit__(None, None, None)
 
     return held_step
