@@ -150,7 +150,7 @@ class History(Artefact):
     __pydantic_extra__: dict[str, Values]
 
 
-class Reading(Artefact):
+class ReadingRecord(Artefact):
     """One reading of an audit."""
 
     metric: str
@@ -187,7 +187,7 @@ class Reference(Artefact):
 class Audit(Artefact):
     """audit.json: readings, verdict, and what they rest on. One of another schema is refused by its number alone."""
 
-    readings: list[Reading] | None = None
+    readings: list[ReadingRecord] | None = None
     verdict: Judgement | None = None
     notices: Doubts | None = None
     votes: list[str] | None = None
