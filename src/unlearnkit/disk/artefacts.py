@@ -33,18 +33,18 @@ Values = list[Number]
 Doubts = list[Any]  # `report.sentences.read_doubt` reads each
 
 
-class Step(Artefact):
+class StepRecord(Artefact):
     """A command that was run on the folder later."""
 
     inputs: Hashes | None = None
 
 
-class Manifest(Artefact):
+class ManifestRecord(Artefact):
     """manifest.json: the sha256 of every file, and how the folder was made."""
 
     artefacts: Hashes
     inputs: Hashes | None = None
-    later_steps: list[Step] | None = None
+    later_steps: list[StepRecord] | None = None
     created: str | None = None
     versions: dict[str, str] | None = None
     command: list[str] | None = None
@@ -53,26 +53,26 @@ class Manifest(Artefact):
     language: str | None = None
 
 
-class Attempt(Artefact):
+class AttemptRecord(Artefact):
     """One of the rates that a method tried."""
 
     accuracy: Number | None = None
 
 
-class Search(Artefact):
+class SearchRecord(Artefact):
     """What a method's search for rates did."""
 
-    attempts: list[Attempt] | None = None
+    attempts: list[AttemptRecord] | None = None
     accepted: bool | None = None
 
 
-class Notes(Artefact):
+class NotesRecord(Artefact):
     """What a method notes of its run."""
 
-    search: Search | None = None
+    search: SearchRecord | None = None
 
 
-class Configuration(Artefact):
+class ConfigurationRecord(Artefact):
     """config.json: what a command was asked for, and how images were fed."""
 
     kind: Any = None  # whoever needs one kind says so
@@ -86,7 +86,7 @@ class Configuration(Artefact):
     method: str | None = None
     settings: dict[str, Any] | None = None
     needs: list[str] | None = None
-    notes: Notes | None = None
+    notes: NotesRecord | None = None
     seed: int | None = None
     precision: str | None = None
     recipe: dict[str, Any] | None = None
@@ -99,7 +99,7 @@ class Configuration(Artefact):
     trust_inputs: bool | None = None
 
 
-class Request(Artefact):
+class RequestRecord(Artefact):
     """request.json: the classes to forget, and the class list."""
 
     forget: list[str | int] | None = None
@@ -108,7 +108,7 @@ class Request(Artefact):
     classes: list[str] | None = None
 
 
-class Counts(Artefact):
+class CountsRecord(Artefact):
     """How many samples of a class there are, were read and were decoded; null where nobody knows."""
 
     __pydantic_extra__: dict[str, Count | None]
@@ -118,17 +118,17 @@ class Counts(Artefact):
     decoded: Count | None = None
 
 
-class Access(Artefact):
+class AccessRecord(Artefact):
     """access.json: what was read, by part of the data and by class."""
 
-    parts: dict[str, dict[str, Counts]] | None = None
+    parts: dict[str, dict[str, CountsRecord]] | None = None
     forget_samples_read: Count | None = None
     forget_samples_read_by_audit: Count | None = None
     forget_samples_decoded: Count | None = None
     forget_samples_read_by_first_look: Count | None = None
 
 
-class Spent(Artefact):
+class SpentRecord(Artefact):
     """What a stage took."""
 
     seconds: Number | None = None
@@ -137,14 +137,14 @@ class Spent(Artefact):
     peak_memory_bytes: Number | None = None
 
 
-class Cost(Artefact):
+class CostRecord(Artefact):
     """cost.json: what each stage took, and all together."""
 
-    stages: dict[str, Spent] | None = None
-    total: Spent | None = None
+    stages: dict[str, SpentRecord] | None = None
+    total: SpentRecord | None = None
 
 
-class History(Artefact):
+class HistoryRecord(Artefact):
     """history.json: the losses of each stage."""
 
     __pydantic_extra__: dict[str, Values]
@@ -168,7 +168,7 @@ class ReadingRecord(Artefact):
     doubts: Doubts | None = None
 
 
-class Judgement(Artefact):
+class JudgementRecord(Artefact):
     """The verdict of an audit."""
 
     status: str
@@ -177,30 +177,30 @@ class Judgement(Artefact):
     worst_gap: Number | None = None
 
 
-class Reference(Artefact):
+class ReferenceRecord(Artefact):
     """A model that an audit compared with."""
 
     path: str
     sha256: str
 
 
-class Audit(Artefact):
+class AuditRecord(Artefact):
     """audit.json: readings, verdict, and what they rest on. One of another schema is refused by its number alone."""
 
     readings: list[ReadingRecord] | None = None
-    verdict: Judgement | None = None
+    verdict: JudgementRecord | None = None
     notices: Doubts | None = None
     votes: list[str] | None = None
     tier: str | None = None
     bank: str | None = None
-    retrained: list[Reference] | None = None
-    shadows: list[Reference] | None = None
+    retrained: list[ReferenceRecord] | None = None
+    shadows: list[ReferenceRecord] | None = None
     seed: int | None = None
     stand_ins: str | None = None
     depth: str | None = None
 
 
-class Picture(Artefact):
+class PictureRecord(Artefact):
     """A picture of a figure."""
 
     file: str
@@ -211,11 +211,11 @@ class Picture(Artefact):
     rivals: dict[str, str] | None = None
 
 
-class Figure(Artefact):
+class FigureRecord(Artefact):
     """A figure of pictures, or why it is missing."""
 
     missing: Any = None  # a word, or a doubt
-    pictures: list[Picture] | None = None
+    pictures: list[PictureRecord] | None = None
     limit: Number | None = None
     classes: Count | None = None
     forgotten: Count | None = None
@@ -230,23 +230,23 @@ class Figure(Artefact):
         return self
 
 
-class Pictures(Artefact):
+class PicturesRecord(Artefact):
     """pictures.json: the figures, and whether they may be shown."""
 
     personal: bool | None = None
     include_images: bool | None = None
-    figures: dict[str, Figure] | None = None
+    figures: dict[str, FigureRecord] | None = None
 
 
 SCHEMAS: dict[str, type[Artefact]] = {
-    "manifest.json": Manifest,
-    "config.json": Configuration,
-    "request.json": Request,
-    "access.json": Access,
-    "cost.json": Cost,
-    "history.json": History,
-    "audit.json": Audit,
-    "pictures.json": Pictures,
+    "manifest.json": ManifestRecord,
+    "config.json": ConfigurationRecord,
+    "request.json": RequestRecord,
+    "access.json": AccessRecord,
+    "cost.json": CostRecord,
+    "history.json": HistoryRecord,
+    "audit.json": AuditRecord,
+    "pictures.json": PicturesRecord,
 }
 
 
