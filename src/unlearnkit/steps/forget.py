@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.data.sources.registry import is_local
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
+from unlearnkit.models import is_trusted_name
 from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
@@ -25,7 +27,7 @@ from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.opening import card_for
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.steps.record import forget_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
@@ -33,6 +35,7 @@ from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import CaseSpec
 
 
+@holding
 def forget_run(
     spec: CaseSpec,
     choice: MethodChoice,
@@ -67,7 +70,7 @@ def forget_run(
     method = choice.make()
     reference_paths = (audit.retrained, audit.shadows) if audit else ((), ())
     source = resolve_weights(str(spec.weights))
-    output.check((source.path, *chain(*reference_paths)))
+    output.check((source.path, *spec.places(), *(audit.places() if audit else ())))
     runtime = runtime or Runtime()
     case = Case.opened(
         spec,
@@ -137,10 +140,17 @@ def forget_run(
             )
             add_audit(out, artefacts, drawn)
         except UnlearnkitError as error:
-            where = f"The new weights are in {out}; mend this and run `unlearnkit audit {out}`."
+            where = f"The new weights are in {out}; mend this and run `{_again(case, out)}`."
             raise type(error)(f"{error} {where}") from error
         summary |= {"audit": judged.as_dict(), "access": artefacts["access.json"]}
     return summary
+
+
+def _again(case: Case, out: Path) -> str:
+    """Return the command that audits the run folder again, with what it may not take from the folder alone."""
+    model = [] if is_trusted_name(case.architecture) else ["--model", case.architecture]
+    data = [] if is_local(case.data.source) else ["--data", case.data.source]
+    return shlex.join(["unlearnkit", "audit", str(out), *model, *data])
 
 
 def _summary(result: Unlearned, out: Path, method: str) -> dict[str, Any]:
