@@ -203,8 +203,10 @@ def test_the_report_is_written_in_a_language_of_another_package(forgotten: Path)
 def test_the_run_folder_is_audited_again_and_without_the_package_says_what_is_missing(
     site: Path, forgotten: Path
 ) -> None:
-    assert cli(site, "audit", forgotten, "--quick", "--device", "cpu", "--quiet").returncode == 0
-    assert_refused(run_cli("audit", forgotten, "--quick", "--device", "cpu"), "Expected a data source", "'toy-digits:")
+    audit = ("audit", forgotten, "--quick", "--device", "cpu")
+    assert_refused(run_cli(*audit), "Expected --data", "add --data toy-digits:hello")  # nothing is imported for a file
+    assert cli(site, *audit, "--quiet", "--data", "toy-digits:hello").returncode == 0
+    assert_refused(run_cli(*audit, "--data", "toy-digits:hello"), "Expected a data source", "'toy-digits:")
 
 
 @pytest.mark.slow

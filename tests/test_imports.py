@@ -57,7 +57,7 @@ def imports_of(part: str) -> dict[str, set[str]]:
     return {name: {found for other in IMPORTS[name] if (found := layer(other))} for name in names}
 
 
-ENGINE = {"errors", "class_names", "request", "config", "network", "split", "runtime", "data", "plugins"}
+ENGINE = {"errors", "class_names", "disk", "request", "config", "network", "split", "runtime", "data", "plugins"}
 STEPS = {*ENGINE, "run_dir", "training", "models", "methods", "tuning", "audit", "report"}
 MAY_IMPORT = {  # room -> rooms; what is not in it is forbidden, and a new room needs a line
     "errors": set(),
@@ -66,7 +66,8 @@ MAY_IMPORT = {  # room -> rooms; what is not in it is forbidden, and a new room 
     "config": {"errors"},
     "plugins": {"errors"},
     "network": {"errors"},
-    "run_dir": {"errors"},
+    "disk": {"errors", "class_names"},
+    "run_dir": {"errors", "class_names", "disk"},
     "split": {"errors", "request"},
     "runtime": {"errors", "config", "network"},
     "data": ENGINE - {"data"},

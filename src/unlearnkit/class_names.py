@@ -23,6 +23,14 @@ def all_in_one_form(names: Iterable[str]) -> tuple[str, ...]:
     return tuple(in_one_form(name) for name in names)
 
 
+def unprintable(text: str) -> bool:
+    """Return whether a name or a path holds what no name has: control characters, line breaks, half surrogate pairs.
+
+    Names are printed, and written as UTF-8; what these do there is no part of a name.
+    """
+    return any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
+
+
 def repeated(names: Sequence[str]) -> str | None:
     """Return the first name that stands twice, in whatever form, or None."""
     seen: set[str] = set()

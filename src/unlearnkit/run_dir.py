@@ -1,63 +1,67 @@
 """Writes run folders, always atomically and with a manifest of hashes; no other module writes artefacts.
 
-A folder is built beside its final place and renamed into it, so a reader never sees half of one. A file added
-later (the audit, the report) replaces its predecessor in one rename, and the manifest follows.
+A folder is built beside its final place and put there in one step, so a reader never sees half of one. A file that is
+added later (the audit, the report) makes a new folder, with links to the files that stay, and the two are exchanged.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import json
 import os
 import platform
 import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.errors import OutputError
+from unlearnkit.class_names import unprintable
+from unlearnkit.disk.artefacts import check_artefact
+from unlearnkit.disk.files import files_of, inside, read_regular, write_new
+from unlearnkit.disk.json_text import parse_json
+from unlearnkit.disk.staging import locked, put, staged, sweep
+from unlearnkit.errors import OutputError, reason
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
 README = "README.md"  # the model card
-RETIRED = "-old"  # ends the name of a folder that is being replaced
 Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
 
 
 def check_output(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> None:
     """Refuse, before any work, an output folder that cannot or must not be written.
 
+    What killed commands have left beside it is swept.
+
     Args:
         out: the folder.
         overwrite: whether an earlier run folder may be replaced.
-        inputs: files that the run reads, and that must therefore not be inside it.
+        inputs: files and folders that the run reads, and that must therefore not be inside it.
 
     Raises:
-        OutputError: it exists (without `overwrite`), is no run folder or holds an input (with it), or its parent is
-            not writable.
+        OutputError: it exists (without `overwrite`), is no run folder or holds an input or anything that its manifest
+            does not list (with it), its parent is not writable, or a path holds control characters.
     """
+    for path in (out, *inputs):
+        if unprintable(str(path.absolute())):
+            raise OutputError(
+                f"Expected paths in UTF-8 without control characters, but got {str(path.absolute())!r}; rename it."
+            )
     for path in inputs:
         if path.resolve().is_relative_to(out.resolve()):
             raise OutputError(
                 f"Expected an output folder apart from the inputs, but {path} is inside {out}; choose another folder."
             )
-    if os.path.lexists(out):
-        if not overwrite:
-            raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
-        if not _is_run_or_empty(out):
-            raise OutputError(
-                f"Expected an earlier run folder to overwrite, but {out} is something else (it has no {MANIFEST} of "
-                "ours); choose another folder, or move that one away yourself."
-            )
+    sweep(out.absolute().parent)
+    _check_replaceable(out, overwrite=overwrite)
     out = out.absolute()
     parent = out.parent
     while not os.path.exists(parent):
         parent = parent.parent
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{out.name}-", suffix=RETIRED, dir=parent):
+        with staged(parent / out.name):
             pass
     except OSError as error:
         raise OutputError(
@@ -67,7 +71,7 @@ def check_output(out: Path, *, overwrite: bool, inputs: Sequence[Path] = ()) -> 
 
 
 def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Mapping[str, Any]) -> None:
-    """Write a whole run folder in one rename; it replaces an earlier one only when it is complete.
+    """Write a whole run folder in one step; it replaces an earlier one only when it is complete.
 
     Args:
         out: the folder.
@@ -80,41 +84,21 @@ def write_run(out: Path, artefacts: Artefacts, *, overwrite: bool, manifest: Map
     """
     check_output(out, overwrite=overwrite)
     out = out.absolute()
-    try:
+    with _writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
-    except OSError as error:
-        raise OutputError(
-            f"Expected to be able to write {out}, but got: {error.strerror or error}; choose another place."
-        ) from error
-    try:
-        staging.chmod(0o755)
-        hashes = {name: _write(staging / name, content) for name, content in artefacts.items()}
-        record = {
-            **manifest,
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": versions(),
-            "artefacts": hashes,
-        }
-        _write(staging / MANIFEST, record)
-        if out.exists():
-            retired = staging.with_name(staging.name + RETIRED)
-            out.rename(retired)
-            try:
-                staging.rename(out)
-            except BaseException:  # a keyboard interrupt too
-                retired.rename(out)
-                raise
-            shutil.rmtree(retired)
-        else:
-            staging.rename(out)
-    except OSError as error:
-        raise OutputError(
-            f"Expected to be able to write {out}, but got: {error.strerror or error}; choose another place."
-        ) from error
-    finally:
-        if staging.exists():
-            shutil.rmtree(staging)
+        with staged(out) as staging:
+            staging.chmod(0o755)
+            hashes = {name: _write(staging, name, content) for name, content in artefacts.items()}
+            record = {
+                **manifest,
+                "created": datetime.now(UTC).isoformat(timespec="seconds"),
+                "versions": versions(),
+                "artefacts": hashes,
+            }
+            _write(staging, MANIFEST, record)
+            with locked(out.parent):
+                _check_replaceable(out, overwrite=overwrite)  # again: training takes hours
+                put(staging, out)
 
 
 def add_to_run(
@@ -125,57 +109,55 @@ def add_to_run(
     facts: Mapping[str, Any] | None = None,
     drop: Sequence[str] = (),
 ) -> None:
-    """Add or replace files of a run folder, each in one rename, and update its manifest.
+    """Add or replace files of a run folder and update its manifest, all in one step.
 
     A `step` (its command, device, seed, inputs) is appended to the manifest's `later_steps`; `facts` replace
-    what the manifest says under their names. The files that `drop` names are deleted first: what must not be there any
-    more is gone, also where the rest should fail.
+    what the manifest says under their names. The files that `drop` names are deleted first, in a step of their own:
+    what must not be there any more is gone, also where the rest should fail.
 
     Raises:
         OutputError: the folder is no run folder or cannot be written.
     """
-    manifest = read_json(folder, MANIFEST, "artefacts")
-    try:
-        for name in drop:
-            (folder / name).unlink(missing_ok=True)
-            manifest["artefacts"].pop(name, None)
-        for name, content in artefacts.items():
-            manifest["artefacts"][name] = _replace(folder / name, content)
-        manifest |= facts or {}
-        if step is not None:
-            manifest.setdefault("later_steps", []).append(dict(step))
-        _replace(folder / MANIFEST, manifest)
-    except OSError as error:
-        raise OutputError(
-            f"Expected to be able to write {folder}, but got: {error.strerror or error}; choose another place."
-        ) from error
+    if drop:
+        _change(folder, {}, drop=drop)
+    _change(folder, artefacts, step=step, facts=facts)
 
 
-def read_json(folder: Path, name: str, *keys: str) -> dict[str, Any]:
-    """Read one JSON artefact of a run folder.
+def read_artefact(folder: Path, name: str) -> bytes:
+    """Return the content of a file of a run folder, which must be a file of its own.
 
     Raises:
-        OutputError: the folder or the file is missing or damaged, or lacks one of `keys`.
+        OutputError: the name leads out of the folder, no file of its own stands there, or it cannot be read.
     """
-    path = folder / name
-    if not os.path.isfile(path):
+    path = inside(folder, name)
+    if not path.is_file():
         raise OutputError(
             f"Expected {name} in the run folder {folder}, but there is none; name a folder made by unlearnkit."
         )
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+        return read_regular(path)
+    except OSError as error:
         raise OutputError(
-            f"Expected JSON in {path}, but it is damaged ({error}); run the step that made it again."
+            f"Expected to be able to read {path}, but got: {error.strerror or error}; check its permissions."
         ) from error
-    if not isinstance(content, dict):
-        raise OutputError(f"Expected a JSON object in {path}, but got a {type(content).__name__}; make it again.")
-    missing = [key for key in keys if key not in content]
-    if missing:
+
+
+def read_json(folder: Path, name: str, *keys: str) -> dict[str, Any]:
+    """Read one JSON artefact of a run folder; what it must look like, `disk.artefacts` says.
+
+    Raises:
+        OutputError: the folder or the file is missing or damaged, or lacks one of `keys`.
+    """
+    if not folder.exists():
+        sweep(folder.absolute().parent)  # a command that was killed may have put it aside
+    text = read_artefact(folder, name)
+    try:
+        content = parse_json(text)
+    except ValueError as error:
         raise OutputError(
-            f"Expected {missing[0]!r} in {path}, but it is not there; run the step that made the file again."
-        )
-    return content
+            f"Expected JSON in {folder / name}, but it is damaged ({reason(error)}); run the step that made it again."
+        ) from error
+    return check_artefact(folder, name, content, keys)
 
 
 def versions() -> dict[str, str]:
@@ -189,44 +171,123 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _is_run_or_empty(folder: Path) -> bool:
-    """Return whether a folder may be replaced: it is empty, or this module wrote its manifest."""
-    if folder.is_symlink() or not folder.is_dir():
-        return False
-    if not any(folder.iterdir()):
-        return True
+def recorded_hashes(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """Return the sha256 of each artefact that a manifest lists, by its name.
+
+    Raises:
+        OutputError: a name leads out of the folder, or no file of its own stands there.
+    """
+    hashes: dict[str, str] = manifest["artefacts"]
+    for name in hashes:
+        inside(folder, name)
+    return hashes
+
+
+def _change(
+    folder: Path,
+    artefacts: Artefacts,
+    *,
+    step: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    drop: Sequence[str] = (),
+) -> None:
+    """Put a folder with changed files in the place of a run folder; what else is in it is linked into the new one."""
+    read_json(folder, MANIFEST, "artefacts")
+    folder = folder.resolve()
+    sweep(folder.parent)
+    with _writing(folder), staged(folder) as staging, locked(folder.parent):
+        manifest = read_json(folder, MANIFEST, "artefacts")
+        hashes = recorded_hashes(folder, manifest)
+        staging.chmod(folder.stat().st_mode & 0o777)
+        for name in drop:
+            hashes.pop(inside(folder, name).relative_to(folder).as_posix(), None)
+        for name, content in artefacts.items():
+            if inside(folder, name).is_dir():
+                raise IsADirectoryError(21, "Is a directory", name)
+            hashes[name] = _write(staging, name, content)
+        manifest |= facts or {}
+        if step is not None:
+            manifest["later_steps"] = [*(manifest.get("later_steps") or ()), dict(step)]
+        _write(staging, MANIFEST, manifest)
+        new = {MANIFEST, *artefacts, *drop}
+        _carry(folder, staging, new)
+        put(staging, folder)
+        _carry(staging, folder, new)  # what somebody laid into the old folder meanwhile
+
+
+def _carry(old: Path, new: Path, but: set[str]) -> None:
+    """Give the files of one folder to another one too, except those named and those that it has."""
+    for name in files_of(old):
+        source, target = old / name, new / name
+        if name in but or os.path.lexists(target):
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir() and not source.is_symlink():
+            target.mkdir()
+            continue
+        try:
+            os.link(source, target, follow_symlinks=False)
+        except (OSError, NotImplementedError):  # a file system without hard links, or somebody else's file
+            shutil.copy2(source, target, follow_symlinks=False)
+
+
+def _check_replaceable(out: Path, *, overwrite: bool) -> None:
+    """Refuse a folder that is there and may not be replaced.
+
+    Raises:
+        OutputError: it is there (without `overwrite`), is no run folder, or holds what its manifest does not list.
+    """
+    if not os.path.lexists(out):
+        return
+    if not overwrite:
+        raise OutputError(f"Expected a new output folder, but {out} exists; choose another or add --overwrite.")
+    if out.is_symlink() or not out.is_dir():
+        raise _something_else(out, "it is no folder")
+    present = set(files_of(out))
+    if not present:
+        return
+    if MANIFEST not in present:
+        raise _something_else(out, f"it has no {MANIFEST} of ours")
     try:
-        return isinstance(read_json(folder, MANIFEST).get("artefacts"), dict)
-    except OutputError:
-        return False
+        manifest = read_json(out, MANIFEST, "artefacts")
+    except OutputError as error:
+        raise _something_else(out, f"it has no {MANIFEST} of ours: {error}") from error
+    strangers = sorted(present - {MANIFEST} - recorded_hashes(out, manifest).keys())
+    if strangers:
+        raise OutputError(
+            f"Expected an earlier run folder to overwrite, but {out} holds {strangers[0]} too, which its manifest does "
+            "not list and which would be deleted; move that away, or choose another folder."
+        )
 
 
-def _encode(content: bytes | str | Mapping[str, Any]) -> bytes:
+def _something_else(out: Path, why: str) -> OutputError:
+    return OutputError(
+        f"Expected an earlier run folder to overwrite, but {out} is something else ({why}); choose another folder, or "
+        "move that one away yourself."
+    )
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """Turn errors of the disk into an OutputError."""
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"Expected to be able to write {out}, but got: {error.strerror or error}; choose another place."
+        ) from error
+
+
+def _write(staging: Path, name: str, content: bytes | str | Mapping[str, Any]) -> str:
+    path = inside(staging, name)
+    path.parent.mkdir(exist_ok=True)  # an artefact may lie one folder down
+    return write_new(path, encoded(content))
+
+
+def encoded(content: bytes | str | Mapping[str, Any]) -> bytes:
+    """Return the bytes of an artefact: JSON for a mapping, UTF-8 for text."""
     if isinstance(content, bytes):
         return content
-    text = (
-        content
-        if isinstance(content, str)
-        else json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    )
-    return text.encode("utf-8")
-
-
-def _write(path: Path, content: bytes | str | Mapping[str, Any]) -> str:
-    data = _encode(content)
-    path.parent.mkdir(exist_ok=True)  # an artefact may lie one folder down
-    with path.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return hashlib.sha256(data).hexdigest()
-
-
-def _replace(path: Path, content: bytes | str | Mapping[str, Any]) -> str:
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        digest = _write(temporary, content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return digest
+    if isinstance(content, str):
+        return content.encode("utf-8")
+    return (json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode("utf-8")

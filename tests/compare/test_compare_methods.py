@@ -476,3 +476,10 @@ def test_cheaper_is_left_nearer_is_lower_and_labels_keep_apart() -> None:
     for i, (a, b) in enumerate(corners):
         for c, d in corners[i + 1 :]:
             assert abs(b - d) > 10 or abs(a - c) > 45, (a, b, c, d)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"key": 1, "key": 2}', "\\ud800"])
+def test_a_damaged_run_is_named(text: str, tmp_path: Path) -> None:
+    (tmp_path / "unsir.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"unsir\.json, but it is damaged .*take the file away"):
+        comparison_runs._kept(tmp_path / "unsir.json", "key", "failure")

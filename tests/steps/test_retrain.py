@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import unlearnkit.steps.retrain as step
 from trained_once import CPU, TINY, trained
-from unlearnkit.errors import ConfigError, InputError, ModelError, OutputError, RequestError, WeightsError
+from unlearnkit.errors import ConfigError, DataError, InputError, ModelError, OutputError, RequestError, WeightsError
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
@@ -203,6 +203,26 @@ def test_a_model_made_from_the_original_leads_to_it(original: Path, full_bank: P
         exclude = ("3",) if of.is_relative_to(original) else ()
         found = retrain(of, full_bank, exclude=exclude)
         assert [each["trained"] for each in found] == [False, False], of
+    moved = Path(shutil.copytree(original, tmp_path / "moved"))
+    spec = CaseSpec(weights=moved / WEIGHTS, data="digits", forget=("3",))
+    forget_run(spec, MethodChoice("head-mask"), Output(tmp_path / "from moved"), audit=None, runtime=CPU)
+    spoil(moved, "other weights")
+    with pytest.raises(OutputError, match="have changed since"):
+        retrain(tmp_path / "from moved", full_bank)
+    shutil.rmtree(moved)
+    with pytest.raises(ModelError, match=r"was made from .*moved.*which records no training"):
+        retrain(tmp_path / "from moved", full_bank)
+
+
+def test_data_from_a_network_is_not_fetched_because_a_folder_names_it(original: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(original, tmp_path / "original"))
+    config = json.loads((folder / "config.json").read_text()) | {"data": "hf:somebody/images"}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(DataError, match=r"--data hf:somebody/images"):
+        retrain(folder, tmp_path / "bank")
+    (folder / "config.json").write_text(json.dumps(config | {"seed": None}))
+    with pytest.raises(OutputError, match="'seed'"):
+        retrain(folder, tmp_path / "bank")
 
 
 def test_it_begins_with_the_weights_that_the_original_began_with(
@@ -242,7 +262,7 @@ def test_what_cannot_be_repeated_is_refused_before_any_training(
         retrain(original, bank, count=0)
     changed = Path(shutil.copytree(original, tmp_path / "changed"))
     spoil(changed, "other weights")
-    with pytest.raises(OutputError, match="has changed since"):
+    with pytest.raises(OutputError, match="have changed since"):
         retrain(changed, bank)
     assert not trainings
     assert not bank.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -228,7 +229,8 @@ def page(folder: Path, language: str, classes: list[str] | None = None, **change
     content = artefacts(classes or ANIMALS) | {f"{name}.json": value for name, value in changed.items()}
     manifest = {"inputs": {"/runs/original/model.safetensors": "ab" * 32}, "seed": 5, "device": "cpu"}
     content = {name: value for name, value in content.items() if value is not None}
-    write_run(folder, content, overwrite=True, manifest=manifest)
+    shutil.rmtree(folder, ignore_errors=True)
+    write_run(folder, content, overwrite=False, manifest=manifest)
     (folder / PICTURE).write_bytes(drawing.strip(torch.zeros(1, 1, 4, 4), 1.0))
     return render(folder, language)
 

@@ -51,7 +51,10 @@ def command(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out)."""
+    """Audit a run folder, or any two weights files (--original, --unlearned, --data, --forget, --out).
+
+    With a folder, --model, --data and --original stand in place of what it records.
+    """
     from unlearnkit.run_dir import read_json
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.audit import audit_folder, audit_pair
@@ -62,9 +65,7 @@ def command(
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
     if folder is not None:
         pair_options = {
-            "--original": original,
             "--unlearned": unlearned,
-            "--data": data,
             "--forget": forget,
             "--out": out,
             "--already-forgotten": already_forgotten,
@@ -88,6 +89,8 @@ def command(
             Output(folder, include_images=include_images, language=language, command=command_line()),
             options=options,
             model=model,
+            data=data,
+            original=original,
             trust_inputs=trust_inputs,
             seed=seed,
             runtime=runtime,

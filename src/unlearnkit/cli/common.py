@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
-from unlearnkit.class_names import decoded_lines, repeated
+from unlearnkit.class_names import decoded_lines, repeated, unprintable
+from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError
+from unlearnkit.runtime.terminal import print_json
 
 AUTO = "auto"  # the reference bank's usual place
 
@@ -80,6 +81,7 @@ def inputs_of(
         std=_floats("--std", std),
         channels=_channels(channels),
         classes=read_classes(classes) if classes else None,
+        classes_file=classes,
         storage=storage,
         workers=workers,
         image_column=image_column,
@@ -92,7 +94,7 @@ def print_result(result: dict[str, Any], as_json: bool, quiet: bool) -> None:
     from unlearnkit.cli.show import show_result
 
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        print_json(result)
     elif not quiet:
         show_result(result)
 
@@ -133,12 +135,15 @@ def read_classes(path: Path) -> tuple[str, ...]:
         ConfigError: the file cannot be read, is empty, or names a class twice.
     """
     try:
-        names = decoded_lines(path.read_bytes())
+        names = decoded_lines(read_regular(path))
     except (OSError, UnicodeError) as error:
         raise ConfigError(
             f"Expected a text file with class names at {path}, but it cannot be read ({error}); "
             "write one name on each line."
         ) from error
+    wrong = next(filter(unprintable, names), None)
+    if wrong is not None:
+        raise ConfigError(f"Expected class names without control characters in {path}, but got {wrong!r}; rename it.")
     twice = repeated(names)
     if not names or twice is not None:
         got = f"{twice!r} stands there twice" if names else "it is empty"

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
+from unlearnkit.runtime.terminal import print_lines
 
 
 def command(
@@ -41,7 +42,7 @@ def command(
     from unlearnkit.errors import ConfigError
 
     if redraw:
-        print(table(drawn_again(out)))
+        print_lines(table(drawn_again(out)))
         return
     required = {"--data": data, "--models": models, "--work": work, "--forget": forget or None}
     missing = [name for name, value in required.items() if value is None]
@@ -57,4 +58,4 @@ def command(
         label=label,
     )
     result = compare_methods(grid, data=data, models=models, work=work, forget=forget, retrained=retrained, out=out)
-    print(table(result))
+    print_lines(table(result))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
 
 from unlearnkit.cli import options as opt
+from unlearnkit.runtime.terminal import print_error, print_json, print_lines
 
 
 def command(
@@ -22,15 +21,15 @@ def command(
     from unlearnkit.methods.registry import METHODS, PLUGINS
 
     if cards:
-        print(method_cards(names or METHODS), end="")
+        print_lines(method_cards(names or METHODS))
         return
     usable, broken = ({}, []) if names else PLUGINS.load_all()
     described = describe_methods(names or [*METHODS, *usable])
     if as_json:
-        print(json.dumps(described, indent=2))
+        print_json(described)
     elif names:
         show_settings(described)
     else:
         show_methods(described)
     for sentence in broken:
-        print(f"unlearnkit: {sentence}", file=sys.stderr)
+        print_error(f"unlearnkit: {sentence}")

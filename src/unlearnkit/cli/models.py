@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from typing import Annotated
 
 import typer
 
 from unlearnkit.cli import options as opt
+from unlearnkit.runtime.terminal import print_error, print_json, print_lines
 
 
 def command(
@@ -19,6 +18,9 @@ def command(
     from unlearnkit.steps.models import broken_models, model_names
 
     names = model_names(pattern)
-    print(json.dumps(names, indent=2) if as_json else "\n".join(names))
+    if as_json:
+        print_json(names)
+    else:
+        print_lines("\n".join(names))
     for sentence in broken_models():
-        print(f"unlearnkit: {sentence}", file=sys.stderr)
+        print_error(f"unlearnkit: {sentence}")

@@ -8,6 +8,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from unlearnkit.runtime.terminal import escaped, print_error
+
 
 class Bars:
     """Rich progress bars, one for each stage."""
@@ -27,12 +29,12 @@ class Bars:
     def start(self, name: str, total: int) -> None:
         """Begin a stage of `total` steps."""
         self._progress.start()
-        self._task = self._progress.add_task(name, total=total, detail="")
+        self._task = self._progress.add_task(escaped(name), total=total, detail="")
 
     def advance(self, detail: str = "") -> None:
         """Move the bar on by one step."""
         if self._task is not None:
-            self._progress.update(self._task, advance=1, detail=detail)
+            self._progress.update(self._task, advance=1, detail=escaped(detail))
 
     def finish(self) -> None:
         """End the stage; its bar stays on the screen."""
@@ -43,7 +45,7 @@ class Bars:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(escaped(text), highlight=False, markup=False)
 
 
 class Lines:
@@ -68,7 +70,7 @@ class Lines:
 
     def say(self, text: str) -> None:
         """Print one line."""
-        print(text, file=sys.stderr, flush=True)
+        print_error(text)
 
 
 def progress_for_stderr() -> Bars | Lines:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
+from unlearnkit.runtime.terminal import print_line
 
 
 def command(
@@ -18,4 +19,4 @@ def command(
 
     path = report_run(folder, language=language)
     if not quiet:
-        print(path)
+        print_line(path)

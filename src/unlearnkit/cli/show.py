@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearnkit.class_names import listed
+from unlearnkit.runtime.terminal import escaped
 
 ROWS = (
     ("accuracy", "forget_test", "forgotten test accuracy", "{:.1%}"),
@@ -54,7 +55,12 @@ def show_result(result: dict[str, Any]) -> None:
     if "trials" in result:
         _show_trials(console, result)
     for line in _lines(result):
-        console.print(Text(line), soft_wrap=True)  # neither a sentence nor a path is broken in a pipe
+        console.print(_text(line), soft_wrap=True)  # neither a sentence nor a path is broken in a pipe
+
+
+def _text(text: str) -> Text:
+    """Return text as it may be printed: names in it come from files."""
+    return Text(escaped(text))
 
 
 def _lines(result: dict[str, Any]) -> list[str]:
@@ -107,9 +113,9 @@ def show_verified(result: dict[str, Any]) -> None:
     """Print the result of the check of every file that a run folder's manifest records."""
     console = Console(highlight=False)
     for file in result["files"]:
-        console.print(Text(f"{file['state']:<12}  {file['kind']:<8}  {file['name']}"), soft_wrap=True)
+        console.print(_text(f"{file['state']:<12}  {file['kind']:<8}  {file['name']}"), soft_wrap=True)
     summary = "everything is as recorded" if result["ok"] else "not everything is as recorded"
-    console.print(Text(f"{summary}; sha256 of the manifest: {result['manifest']}"), soft_wrap=True)
+    console.print(_text(f"{summary}; sha256 of the manifest: {result['manifest']}"), soft_wrap=True)
 
 
 def show_methods(described: list[dict[str, Any]]) -> None:
@@ -129,13 +135,13 @@ def show_settings(described: list[dict[str, Any]]) -> None:
         _show_facts(console, f"presets: {', '.join(method['presets'])}", *([f"tuned: {bounds}"] if bounds else []))
         table = Table(box=None, padding=(0, 2), show_header=False)
         for setting in method["settings"]:
-            table.add_row(f"  {setting['name']}={setting['value']}", setting["description"])
+            table.add_row(_text(f"  {setting['name']}={setting['value']}"), _text(setting["description"]))
         console.print(table)
 
 
 def _show_method(console: Console, method: dict[str, Any]) -> None:
     """Print a method's idea, the data that it reads and its cost."""
-    console.print(Text(f"{method['name']}: {method['idea']}"), soft_wrap=True)
+    console.print(_text(f"{method['name']}: {method['idea']}"), soft_wrap=True)
     _show_facts(
         console,
         *(["a control, which an audit must not pass"] if method["control"] else []),
@@ -146,7 +152,7 @@ def _show_method(console: Console, method: dict[str, Any]) -> None:
 
 def _show_facts(console: Console, *facts: str) -> None:
     for fact in facts:
-        console.print(Text(f"  {fact}"), soft_wrap=True)
+        console.print(_text(f"  {fact}"), soft_wrap=True)
 
 
 def _show_trials(console: Console, result: dict[str, Any]) -> None:
@@ -166,9 +172,9 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
         else:
             samples = trial["cost"]["samples_forward"] + trial["cost"]["samples_backward"]
             cells = [f"{trial['retained']:.1%}", f"{trial['left']:.1%}", f"{trial['score']:.3f}", f"{samples:,}"]
-        table.add_row(f"{trial['trial']}{mark}", settings, *cells)
+        table.add_row(f"{trial['trial']}{mark}", _text(settings), *cells)
     console.print(table)
-    console.print(Text(f"left: {SIGNALS[result['signal']]}"), soft_wrap=True)
+    console.print(_text(f"left: {SIGNALS[result['signal']]}"), soft_wrap=True)
 
 
 def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any]) -> None:
@@ -200,12 +206,12 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
             table.add_row(title, *cells, {"pass": "yes", "fail": "no", "unknown": "unknown"}.get(verdict or "", ""))
     console.print(table)
     why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], ENGLISH)
-    console.print(Text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
+    console.print(_text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     if audit["notices"]:
         kept = told([read_doubt(each, "the audit") for each in audit["notices"]], ENGLISH)
         turn = to_turn(result.get("method"), result.get("stronger"), ENGLISH)
-        console.print(Text(ENGLISH.NOT_FORGOTTEN.format(kept, turn)), soft_wrap=True)
-    console.print(Text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
+        console.print(_text(ENGLISH.NOT_FORGOTTEN.format(kept, turn)), soft_wrap=True)
+    console.print(_text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
 
 
 def _cell(group: list[dict[str, Any]], form: str) -> str:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from rich.console import Console
-from rich.text import Text
-
 from unlearnkit.class_names import listed
+from unlearnkit.runtime.terminal import print_line
 
 
 def show_references(result: dict[str, Any]) -> None:
@@ -41,6 +39,5 @@ def _line(entry: dict[str, Any]) -> str:
 
 
 def _print(*lines: str) -> None:
-    console = Console(highlight=False)
     for line in lines:
-        console.print(Text(line), soft_wrap=True)
+        print_line(line)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unlearnkit.cli import options as opt
+from unlearnkit.runtime.terminal import print_json
 
 
 def command(
@@ -20,7 +20,7 @@ def command(
 
     result = verify_run(folder)
     if as_json:
-        print(json.dumps(result, indent=2, ensure_ascii=False))
+        print_json(result)
     elif not quiet:
         show_verified(result)
     if not result["ok"]:

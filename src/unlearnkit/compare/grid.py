@@ -12,7 +12,6 @@ are audited again. A method that cannot run is a row with the reason.
 
 from __future__ import annotations
 
-import json
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,6 +25,9 @@ from unlearnkit.audit import METRICS
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.compare.page import picture, table
 from unlearnkit.compare.runs import Bench, written
+from unlearnkit.disk.files import read_regular
+from unlearnkit.disk.json_text import parse_json
+from unlearnkit.disk.staging import sweep
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import ConfiguredMethod, Retrain
 from unlearnkit.methods.registry import METHODS
@@ -171,8 +173,8 @@ def redraw(results: Path) -> dict[str, Any]:
         ConfigError: the file is not there or holds no results of a comparison.
     """
     try:
-        result: dict[str, Any] = json.loads(results.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        result: dict[str, Any] = parse_json(read_regular(results))
+    except (OSError, ValueError) as error:
         raise ConfigError(
             f"Expected results of a comparison at {results}, but they cannot be read ({error}); run `unlearnkit "
             "compare` without --redraw first."
@@ -205,6 +207,8 @@ def compare_methods(
     """
     if retrained < FEWEST_RETRAINED:
         raise ConfigError(f"Expected three retrained models or more, but got --retrained {retrained}; train some more.")
+    for folder in (work, out.absolute().parent):
+        sweep(folder)
     metrics = {name: METRICS[name] for name in PRIMARY_METRICS} if grid.primary else METRICS
     bench = Bench.opened(data, models, work, [*forget], metrics, retrained)
     trained = [checkpoint.path.parent for checkpoint in bench.checkpoints[1:]]

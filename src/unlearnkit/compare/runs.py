@@ -19,10 +19,13 @@ from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
 from unlearnkit.audit.bank import Bank, bank_for
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import SCHEMA, Reading
-from unlearnkit.errors import UnlearnkitError, WeightsError
+from unlearnkit.disk.files import read_regular, replace_file
+from unlearnkit.disk.json_text import parse_json
+from unlearnkit.errors import ConfigError, UnlearnkitError, WeightsError, reason
 from unlearnkit.methods import ConfiguredMethod
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint
 from unlearnkit.run_dir import WEIGHTS, versions
+from unlearnkit.runtime.terminal import print_line
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.references import open_references
@@ -100,7 +103,7 @@ class Bench:
         """Evidence on the original and the retrained models, gathered once, as it is the same for every method."""
         began = time.perf_counter()
         evidence = self._gathered()
-        print(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)", flush=True)
+        print_line(f"original and retrained models observed ({time.perf_counter() - began:.0f} s)")
         return evidence
 
     def run(self, name: str, method: ConfiguredMethod, seed: int) -> dict[str, Any]:
@@ -143,15 +146,14 @@ class Bench:
     def _once(self, told: str, name: str, key: dict[str, Any], make: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         path = self.work / f"{name}-{_digest(key)}.json"
         if path.is_file():
-            found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            return _public(found)
+            return _public(_kept(path, "key", "failure"))
         began = time.perf_counter()
         try:
             result = {"key": key, "failure": None, **make()}
         except UnlearnkitError as error:
             result = {"key": key, "failure": str(error)}
         written(path, result)
-        print(f"{told}: {outcome(result)} ({time.perf_counter() - began:.0f} s)", flush=True)
+        print_line(f"{told}: {outcome(result)} ({time.perf_counter() - began:.0f} s)")
         return _public(result)
 
     def _unlearned(self, folder: Path, method: ConfiguredMethod, seed: int) -> tuple[nn.Module, dict[str, Any]]:
@@ -163,8 +165,7 @@ class Bench:
         if facts.is_file():
             model = copy.deepcopy(self.case.model)
             read_checkpoint(weights).load_into(model)
-            known: dict[str, Any] = json.loads(facts.read_text(encoding="utf-8"))
-            return model, known
+            return model, _kept(facts, "read", "forget_samples_read", "cost")
         result = unlearn(
             self.case.model,
             method,
@@ -266,6 +267,26 @@ def _public(made: dict[str, Any]) -> dict[str, Any]:
     return made | {"key": {name: value for name, value in made["key"].items() if name != "data"}}
 
 
+def _kept(path: Path, *keys: str) -> dict[str, Any]:
+    """Read what an earlier comparison has kept.
+
+    Raises:
+        ConfigError: it is damaged.
+    """
+    try:
+        found = parse_json(read_regular(path))
+        missing = [key for key in keys if not isinstance(found, dict) or key not in found]
+        if missing:
+            raise ValueError(f"it has no {missing[0]!r}")
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Expected a finished run of a comparison at {path}, but it is damaged ({reason(error)}); take the file "
+            "away, and the run is made again."
+        ) from error
+    kept: dict[str, Any] = found
+    return kept
+
+
 def _digest(key: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -283,8 +304,6 @@ def outcome(made: dict[str, Any]) -> str:
 
 def written(path: Path, content: dict[str, Any] | str | bytes) -> None:
     """Write a file atomically, in one rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
     if isinstance(content, dict):
         content = json.dumps(content, indent=1, allow_nan=False) + "\n"
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    replace_file(path, content.encode() if isinstance(content, str) else content)

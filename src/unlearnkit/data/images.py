@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from unlearnkit.class_names import all_in_one_form, repeated
+from unlearnkit.class_names import all_in_one_form, repeated, unprintable
 from unlearnkit.data.class_lists import ids_by_label, ids_by_name
 from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, Origin, Preprocessing
 from unlearnkit.data.storage import Storage, Store, checked_storage, checked_workers
@@ -232,6 +232,12 @@ class ImageData:
     def __post_init__(self) -> None:
         object.__setattr__(self, "classes", all_in_one_form(self.classes))
         twice = repeated(self.classes)
+        wrong = next(filter(unprintable, self.classes), None)
+        if wrong is not None:
+            raise DataError(
+                f"Expected class names without control characters, but got the class name {wrong!r} in {self.source}; "
+                "rename the class."
+            )
         if twice is not None:
             raise DataError(f"Expected distinct class names, but {twice!r} stands twice; rename one of the classes.")
         for side in (self.train, self.test):

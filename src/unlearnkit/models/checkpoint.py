@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError, WeightsError
 from unlearnkit.models.key_match import Matched
 from unlearnkit.models.metadata import ModelCard
@@ -122,7 +123,7 @@ def _card(path: Path, metadata: dict[str, str]) -> ModelCard | None:
     if METADATA_KEY not in metadata:
         return None
     try:
-        return ModelCard.from_record(json.loads(metadata[METADATA_KEY]))
+        return ModelCard.from_record(parse_json(metadata[METADATA_KEY]))
     except (ConfigError, ValueError, KeyError, TypeError) as error:
         raise WeightsError(
             f"Expected the model card in {path} to hold its class list and preprocessing, but it is damaged "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError, WeightsError, reason
 from unlearnkit.models.fetch import fetching
 from unlearnkit.models.names import PLAIN
@@ -93,7 +93,7 @@ def _optional_config(repository: str, revision: str | None, text: str) -> dict[s
             return None
         raise
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(path.read_bytes())
     except ValueError as error:
         raise _damaged(text, reason(error)) from error
     if not isinstance(config, dict):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unlearnkit.class_names import all_in_one_form
+from unlearnkit.class_names import all_in_one_form, unprintable
 from unlearnkit.data.preprocessing import LARGEST, Preprocessing
 
 
@@ -62,10 +62,13 @@ def _check(values: Mapping[str, Any]) -> None:
     def all_of(values: object, kind: type) -> bool:
         return isinstance(values, tuple) and all(isinstance(v, kind) for v in values)
 
+    def names(values: object) -> bool:
+        return all_of(values, str) and isinstance(values, tuple) and not any(map(unprintable, values))
+
     sound = {
-        "model": isinstance(model, str),
-        "classes": all_of(classes, str) and 0 < len(classes) == len(set(classes)),
-        "forgotten": all_of(forgotten, str) and set(forgotten) <= set(classes),
+        "model": isinstance(model, str) and not unprintable(model),
+        "classes": names(classes) and 0 < len(classes) == len(set(classes)),
+        "forgotten": names(forgotten) and set(forgotten) <= set(classes),
         "shape": all_of(shape, int) and len(shape) == 3 and 0 < min(shape) <= max(shape) <= LARGEST,
     }
     wrong = [name for name, good in sound.items() if not good]

@@ -14,7 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from unlearnkit.errors import SeveralWeightsError, WeightsError
+from unlearnkit.class_names import unprintable
+from unlearnkit.disk.json_text import parse_json
+from unlearnkit.errors import SeveralWeightsError, WeightsError, reason
 
 LARGEST_HEADER = 100_000_000  # bytes; the format's own limit
 ZIP, PICKLE = b"PK\x03\x04", b"\x80"  # what torch.save writes today, and what it wrote before version 1.6
@@ -67,12 +69,17 @@ def read_state(path: Path, key: str | None = None) -> FoundState:
     """
     if not os.path.isfile(path):
         found, hint = (
-            ("a folder", "name the file in it") if os.path.isdir(path) else ("none", "name a .safetensors file")
+            ("a folder", "name the file in it")
+            if os.path.isdir(path)
+            else ("a pipe or a device", "name a file")
+            if os.path.exists(path)
+            else ("none", "name a .safetensors file")
         )
         raise WeightsError(f"Expected a weights file at {path}, but there is {found}; {hint}.")
     with path.open("rb") as file:
         start = file.read(265)
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER:
+        _check_header(path)
         state, metadata = _safetensors(path)
         return FoundState(state=state, metadata=metadata, prefix=None if key is None else key.rstrip("."))
     if start.startswith((ZIP, PICKLE)):
@@ -86,6 +93,25 @@ def read_state(path: Path, key: str | None = None) -> FoundState:
         f"Expected a weights file (safetensors, or what torch.save writes), but {path} is "
         + (f"{kind}." if kind else "broken, cut short or of another kind; copy it again, or save the state dict anew.")
     )
+
+
+def _check_header(path: Path) -> None:
+    """Refuse a header that other readers may understand in another way, and names that no parameter has."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        raw = file.read(length)
+    if len(raw) < length:
+        return  # it is cut short, as its reader will say
+    try:
+        header = parse_json(raw)
+        wrong = next(filter(unprintable, header if isinstance(header, dict) else ()), None)
+        if wrong is not None:
+            raise ValueError(f"the name {wrong!r} holds control characters")
+    except ValueError as error:
+        raise WeightsError(
+            f"Expected a safetensors file with one meaning, but the header of {path} is damaged ({reason(error)}); "
+            "save the weights with safetensors.torch.save_file, or copy the file again."
+        ) from error
 
 
 def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -20,6 +20,8 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from unlearnkit.data.preprocessing import Preprocessing
+from unlearnkit.disk.files import read_regular
+from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ModelError, WeightsError, reason
 from unlearnkit.models.fetch import fetching
 
@@ -85,7 +87,7 @@ def build_transformers(
 def is_folder(path: Path) -> bool:
     """Whether a folder holds a model as `save_pretrained` writes it."""
     try:
-        return "model_type" in json.loads((path / CONFIG).read_text(encoding="utf-8"))
+        return "model_type" in parse_json(read_regular(path / CONFIG))
     except (OSError, ValueError, TypeError):
         return False
 

@@ -38,7 +38,7 @@ def curve_panel(
     """
     lines, cells = [], []
     for row in (row for model in MODELS for row in run.find(metric, model, part)):
-        measured = sorted((float(x), value) for x, value in row.series.items())
+        measured = row.points
         if measured:
             lines.append(Curve(name=label_of(row, run), points=measured, model=row.model))
             cells += [(row.model, row.replicate + 1, x, value) for x, value in measured]

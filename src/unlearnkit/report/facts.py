@@ -37,6 +37,21 @@ class Row:
     doubts: tuple[Doubt, ...]
 
     @property
+    def points(self) -> list[tuple[float, float]]:
+        """The series over numbers, ascending.
+
+        Raises:
+            OutputError: it is over something else.
+        """
+        try:
+            return sorted((float(x), value) for x, value in self.series.items())
+        except ValueError as error:
+            raise OutputError(
+                f"Expected numbers as the names of the series of {self.metric} in audit.json, but got others "
+                f"({error}); run the audit again."
+            ) from error
+
+    @property
     def censored(self) -> bool:
         """Whether the measurement was cut off, so that the true value lies beyond the measured one."""
         return any(doubt.code == "censored" for doubt in self.doubts)

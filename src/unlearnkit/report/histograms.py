@@ -84,7 +84,7 @@ def _rows(run: Run, metric: str, part: str) -> list[Row]:
 
 def _bins(row: Row) -> dict[float, float]:
     """Return the share of each bin by its lower edge, in ascending order."""
-    return dict(sorted((float(edge), share) for edge, share in row.series.items()))
+    return dict(row.points)
 
 
 def _picture(run: Run, name: str, rows: Sequence[Row]) -> Picture:

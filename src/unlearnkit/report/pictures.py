@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import struct
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from unlearnkit.errors import OutputError
@@ -14,6 +13,7 @@ from unlearnkit.report.panel import Image, Panel, Picture
 from unlearnkit.report.sentences import filled, marked, read_doubt
 from unlearnkit.report.svg import point
 from unlearnkit.report.text import isolated, listed, number, percent
+from unlearnkit.run_dir import read_artefact
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -104,13 +104,7 @@ def _label(one: Mapping[str, Any]) -> str:
 def _image(run: Run, one: Mapping[str, Any], said: str) -> Image:
     """Read a PNG of the folder; `said` is its description."""
     name = str(one.get("file"))
-    path = run.folder / name
-    try:
-        content = path.read_bytes() if Path(name).name == name else b""
-    except OSError as error:
-        raise OutputError(
-            f"Expected the picture {path}, but it cannot be read ({error.strerror or error}); run the audit again."
-        ) from error
+    content = read_artefact(run.folder, name)
     if not content.startswith(SIGNATURE) or len(content) < 24:
         raise OutputError(f"Expected a PNG of the run folder {run.folder}, but {name!r} is none; run the audit again.")
     width, height = struct.unpack(">II", content[16:24])

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.data import AccessLog
+from unlearnkit.disk.files import inside
 from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource
-from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, read_json, write_run
+from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, read_json, recorded_hashes, write_run
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed
 from unlearnkit.runtime.runtime import Runtime
@@ -20,8 +21,8 @@ from unlearnkit.steps.banked import retrained_for
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, first_look
-from unlearnkit.steps.opening import InputOptions
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.opening import InputOptions, recorded_data, recorded_model
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import Pictures
 from unlearnkit.steps.record import audit_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
@@ -30,13 +31,17 @@ from unlearnkit.steps.report import REPORT, check_language, report_run
 from unlearnkit.steps.specs import CaseSpec
 
 READER = "the audit"
+COUNTED = ("samples", "read_by_method", "read_by_audit", "decoded")
 
 
+@holding
 def audit_folder(
     output: Output,
     *,
     options: AuditOptions = DEFAULT_AUDIT,
     model: str | None = None,
+    data: str | None = None,
+    original: Path | None = None,
     trust_inputs: bool = False,
     seed: int = 0,
     runtime: Runtime | None = None,
@@ -49,7 +54,10 @@ def audit_folder(
     Args:
         output: the run folder, which is added to.
         options: how to look.
-        model: name of the architecture, in place of the recorded one.
+        model: name of the architecture, in place of the recorded one, which is built only where that runs no code and
+            fetches nothing.
+        data: the data source, in place of the recorded one, which is opened only where the same holds.
+        original: the weights before forgetting, where they have been moved.
         trust_inputs: see `CaseSpec`; what the folder was made with is kept.
         seed, runtime, progress: see `forget_run`.
 
@@ -60,8 +68,8 @@ def audit_folder(
     check_seed(seed)
     check_language(output.language)
     runtime = runtime or Runtime()
-    case, config = _recorded(folder, model, trust_inputs=trust_inputs)
-    unlearned = read_checkpoint(folder / WEIGHTS)
+    case, config = _recorded(folder, model, data, original, trust_inputs=trust_inputs)
+    unlearned = read_checkpoint(inside(folder, WEIGHTS))
     cost = read_json(folder, "cost.json", "total")["total"]
     inputs = _inputs(case, unlearned, options, progress, procedure=config, unlearned_cost=cost)
     say_remarks(case.data, progress)
@@ -103,6 +111,7 @@ def add_audit(
     report_run(folder, language=language)
 
 
+@holding
 def audit_pair(
     spec: CaseSpec,
     unlearned: Path,
@@ -126,8 +135,7 @@ def audit_pair(
         InputError: something given cannot be used; nothing has been written.
     """
     original = Path(spec.weights)
-    banks = [options.references] if options.references else []
-    output.check((original, unlearned, *options.retrained, *options.shadows, *banks))
+    output.check((original, unlearned, *spec.places(), *options.places()))
     check_seed(seed)
     runtime = runtime or Runtime()
     before, after = (read_checkpoint(path, spec.weights_key) for path in (original, unlearned))
@@ -159,11 +167,16 @@ def audit_pair(
     return result.as_dict()
 
 
-def _recorded(folder: Path, model: str | None, *, trust_inputs: bool) -> tuple[Case, dict[str, Any]]:
+def _recorded(
+    folder: Path, model: str | None, data: str | None, weights: Path | None, *, trust_inputs: bool
+) -> tuple[Case, dict[str, Any]]:
     """Open the case that a run folder of `forget` was made from, as it records it; also returns its config.json.
 
+    What is given stands in place of what is recorded.
+
     Raises:
-        InputError: the folder is no such run, or its original weights are gone or have changed.
+        InputError: the folder is no such run, its original weights are gone or have changed, or it names code or what
+            is not on this machine.
     """
     config = read_json(folder, "config.json", "kind")
     if config.get("kind") != "forget":
@@ -174,21 +187,25 @@ def _recorded(folder: Path, model: str | None, *, trust_inputs: bool) -> tuple[C
     config = read_json(
         folder, "config.json", "weights", "model", "data", "image_size", "shape", "mean", "std", "method"
     )
+    file = folder / "config.json"
+    model = model or recorded_model(config["model"], file)
+    data = data or recorded_data(config["data"], file)
     request = read_json(folder, "request.json", "forget", "already_forgotten", "classes")
+    manifest = read_json(folder, MANIFEST, "artefacts", "inputs")
+    recorded_hashes(folder, manifest)
     key = config.get("weights_key")
-    original = read_checkpoint(config["weights"], key)
-    recorded = read_json(folder, MANIFEST, "inputs")["inputs"].get(config["weights"])
-    if recorded != original.sha256:
+    original = read_checkpoint(weights or config["weights"], key)
+    if manifest["inputs"].get(config["weights"]) != original.sha256:
         raise OutputError(
-            f"Expected the weights that {folder} was made from, but {config['weights']} has changed since; "
+            f"Expected the weights that {folder} was made from, but {original.path} has changed since; "
             "audit the two files with --original and --unlearned instead."
         )
     spec = CaseSpec(
         weights=original.path,
-        data=config["data"],
+        data=data,
         forget=request["forget"],
         already_forgotten=request["already_forgotten"],
-        model=model or config["model"],
+        model=model,
         inputs=InputOptions.recorded(config, request["classes"]),
         weights_key=key,
         trust_inputs=trust_inputs or config.get("trust_inputs") is True,
@@ -244,8 +261,8 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
     for step in (earlier["parts"], now["parts"]):
         for part, classes in step.items():
             for name, counts in classes.items():
-                joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(counts, 0))
-                joined |= {key: max(joined.get(key, 0), count) for key, count in counts.items()}
+                joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(COUNTED, 0))
+                joined |= {key: max(joined.get(key, 0), count or 0) for key, count in counts.items()}
     looked = "forget_samples_read_by_first_look"
     forgotten = [counts for part in parts if not part.startswith("retain") for counts in parts[part].values()]
     return {
@@ -253,5 +270,5 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
         "forget_samples_read": earlier["forget_samples_read"],
         "forget_samples_read_by_audit": sum(counts["read_by_audit"] for counts in forgotten),
         "forget_samples_decoded": sum(counts["decoded"] for counts in forgotten),
-        **({looked: max(step.get(looked, 0) for step in (earlier, now))} if looked in {*earlier, *now} else {}),
+        **({looked: max(step.get(looked) or 0 for step in (earlier, now))} if looked in {*earlier, *now} else {}),
     }

@@ -17,6 +17,7 @@ from unlearnkit.audit.observe.embedding import embedding
 from unlearnkit.audit.observe.gather import IMAGES
 from unlearnkit.audit.observe.sampling import StandIns
 from unlearnkit.data import AccessLog, DataView, ImageData
+from unlearnkit.data.sources.registry import places_of
 from unlearnkit.errors import ConfigError
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
@@ -64,6 +65,11 @@ class AuditOptions:
     head: str | None = None
     depth: Depth = Depth.DEFAULT
     audit_data: str | None = None
+
+    def places(self) -> list[Path]:
+        """Return what the audit reads on this machine, besides the two models and their data."""
+        banks = [self.references] if self.references else []
+        return [*self.retrained, *self.shadows, *banks, *places_of(self.audit_data or "")]
 
 
 DEFAULT_AUDIT = AuditOptions()

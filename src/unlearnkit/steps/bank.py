@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.disk.staging import sweep
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import WEIGHTS, read_json
-from unlearnkit.steps.reference_bank import damage, delete, discard, folders_of, leftovers_of, read_identity
+from unlearnkit.steps.reference_bank import damage, discard, folders_of, read_identity
 
 
 def list_bank(bank: Path) -> dict[str, Any]:
@@ -38,10 +39,8 @@ def prune_bank(bank: Path) -> dict[str, Any]:
     entries = [entry for entry in verify_bank(bank)["entries"] if entry["wrong"]]
     for entry in entries:
         discard(bank / entry["key"])
-    leftovers = leftovers_of(bank)
-    for folder in leftovers:
-        delete(folder)
-    return {"bank": str(bank), "pruned": [*(entry["key"] for entry in entries), *(folder.name for folder in leftovers)]}
+    sweep(bank)
+    return {"bank": str(bank), "pruned": [entry["key"] for entry in entries]}
 
 
 def _described(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.disk.files import inside
 from unlearnkit.errors import WeightsError
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
@@ -13,10 +14,11 @@ from unlearnkit.models.head import without_outputs
 from unlearnkit.request import resolve_classes
 from unlearnkit.run_dir import WEIGHTS, write_run
 from unlearnkit.steps.opening import model_name
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import export_config, manifest_record
 
 
+@holding
 def export_run(
     folder: Path,
     output: Output,
@@ -34,7 +36,7 @@ def export_run(
         ModelError: the head is not found, or the remaining logits would change.
     """
     output.check((folder,))
-    checkpoint = read_checkpoint(folder / WEIGHTS if folder.is_dir() else folder)
+    checkpoint = read_checkpoint(inside(folder, WEIGHTS) if folder.is_dir() else folder)
     card = checkpoint.card
     if card is None or not card.forgotten:
         raise WeightsError(

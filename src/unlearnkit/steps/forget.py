@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from unlearnkit.data import AccessLog
+from unlearnkit.data.sources.registry import is_local
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
+from unlearnkit.models import is_trusted_name
 from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
@@ -27,7 +29,7 @@ from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
 from unlearnkit.steps.opening import card_for
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.steps.record import forget_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
@@ -35,6 +37,7 @@ from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import CaseSpec
 
 
+@holding
 def forget_run(
     spec: CaseSpec,
     choice: MethodChoice,
@@ -67,10 +70,8 @@ def forget_run(
         UnlearnkitError: the work failed; the same holds.
     """
     method = choice.make()
-    banks = [audit.references] if audit and audit.references else []
-    reference_paths = (audit.retrained, audit.shadows, banks) if audit else ()
     source = resolve_weights(str(spec.weights))
-    output.check((source.path, *chain(*reference_paths)))
+    output.check((source.path, *spec.places(), *(audit.places() if audit else ())))
     runtime = runtime or Runtime()
     case = Case.opened(
         spec,
@@ -143,10 +144,17 @@ def forget_run(
             )
             add_audit(out, artefacts, drawn)
         except UnlearnkitError as error:
-            where = f"The new weights are in {out}; mend this and run `unlearnkit audit {out}`."
+            where = f"The new weights are in {out}; mend this and run `{_again(case, out)}`."
             raise type(error)(f"{error} {where}") from error
         summary |= {"audit": judged.as_dict(), "access": artefacts["access.json"]}
     return summary
+
+
+def _again(case: Case, out: Path) -> str:
+    """Return the command that audits the run folder again, with what it may not take from the folder alone."""
+    model = [] if is_trusted_name(case.architecture) else ["--model", case.architecture]
+    data = [] if is_local(case.data.source) else ["--data", case.data.source]
+    return shlex.join(["unlearnkit", "audit", str(out), *model, *data])
 
 
 def _summary(result: Unlearned, out: Path, method: str) -> dict[str, Any]:

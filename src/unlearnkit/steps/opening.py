@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,9 +12,9 @@ from torch import nn
 
 from unlearnkit.data import ImageData
 from unlearnkit.data.preprocessing import NOTHING_WANTED, Origin, PartialPreprocessing
-from unlearnkit.data.sources.registry import open_source
+from unlearnkit.data.sources.registry import is_local, open_source
 from unlearnkit.data.storage import Storage
-from unlearnkit.errors import ConfigError, ModelError
+from unlearnkit.errors import ConfigError, DataError, ModelError
 from unlearnkit.models import build_model, check_model, is_trusted_name
 from unlearnkit.models.channels import channels_of
 from unlearnkit.models.checkpoint import Checkpoint
@@ -40,13 +41,37 @@ def model_name(name: str | None, checkpoint: Checkpoint) -> str:
         raise ModelError(
             f"Expected the name of the architecture, but {checkpoint.path} does not record one; add --model NAME."
         )
-    if not is_trusted_name(checkpoint.card.model):
+    return recorded_model(checkpoint.card.model, checkpoint.path)
+
+
+def recorded_model(name: str, file: Path) -> str:
+    """Return the name of an architecture that a file records, if it may be built for that reason alone.
+
+    Raises:
+        ModelError: it would import code, or fetch or read something else.
+    """
+    if not is_trusted_name(name):
         raise ModelError(
-            f"Expected --model, as {checkpoint.path} names the architecture {checkpoint.card.model}, which is code to "
-            "import or a model to download, and neither is done only because a weights file names it; if you trust it, "
-            f"add --model {checkpoint.card.model}."
+            f"Expected --model, as {file} names the architecture {name}, which is code to import or a model to "
+            "download, and neither is done only because a file names it; if you trust it, add "
+            f"--model {shlex.quote(name)}."
         )
-    return checkpoint.card.model
+    return name
+
+
+def recorded_data(source: str, file: Path) -> str:
+    """Return the data source that a file records, if it may be opened for that reason alone.
+
+    Raises:
+        DataError: it would run code, fetch something, or unpickle.
+    """
+    if not is_local(source):
+        raise DataError(
+            f"Expected --data, as {file} names the data {source}, which is fetched from a network or read by code of "
+            f"others, and neither is done only because a file names it; if you trust it, add --data "
+            f"{shlex.quote(source)}."
+        )
+    return source
 
 
 def open_model(name: str | None, checkpoint: Checkpoint, data: ImageData) -> nn.Module:
@@ -95,6 +120,7 @@ class InputOptions:
     Args:
         wanted: what of the preprocessing is given.
         classes: the model's class list, where the weights do not record it.
+        classes_file: where the list was read.
         storage: keep decoded images in memory, stream them, or decide by their size.
         workers: processes that decode streamed images.
         image_column, label_column: names of the columns of a table; None: they are found.
@@ -103,6 +129,7 @@ class InputOptions:
 
     wanted: PartialPreprocessing = NOTHING_WANTED
     classes: tuple[str, ...] | None = None
+    classes_file: Path | None = None
     storage: Storage = "auto"
     workers: int | None = None
     image_column: str | None = None
@@ -120,6 +147,7 @@ class InputOptions:
         std: tuple[float, ...] | None = None,
         channels: Literal[1, 3] | None = None,
         classes: tuple[str, ...] | None = None,
+        classes_file: Path | None = None,
         storage: Storage = "auto",
         workers: int | None = None,
         image_column: str | None = None,
@@ -136,6 +164,7 @@ class InputOptions:
         return cls(
             wanted=wanted,
             classes=classes,
+            classes_file=classes_file,
             storage=storage,
             workers=workers,
             image_column=image_column,

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
+from unlearnkit.disk.staging import held
+from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import check_output
 from unlearnkit.steps.report import check_language
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -40,3 +49,28 @@ class Output:
         """
         check_output(self.folder, overwrite=self.overwrite, inputs=inputs)
         check_language(self.language)
+
+
+def holding(step: Callable[P, R]) -> Callable[P, R]:
+    """Wrap a step so that no other process writes its output folder while it runs.
+
+    Of several processes that run one step together, the main one holds the folder.
+    """
+
+    @functools.wraps(step)
+    def held_step(*args: P.args, **kwargs: P.kwargs) -> R:
+        output = next(value for value in (*args, *kwargs.values()) if isinstance(value, Output))
+        if os.environ.get("RANK", "0") != "0":
+            return step(*args, **kwargs)
+        folder = output.folder.absolute()
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(held(folder))
+            except OSError as error:
+                raise OutputError(
+                    f"Expected to be able to write {folder}, but {folder.parent} refuses it "
+                    f"({error.strerror or error}); choose a folder that you may write to."
+                ) from error
+            return step(*args, **kwargs)
+
+    return held_step

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.disk.files import inside
 from unlearnkit.errors import ModelError, OutputError
-from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.models.checkpoint import Checkpoint, file_sha256, read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
 from unlearnkit.steps.opening import InputOptions
 from unlearnkit.training.recipe import Recipe
@@ -75,9 +76,12 @@ def recorded_training(run: Path) -> RecordedTraining:
         if config["kind"] != "forget":
             raise _unknown(run, f"was made by `unlearnkit {config['kind']}`")
         seen.add(folder)
-        weights = Path(read_json(folder, "config.json", "weights")["weights"])
-        if weights.name != WEIGHTS or weights.parent in seen:
+        recorded = read_json(folder, "config.json", "weights")["weights"]
+        weights = Path(str(recorded))
+        if weights.name != WEIGHTS or weights.parent in seen or not weights.is_file():
             raise _unknown(run, f"was made from {weights}, which records no training")
+        if read_json(folder, MANIFEST, "inputs")["inputs"].get(recorded) != file_sha256(weights):
+            raise _changed(weights)
         folder = weights.parent
 
 
@@ -85,13 +89,16 @@ def _read(folder: Path) -> RecordedTraining:
     keys = ("data", "recipe", "seed", "pretrained", "init", "image_size", "shape", "mean", "std")
     config = read_json(folder, "config.json", *keys)
     manifest = read_json(folder, MANIFEST, "artefacts", "inputs")
-    trained = read_checkpoint(folder / WEIGHTS)
+    trained = read_checkpoint(inside(folder, WEIGHTS))
     if trained.card is None or manifest["artefacts"].get(WEIGHTS) != trained.sha256:
-        raise OutputError(
-            f"Expected the weights that `unlearnkit train` wrote in {folder}, but {WEIGHTS} has changed since; "
-            "train the original again."
-        )
-    init, digest = _init(folder, config, manifest["inputs"])
+        raise _changed(trained.path)
+    for key, kind in (("data", str), ("seed", int), ("recipe", dict), ("shape", list)):
+        if not isinstance(config[key], kind):
+            raise OutputError(
+                f"Expected {key!r} in {folder / 'config.json'} to say how the model was trained, but got "
+                f"{config[key]!r}; train the original again."
+            )
+    init, digest = _init(folder, config, manifest["inputs"] or {})
     return RecordedTraining(
         folder=folder,
         trained=trained,
@@ -117,6 +124,12 @@ def _init(folder: Path, config: dict[str, Any], inputs: dict[str, str]) -> tuple
         )
     ((path, digest),) = inputs.items()
     return Path(path), digest
+
+
+def _changed(weights: Path) -> OutputError:
+    return OutputError(
+        f"Expected the weights that a run folder records in {weights}, but they have changed since; make them again."
+    )
 
 
 def _unknown(run: Path, why: str) -> ModelError:

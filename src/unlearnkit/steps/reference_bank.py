@@ -11,9 +11,9 @@ import os
 import re
 import shutil
 import sys
-import time
 from pathlib import Path
 
+from unlearnkit.disk.files import hidden_beside
 from unlearnkit.errors import ConfigError, OutputError
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.steps.identity import Identity
@@ -22,8 +22,6 @@ from unlearnkit.steps.verify import verify_run
 REFERENCE = "reference.json"
 VARIABLE = "UNLEARNKIT_BANK"
 KEY = re.compile(r"[0-9a-f]{32}")
-STAGING = re.compile(rf"\.{KEY.pattern}-.+")  # a folder that is being written, replaced or deleted
-SETTLED = 24 * 3600  # seconds after which nobody writes there any more; to write an entry takes some
 
 
 def default_bank() -> Path:
@@ -63,17 +61,6 @@ def folders_of(bank: Path) -> list[Path]:
         raise OutputError(
             f"Expected a reference bank at {bank}, but got: {error.strerror or error}; name a folder that you can read."
         ) from error
-
-
-def leftovers_of(bank: Path) -> list[Path]:
-    """Return the folders in a bank in which killed commands left half an entry; none is younger than a day."""
-    now = time.time()
-    found = bank.iterdir() if bank.is_dir() else ()
-    return sorted(
-        path
-        for path in found
-        if STAGING.fullmatch(path.name) and path.is_dir() and now - path.stat().st_mtime > SETTLED
-    )
 
 
 def read_identity(folder: Path) -> Identity:
@@ -120,32 +107,14 @@ def discard(folder: Path) -> None:
     Raises:
         OutputError: it cannot be deleted.
     """
-    doomed = folder.with_name(f".{folder.name}-discarded")
-    if os.path.lexists(doomed):
-        delete(doomed)
+    doomed = hidden_beside(folder)  # the next command that writes beside it deletes that, where this one is killed
     try:
         folder.rename(doomed)
-    except OSError as error:
-        raise _refused(folder, error) from error
-    delete(doomed)
-
-
-def delete(folder: Path) -> None:
-    """Delete a folder of the bank that nobody takes for an entry.
-
-    Raises:
-        OutputError: it cannot be deleted.
-    """
-    try:
-        if folder.is_symlink() or folder.is_file():
-            folder.unlink()
+        if doomed.is_symlink() or doomed.is_file():
+            doomed.unlink()
         else:
-            shutil.rmtree(folder)
+            shutil.rmtree(doomed)
     except OSError as error:
-        raise _refused(folder, error) from error
-
-
-def _refused(folder: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"Expected to be able to delete {folder}, but got: {error.strerror or error}; check its permissions."
-    )
+        raise OutputError(
+            f"Expected to be able to delete {folder}, but got: {error.strerror or error}; check its permissions."
+        ) from error

@@ -19,7 +19,7 @@ from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed, isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.identity import Identity, data_fingerprint, identity_of
-from unlearnkit.steps.opening import model_name
+from unlearnkit.steps.opening import model_name, recorded_data
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.recorded_training import RecordedTraining, recorded_training
 from unlearnkit.steps.reference_bank import REFERENCE, damage, discard
@@ -126,7 +126,7 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
         raise ConfigError("Expected a class to leave out, but got none; name one with --exclude CLASS.")
     return TrainSpec(
         model=model_name(spec.model, recorded.trained),
-        data=spec.data or recorded.data,
+        data=spec.data or recorded_data(recorded.data, recorded.folder / "config.json"),
         exclude=[classes[k] for k in sorted(excluded)],
         init=recorded.init,
         pretrained=recorded.pretrained,

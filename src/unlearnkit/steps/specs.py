@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearnkit.data.sources.registry import places_of
 from unlearnkit.data.storage import Storage
 from unlearnkit.request import ClassRef
 from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
@@ -35,6 +36,10 @@ class CaseSpec:
     weights_key: str | None = None
     trust_inputs: bool = False
 
+    def places(self) -> list[Path]:
+        """Return what the case is read from on this machine, besides the weights."""
+        return _places(self.data, self.model, self.inputs)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSpec:
@@ -61,6 +66,10 @@ class TrainSpec:
     inputs: InputOptions = DEFAULT_INPUTS
     weights_key: str | None = None
     trust_inputs: bool = False
+
+    def places(self) -> list[Path]:
+        """Return what training reads on this machine."""
+        return [*_places(self.data, self.model, self.inputs), *([self.init] if self.init else [])]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,3 +112,12 @@ class SearchSpec:
 
 
 DEFAULT_SEARCH = SearchSpec()
+
+
+def _places(data: str, model: str | None, inputs: InputOptions) -> list[Path]:
+    """The folders and files that a data source, a model's name and the options name."""
+    return [
+        *places_of(data),
+        *places_of(model or ""),
+        *([inputs.classes_file] if inputs.classes_file is not None else []),
+    ]

@@ -27,7 +27,7 @@ from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, look_at
 from unlearnkit.steps.judging import Subject
 from unlearnkit.steps.opening import card_for, classes_origin, load_images
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, train_config
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import TrainSpec
@@ -36,6 +36,7 @@ from unlearnkit.training.loop import train
 from unlearnkit.training.predict import predict
 
 
+@holding
 def train_run(
     spec: TrainSpec,
     output: Output,
@@ -68,7 +69,7 @@ def train_run(
         InputError: something given cannot be used.
         NonFiniteLossError: the loss became NaN or infinite.
     """
-    output.check((spec.init,) if spec.init else ())
+    output.check(spec.places())
     if spec.init and spec.pretrained:
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
     runtime, progress = runtime or Runtime(), progress or Silent()

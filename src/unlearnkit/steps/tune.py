@@ -18,7 +18,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
-from unlearnkit.steps.output import Output
+from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, tune_config
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import DEFAULT_SEARCH, CaseSpec, SearchSpec
@@ -27,6 +27,7 @@ from unlearnkit.tuning.optimise import check_optuna
 from unlearnkit.tuning.scoring import as_numbers
 
 
+@holding
 def tune_run(
     spec: CaseSpec,
     choice: MethodChoice,
@@ -54,7 +55,7 @@ def tune_run(
     check_optuna()
     method = choice.make()
     source = resolve_weights(str(spec.weights))
-    output.check((source.path,))
+    output.check((source.path, *spec.places()))
     runtime = runtime or Runtime()
     case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
     say_remarks(case.data, progress)

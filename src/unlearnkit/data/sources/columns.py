@@ -6,7 +6,6 @@ metadata (key `huggingface`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from unlearnkit.class_names import all_in_one_form, repeated
+from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import DataError
 
 LABELS = ("label", "labels", "fine_label", "class", "target")  # what a column of labels without class names is called
@@ -85,7 +85,7 @@ def _features(schema: pa.Schema) -> Mapping[str, Any]:
     if raw is None:
         return {}
     try:
-        found = json.loads(raw)["info"]["features"]
+        found = parse_json(raw)["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
     return found if isinstance(found, dict) else {}

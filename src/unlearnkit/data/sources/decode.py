@@ -18,7 +18,7 @@ from torch import Tensor
 
 from unlearnkit.data.images import ImageSet
 from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, RGB, Preprocessing
-from unlearnkit.data.sources.formats import FORMATS
+from unlearnkit.data.sources.formats import FORMATS, MOST_PIXELS
 from unlearnkit.data.storage import Storage
 from unlearnkit.data.stream import Shape
 from unlearnkit.errors import DataError
@@ -36,6 +36,7 @@ UNDECODABLE = (
     zlib.error,
     Image.DecompressionBombError,
 )
+AROUND = 16  # of a strip so many times its shorter side is kept; the widest filter reaches three pixels
 RESAMPLING = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -128,8 +129,9 @@ class PictureDecoder:
         return colours if self._size is None else self._resized(colours, self._size)
 
     def _resized(self, picture: Image.Image, size: int) -> Image.Image:
-        width, height = picture.size
         shorter = round(size / self._crop)
+        picture = _without_far_ends(picture, shorter)
+        width, height = picture.size
         # rounded as torchvision's Resize and CenterCrop do
         scaled = [
             shorter if side == min(width, height) else int(shorter * side / min(width, height))
@@ -150,6 +152,21 @@ class PictureDecoder:
         return DataError(
             f"Expected an image, but {self._pictures.name(row)} does not decode ({reason}); replace or remove it."
         )
+
+
+def _without_far_ends(picture: Image.Image, shorter: int) -> Image.Image:
+    """Cut the ends off a strip so long that it would take all memory when its shorter side has `shorter` pixels.
+
+    The middle keeps so much that what is cut out of it afterwards is the same, but for the rounding of its place.
+    """
+    short, long = sorted(picture.size)
+    if shorter * shorter * (long / short) <= MOST_PIXELS:
+        return picture
+    kept = min(long, AROUND * short + (long - AROUND * short) % 2)  # as many pixels off one end as off the other
+    start = (long - kept) // 2
+    if picture.width == long:
+        return picture.crop((start, 0, start + kept, short))
+    return picture.crop((0, start, short, start + kept))
 
 
 def as_uint8(picture: Image.Image, channels: int) -> Image.Image:

@@ -6,6 +6,7 @@ is only ever opened as one of `FORMATS`, by its content, whatever its name says.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,7 @@ from PIL import (  # noqa: F401  isort: skip
     WebPImagePlugin,
 )
 
+from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import DataError
 
 # format of Pillow -> endings of its files, in lower case
@@ -41,6 +43,7 @@ if "avif" in features.modules and features.check("avif"):  # Pillow 11.3 and lat
 
     FORMATS["AVIF"] = (".avif",)
 ENDINGS = frozenset(ending for endings in FORMATS.values() for ending in endings)
+MOST_PIXELS = 89_478_485  # beyond which Pillow warns; a file of a few bytes can claim any number
 HEAD = 16  # bytes that tell a format
 
 
@@ -49,9 +52,14 @@ def open_picture(source: str | Path | BinaryIO) -> Image.Image:
 
     Raises:
         UnidentifiedImageError: it is none of them.
-        OSError: it cannot be read.
+        OSError: it cannot be read, or is a pipe or a device.
+        ValueError: it has more than `MOST_PIXELS`.
     """
-    return Image.open(source, formats=tuple(FORMATS))
+    content = io.BytesIO(read_regular(source)) if isinstance(source, str | Path) else source
+    picture = Image.open(content, formats=tuple(FORMATS))
+    if picture.width * picture.height > MOST_PIXELS:
+        raise ValueError(f"it has {picture.width:,} x {picture.height:,} pixels, more than {MOST_PIXELS:,}")
+    return picture
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from unlearnkit.data.sources.decode import ImageOptions, first_line, picture_set
 from unlearnkit.data.sources.formats import open_picture
 from unlearnkit.data.sources.label_column import read_labels
 from unlearnkit.data.storage import free_bytes, gigabytes
+from unlearnkit.disk.files import open_regular
 from unlearnkit.errors import DataError
 
 
@@ -122,6 +123,7 @@ def _title(files: Sequence[Path]) -> str:
 
 def _schema(path: Path) -> pa.Schema:
     try:
+        open_regular(path).close()  # a pipe would be waited for
         schema, rows = pq.read_schema(path), pq.read_metadata(path).num_rows
     except (pa.ArrowException, OSError) as error:
         raise _unreadable(path, error) from error

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -29,9 +31,9 @@ from unlearnkit.errors import ConfigError, DataError
 from unlearnkit.plugins import Plugins
 
 SOURCES: dict[str, Source] = {
-    "digits": Source(load=load_digits),
-    "parquet": Source(load=load_parquet, needs="DIR", columns=True),
-    "imagefolder": Source(load=load_image_folder, needs="DIR"),
+    "digits": Source(load=load_digits, local=True),
+    "parquet": Source(load=load_parquet, needs="DIR", columns=True, local=True),
+    "imagefolder": Source(load=load_image_folder, needs="DIR", local=True),
     "hf": Source(load=load_hub, needs="NAME", columns=True),
     "torchvision": Source(load=load_torchvision, needs="NAME:ROOT"),
 }
@@ -146,6 +148,18 @@ def open_source(
         check_units(layers)
     preprocessing, origins = resolve(layers, data.preprocessing)
     return replace(data, preprocessing=preprocessing, origins=origins)
+
+
+def is_local(source: str) -> bool:
+    """Return whether a source may be opened because a file names it; see `Source.local`."""
+    name = source.partition(":")[0]
+    return name in SOURCES and SOURCES[name].local
+
+
+def places_of(source: str) -> list[Path]:
+    """Return the files and folders of this machine that the text of a source names, whatever its kind."""
+    _, _, rest = source.partition(":")
+    return [Path(text) for text in (rest, rest.partition(":")[2]) if text and os.path.lexists(text)]
 
 
 def _named(name: str, source: str) -> Source:

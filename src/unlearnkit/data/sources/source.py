@@ -18,8 +18,11 @@ class Source:
             `load_data` takes, as the run folder records it and `audit` reads the data by it again.
         needs: what must stand after the colon, as messages and the help name it: `DIR`; empty: nothing.
         columns: whether it reads tables, and takes the names of the columns of images and labels.
+        local: whether it reads files of this machine alone and runs no code of others, unpickling included. Only such a
+            source is opened because a file names it.
     """
 
     load: Callable[[str, ImageOptions], ImageData]
     needs: str = ""
     columns: bool = False
+    local: bool = False
