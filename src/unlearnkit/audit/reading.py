@@ -24,7 +24,7 @@ class Reading:
         replicate: which of several retrained models, from 0.
         part: part of the data, or None.
         value: None where it could not be measured; `doubts` says why.
-        unit: `fraction`, `distance`, `L2`, `nats`, `steps`, `ratio` or `seconds`.
+        unit: `fraction`, `distance`, `L2`, `nats`, `steps`, `ratio`, `log-odds` or `seconds`.
         interval: (low, high): 95 % for a proportion, the bracket of the measurement for steps.
         target: what good means; in unlearning it is mostly the retrained model's value.
         series: the value's parts, by class, layer or step.

@@ -19,7 +19,7 @@ MILLISECONDS, SECONDS, MINUTES, HOURS = "{} ms", "{} s", "{} min {} s", "{} h {}
 STEPS = ("{} step", "{} steps")  # of one, of several
 STEP_SPAN = "{}–{} steps"
 POINTS = "{} points"
-UNITS = {"nats": "{} nats", "distance": "{} distance", "L2": "{} L2"}
+UNITS = {"nats": "{} nats", "distance": "{} distance", "L2": "{} L2", "log-odds": "{} log-odds"}
 MONTHS = (  # not strftime's, which follow the machine's locale
     *("January", "February", "March", "April", "May", "June"),
     *("July", "August", "September", "October", "November", "December"),
