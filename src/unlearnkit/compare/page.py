@@ -27,6 +27,7 @@ SHORT = {  # the primary readings, as the table calls them
     "relearn_steps": "relearning",
 }
 SHOWN = {  # readings without a vote that a full audit adds, as their table calls them
+    "relearn_steps": "relearning",
     "collateral_accuracy/retain_test": "nearest classes",
     "js_divergence/forget_test": "JS",
     "zrf/forget_test": "ZRF",
@@ -230,7 +231,7 @@ def _voting(groups: dict[tuple[str, str], list[dict[str, Any]]]) -> list[str]:
     first = next(iter(groups.values()))[0]["primary"]
     keys = list(first)
     lines = [
-        "The readings that vote (medians, fractions; depth in log-odds; relearning in steps, 128: not within these). "
+        "The readings that vote (medians, fractions; depth in log-odds, relearning in steps). "
         "Bold: told from retrained models. In brackets: not judged, as the original itself cannot be told from them.",
         "",
         f"| method | settings | {' | '.join(map(_short, keys))} |",

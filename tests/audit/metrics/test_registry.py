@@ -46,7 +46,6 @@ def test_what_is_derived_is_what_it_was() -> None:
         "class_membership",
         "class_recovery",
         "return_recovery",
-        "relearn_time",
     )
     assert METRICS.keys() - QUICK.keys() == {"return_recovery", "relearn_time", "few_shot_recovery"}
     assert METRICS.keys() - RETRAIN_FREE == {

@@ -68,11 +68,11 @@ def unreachable(target: RelearnGoal) -> RelearnGoal:
 
 def test_measuring_steps_rise_from_none_to_the_cap() -> None:
     steps = measuring_steps(CAP)
-    assert (steps[0], steps[-1], CAP) == (0, 128, 128)
+    assert (steps[0], steps[-1], CAP) == (0, 64, 64)
     assert all(a < b for a, b in pairwise(steps))
     assert steps[:5] == [0, 1, 2, 3, 4]
     assert all(b <= 1.42 * a + 1 for a, b in pairwise(steps))
-    assert len(steps) == 15
+    assert len(steps) == 13
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,8 @@ samples of all classes; then the whole model is trained on balanced batches, hal
 samples, with the share that a class has in them taken out of the loss (logit adjustment). With the old head kept, a
 mask of outputs would look like forgetting; on forgotten data alone, or with the share left in, a shift of one bias
 would do; and a head drawn at random distorts the features in the first steps (docs/adr/0003). The number means
-something only beside the retrained model's (Chundawat et al., "Zero-Shot Machine Unlearning", arXiv 2201.05629).
+something only beside the retrained model's (Chundawat et al., "Zero-Shot Machine Unlearning", arXiv 2201.05629). It has
+no vote: in too many settings it does not tell the original from retrained models (docs/adr/0008).
 
 Sources of the recipe: Kumar et al., "Fine-Tuning can Distort Pretrained Features and Underperform Out-of-Distribution"
 (ICLR 2022, arXiv 2202.10054), for the head fitted first; Menon et al., "Long-tail learning via logit adjustment" (ICLR
@@ -20,7 +21,7 @@ from dataclasses import replace
 
 from unlearnkit.audit.doubts import Doubt, because
 from unlearnkit.audit.evidence import Evidence, reached_at
-from unlearnkit.audit.metric import Metric, Vote
+from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.reading import Reading
 
 
@@ -57,7 +58,7 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
     al., "Zero-Shot Machine Unlearning", IEEE TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on
     forgotten and retained data to within a margin of the original's accuracy.
 
-    Unit: mini-batch steps of 64 samples, 1 to 128; 1 also where the fitted head was enough, and where the goal was not
+    Unit: mini-batch steps of 64 samples, 1 to 64; 1 also where the fitted head was enough, and where the goal was not
     reached the step of the last measurement, with a doubt (censored). Target: the retrained model's. The interval is
     (last measured step not there yet, first one there).
 
@@ -135,5 +136,4 @@ RELEARN_TIME = Metric(
     fn=relearn_time,
     readings=("relearn_steps", "relearn_forget_steps", "anamnesis_index", "anamnesis_index_forget"),
     wants=frozenset({"relearn"}),
-    votes=(Vote(metric="relearn_steps", family="relearn", scale="time", delta=0.25),),
 )

@@ -18,7 +18,7 @@ def return_recovery(evidence: Evidence) -> list[Reading]:
 
         value = max over (rate, steps) of  forgotten test samples recognised afterwards / forgotten test samples;
 
-    its series is the accuracy by steps and rate, from 0 steps on. Training: the model's own head, batches of 32, every
+    its series is the accuracy by steps and rate, from 0 steps on. Training: the model's own head, batches of 24, every
     step a share of each layer's norm, so that scales play no part (`observe/returning.py`). Target: the retrained
     model's, which has nothing that could come back.
 

@@ -29,7 +29,7 @@ RATE = 0.002  # of a layer's norm in a step, without momentum
 
 MARGIN = 0.05  # accuracy that may be missing to the original's
 
-CAP = 128  # steps after which a run is given up, unless told otherwise
+CAP = 64  # steps after which a run is given up, unless told otherwise
 
 GROWTH = math.sqrt(2)  # ratio of the steps at which accuracy is measured
 

@@ -23,7 +23,7 @@ from unlearnkit.split import Part
 
 RATES = (0.0001, 0.0003, 0.001, 0.003)  # of a layer's norm in a step, without momentum
 LENGTHS = (25, 100)  # steps
-BATCH = 32
+BATCH = 24
 
 
 def returned(
