@@ -350,3 +350,15 @@ def test_a_fresh_seed_passes_about_95_times_in_100() -> None:
 def test_the_ends_of_the_range_come_back_exactly() -> None:
     scale = Scale(kind="proportion", samples=857)
     assert [scale.back(scale.to(value)) for value in (0.0, 1.0)] == [0.0, 1.0]
+
+
+@pytest.mark.parametrize("vote", PRIMARY, ids=lambda vote: vote.key)
+@pytest.mark.parametrize("unlearned", [0.0, 0.4, 1.0])
+def test_every_band_is_finite_as_json_needs_and_holds_what_passes(vote: Vote, unlearned: float) -> None:
+    result = judge(vote, unlearned=unlearned, retrained=[0.3, 0.5], original=0.9, samples=N, prior=None)
+    assert result.band is not None
+    assert result.gap is not None
+    low, high = result.band
+    assert math.isfinite(low)
+    assert math.isfinite(high)
+    assert (low <= unlearned <= high) == (result.gap <= 1)

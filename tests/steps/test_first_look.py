@@ -14,7 +14,7 @@ from PIL import Image
 from torch import nn
 
 from commands import WEIGHTS, assert_refused, run_cli
-from conftest import CPU
+from trained_once import CPU
 from unlearnkit.compare.runs import Bench
 from unlearnkit.data import ImageData
 from unlearnkit.data.preprocessing import Origin

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlearnkit.steps.first_look import drawn_alike
+from unlearnkit.steps.judging import drawn_alike
 from unlearnkit.steps.plausible import Finding, judge
 
 Answers = Mapping[int, Mapping[int, int]]  # class -> output -> how many of its images

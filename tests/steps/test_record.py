@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from commands import WEIGHTS
-from conftest import CPU
+from trained_once import CPU
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import UNSIR
 from unlearnkit.methods.choice import MethodChoice

@@ -103,8 +103,11 @@ def judge(
     pooled = math.sqrt((known * (prior or 0.0) ** 2 + squares) / (known + k - 1))
     spread = _quantile(known + k - 1, votes) * pooled * math.sqrt(1 + 1 / k)
     below, above = (max(scale.margin(mean, sign * vote.delta), spread) for sign in (-1, 1))
-    low = -math.inf if vote.fault == "high" else mean - below
-    high = math.inf if vote.fault == "low" else mean + above
+    ends = (-math.inf, math.inf)
+    if vote.scale == "excess":  # it has no end, and JSON no infinity: an open side reaches as far as what was measured
+        ends = (min(mean - below, to(unlearned)), max(mean + above, to(unlearned)))
+    low = ends[0] if vote.fault == "high" else mean - below
+    high = ends[1] if vote.fault == "low" else mean + above
     band = (scale.back(low), scale.back(high))
     difference = to(unlearned) - mean
     fault = {"both": abs(difference), "low": max(0.0, -difference), "high": max(0.0, difference)}[vote.fault]

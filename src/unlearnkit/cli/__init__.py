@@ -13,7 +13,21 @@ import sys
 import typer
 
 from unlearnkit.class_names import unprintable
-from unlearnkit.cli import audit, compare, demo, export, forget, methods, models, report, train, tune, verify
+from unlearnkit.cli import (
+    audit,
+    bank,
+    compare,
+    demo,
+    export,
+    forget,
+    methods,
+    models,
+    report,
+    retrain,
+    train,
+    tune,
+    verify,
+)
 from unlearnkit.cli.signals import ending_on_signals
 from unlearnkit.errors import ConfigError, UnlearnkitError
 from unlearnkit.runtime.terminal import print_error
@@ -28,9 +42,11 @@ app = typer.Typer(
 for module in (
     demo,
     train,
+    retrain,
     forget,
     tune,
     audit,
+    bank,
     report,
     compare,
     verify,

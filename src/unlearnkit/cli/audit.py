@@ -17,6 +17,7 @@ def command(
     original: Annotated[Path | None, typer.Option("--original", help="weights before forgetting")] = None,
     unlearned: Annotated[Path | None, typer.Option("--unlearned", help="weights after forgetting")] = None,
     retrained: opt.Retrained = None,
+    references: opt.References = None,
     shadows: opt.Shadows = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
@@ -61,7 +62,7 @@ def command(
     from unlearnkit.steps.specs import CaseSpec
 
     runtime, progress = Runtime.named(device, precision), progress_of(quiet)
-    options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
+    options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
     if folder is not None:
         pair_options = {
             "--unlearned": unlearned,

@@ -13,6 +13,8 @@ from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError
 from unlearnkit.runtime.terminal import print_json
 
+AUTO = "auto"  # the reference bank's usual place
+
 if TYPE_CHECKING:
     from unlearnkit.steps.auditing import AuditOptions
     from unlearnkit.steps.opening import InputOptions
@@ -39,12 +41,15 @@ def audit_options(
     *,
     quick: bool,
     full: bool,
+    references: str | None = None,
 ) -> AuditOptions:
     """Turn the options of an audit into AuditOptions."""
     from unlearnkit.steps.auditing import AuditOptions, Depth
+    from unlearnkit.steps.reference_bank import default_bank
 
     return AuditOptions(
         retrained=retrained or (),
+        references=None if references is None else default_bank() if references == AUTO else Path(references),
         shadows=shadows or (),
         head=head,
         depth=Depth.chosen(quick=quick, full=full),

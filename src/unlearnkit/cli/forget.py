@@ -23,6 +23,7 @@ def command(
     settings: opt.Settings = None,
     already_forgotten: opt.Already = None,
     retrained: opt.Retrained = None,
+    references: opt.References = None,
     shadows: opt.Shadows = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
     strict: opt.Strict = False,
@@ -62,8 +63,8 @@ def command(
     from unlearnkit.steps.specs import CaseSpec
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
-    options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full)
-    if no_audit and (retrained or shadows or quick or full or audit_data or head or strict):
+    options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
+    if no_audit and (retrained or references or shadows or quick or full or audit_data or head or strict):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     spec = CaseSpec(
         weights=opt.weights_of(weights, model),

@@ -47,6 +47,15 @@ Forget = Annotated[list[str], typer.Option("--forget", help="class to forget, by
 Retrained = Annotated[
     list[Path] | None, typer.Option("--retrained", help="weights retrained without the classes; repeatable")
 ]
+References = Annotated[
+    str | None,
+    typer.Option(
+        "--references",
+        help="reference bank whose models fit: a folder, or auto for its usual place (see `unlearnkit retrain`)",
+    ),
+]
+BANK_HELP = "folder of the reference bank; default: UNLEARNKIT_BANK, else one in the user's cache"
+Bank = Annotated[Path | None, typer.Option("--bank", help=BANK_HELP)]
 Shadows = Annotated[
     list[Path] | None,
     typer.Option("--shadow", help="weights that this method unlearned from another original, for U-LiRA; repeatable"),

@@ -200,6 +200,20 @@ class AuditRecord(Artefact):
     depth: str | None = None
 
 
+class IdentityRecord(Artefact):
+    """reference.json: what the key of an entry of the reference bank is made of."""
+
+    data: str
+    classes: list[str]
+    excluded: list[str]
+    model: str
+    structure: str
+    fed: dict[str, Any]
+    start: str | None
+    recipe: dict[str, Any]
+    seed: int
+
+
 class PictureRecord(Artefact):
     """A picture of a figure."""
 
@@ -247,6 +261,7 @@ SCHEMAS: dict[str, type[Artefact]] = {
     "history.json": HistoryRecord,
     "audit.json": AuditRecord,
     "pictures.json": PicturesRecord,
+    "reference.json": IdentityRecord,
 }
 
 

@@ -17,6 +17,7 @@ from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
+from unlearnkit.steps.banked import retrained_for
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, first_look
@@ -70,7 +71,7 @@ def audit_folder(
     case, config = _recorded(folder, model, data, original, trust_inputs=trust_inputs)
     unlearned = read_checkpoint(inside(folder, WEIGHTS))
     cost = read_json(folder, "cost.json", "total")["total"]
-    inputs = _inputs(case, unlearned, options, procedure=config, unlearned_cost=cost)
+    inputs = _inputs(case, unlearned, options, progress, procedure=config, unlearned_cost=cost)
     say_remarks(case.data, progress)
     _looked(case, inputs, runtime, progress)
     artefacts, pictures, result = audit_artefacts(
@@ -140,7 +141,7 @@ def audit_pair(
     before, after = (read_checkpoint(path, spec.weights_key) for path in (original, unlearned))
     case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
     say_remarks(case.data, progress)
-    inputs = _inputs(case, after, options)
+    inputs = _inputs(case, after, options, progress)
     look = _looked(case, inputs, runtime, progress)
     artefacts, pictures, result = audit_artefacts(
         inputs,
@@ -217,16 +218,19 @@ def _inputs(
     case: Case,
     unlearned: Checkpoint,
     options: AuditOptions,
+    progress: Progress | None,
     *,
     procedure: Mapping[str, Any] | None = None,
     unlearned_cost: Mapping[str, Any] | None = None,
 ) -> AuditInputs:
-    references = open_references(case, options.retrained, options.shadows, judged=unlearned, procedure=procedure)
+    access = AccessLog(case.data)
+    retrained = retrained_for(case, options, access=access, progress=progress)
+    references = open_references(case, retrained, options.shadows, judged=unlearned, procedure=procedure)
     return AuditInputs.of(
         case,
         case.with_weights(unlearned),
         references,
-        access=AccessLog(case.data),
+        access=access,
         unlearned_cost=unlearned_cost,
     )
 

@@ -51,6 +51,7 @@ class AuditOptions:
 
     Args:
         retrained: weights of models that were trained without the classes.
+        references: folder of a reference bank; its models that fit are used beside `retrained`. None: none is asked.
         shadows: weights from which the same method removed the same classes, each made from an original of its own;
             with them and retrained models, U-LiRA is measured.
         head: name of the classifier head; None: it is found.
@@ -59,6 +60,7 @@ class AuditOptions:
     """
 
     retrained: Sequence[Path] = ()
+    references: Path | None = None
     shadows: Sequence[Path] = ()
     head: str | None = None
     depth: Depth = Depth.DEFAULT
@@ -66,7 +68,8 @@ class AuditOptions:
 
     def places(self) -> list[Path]:
         """Return what the audit reads on this machine, besides the two models and their data."""
-        return [*self.retrained, *self.shadows, *places_of(self.audit_data or "")]
+        banks = [self.references] if self.references else []
+        return [*self.retrained, *self.shadows, *banks, *places_of(self.audit_data or "")]
 
 
 DEFAULT_AUDIT = AuditOptions()

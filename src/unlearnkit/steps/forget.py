@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import is_local
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
@@ -23,6 +24,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.steps.audit import add_audit
 from unlearnkit.steps.auditing import DEFAULT_AUDIT, AuditInputs, AuditOptions, audit_artefacts
+from unlearnkit.steps.banked import retrained_for
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
@@ -68,7 +70,6 @@ def forget_run(
         UnlearnkitError: the work failed; the same holds.
     """
     method = choice.make()
-    reference_paths = (audit.retrained, audit.shadows) if audit else ((), ())
     source = resolve_weights(str(spec.weights))
     output.check((source.path, *spec.places(), *(audit.places() if audit else ())))
     runtime = runtime or Runtime()
@@ -79,9 +80,12 @@ def forget_run(
         check=partial(check_parts, method),
     )
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
-    references = open_references(case, *reference_paths, procedure=procedure)
+    bank_access = AccessLog(case.data)
+    retrained = retrained_for(case, audit, access=bank_access, progress=progress) if audit else ()
+    references = open_references(case, retrained, audit.shadows if audit else (), procedure=procedure)
     say_remarks(case.data, progress)
     look = first_look(case, retrained=references[0], runtime=runtime, progress=progress)
+    look.access.include(bank_access)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:

@@ -100,6 +100,7 @@ def train_config(
         **data_record(data, spec.inputs),
         "exclude": list(card.forgotten),
         "init": str(spec.init) if spec.init else None,
+        **({"weights_key": spec.weights_key} if spec.weights_key is not None else {}),
         "pretrained": spec.pretrained,
         "seed": seed,
         "recipe": recipe.model_dump(),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearnkit.data.sources.registry import places_of
+from unlearnkit.data.storage import Storage
 from unlearnkit.request import ClassRef
 from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
 
@@ -69,6 +70,30 @@ class TrainSpec:
     def places(self) -> list[Path]:
         """Return what training reads on this machine."""
         return [*_places(self.data, self.model, self.inputs), *([self.init] if self.init else [])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetrainSpec:
+    """The reference models to train: how many, and without which classes.
+
+    Args:
+        of: run folder of the original, whose training is repeated; or of a model unlearned from it.
+        exclude: classes to leave out; those that the weights record as forgotten are added.
+        count: how many models.
+        seed: of the first one, the next ones count up from there; None: the number after the original's.
+        data: the data source, in place of the recorded one.
+        model: name of the architecture, in place of the recorded one.
+        storage, workers: see `InputOptions`.
+    """
+
+    of: Path
+    exclude: Sequence[ClassRef] = ()
+    count: int = 3
+    seed: int | None = None
+    data: str | None = None
+    model: str | None = None
+    storage: Storage = "auto"
+    workers: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from unlearnkit.models.head import find_head
 from unlearnkit.models.open_options import check_open_options
 from unlearnkit.models.readme import readme
 from unlearnkit.request import ResolvedRequest, resolve_classes
-from unlearnkit.run_dir import README, WEIGHTS, write_run
+from unlearnkit.run_dir import README, WEIGHTS, Artefacts, write_run
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runlog import RunLog
@@ -45,6 +45,7 @@ def train_run(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     tracker: str | None = None,
+    also: Artefacts | None = None,
 ) -> dict[str, Any]:
     """Train a model on all classes but the excluded ones, write its run folder, and return its summary.
 
@@ -62,6 +63,7 @@ def train_run(
         runtime: device, precision, processes.
         progress: where progress is shown.
         tracker: name of an experiment tracker.
+        also: further files of the run folder.
 
     Raises:
         InputError: something given cannot be used.
@@ -72,13 +74,8 @@ def train_run(
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
     runtime, progress = runtime or Runtime(), progress or Silent()
     start = read_checkpoint(spec.init, spec.weights_key) if spec.init else None
-    images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
-    say_remarks(images, progress)
-    gone = start.card.forgotten if start and start.card else ()
-    excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
-    request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
-    split = split_resolved(request, images)
-    images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    images, split = open_training_data(spec, start, progress)
+    excluded = split.request.already_forgotten
     access = AccessLog(images)
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
     view = DataView(images, split, parts, reader="method", log=access, device=runtime.device)
@@ -125,11 +122,33 @@ def train_run(
             "cost.json": log.cost(total),
             "access.json": access.summary(split),
             "history.json": dict(log.history),
+            **(also or {}),
         },
         overwrite=output.overwrite,
         manifest=manifest_record(output, [start] if start else [], seed=seed, runtime=runtime),
     )
     return summary
+
+
+def open_training_data(spec: TrainSpec, start: Checkpoint | None, progress: Progress | None) -> tuple[ImageData, Split]:
+    """Open the data to train on, and split off what is excluded and what is held out; one retained image is read.
+
+    Args:
+        spec: what to train.
+        start: the weights to start from.
+        progress: where the remarks on the data are shown.
+
+    Raises:
+        InputError: the data cannot be read, or has not the classes.
+    """
+    images = load_images(spec.data, start, spec.inputs, model=spec.model, pretrained=spec.pretrained)
+    say_remarks(images, progress)
+    gone = start.card.forgotten if start and start.card else ()
+    excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
+    request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
+    split = split_resolved(request, images)
+    images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    return images, split
 
 
 def _network(spec: TrainSpec, images: ImageData, start: Checkpoint | None) -> tuple[nn.Module, list[str]]:

@@ -1,4 +1,4 @@
-"""Makes the scales of a copy canonical before it is trained: filters of norm 1, BatchNorm statistics estimated anew.
+"""Makes the scales of a copy canonical before it is trained: filters of norm 1, BatchNorm statistics estimated afresh.
 
 Filters whose scale plays no part, as a normalisation layer follows them, are found by trying. Statistics that were
 changed by hand do not outlast this either.

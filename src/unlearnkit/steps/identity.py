@@ -1,0 +1,128 @@
+"""Defines Identity, all that decides what a trained model is, and works it out for a repeated training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from unlearnkit.data import AccessLog, DataView, ImageData
+from unlearnkit.data.access import Reader
+from unlearnkit.data.fingerprint import fingerprint
+from unlearnkit.runtime.progress import Progress
+from unlearnkit.split import Part, Split
+from unlearnkit.steps.recorded_training import RecordedTraining
+
+SCHEMA = 1  # raised where training gives another model than before from the same values below
+FITS_IN = ("classes", "excluded", "model", "structure", "fed", "start", "recipe", "data")  # cheap ones first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """All that decides what a trained model is, rounding apart.
+
+    Args:
+        data: fingerprint of the retained training samples, those held out for validation not among them.
+        classes: the class list.
+        excluded: classes left out of training, in the order of the list.
+        model: name of the architecture with its options.
+        structure: hash of its layers, which another version of the package that it comes from may change.
+        fed: shape and preprocessing of the images.
+        start: SHA-256 of the weights that training began with, `pretrained` for published ones, None for none.
+        recipe: all settings of the training.
+        seed: of every random draw.
+    """
+
+    data: str
+    classes: tuple[str, ...]
+    excluded: tuple[str, ...]
+    model: str
+    structure: str
+    fed: Mapping[str, Any]
+    start: str | None
+    recipe: Mapping[str, Any]
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """A hash of it all, the name of its folder in a reference bank."""
+        text = json.dumps(self.as_record(), sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the identity as JSON holds it."""
+        return {"schema": SCHEMA, **asdict(self), "classes": list(self.classes), "excluded": list(self.excluded)}
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Identity:
+        """Read what `as_record` wrote.
+
+        Raises:
+            KeyError, TypeError: a value is missing, or cannot be read.
+            ValueError: another version wrote it.
+        """
+        values: dict[str, Any] = {name: record[name] for name in cls.__dataclass_fields__}
+        if record["schema"] != SCHEMA or type(values["seed"]) is not int:
+            raise ValueError(f"schema {record['schema']}, seed {values['seed']!r}")
+        return cls(**values | {name: tuple(values[name]) for name in ("classes", "excluded")})
+
+    def differs_in(self, other: Identity) -> str | None:
+        """Return the name of the first value in which two models differ, seeds apart; None: there is none."""
+        return next((name for name in FITS_IN if getattr(self, name) != getattr(other, name)), None)
+
+
+def identity_of(
+    recorded: RecordedTraining, images: ImageData, split: Split, network: nn.Module, *, model: str, data: str, seed: int
+) -> Identity:
+    """Return the identity of a model that is trained as another was, without some classes.
+
+    Args:
+        recorded: how the other was trained.
+        images: the data, its shape known.
+        split: the classes that are forgotten, now or earlier, are those left out.
+        network: of the architecture; its weights do not matter.
+        model: name of the architecture.
+        data: see `data_fingerprint`.
+        seed: of the model.
+    """
+    request = split.request
+    return Identity(
+        data=data,
+        classes=tuple(images.classes),
+        excluded=tuple(images.classes[k] for k in sorted({*request.forget, *request.already_forgotten})),
+        model=model,
+        structure=_structure(network),
+        fed={"shape": list(images.shape), **images.preprocessing.as_record()},
+        start=recorded.start,
+        recipe=recorded.recipe.model_dump(mode="json"),
+        seed=seed,
+    )
+
+
+def data_fingerprint(images: ImageData, split: Split, *, reader: Reader, log: AccessLog, progress: Progress) -> str:
+    """Return the fingerprint of what training reads, in one pass over all retained training samples.
+
+    Forgotten samples are not read, so it is the same where they are gone.
+
+    Args:
+        images: the data.
+        split: its parts.
+        reader: whose reads these are.
+        log: where they are counted.
+        progress: where the pass is shown.
+    """
+    view = DataView(images, split, frozenset({Part.RETAIN_TRAIN}), reader=reader, log=log, device=torch.device("cpu"))
+    with view.seeded_reads(0):
+        return fingerprint(view.part(Part.RETAIN_TRAIN), progress)
+
+
+def _structure(network: nn.Module) -> str:
+    """Hash the layers of a network: their kinds, and names, shapes and types of its weights."""
+    kinds = [f"{name}: {type(module).__name__}" for name, module in network.named_modules()]
+    weights = [f"{name}: {tuple(value.shape)} {value.dtype}" for name, value in network.state_dict().items()]
+    return hashlib.sha256("\n".join([*kinds, *weights]).encode()).hexdigest()

@@ -1,0 +1,83 @@
+"""The commands `retrain` and `bank`, and `--references` of `forget` and `audit`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from commands import WEIGHTS, assert_refused, read, run_cli
+from trained_once import trained
+from unlearnkit.steps.reference_bank import folders_of
+
+CPU = ("--device", "cpu")
+
+
+@pytest.fixture
+def original(tmp_path: Path) -> Path:
+    return trained(tmp_path / "original")
+
+
+def test_from_the_original_to_a_verdict_without_naming_a_reference(
+    original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = tmp_path / "bank"
+    monkeypatch.setenv("UNLEARNKIT_BANK", str(bank))
+    forget = ("forget", "--weights", original / WEIGHTS, "--data", "digits", "--forget", 3, "--method", "head-mask")
+    out = ("--out", tmp_path / "out", "--quick", *CPU)
+    assert_refused(run_cli(*forget, *out, "--references", "auto"), "none fits", f"retrain --of {original} --exclude 3`")
+    assert not (tmp_path / "out").exists()
+
+    retrain = ("retrain", "--of", original, "--exclude", 3, *CPU)
+    done = run_cli(*retrain)
+    assert done.code == 0, done.err
+    *paths, summary, place = done.out.splitlines()
+    assert sorted(paths) == [str(folder / WEIGHTS) for folder in folders_of(bank)]
+    assert summary == "retrained without 3: 3, of which 3 now and 0 earlier"
+    assert place == f"bank: {bank}"
+    again = run_cli(*retrain, "--json")
+    assert "training" not in again.err
+    result = json.loads(again.out)
+    assert [each["path"] for each in result["references"]] == paths
+    assert not any(each["trained"] for each in result["references"])
+
+    done = run_cli(*forget, *out, "--references", "auto")
+    assert done.code == 0, done.err
+    assert "3 retrained" in done.out
+    assert [each["path"] for each in read(tmp_path / "out", "audit.json")["retrained"]] == paths
+    done = run_cli("audit", tmp_path / "out", "--quick", *CPU, "--references", bank, "--quiet")
+    assert (done.code, done.out) == (0, ""), done.err
+    assert [each["path"] for each in read(tmp_path / "out", "audit.json")["retrained"]] == paths
+
+
+def test_the_bank_is_listed_verified_and_pruned(original: Path, tmp_path: Path) -> None:
+    bank = tmp_path / "bank"
+    at = ("--bank", bank)
+    made = run_cli("retrain", "--of", original, "--exclude", 3, "--count", 1, *at, *CPU, "--quiet")
+    assert (made.code, made.out, made.err) == (0, "", "")
+    (folder,) = folders_of(bank)
+    line = f"{folder.name}  small-cnn,width=4 on digits without 3, seed 1"
+    for action in ("list", "verify"):
+        done = run_cli("bank", action, *at)
+        assert (done.code, done.err) == (0, "")
+        assert done.out.splitlines() == [line, f"in the bank {bank}: 1"]
+    (folder / WEIGHTS).unlink()
+    done = run_cli("bank", "verify", *at)
+    assert done.code == 1
+    assert f"{folder.name}  WRONG  {WEIGHTS} is missing." in done.out
+    done = run_cli("bank", "prune", *at)
+    assert done.out.splitlines() == [folder.name, f"deleted from the bank {bank}: 1"]
+    assert json.loads(run_cli("bank", "list", *at, "--json").out) == {"bank": str(bank), "entries": []}
+
+
+def test_refusals(original: Path, tmp_path: Path) -> None:
+    bank = ("--bank", tmp_path / "bank")
+    assert_refused(run_cli("retrain", "--of", original, *bank, *CPU), "--exclude CLASS")
+    assert_refused(run_cli("retrain", "--of", tmp_path, "--exclude", 3, *bank), "records no training", "--retrained")
+    assert_refused(run_cli("retrain", "--of", original, "--exclude", 3, "--seed", 0, *bank), "--seed 1")
+    no_audit = ("--forget", 3, "--out", tmp_path / "out", "--no-audit", "--references", "auto")
+    assert_refused(
+        run_cli("forget", "--weights", original / WEIGHTS, "--data", "digits", *no_audit), "--no-audit alone"
+    )
+    assert not (tmp_path / "bank").exists()
