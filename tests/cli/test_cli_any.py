@@ -6,9 +6,9 @@ import importlib.util
 import json
 from pathlib import Path
 
-import huggingface_hub
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file
 
 from canonical import CLASSES
@@ -94,8 +94,8 @@ def test_training_goes_on_from_other_classes_with_a_fresh_head(folder: Path, tmp
 
 def test_published_weights_cannot_be_had_offline(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # what HF_HUB_OFFLINE and HF_HOME set where the hub's library is not loaded yet; here it would ask the network
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     done = train(folder, tmp_path / "run", "--pretrained", model="timm:mobilenetv2_050")
     assert_refused(done, "offline")
     assert not (tmp_path / "run").exists()

@@ -25,7 +25,7 @@ from unlearnkit.training.predict import predict
 
 FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head
 BATCH = 64
-RATE = 0.002  # of a layer's norm in a step, without momentum
+RATE = 0.0003  # of a layer's norm in a step, without momentum
 
 MARGIN = 0.05  # accuracy that may be missing to the original's
 
