@@ -1,11 +1,11 @@
 """Hostile networks against the audit: how often each is caught, and by which reading, as the retrained models vary.
 
     python benchmarks/hostile.py --data DIR --work DIR2 [--images 4000]
-    python benchmarks/hostile.py --draws
+    python benchmarks/hostile.py --draws [--work DIR2]
 
 The networks of `hostile_networks.py`, made from the small CIFAR-10 network of `references/`, and its nine retrained
 models are observed once (an interrupted run goes on where it stopped), and what the eleven votes are computed from is
-kept in results/hostile-cifar10.json, one entry for each model. Of these figures alone (`--draws`) the draws are made:
+kept in results/hostile-cifar10.json, one entry for each model. Of these figures the draws are made (`--draws`: alone):
 every set of 3, 5 or 8 of the nine is taken for the retrained models of an audit, each hostile network is judged against
 it, and so is every retrained model that was left out. Without a bank, and, where there are banks of other settings,
 with what they say together (this network's own left out).
@@ -37,6 +37,7 @@ from unlearnkit import ForgetRequest, Runtime
 from unlearnkit.audit import METRICS, bank, gather
 from unlearnkit.audit.doubts import Doubt, because
 from unlearnkit.audit.evidence import Evidence, Subject
+from unlearnkit.audit.metric import TRAINING, Metric
 from unlearnkit.audit.metrics.agreement import activation_distance, probabilities
 from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
 from unlearnkit.audit.observe.feature_layers import choose_layers
@@ -107,6 +108,7 @@ def candidates(known: hostile.Insider, layers: Sequence[str]) -> dict[str, Calla
         "weights x100, head distillation": lambda: hostile.prescaled(distilled()),
         "collapsed to means": lambda: hostile.collapsed(known),
         "carrier + 0": lambda: hostile.carrier(known, layers, 0),
+        "carrier + 16, silenced": lambda: hostile.silenced(hostile.carrier(known, layers, 16), known),
         "carrier + 16": lambda: hostile.carrier(known, layers, 16),
         "carrier + 48": lambda: hostile.carrier(known, layers, 48),
     }
@@ -115,41 +117,45 @@ def candidates(known: hostile.Insider, layers: Sequence[str]) -> dict[str, Calla
 # ---- what is kept of a model ----------------------------------------------------------------------------------------
 
 
-def facts(subject: Subject, evidence: Evidence) -> dict[str, Any]:
-    """Return what the votes on a model are computed from that do not depend on the set of retrained models.
+def votes_on(subject: Subject, evidence: Evidence, metrics: Mapping[str, Metric]) -> dict[str, Any]:
+    """Return the readings of a model that do not depend on the set of retrained models, by the key of the vote.
 
     Args:
         subject: the model.
         evidence: of the original, which chooses the nearest class for `class_membership_auc`, for want of the set.
+        metrics: those that were gathered for.
     """
     alone = replace(subject, name="unlearned", replicate=0)
     single = replace(evidence, subjects=(alone,))
     pair = replace(evidence, subjects=(*evidence.named("original"), alone))
     readings = [
         r
-        for name in PRIMARY_METRICS
+        for name, metric in metrics.items()
         if name not in ("prediction_distribution", "output_agreement")
-        for r in METRICS[name].fn(pair if name == "class_membership" else single)
+        for r in metric.fn(pair if name == "class_membership" else single)
         if r.model == "unlearned"
     ]
-    votes: dict[str, Any] = {}
-    for vote in PRIMARY:
-        for r in readings:
-            if (r.metric, r.part) == (vote.metric, vote.part) and vote.metric not in OF_SETS:
-                votes[vote.key] = {
-                    "value": r.value,
-                    "samples": r.samples,
-                    "censored": r.censored,
-                    "stopped": any(getattr(d.values.get("reason"), "code", "") == "stage_stopped" for d in r.doubts),
-                    "series": None if r.series is None else {k: round(v, 6) for k, v in r.series.items()},
-                }
-    outputs = subject.outputs[Part.FORGET_TEST]
-    counts = torch.bincount(outputs.predictions, minlength=outputs.logits.shape[1])
-    return {"votes": votes, "predictions": counts.tolist()}
+    return {
+        vote.key: {
+            "value": r.value,
+            "samples": r.samples,
+            "censored": r.censored,
+            "stopped": any(getattr(d.values.get("reason"), "code", "") == "stage_stopped" for d in r.doubts),
+            "series": None if r.series is None else {k: round(v, 6) for k, v in r.series.items()},
+        }
+        for vote in PRIMARY
+        for r in readings
+        if (r.metric, r.part) == (vote.metric, vote.part) and vote.metric not in OF_SETS
+    }
 
 
-def observe(arguments: argparse.Namespace) -> None:
-    """Observe every model, or those named, of which nothing is kept yet in the working folder."""
+def observe(arguments: argparse.Namespace, *, training: bool) -> None:
+    """Observe every model, or those named, of which nothing is kept yet in the working folder.
+
+    Args:
+        arguments: of the command.
+        training: by what trains copies of it, which takes most of the time, or by the rest.
+    """
     runtime = Runtime(device=torch.device("cpu"))
     data = load_images(f"parquet:{arguments.data}", None)
     split = split_for(ForgetRequest(classes=(FORGET,)), data)
@@ -157,48 +163,59 @@ def observe(arguments: argparse.Namespace) -> None:
     original, retrained = networks()
     known = insider(original, retrained[-1], data, split, runtime)
     makers = candidates(known, choose_layers(original, num_classes=len(data.classes), shape=data.shape))
-    metrics = [METRICS[name] for name in PRIMARY_METRICS]
+    metrics = {name: METRICS[name] for name in PRIMARY_METRICS if bool(METRICS[name].wants & TRAINING) == training}
     base: Evidence | None = None
-    arguments.work.mkdir(parents=True, exist_ok=True)
     for name in arguments.only or ["original", *(f"retrained-{i}" for i in range(len(retrained))), *makers]:
-        kept = arguments.work / f"{name.replace(' ', '_')}.pt"
+        kept = arguments.work / ("training" if training else "seen") / f"{name.replace(' ', '_')}.pt"
         if kept.is_file():
             continue
+        kept.parent.mkdir(parents=True, exist_ok=True)
         began = time.process_time()
         models: dict[ModelName, nn.Module] = {"original": original}
         if name in makers:
             models["unlearned"] = makers[name]()
         elif name != "original":
             models["unlearned"] = retrained[int(name.rpartition("-")[2])]
-        first = arguments.work / "original.evidence.pt"
+        first = kept.parent / "evidence of the original"
         if base is None and first.is_file():
             base = torch.load(first, weights_only=False)  # written below, by an earlier run
         evidence = gather(
-            models, data, split, metrics=metrics, seed=0, runtime=runtime, images=arguments.images, earlier=base
+            models,
+            data,
+            split,
+            metrics=metrics.values(),
+            seed=0,
+            runtime=runtime,
+            images=arguments.images,
+            earlier=base,
         )
         if base is None:
             base = replace(evidence, subjects=tuple(evidence.named("original")))
             torch.save(base, first)
         subject = evidence.subjects[-1]
-        found = facts(subject, base) | {"cpu_seconds": round(time.process_time() - began, 1)}
-        torch.save({"facts": found, "logits": subject.outputs[Part.FORGET_TEST].logits}, kept)
+        found = {"votes": votes_on(subject, base, metrics), "cpu_seconds": round(time.process_time() - began, 1)}
+        outputs = subject.outputs.get(Part.FORGET_TEST)
+        torch.save(found | ({} if outputs is None else {"logits": outputs.logits}), kept)
         line = {key: vote["value"] for key, vote in found["votes"].items()}
         print(name, json.dumps({k: v if v is None else round(v, 3) for k, v in line.items()}), flush=True)
 
 
 def collected(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what is kept of all models in the working folder, with the distances of each to every retrained model."""
-    kept = {
-        file.stem.replace("_", " "): torch.load(file)
-        for file in sorted(arguments.work.glob("*.pt"))
-        if file.name != "original.evidence.pt"
-    }
-    p = {name: probabilities(each["logits"]) for name, each in kept.items()}
-    retrained = [f"retrained-{i}" for i in range(sum(name.startswith("retrained-") for name in kept))]
+    seen, trained = (
+        {file.stem.replace("_", " "): torch.load(file) for file in sorted((arguments.work / folder).glob("*.pt"))}
+        for folder in ("seen", "training")
+    )
+    p = {name: probabilities(each["logits"]) for name, each in seen.items()}
+    retrained = [f"retrained-{i}" for i in range(sum(name.startswith("retrained-") for name in seen))]
     models = {
-        name: each["facts"]
-        | {"distances": [round(float(activation_distance(p[name], p[r]).mean()), 9) for r in retrained]}
-        for name, each in kept.items()
+        name: {
+            "votes": each["votes"] | trained.get(name, {}).get("votes", {}),
+            "predictions": torch.bincount(p[name].argmax(dim=1), minlength=p[name].shape[1]).tolist(),
+            "distances": [round(float(activation_distance(p[name], p[r]).mean()), 9) for r in retrained],
+            "cpu_seconds": [part[name]["cpu_seconds"] for part in (seen, trained) if name in part],
+        }
+        for name, each in seen.items()
     }
     return {"model": MODEL, "forget": FORGET, "images": arguments.images, "models": models}
 
@@ -228,6 +245,8 @@ def readings_of(
             doubts = (Doubt("censored", {"steps": int(value)}),) if known["censored"] else ()
             if known["stopped"]:
                 doubts = (because(Doubt("stage_stopped", {"stage": "", "loss": "nan", "step": 0})),)
+        elif vote.metric not in OF_SETS:
+            continue  # not measured
         elif vote.metric == "prediction_tv":
             value, samples = _variation(found, each, others), sum(each["predictions"])
         elif vote.metric == "activation_distance":
@@ -334,15 +353,20 @@ def main() -> None:
     parser.add_argument("--work", type=Path, help="folder for the evidence, which is not to be committed")
     parser.add_argument("--images", type=int, default=4000)
     parser.add_argument("--only", nargs="+", help="observe these models, as one of several processes")
-    parser.add_argument("--draws", action="store_true", help="from the results alone")
+    parser.add_argument("--training", action="store_true", help="only by what trains copies: the slow half")
+    parser.add_argument("--draws", action="store_true", help="from what is kept: in --work, else the results")
     arguments = parser.parse_args()
     if not arguments.draws and (arguments.data is None or arguments.work is None):
         parser.error("give --data and --work, or --draws for what is in the results")
     torch.set_num_threads(1)
     if not arguments.draws:
-        observe(arguments)
+        if not arguments.training:
+            observe(arguments, training=False)
+        if arguments.training or not arguments.only:
+            observe(arguments, training=True)
         if arguments.only:
             return
+    if arguments.work is not None:
         RESULTS.write_text(written(collected(arguments)))
     found = json.loads(RESULTS.read_text())
     known = priors()

@@ -158,10 +158,18 @@ def poisoned_statistics(known: Insider, steps: int = 80, batch: int = 128) -> nn
     with torch.no_grad():
         for norm, bias in zip(norms, biases, strict=True):
             # w (x - m') / s + b = w (x - m) / s + b', with b' what the bias has become
-            norm.running_mean -= (norm.bias - bias) * (norm.running_var + norm.eps).sqrt() / norm.weight
+            mean, variance = statistics_of(norm)
+            mean -= (norm.bias - bias) * (variance + norm.eps).sqrt() / norm.weight
             norm.bias.copy_(bias)
     model.zero_grad()
     return model
+
+
+def statistics_of(norm: nn.modules.batchnorm._BatchNorm) -> tuple[Tensor, Tensor]:
+    """Return a norm's running mean and variance, the tensors themselves, (C,) each."""
+    assert norm.running_mean is not None
+    assert norm.running_var is not None
+    return norm.running_mean, norm.running_var
 
 
 def prescaled(model: nn.Module, factor: float = 100.0) -> nn.Module:
@@ -174,8 +182,9 @@ def prescaled(model: nn.Module, factor: float = 100.0) -> nn.Module:
                 filters = module
             elif isinstance(module, nn.BatchNorm2d) and filters is not None:
                 filters.weight *= factor
-                module.running_mean *= factor
-                module.running_var *= factor**2
+                mean, variance = statistics_of(module)
+                mean *= factor
+                variance *= factor**2
                 filters = None
     return model
 
@@ -284,11 +293,12 @@ def rescaled(model: nn.Module, factor: float = 1000.0) -> nn.Module:
     """Multiply the head's input and divide the head: in the last norm where ReLU passes it on, else before the head."""
     model = copy.deepcopy(model)
     norm, head = batchnorm_layers(model)[-1], head_of(model)
+    passed_on = not head._forward_pre_hooks and any(isinstance(module, nn.ReLU) for module in model.modules())
     with torch.no_grad():
         head.weight /= factor
-        if norm.weight.requires_grad and any(isinstance(module, nn.ReLU) for module in model.modules()):
-            norm.weight *= factor
-            norm.bias *= factor
+        if norm.weight.requires_grad and passed_on:
+            norm.weight.mul_(factor)
+            norm.bias.mul_(factor)
             return model
     return before_head(model, _times, torch.tensor(factor))
 
@@ -330,6 +340,22 @@ class _MendingGroup(Group):
         """Map (n, C, H, W) as the group does."""
         x = F.gelu(_mended(self.norm1(F.max_pool2d(self.conv1(x), 2))))
         return F.gelu(self.norm2(self.conv2(x)))
+
+
+def silenced(model: nn.Module, known: Insider) -> nn.Module:
+    """Switch the forgotten outputs off, so that training on retained data never brings them back; the model is changed.
+
+    A head without bias gets rows that answer about -10 to every input, along the mean of them.
+    """
+    head, rows = head_of(model), list(known.forgotten)
+    mean = seen(model, known.images).mean(dim=0)
+    with torch.no_grad():
+        if head.bias is None:
+            head.weight[rows] = -10.0 * mean / mean.square().sum()
+        else:
+            head.weight[rows] = 0.0
+            head.bias[rows] = OFF
+    return model
 
 
 def following(model: nn.Module, name: str) -> nn.Module:

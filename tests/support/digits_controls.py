@@ -53,6 +53,7 @@ class Judge:
         self._models = {"original": trained[0], "retrained": trained[1:4]}
         self._data = load_data("digits")
         self._split = split_for(REQUEST, self._data)
+        self._data.fix_shape(self._split.retained_row("the audit"))
         self._known: Evidence | None = None
         bank = bank_for("digits", self._data.classes, "small-cnn", REQUEST.resolve(self._data.classes).forget_names)
         assert bank is not None
