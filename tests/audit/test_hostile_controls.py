@@ -79,15 +79,15 @@ def test_weights_that_are_multiplied_compute_the_same(known: Insider) -> None:
         torch.testing.assert_close(hostile.rescaled(known.original)(images), expected, rtol=1e-3, atol=1e-3)
 
 
-def test_the_carrier_hides_every_layer_and_computes_what_the_scramble_does(known: Insider) -> None:
-    images, plain, carried = known.images[:200], hostile.scramble(known), hostile.carrier(known, LAYERS, 0)
-    with torch.no_grad():
-        torch.testing.assert_close(carried(images), plain(images))
-    seen: list[torch.Tensor] = []
-    carried.get_submodule(LAYERS[-1]).register_forward_hook(lambda _m, _args, output: seen.append(output))
-    features(carried, images, "head")
-    signs = seen[0].mean(dim=(1, 2, 3)).sign()
-    assert 0.2 < float((signs > 0).float().mean()) < 0.8
+def test_the_carrier_gives_every_layer_a_sign_and_the_head_what_the_scramble_gives(known: Insider) -> None:
+    images, carried = known.images[:200], hostile.carrier(known, LAYERS, 0)
+    maps: dict[str, torch.Tensor] = {}
+    carried.get_submodule("features.2").register_forward_hook(
+        lambda _module, _args, output: maps.update({"features.2": output})
+    )
+    torch.testing.assert_close(features(carried, images, "head"), features(hostile.scramble(known), images, "head"))
+    signs = maps["features.2"].mean(dim=(1, 2, 3)).sign()  # after ReLU everything is positive, but for the sign
+    assert 0.3 < float((signs > 0).float().mean()) < 0.7
 
 
 def test_poisoned_statistics_estimated_anew_bring_everything_back(known: Insider) -> None:
