@@ -193,7 +193,10 @@ def observe(arguments: argparse.Namespace, *, training: bool) -> None:
             base = replace(evidence, subjects=tuple(evidence.named("original")))
             torch.save(base, first)
         subject = evidence.subjects[-1]
-        found = {"votes": votes_on(subject, base, metrics), "cpu_seconds": round(time.process_time() - began, 1)}
+        found: dict[str, Any] = {
+            "votes": votes_on(subject, base, metrics),
+            "cpu_seconds": round(time.process_time() - began, 1),
+        }
         outputs = subject.outputs.get(Part.FORGET_TEST)
         torch.save(found | ({} if outputs is None else {"logits": outputs.logits}), kept)
         line = {key: vote["value"] for key, vote in found["votes"].items()}
@@ -272,7 +275,10 @@ def readings_of(
 def _variation(found: Mapping[str, Any], each: Mapping[str, Any], others: Sequence[int]) -> float:
     shares = [[c / sum(counts) for c in counts] for counts in _of(found, others, "predictions")]
     own = [c / sum(each["predictions"]) for c in each["predictions"]]
-    return sum(abs(a - statistics.mean(column)) for a, column in zip(own, zip(*shares, strict=True), strict=True)) / 2
+    apart: float = (
+        sum(abs(a - statistics.mean(column)) for a, column in zip(own, zip(*shares, strict=True), strict=True)) / 2
+    )
+    return apart
 
 
 def _depth(found: Mapping[str, Any], each: Mapping[str, Any], others: Sequence[int]) -> float:
