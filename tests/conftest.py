@@ -33,6 +33,8 @@ from unlearnkit.steps.train import train_run
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+    from digits_controls import Judge
+
 CPU = Runtime(device=torch.device("cpu"))
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
@@ -69,6 +71,14 @@ def digits_retrained(made_once: MadeOnce) -> Path:
     """Run folder of the same, retrained without class 3."""
     spec = TrainSpec(model="small-cnn", data="digits", exclude=("3",))
     return made_once("retrained", lambda out: train_run(spec, Output(out), runtime=CPU))
+
+
+@pytest.fixture(scope="session")
+def digits_judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
+    """Audits against three models retrained without the odd digits; test files that ask for it share an xdist group."""
+    from digits_controls import Judge, train_digits  # most test files need no audit
+
+    return Judge(train_digits(tmp_path_factory.mktemp("controls")))
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from importlib import resources
 
 import numpy as np
@@ -13,77 +12,27 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from canonical import CPU
-from unlearnkit import ForgetRequest
-from unlearnkit.audit import METRICS, Audit, audit, gather
+from digits_controls import FORGOTTEN, REQUEST, Judge
+from unlearnkit.audit import Audit
 from unlearnkit.audit.bank import bank_for, banks
-from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
+from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import Scale
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.methods import HeadMask, unlearn
 from unlearnkit.models import SmallCNN
-from unlearnkit.models.checkpoint import read_checkpoint
-from unlearnkit.run_dir import WEIGHTS
-from unlearnkit.split import split_for
-from unlearnkit.steps.output import Output
-from unlearnkit.steps.specs import TrainSpec
-from unlearnkit.steps.train import train_run
 
 pytestmark = pytest.mark.xdist_group("controls")  # one process trains the five models
-# a network that never saw half of the digits has not the features to tell them by; where one is left out, it has
-FORGOTTEN = (1, 3, 5, 7, 9)
-REQUEST = ForgetRequest(classes=FORGOTTEN)
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> list[nn.Module]:
-    """The original, three retrained models, and a fourth one with another seed."""
-    models = []
-    for seed in range(5):
-        out = tmp_path_factory.mktemp("trained") / str(seed)
-        exclude = [str(k) for k in FORGOTTEN] if seed else []
-        train_run(
-            TrainSpec(model="small-cnn", data="digits", exclude=exclude), Output(out), seed=20 + seed, runtime=CPU
-        )
-        model = SmallCNN(10, 1)
-        read_checkpoint(out / WEIGHTS).load_into(model)
-        models.append(model.eval())
-    return models
-
-
-VOTING = {name: METRICS[name] for name in PRIMARY_METRICS}  # the verdict rests on these alone
-
-
-class Judge:
-    """Holds models against the same original and three retrained ones, which are looked at once."""
-
-    def __init__(self, trained: list[nn.Module]) -> None:
-        self._models = {"original": trained[0], "retrained": trained[1:4]}
-        self._data = load_data("digits")
-        self._split = split_for(REQUEST, self._data)
-        self._known: Evidence | None = None
-        bank = bank_for("digits", self._data.classes, "small-cnn", REQUEST.resolve(self._data.classes).forget_names)
-        assert bank is not None
-        self._priors = bank.priors
-
-    def __call__(self, unlearned: nn.Module) -> Audit:
-        evidence = gather(
-            {**self._models, "unlearned": unlearned},
-            self._data,
-            self._split,
-            metrics=VOTING.values(),
-            seed=0,
-            runtime=CPU,
-            earlier=self._known,
-        )
-        self._known = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        return audit(evidence, VOTING, priors=self._priors)
+def trained(judged: Judge) -> list[nn.Module]:
+    return judged.trained
 
 
 @pytest.fixture(scope="module")
-def judged(trained: list[nn.Module]) -> Judge:
-    return Judge(trained)
+def judged(digits_judge: Judge) -> Judge:
+    return digits_judge
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +110,7 @@ def test_one_fixed_wrong_class_fails_on_the_distribution_of_predictions(
 @pytest.mark.slow
 def test_every_reading_that_is_voted_on_is_measured(passed: Audit) -> None:
     result = passed
-    assert len(verdicts(result)) == 8
+    assert len(verdicts(result)) == len(PRIMARY)
     unresolved = [r for r in result.readings if r.model == "unlearned" and r.verdict == "unknown"]
     assert all(r.doubts[-1].code == "unresolved" for r in unresolved)
 

@@ -147,6 +147,8 @@ def test_training_that_fails_on_the_unlearned_model_alone_fails() -> None:
 
     retrained = [reading("retrained", 0.0, i) for i in range(3)]
     assert status(reading("unlearned", None), *retrained) == "fail"
+    headless = Doubt("remark", {"text": "Expected one classifier head, but there are several."})
+    assert status(reading("unlearned", None, why=headless), *retrained) == "fail"
     assert status(reading("unlearned", None, why=Doubt("needs_forgotten_samples")), *retrained) == "unknown"
     assert status(reading("unlearned", None), *retrained[:2], reading("retrained", None, 2)) == "unknown"
     assert status(reading("unlearned", None), *retrained[:2]) == "unknown"

@@ -39,6 +39,7 @@ PRIOR_MODELS = 8  # d0: degrees of freedom of the bank's standard deviation
 LEVEL = 0.05  # share of freshly retrained models that fail at least one reading
 FEWEST = 3  # retrained models below which nothing is resolved
 FLOOR = 1e-3  # distances below count as this
+TRAINING_FAILED = ("stage_stopped", "loss_infinite", "remark")  # reasons why what trains has no value
 POWER = 2.0  # bands that the original must lie away from the retrained models
 
 
@@ -257,13 +258,14 @@ def _quantile(degrees: int, votes: int) -> float:
 
 
 def _training_failed(reading: Reading) -> bool:
-    """Return whether the reading has no value because the training that measures it ended in a loss that is no number.
+    """Return whether the reading has no value because the training that measures it failed.
 
-    Where the same training works for the retrained models, that alone tells this model from them; not to count it
-    would be a way to hide.
+    Its loss was no number, or (a remark) it could not begin, for want of a head that can be trained, say. Where the
+    same training works for the retrained models, that alone tells this model from them; not to count it would be a
+    way to hide.
     """
     reasons = [doubt.values.get("reason") for doubt in reading.doubts if doubt.code == "unknown"]
-    return any(isinstance(reason, Doubt) and reason.code in ("stage_stopped", "loss_infinite") for reason in reasons)
+    return any(isinstance(reason, Doubt) and reason.code in TRAINING_FAILED for reason in reasons)
 
 
 def _open(judged: Sequence[Judged], *families: Family) -> list[Doubt]:
