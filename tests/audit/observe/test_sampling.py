@@ -136,4 +136,4 @@ def test_what_needs_no_retrained_model_is_listed() -> None:
 
 def test_a_quick_look_trains_nothing() -> None:
     assert not any(metric.wants & {"relearn", "attacks"} for metric in QUICK.values())
-    assert {"accuracy", "probe_recovery", "sample_membership"} <= set(QUICK)
+    assert {"accuracy", "class_recovery", "sample_membership"} <= set(QUICK)

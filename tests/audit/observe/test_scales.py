@@ -100,12 +100,7 @@ def test_the_same_function_in_another_scale_is_trained_the_same_way(change: Call
     model = network()
     scaled = copy.deepcopy(model)
     with torch.no_grad():
-        scaled.head.bias.zero_()
-        model.head.bias.zero_()
         change(scaled)
-    # a head that is 1000 times as small has a bias of its own scale: without one the two are the same
-    for net in (model, scaled):
-        net.head.bias.requires_grad_(False)
     torch.testing.assert_close(steps(scaled, 5), steps(model, 5), rtol=1e-2, atol=1e-3)
     assert (steps(model, 5) - steps(model, 0)).abs().max() > 0.05  # and it is trained
 

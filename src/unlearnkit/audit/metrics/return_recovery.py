@@ -19,7 +19,7 @@ def return_recovery(evidence: Evidence) -> list[Reading]:
         value = max over (rate, steps) of  forgotten test samples recognised afterwards / forgotten test samples;
 
     its series is the accuracy by steps and rate, from 0 steps on. Training: the model's own head, batches of 24, every
-    step a share of each layer's norm, so that scales play no part (`observe/returning.py`). Target: the retrained
+    step a share of each tensor's norm, so that scales play no part (`observe/returning.py`). Target: the retrained
     model's, which has nothing that could come back.
 
     Source: as a test of unlearning, arXiv 2505.22310; rates relative to the norms and the maximum over them are ours.

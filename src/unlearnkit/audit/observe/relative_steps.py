@@ -1,8 +1,8 @@
-"""Moves the weights of every layer by a share of their own size, so that no scale plays a part.
+"""Moves every tensor of weights by a share of its own size, so that no scale plays a part.
 
 An attacker can hide what a network knows from training at a fixed rate: filters that are 100 times as large before a
 normalisation layer, or features 1000 times as large with a head 1000 times as small, compute the same function and
-hardly move. Steps relative to the layer's own norm are the same before and after such a change.
+hardly move. Steps relative to the tensor's own norm are the same before and after such a change.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ from torch import Tensor, nn
 
 
 class RelativeSteps:
-    """Gradient descent with momentum whose step in a layer is a share of the norm of the layer's weights.
+    """Gradient descent with momentum whose step in a tensor is a share of the tensor's norm.
 
-        b_l <- momentum b_l + g_l / ||g_l||,    w_l <- w_l - rate ||w_l|| b_l,
+        b <- momentum b + g / ||g||,    w <- w - rate ||w|| b,
 
-    with w_l all parameters of one module together (weight and bias) and g_l their gradient. Multiplying w_l by s > 0
-    where the function stays the same divides g_l by s, and the step is s times as large: the same change.
+    for every parameter w with gradient g. Multiplying w by s > 0 where the function stays the same divides g by s, and
+    the step is s times as large: the same change. A tensor of zeros has no scale, and stays.
 
     Source: relative steps are those of LARS, Y. You, I. Gitman, B. Ginsburg, "Large Batch Training of Convolutional
-    Networks", arXiv 1708.03888, section 4, there by tensor and added to a global rate.
+    Networks", arXiv 1708.03888, section 4, there with a global rate and weight decay.
 
     Args:
         model: whose trainable parameters are moved; others stay.
-        rate: share of a layer's norm, without momentum.
+        rate: share of a tensor's norm, without momentum.
         momentum: of the unit gradients.
 
     >>> layer = nn.Linear(2, 1, bias=False)
@@ -39,34 +39,23 @@ class RelativeSteps:
 
     def __init__(self, model: nn.Module, *, rate: float, momentum: float = 0.9) -> None:
         self.rate, self.momentum = rate, momentum
-        own = [[p for p in module.parameters(recurse=False) if p.requires_grad] for module in model.modules()]
-        seen: set[int] = set()  # weights that two modules share move once
-        self._layers: list[list[nn.Parameter]] = []
-        for parameters in own:
-            new = [p for p in parameters if id(p) not in seen]
-            seen |= {id(p) for p in new}
-            self._layers += [new] if new else []
+        self._parameters = [p for p in model.parameters() if p.requires_grad]
         self._buffers: dict[int, Tensor] = {}
 
     def zero_grad(self) -> None:
         """Forget the gradients."""
-        for parameters in self._layers:
-            for parameter in parameters:
-                parameter.grad = None
+        for parameter in self._parameters:
+            parameter.grad = None
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every layer that has a gradient."""
-        for i, parameters in enumerate(self._layers):
-            moved = [p for p in parameters if p.grad is not None]
-            if not moved:
+        """Move every tensor that has a gradient."""
+        for i, parameter in enumerate(self._parameters):
+            if parameter.grad is None:
                 continue
-            gradient = torch.cat([p.grad.flatten() for p in moved if p.grad is not None])
-            norm = gradient.norm()
-            unit = gradient / norm if norm > 0 else torch.zeros_like(gradient)
+            norm = parameter.grad.norm()
+            unit = torch.where(norm > 0, parameter.grad / norm, 0.0)
             buffer = self._buffers.get(i)
             buffer = unit if buffer is None else self.momentum * buffer + unit
             self._buffers[i] = buffer
-            size = torch.stack([p.norm() for p in moved]).norm()
-            for parameter, part in zip(moved, buffer.split([p.numel() for p in moved]), strict=True):
-                parameter.sub_(self.rate * size * part.view_as(parameter))
+            parameter.sub_(self.rate * parameter.norm() * buffer)

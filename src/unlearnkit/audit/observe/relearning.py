@@ -25,7 +25,7 @@ from unlearnkit.training.predict import predict
 
 FIT_SAMPLES, FIT_STEPS, FIT_DECAY = 1000, 50, 1e-4  # of the fresh head
 BATCH = 64
-RATE = 0.0003  # of a layer's norm in a step, without momentum
+RATE = 0.0003  # of a tensor's norm in a step, without momentum
 
 MARGIN = 0.05  # accuracy that may be missing to the original's
 
@@ -88,7 +88,7 @@ def relearn(
 ) -> Relearning:
     """Train a copy of `model` with a newly fitted head until it meets both goals at two measurements in a row.
 
-    Scales are made canonical before, and every layer moves by a share of its own norm, as in `returning`.
+    Scales are made canonical before, and every tensor moves by a share of its own norm, as in `returning`.
 
     Args:
         model: any of the models; its training state, its gradients and its `requires_grad` flags play no part.

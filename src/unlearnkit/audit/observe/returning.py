@@ -21,7 +21,7 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
 
-RATES = (0.0001, 0.0003, 0.001, 0.003)  # of a layer's norm in a step, without momentum
+RATES = (0.0001, 0.0003, 0.001, 0.003)  # of a tensor's norm in a step, without momentum
 LENGTHS = (25, 100)  # steps
 BATCH = 24
 
@@ -38,7 +38,7 @@ def returned(
 ) -> Returned:
     """Return how much a copy of `model` knows of the forgotten classes after training on retained samples alone.
 
-    Every layer moves by a share of its own norm (`RelativeSteps`); before, filters that a norm follows get norm 1, and
+    Every tensor moves by a share of its own norm (`RelativeSteps`); before, filters that a norm follows get norm 1, and
     BatchNorm's statistics are estimated anew, so that neither scales nor false statistics hide anything. The rate is
     constant, and both lengths are read off one run.
 
