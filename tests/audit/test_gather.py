@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import unlearnkit.audit.observe.attacking as attacks_module
 import unlearnkit.audit.observe.relearning as relearn_module
+import unlearnkit.audit.observe.returning as returning
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, Evidence, audit, gather
 from unlearnkit.audit.doubts import Doubt, is_unknown
@@ -38,7 +39,7 @@ def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relearn_module, "MARGIN", -2.0)
     monkeypatch.setattr(attacks_module, "SHOTS", (1,))
     monkeypatch.setattr(attacks_module, "FEW_SHOT_STEPS", 3)
-    monkeypatch.setattr(attacks_module, "FINE_TUNE_STEPS", 3)
+    monkeypatch.setattr(returning, "LENGTHS", (1, 3))
 
 
 def other(seed: int) -> nn.Module:

@@ -15,12 +15,19 @@ from unlearnkit.cli.signals import ending_on_signals
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130)])
 @pytest.mark.parametrize("moment", ["unlearnkit.steps.train.load_images", "unlearnkit.run_dir.write_new"])
 def test_a_signal_ends_a_command(
-    number: signal.Signals, code: int, moment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    number: signal.Signals,
+    code: int,
+    moment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     def stop(*_: object, **__: object) -> None:
         signal.raise_signal(number)
 
     monkeypatch.setattr(moment, stop)
+    interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupts))
     before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)]
     done = run_cli(
         "train", "--model", "small-cnn", "--data", "digits", "--epochs", 1, "--quiet", "--out", tmp_path / "run",

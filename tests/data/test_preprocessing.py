@@ -164,11 +164,14 @@ def test_a_source_is_asked_for_all_but_the_normalisation() -> None:
 
 def test_nothing_else_carries_these_fields() -> None:
     """No class of the package has them as fields of its own; who needs them holds a Preprocessing."""
-    home = SOURCES / "data" / "preprocessing.py"
+    homes = [
+        SOURCES / "data" / "preprocessing.py",
+        SOURCES / "disk" / "artefacts.py",
+    ]  # the latter: what a file may hold
     found = []
     for path in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if path == home or not isinstance(node, ast.ClassDef):
+            if path in homes or not isinstance(node, ast.ClassDef):
                 continue
             names = {
                 line.target.id

@@ -80,7 +80,7 @@ def test_a_name_in_the_manifest_deletes_nothing_outside(name: str, copied: Path,
     (copied / MANIFEST).write_text(json.dumps(manifest))
     outcome = run_cli("audit", copied, *AUDIT)
     assert kept.read_bytes() == b"mine"
-    assert_refused(outcome, "link to elsewhere" if "link" in name else "Expected a name of a file in", "kept.png")
+    assert_refused(outcome, "link to elsewhere" if "link" in name else "Expected a name of a file in")
 
 
 @pytest.mark.parametrize("command", ["audit", "report", "verify"])

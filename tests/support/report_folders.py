@@ -29,7 +29,7 @@ HOSTILE = [
     "=HYPERLINK(1)",
     "</script><!--",
 ]
-VOTES = [vote.key for vote in PRIMARY]
+VOTES = [*(vote.key for vote in PRIMARY), "relearn_steps"]  # the last voted in 0.2.0, whose audits are read still
 PICTURE = "drawn.png"
 ANIMALS = ["cat", "dog", "emu", "fox"]
 Make = Callable[..., Path]

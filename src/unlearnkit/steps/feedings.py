@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import torch
 from torch import Tensor
 
 from unlearnkit.data import ImageData
-from unlearnkit.data.preprocessing import LEVELS, Preprocessing
+from unlearnkit.data.preprocessing import LEVELS, PartialPreprocessing, Preprocessing
 from unlearnkit.models.checkpoint import Checkpoint
 from unlearnkit.models.hub import WeightsSource
 from unlearnkit.models.preprocessing import own_preprocessing
@@ -29,20 +29,20 @@ class Feeding(NamedTuple):
 
 
 class Size(NamedTuple):
-    """Another size that pictures are read in."""
+    """Another size that pictures are read in, with the name that a message gives it and its options."""
 
-    size: int
-    crop: float
+    wanted: PartialPreprocessing
+    name: str
+    options: str
 
-    @property
-    def name(self) -> str:
-        """As a message calls it."""
-        return f"{self.size} pixels" + (" and no crop" if self.crop == 1 else f" and a crop of {self.crop:g}")
-
-    @property
-    def options(self) -> str:
-        """As it is given on the command line."""
-        return f"--image-size {self.size} --crop-pct {self.crop:g}"
+    @classmethod
+    def of(cls, size: int, crop: float) -> Self:
+        """Return the size with its name."""
+        return cls(
+            wanted=PartialPreprocessing(size=size, crop=crop),
+            name=f"{size} pixels" + (" and no crop" if crop == 1 else f" and a crop of {crop:g}"),
+            options=f"--image-size {size} --crop-pct {crop:g}",
+        )
 
 
 def sizes(
@@ -71,7 +71,7 @@ def sizes(
         (present[0], USUAL[1]),
         USUAL,
     ]
-    return [Size(*each) for each in dict.fromkeys(candidates) if each != present]
+    return [Size.of(*each) for each in dict.fromkeys(candidates) if each != present]
 
 
 def read_at(
@@ -83,7 +83,7 @@ def read_at(
     hub: WeightsSource | None,
 ) -> ImageData:
     """Return the same data, its pictures read in another size."""
-    wanted = replace(inputs.wanted, size=size.size, crop=size.crop)
+    wanted = replace(inputs.wanted, size=size.wanted.size, crop=size.wanted.crop)
     options = replace(inputs, wanted=wanted, storage="stream", workers=0)
     return load_images(source, checkpoint, options, model=architecture, hub=hub)
 

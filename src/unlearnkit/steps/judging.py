@@ -176,7 +176,7 @@ class Judging:
                 check_model(subject.model, classes=len(data.classes), shape=data.shape)
             except (ConfigError, DataError, ModelError):
                 continue  # the source or the model takes no such size, so the model was not trained with it
-            if data.preprocessing.size != size.size:
+            if data.preprocessing.size != size.wanted.size:
                 continue  # a source that takes no heed of sizes
             access = AccessLog(data)
             pixels = self._samples(data, access).pixels(self.drawn[some])

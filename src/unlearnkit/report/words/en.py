@@ -393,6 +393,7 @@ PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where
     "prototype_recovery/forget_test": "class means",
     "depth_recovery/forget_test": "at any depth",
     "return_recovery/forget_test": "return",
+    "relearn_steps": "relearning",
 }
 STATUS = {"pass": "inside the band", "fail": "outside", "unknown": "not established"}
 BAND_COLUMNS = ("band", "distance, 1 at the band's end", "judged")

@@ -349,6 +349,7 @@ PRIMARY = {
     "prototype_recovery/forget_test": "类均值",
     "depth_recovery/forget_test": "任意深度",
     "return_recovery/forget_test": "自行恢复",
+    "relearn_steps": "重新学习",
 }
 STATUS = {"pass": "在容许范围内", "fail": "在容许范围外", "unknown": "未能判定"}
 BAND_COLUMNS = ("容许范围", "偏离（到范围边界为 1）", "判定")
