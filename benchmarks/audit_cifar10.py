@@ -27,7 +27,7 @@ from torch import nn
 
 from unlearnkit import UNSIR, ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, audit, gather
-from unlearnkit.audit.bank import bank_for
+from unlearnkit.audit.bank import bank_for, priors_for
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
 from unlearnkit.audit.reading import ModelName
@@ -142,12 +142,12 @@ def main() -> None:
             earlier=shared,
         )
         shared = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        judged = audit(evidence, metrics, priors=bank.priors if bank else None, progress=clock)
+        judged = audit(evidence, metrics, priors=priors_for(bank), progress=clock)
         seconds = time.perf_counter() - began
         rows[candidate] = summary(judged) | notes | {"seconds": seconds, "where": clock.seconds}
         if candidate == "fresh retrained":
             for turn in range(len(retrained)):
-                judged = audit(turned(evidence, turn), metrics, priors=bank.priors if bank else None)
+                judged = audit(turned(evidence, turn), metrics, priors=priors_for(bank))
                 rows[f"retrained {turn + 1}"] = summary(judged)
         print(table(rows), flush=True)
         written(out, result_)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from canonical import CPU
 from digits_controls import FORGOTTEN, REQUEST, Judge
 from unlearnkit.audit import Audit
-from unlearnkit.audit.bank import bank_for, banks
+from unlearnkit.audit.bank import OWN_DEGREES, bank_for, banks, smallest_spread
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.observe.relearning import CAP
 from unlearnkit.audit.verdict import Scale
@@ -118,7 +118,7 @@ def test_every_reading_that_is_voted_on_is_measured(passed: Audit) -> None:
 def test_a_setting_without_a_bank_of_its_own_has_none() -> None:
     digits = load_data("digits").classes
     assert bank_for("digits", digits, "torchvision:resnet18", ("3",)) is None
-    assert bank_for("digits", digits, "small-cnn,width=16", ("3",)) is None
+    assert bank_for("digits", digits, "small-cnn,width=24", ("3",)) is None
     assert bank_for("digits", ("cat", "dog"), "small-cnn", ("cat",)) is None
     assert bank_for("imagefolder:numbers", digits, "small-cnn", ("3",)) is None  # MNIST, say
     named = bank_for("digits", digits, "small-cnn", ("7",))
@@ -135,8 +135,11 @@ def test_the_spread_of_a_bank_follows_from_its_values_as_an_audit_cuts_them_off(
             scale = Scale(kind=primary.scale, samples=samples)
             cut = [min(value, CAP) if primary.scale == "time" else value for value in values]
             assert len(cut) == bank.models
-            spread = np.std([scale.to(value) for value in cut], ddof=1)
-            assert bank.priors[primary.key] == pytest.approx(spread, rel=1e-9, abs=1e-12)
+            least = smallest_spread(primary, values, samples)
+            own = primary.widened(bank.models) * float(np.std([scale.to(value) for value in cut], ddof=1))
+            spread = max(own, least)
+            prior = bank.priors[primary.key]
+            assert (prior.spread, prior.degrees) == (pytest.approx(spread, rel=1e-9), OWN_DEGREES)
 
 
 def test_every_bank_holds_the_spread_of_every_primary_reading() -> None:
@@ -145,4 +148,4 @@ def test_every_bank_holds_the_spread_of_every_primary_reading() -> None:
     for bank in found:
         assert bank.models >= 9
         assert set(bank.priors) == {primary.key for primary in PRIMARY}
-        assert all(prior >= 0 for prior in bank.priors.values())
+        assert all(prior.spread > 0 for prior in bank.priors.values())

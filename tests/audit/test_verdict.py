@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.stats
 
 from unlearnkit.audit import audit
 from unlearnkit.audit.doubts import Doubt, because
 from unlearnkit.audit.evidence import Evidence, Subject
 from unlearnkit.audit.metric import Metric, Vote
 from unlearnkit.audit.metrics.registry import PRIMARY
+from unlearnkit.audit.prior import Prior
 from unlearnkit.audit.reading import Reading
-from unlearnkit.audit.verdict import PRIOR_MODELS, Judged, Scale, judge, judge_all, verdict
+from unlearnkit.audit.verdict import MOST_ASKED, POWER, Judged, Scale, judge, judge_all, settling, verdict
 
 TIME = Vote(metric="steps", family="relearn", scale="time", delta=0.25)  # none of ours votes any more
 RETAINED = next(p for p in PRIMARY if p.key == "accuracy/retain_test")
@@ -27,8 +29,12 @@ def logit(x: float, n: int = N) -> float:
     return math.log((x * n + 0.5) / ((1 - x) * n + 0.5))
 
 
+DEGREES = 8  # of a bank's standard deviation
+
+
 def judged(primary: Vote, unlearned: float, retrained: list[float], original: float, prior: float = 0.05) -> Judged:
-    return judge(primary, unlearned=unlearned, retrained=retrained, original=original, samples=N, prior=prior)
+    known = Prior(prior, DEGREES)
+    return judge(primary, unlearned=unlearned, retrained=retrained, original=original, samples=N, prior=known)
 
 
 def test_the_primary_readings_are_those_that_were_fixed() -> None:
@@ -85,7 +91,9 @@ def test_retained_accuracy_has_one_wrong_side() -> None:
 def test_forgotten_accuracy_of_nothing_has_a_margin_of_one_point() -> None:
     forgotten = next(p for p in PRIMARY if p.key == "accuracy/forget_test")
     for value, status in ((0.0, "pass"), (0.0099, "pass"), (0.0102, "fail")):
-        result = judge(forgotten, unlearned=value, retrained=[0, 0, 0], original=0.9, samples=N, prior=1e-3)
+        result = judge(
+            forgotten, unlearned=value, retrained=[0, 0, 0], original=0.9, samples=N, prior=Prior(1e-3, DEGREES)
+        )
         assert result.status == status
 
 
@@ -117,7 +125,7 @@ def test_what_cannot_tell_the_original_says_nothing() -> None:
 def test_outside_the_band_fails_whatever_the_power() -> None:
     """To ask first whether the original is far away made a head mask *unknown* in 60 of 100 draws."""
     assert judged(PROBE, 0.80, [0.70, 0.70, 0.70], 0.73, prior=1e-6).status == "fail"
-    unmeasured = judge(PROBE, unlearned=0.80, retrained=[0.7] * 3, original=None, samples=N, prior=1e-6)
+    unmeasured = judge(PROBE, unlearned=0.80, retrained=[0.7] * 3, original=None, samples=N, prior=Prior(1e-6, DEGREES))
     assert unmeasured.status == "fail"
     assert judged(PROBE, 0.80, [0.70, 0.70], 0.95, prior=0.01).status == "fail"
     lonely = judge(PROBE, unlearned=0.80, retrained=[0.70], original=0.95, samples=N, prior=None)
@@ -159,7 +167,7 @@ def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
     lonely = judge(TIME, unlearned=90.0, prior=None, **told)
     assert (lonely.status, lonely.gap, lonely.band) == ("unknown", None, None)
     assert lonely.why == Doubt("cut_off_without_bank")
-    known = judge(TIME, unlearned=90.0, prior=0.3, **told)  # by a bank that relearned for longer
+    known = judge(TIME, unlearned=90.0, prior=Prior(0.3, DEGREES), **told)  # by a bank that relearned for longer
     assert known.status == "pass"
     assert known.band is not None
     assert known.band[0] < 90 < 128 * math.exp(-TIME.delta)  # the margin alone would have failed it
@@ -174,7 +182,7 @@ def test_fewer_than_three_retrained_models_resolve_nothing(retrained: list[float
 
 
 def test_what_was_not_measured_is_unknown() -> None:
-    result = judge(PROBE, unlearned=None, retrained=[0.7] * 3, original=0.9, samples=N, prior=0.1)
+    result = judge(PROBE, unlearned=None, retrained=[0.7] * 3, original=0.9, samples=N, prior=Prior(0.1, DEGREES))
     assert result.status == "unknown"
 
 
@@ -256,7 +264,7 @@ def test_readings_are_matched_by_metric_part_and_model() -> None:
                         samples=1000,
                     )
                 )
-    result = judge_all(readings, {p.key: 0.01 for p in PRIMARY})
+    result = judge_all(readings, {p.key: Prior(0.01, DEGREES) for p in PRIMARY})
     assert [j.status for j in result] == ["pass"] * len(PRIMARY)
     assert [j.gap for j in result] == [0] * len(PRIMARY)
 
@@ -277,7 +285,7 @@ def test_a_reading_that_the_bank_lacks_has_no_prior_and_the_others_keep_theirs()
         for model, group in {"original": [0.9], "unlearned": [0.52], "retrained": [0.5, 0.49, 0.53]}.items()
         for i, value in enumerate(group)
     ]
-    whole = {vote.key: 0.01 for vote in PRIMARY}
+    whole = {vote.key: Prior(0.01, DEGREES) for vote in PRIMARY}
     lacking = {key: s0 for key, s0 in whole.items() if key != PROBE.key}
     with_bank, without_one, without = (judge_all(readings, priors) for priors in (whole, lacking, None))
     for full, part, none in zip(with_bank, without_one, without, strict=True):
@@ -291,7 +299,7 @@ def test_the_votes_of_the_registry_share_the_level_and_one_more_widens_every_ban
         "retrained": [0.5, 0.48, 0.52],
         "original": 0.9,
         "samples": N,
-        "prior": 0.1,
+        "prior": Prior(0.1, DEGREES),
     }
     count = len(PRIMARY)
     usual, wider = judge(PROBE, **told), judge(PROBE, **told, votes=count + 1)
@@ -341,7 +349,7 @@ def test_a_fresh_seed_passes_about_95_times_in_100() -> None:
     for _ in range(runs):
         ok = True
         for primary in time:
-            prior = float(np.std(random.normal(0, 0.2, PRIOR_MODELS + 1), ddof=1))
+            prior = float(np.std(random.normal(0, 0.2, DEGREES + 1), ddof=1))
             values = np.exp(random.normal(3.0, 0.2, 4))
             result = judged(primary, float(values[0]), [float(v) for v in values[1:]], 1e9, prior)
             ok &= result.status == "pass"
@@ -352,6 +360,76 @@ def test_a_fresh_seed_passes_about_95_times_in_100() -> None:
 def test_the_ends_of_the_range_come_back_exactly() -> None:
     scale = Scale(kind="proportion", samples=857)
     assert [scale.back(scale.to(value)) for value in (0.0, 1.0)] == [0.0, 1.0]
+
+
+def test_a_prior_of_few_degrees_is_the_formula_too() -> None:
+    """With scipy's quantile of a t distribution of 2.5 + 2 degrees of freedom."""
+    points = [logit(x) for x in (0.70, 0.72, 0.75)]
+    pooled = math.sqrt((2.5 * 0.3**2 + 2 * np.var(points, ddof=1)) / 4.5)
+    half = scipy.stats.t.ppf(1 - 0.05 / (2 * len(PRIMARY)), 4.5) * pooled * math.sqrt(4 / 3)
+    told: dict[str, Any] = {"retrained": [0.70, 0.72, 0.75], "original": 0.9999, "samples": N}
+    result = judge(PROBE, unlearned=0.8, prior=Prior(0.3, 2.5), **told)
+    assert result.band is not None
+    assert logit(result.band[1]) == pytest.approx(np.mean(points) + half, rel=1e-6)
+
+
+def test_the_number_of_models_that_would_settle_it_is_the_first_that_does() -> None:
+    """With the pooled spread as it is, one model fewer leaves the original within two bands, by the formula itself."""
+    retrained, prior = [0.70, 0.72, 0.75], Prior(0.1, 4.0)
+    points = [logit(x) for x in retrained]
+    pooled = math.sqrt((4 * 0.1**2 + 2 * np.var(points, ddof=1)) / 6)
+
+    def away(k: int) -> float:
+        return float(
+            POWER * scipy.stats.t.ppf(1 - 0.05 / (2 * len(PRIMARY)), 4 + k - 1) * pooled * math.sqrt(1 + 1 / k)
+        )
+
+    scale = Scale(kind="proportion", samples=N)
+    for enough, why in (
+        (4, Doubt("one_more_retrained_settles")),
+        (5, Doubt("more_retrained_settle", {"more": 2})),
+        (MOST_ASKED, Doubt("more_retrained_settle", {"more": MOST_ASKED - 3})),
+        (MOST_ASKED + 1, Doubt("original_too_near")),
+    ):
+        original = scale.back(float(np.mean(points)) + (away(enough) + away(enough - 1)) / 2)
+        told: dict[str, Any] = {"retrained": retrained, "original": original, "samples": N, "prior": prior}
+        result = judge(PROBE, unlearned=0.72, **told)
+        assert (result.status, result.why) == ("unknown", why)
+
+
+def test_no_number_of_models_settles_what_lies_within_two_margins() -> None:
+    assert settling(0.19, 0.1, 1e-9, 0.0, given=3, votes=8) is None
+    assert settling(0.2, 0.1, 1e-9, 0.0, given=3, votes=8) == 4
+    assert judged(PROBE, 0.70, [0.70, 0.70, 0.70], 0.73, prior=1e-6).why == Doubt("original_too_near")
+
+
+def test_a_relative_prior_is_in_units_of_the_binomial_deviation() -> None:
+    """Fewer samples, or a share near the end, make the same relative spread wider; by the delta method."""
+    told: dict[str, Any] = {"retrained": [0.7, 0.7, 0.7], "original": 0.9999}
+    for samples in (36, 1000):
+        unit = math.sqrt(1 / (0.7 * samples + 0.5) + 1 / (0.3 * samples + 0.5))
+        relative = judge(PROBE, unlearned=0.7, samples=samples, prior=Prior(2.0, 4.0, relative=True), **told)
+        absolute = judge(PROBE, unlearned=0.7, samples=samples, prior=Prior(2.0 * unit, 4.0), **told)
+        assert relative.band == pytest.approx(absolute.band)
+    assert Scale(kind="time", samples=0).unit(3.0) == Scale(kind="distance", samples=9).unit(3.0) == 1.0
+    assert Scale(kind="excess", samples=99).unit(7.0) == pytest.approx(math.sqrt(2 / 50))
+
+
+def test_the_unit_is_the_spread_of_a_binomial_proportion_on_its_scale() -> None:
+    scale, random = Scale(kind="proportion", samples=400), np.random.default_rng(0)
+    points = [scale.to(x / 400) for x in random.binomial(400, 0.8, 20_000)]
+    assert scale.unit(scale.to(0.8)) == pytest.approx(np.std(points), rel=0.03)
+
+
+def test_the_spread_of_mean_distances_is_corrected_for_shared_pairs() -> None:
+    distance = next(p for p in PRIMARY if p.pairwise)
+    told: dict[str, Any] = {"retrained": [0.2, 0.25, 0.3], "original": 30.0, "samples": N, "prior": None}
+    plain = judge(replace(distance, pairwise=False, delta=0.0), unlearned=0.25, **told)
+    paired = judge(replace(distance, delta=0.0), unlearned=0.25, **told)
+    assert plain.band is not None
+    assert paired.band is not None
+    mean = np.mean(np.log([0.2, 0.25, 0.3]))
+    assert math.log(paired.band[1]) - mean == pytest.approx(2 * (math.log(plain.band[1]) - mean))
 
 
 @pytest.mark.parametrize("vote", PRIMARY, ids=lambda vote: vote.key)

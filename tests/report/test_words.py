@@ -20,6 +20,7 @@ from report_pages import Reader, files
 from unlearnkit import report
 from unlearnkit.audit.doubts import CODES, PLACEHOLDERS, Doubt, no_samples, unknown
 from unlearnkit.audit.metrics.registry import METRICS
+from unlearnkit.audit.verdict import MOST_ASKED
 from unlearnkit.errors import ConfigError
 from unlearnkit.report import render
 from unlearnkit.report.sentences import Doubt as Said
@@ -264,6 +265,14 @@ def test_every_code_has_a_sentence_with_its_values(language: str) -> None:
         assert ("<span" in marked(said, words)) == (code == "remark" and words is not EN)
 
 
+def test_a_reading_without_power_says_how_many_models_would_settle_it() -> None:
+    for words in LANGUAGES.values():
+        assert f" {MOST_ASKED} " in words.SENTENCES["original_too_near"]
+    two = written(Doubt("more_retrained_settle", {"more": 2}))
+    assert "2 more retrained models would settle this" in plain(two, EN)
+    assert "再加 2 个" in plain(two, ZH)
+
+
 def test_the_registry_of_codes_is_whole() -> None:
     assert len(set(CODES)) == len(CODES)
     assert set(PLACEHOLDERS) <= set(CODES)
@@ -313,9 +322,9 @@ SAID = [
             },
         ),
         "outputs and membership not resolved (membership_auc_loss: the original is too near to the retrained models to "
-        "tell them apart; class_membership_auc: it could not be measured)",
-        "输出与成员推断均未能判定（membership_auc_loss：原模型离重新训练的模型太近，用这项指标无法把它们区分开；"
-        "class_membership_auc：无法测量）",
+        "tell them apart, and even 20 of them would not settle this; class_membership_auc: it could not be measured)",
+        "输出与成员推断均未能判定（membership_auc_loss：原模型离重新训练的模型太近，即使有 20 个重新训练的模型，"
+        "也无法用这项指标把它们区分开；class_membership_auc：无法测量）",
     ),
     (
         Doubt("outside_band", {"readings": ["relearn_steps", "membership_auc_loss"]}),

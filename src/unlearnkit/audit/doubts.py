@@ -52,6 +52,8 @@ Code = Literal[
     "training_failed_here",
     "original_not_measured",
     "original_too_near",
+    "one_more_retrained_settles",
+    "more_retrained_settle",
     # doubts about a reading that has a value
     "small_sample",
     "partial",
@@ -100,6 +102,7 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "loss_infinite": ("masked", "n"),
     "stage_stopped": ("stage", "loss", "step"),
     "few_retrained": ("needed", "given"),
+    "more_retrained_settle": ("more",),
     "small_sample": ("n",),
     "partial": ("n", "whole"),
     "partial_part": ("part", "n", "whole"),

@@ -31,6 +31,12 @@ class Vote:
         delta: margin that is no fault, in the reading's unit; the logarithm of a ratio for times.
         fault: on which side of the retrained models a difference counts.
         powerless: whether it stands although the original passes too.
+        pairwise: whether it is the mean of distances to the retrained models. Their own then share pairs: where the
+            distance of two models is the sum of what each of them adds, e_i + e_j, a retrained model's mean distance to
+            the k - 1 others spreads by (k - 2) / (k - 1) of what e does, half with three models, and a model that is
+            held against all k of them by all of it. What is measured is corrected for that.
+        counted: whether a proportion counts samples or pairs of them, so that chance spreads it as a binomial one.
+            Total variation does not: it is a distance of two distributions.
     """
 
     metric: str
@@ -40,6 +46,12 @@ class Vote:
     delta: float
     fault: Literal["both", "low", "high"] = "both"
     powerless: bool = False
+    pairwise: bool = False
+    counted: bool = True
+
+    def widened(self, k: int) -> float:
+        """Return the factor on the spread of k retrained models' own values; 1 for fewer than three of them."""
+        return (k - 1) / (k - 2) if self.pairwise and k > 2 else 1.0
 
     @property
     def key(self) -> str:

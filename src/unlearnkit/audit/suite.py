@@ -9,6 +9,7 @@ from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metric import TRAINING, Metric
 from unlearnkit.audit.metrics.registry import METRICS, PRIMARY
+from unlearnkit.audit.prior import Prior
 from unlearnkit.audit.reading import Audit, Reading
 from unlearnkit.audit.remaining import not_forgotten
 from unlearnkit.audit.verdict import Judged, judge_all, verdict
@@ -22,7 +23,7 @@ def audit(
     evidence: Evidence,
     metrics: Mapping[str, Metric] = METRICS,
     *,
-    priors: Mapping[str, float] | None = None,
+    priors: Mapping[str, Prior] | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Apply the metrics to the evidence, and judge the primary readings (see `verdict`).
@@ -30,7 +31,7 @@ def audit(
     Args:
         evidence: what was gathered.
         metrics: which metrics.
-        priors: standard deviations of the primary readings over retrained models of a near setting, from a bank.
+        priors: spreads of the primary readings over retrained models, from a bank or from all of them.
         progress: where progress is shown.
     """
     progress = progress or Silent()

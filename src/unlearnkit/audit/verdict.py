@@ -2,29 +2,30 @@
 
 For each primary reading, with k retrained models of mean r and standard deviation s on the reading's scale:
 
-    s~^2 = (d0 s0^2 + (k - 1) s^2) / (d0 + k - 1),   s0 from a bank of retrained models of a near setting, d0 = 8
+    s~^2 = (d0 s0^2 + (k - 1) s^2) / (d0 + k - 1),   s0 and d0 from a prior (`audit/prior.py`): of a bank of
+                                                     retrained models of the setting, d0 = 8, or of all banks, d0 <= 8
     B    = max(delta, t_{d0 + k - 1, 1 - 0.05 / (2 P)} s~ sqrt(1 + 1/k)),   P = number of readings that vote
 
 In this order: the reading *fails* where |u - r| > B (or u - r, or r - u, where only one side is a fault), whatever
 else is known; it is *unknown* with fewer than three retrained models, and where the original lies within 2 B of them,
 for any reading but the two accuracies: a reading that does not separate the original from retrained models is no
 evidence that the unlearned model is like a retrained one; else it *passes*. Before all that it is unknown where data
-are missing, or where the measurement of a retrained model was cut off and no bank gives the spread: s is then too
-small. To ask for power first would hide failures: a model far outside the band is no less outside because the original
-lies near the band's end.
+are missing, or where the measurement of a retrained model was cut off and there is no prior: s is then too small. To
+ask for power first would hide failures: a model far outside the band is no less outside because the original lies near
+the band's end.
 
 Proportions and AUC are compared on the logit scale with 1/2 added, log((x n + 1/2) / ((1 - x) n + 1/2)), positive
 distances and times on the log scale, an excess in log-odds as it is. delta is a margin in the reading's own unit (for
 times on the log scale); it is mapped to the scale at r, in the direction of u. With independent normal readings a newly
 retrained model passes all of them about 95 % of the time (tests/audit/test_verdict.py repeats that simulation). The
 prior s0 steadies the width of the band, as the spread of three models alone can be far too large or too small by
-chance.
+chance. s of a mean distance to the retrained models is corrected for the pairs that they share (`Vote.pairwise`).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -32,15 +33,16 @@ from typing import Literal
 from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.metric import Family, ScaleKind, Vote
 from unlearnkit.audit.metrics.registry import PRIMARY
+from unlearnkit.audit.prior import Prior
 from unlearnkit.audit.reading import Reading, Verdict
 
 Status = Literal["pass", "fail", "unknown"]
-PRIOR_MODELS = 8  # d0: degrees of freedom of the bank's standard deviation
 LEVEL = 0.05  # share of freshly retrained models that fail at least one reading
 FEWEST = 3  # retrained models below which nothing is resolved
 FLOOR = 1e-3  # distances below count as this
 TRAINING_FAILED = ("stage_stopped", "loss_infinite", "remark")  # reasons why what trains has no value
 POWER = 2.0  # bands that the original must lie away from the retrained models
+MOST_ASKED = 20  # retrained models; that more than these would settle a reading is not said
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +71,7 @@ def judge(
     retrained: Sequence[float],
     original: float | None,
     samples: int | None,
-    prior: float | None,
+    prior: Prior | None,
     censored: bool = False,
     votes: int = len(PRIMARY),
 ) -> Judged:
@@ -80,8 +82,8 @@ def judge(
         unlearned, original: its values; None where they are not known.
         retrained: its values for the retrained models.
         samples: number of samples behind a proportion, the smaller side's for an AUC.
-        prior: s0, standard deviation over retrained models of a near setting on the reading's scale. None where no
-            bank is near: d0 is then 0, and the bands over few models are wide, as they must be.
+        prior: the spread over retrained models of other settings, or of others of this one. None where nothing is
+            known: d0 is then 0, and the bands over few models are wide, as they must be.
         censored: whether the measurement of a retrained model was cut off.
         votes: how many readings vote, which share the level of the verdict among them.
     """
@@ -89,7 +91,7 @@ def judge(
     few = Doubt("few_retrained", {"needed": FEWEST, "given": k}) if k < FEWEST else None
     if unlearned is None or (not retrained and original is None):
         return Judged(vote=vote, status="unknown", why=Doubt("not_measured"))
-    known = 0 if prior is None else PRIOR_MODELS
+    known = 0.0 if prior is None else prior.degrees
     if not retrained or known + k < 2:  # no spread, and so no band
         return Judged(vote=vote, status="unknown", why=few)
     if vote.scale == "proportion" and samples is None:
@@ -100,9 +102,11 @@ def judge(
     to = scale.to
     points = [to(value) for value in retrained]
     mean = sum(points) / k
-    squares = sum((point - mean) ** 2 for point in points)
-    pooled = math.sqrt((known * (prior or 0.0) ** 2 + squares) / (known + k - 1))
-    spread = _quantile(known + k - 1, votes) * pooled * math.sqrt(1 + 1 / k)
+    squares = vote.widened(k) ** 2 * sum((point - mean) ** 2 for point in points)
+    unit = scale.unit(mean) if prior is not None and prior.relative and vote.counted else 1.0
+    known_spread = 0.0 if prior is None else prior.spread * unit
+    pooled = math.sqrt((known * known_spread**2 + squares) / (known + k - 1))
+    spread = half_width(pooled, known, k, votes)
     below, above = (max(scale.margin(mean, sign * vote.delta), spread) for sign in (-1, 1))
     ends = (-math.inf, math.inf)
     if vote.scale == "excess":  # it has no end, and JSON no infinity: an open side reaches as far as what was measured
@@ -116,18 +120,39 @@ def judge(
     gap = fault / limit if limit else 0.0  # no room beyond the end of the range, where all retrained models are
     if gap > 1:
         return Judged(vote=vote, status="fail", gap=gap, band=band)
-    weak = few or (None if vote.powerless else _powerless(to, original, mean, below, above))
+    weak = few
+    if weak is None and not vote.powerless:
+        if original is None:
+            weak = Doubt("original_not_measured")
+        else:
+            away = to(original) - mean
+            if abs(away) < POWER * (below if away < 0 else above):
+                margin = scale.margin(mean, math.copysign(vote.delta, away))
+                weak = _powerless(k, settling(abs(away), margin, pooled, known, given=k, votes=votes))
     return Judged(vote=vote, status="unknown" if weak else "pass", gap=gap, band=band, why=weak)
 
 
-def _powerless(
-    to: Callable[[float], float], original: float | None, mean: float, below: float, above: float
-) -> Doubt | None:
-    """Return why a reading inside the band clears nobody: the original is not known, or too near; None if it does."""
-    if original is None:
-        return Doubt("original_not_measured")
-    away = to(original) - mean
-    return Doubt("original_too_near") if abs(away) < POWER * (below if away < 0 else above) else None
+def settling(away: float, margin: float, pooled: float, known: float, *, given: int, votes: int) -> int | None:
+    """Return the smallest number of retrained models at which the original would lie `POWER` bands away.
+
+    The pooled spread is taken to stay what it is; only its degrees of freedom and the mean become surer. That is an
+    expectation and no promise: further models change the spread.
+
+    Args:
+        away: distance of the original from the retrained models, on the reading's scale, 0 or more.
+        margin: the reading's margin on that side.
+        pooled: s~, from the prior and the models given.
+        known: d0 of the prior, 0 without one.
+        given: how many retrained models there are.
+        votes: how many readings vote.
+
+    Returns:
+        None where even `MOST_ASKED` would not do.
+    """
+    for k in range(given + 1, MOST_ASKED + 1):
+        if away >= POWER * max(margin, half_width(pooled, known, k, votes)):
+            return k
+    return None
 
 
 def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict:
@@ -177,14 +202,13 @@ def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict
 
 
 def judge_all(
-    readings: Sequence[Reading], priors: Mapping[str, float] | None, votes: Sequence[Vote] = PRIMARY
+    readings: Sequence[Reading], priors: Mapping[str, Prior] | None, votes: Sequence[Vote] = PRIMARY
 ) -> list[Judged]:
     """Judge every primary reading of an audit.
 
     Args:
         readings: all readings of the audit.
-        priors: s0 of primary readings, by their keys; None where there is no bank of a near setting. A reading that
-            the bank lacks has no prior.
+        priors: of primary readings, by their keys; None: of none. A reading that it lacks has no prior.
         votes: the primary readings.
     """
     judged: list[Judged] = []
@@ -241,6 +265,19 @@ class Scale:
         value = min(1.0, max(0.0, (share * (self.samples + 1) - 0.5) / self.samples))
         return round(value, 12)  # there and back, 0 is 0 and not 1e-18
 
+    def unit(self, mean: float) -> float:
+        """Return the unit in which spreads of different settings are comparable, at a point of the scale.
+
+        Of a proportion a of n samples it is the binomial standard deviation of its logit,
+        sqrt(1 / (a n + 1/2) + 1 / ((1 - a) n + 1/2)); of an excess in log-odds the same at a = 1/2; else 1. Models that
+        are seen on the same samples differ by less than that, by a share that is alike in different settings: with few
+        samples, or near 0 or 1, every model of one seed lies far from that of another on the logit scale.
+        """
+        if self.kind not in ("proportion", "excess"):
+            return 1.0
+        share = self.back(mean) if self.kind == "proportion" else 0.5
+        return math.sqrt(1 / (share * self.samples + 0.5) + 1 / ((1 - share) * self.samples + 0.5))
+
     def margin(self, mean: float, delta: float) -> float:
         """Return how far a step of `delta` from the value at `mean` leads on the scale; it ends with the range."""
         if self.kind in ("time", "excess"):
@@ -249,8 +286,22 @@ class Scale:
         return abs(self.to(min(1.0, moved) if self.kind == "proportion" else moved) - mean)
 
 
+def _powerless(given: int, enough: int | None) -> Doubt:
+    """Return the reason why the original is too near, with how many more retrained models would settle it."""
+    if enough is None:
+        return Doubt("original_too_near")
+    if enough == given + 1:
+        return Doubt("one_more_retrained_settles")
+    return Doubt("more_retrained_settle", {"more": enough - given})
+
+
+def half_width(pooled: float, known: float, k: int, votes: int) -> float:
+    """Return half the width of the band around k retrained models, without the margin."""
+    return _quantile(known + k - 1, votes) * pooled * math.sqrt(1 + 1 / k)
+
+
 @cache
-def _quantile(degrees: int, votes: int) -> float:
+def _quantile(degrees: float, votes: int) -> float:
     """Return the quantile of Student's t that keeps all primary readings together at `LEVEL`."""
     from scipy.stats import t
 

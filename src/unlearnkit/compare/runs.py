@@ -16,7 +16,7 @@ from torch import nn
 
 from unlearnkit import Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, Evidence, Metric, audit, gather
-from unlearnkit.audit.bank import Bank, bank_for
+from unlearnkit.audit.bank import Bank, bank_for, priors_for
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.reading import SCHEMA, Reading
 from unlearnkit.disk.files import read_regular, replace_file
@@ -114,16 +114,17 @@ class Bench:
         away), they are not unlearned again.
         """
         inputs = {"seed": seed, **self._key(method)}
+        priors = priors_for(self.bank)
         judges: dict[str, Any] = {
             "retrained": [checkpoint.sha256 for checkpoint in self.checkpoints[1:]],
             "metrics": list(self.metrics),
-            "priors": dict(self.bank.priors) if self.bank else None,
+            "priors": {key: asdict(prior) for key, prior in priors.items()},
             "schema": SCHEMA,
         }
 
         def make() -> dict[str, Any]:
             unlearned, facts = self._unlearned(self.work / f"{name}-{_digest(inputs)}", method, seed)
-            judged = audit(self._gathered(unlearned), self.metrics, priors=judges["priors"])
+            judged = audit(self._gathered(unlearned), self.metrics, priors=priors)
             return facts | summary(judged)
 
         return self._once(f"{name}, seed {seed}", name, inputs | judges, make)

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from unlearnkit.audit import Audit, audit, gather
-from unlearnkit.audit.bank import bank_for
+from unlearnkit.audit.bank import bank_for, priors_for
 from unlearnkit.audit.named import named_metrics
 from unlearnkit.audit.observe.embedding import embedding
 from unlearnkit.audit.observe.gather import IMAGES
@@ -161,7 +161,7 @@ def audit_artefacts(
         shadows=[model for _, model in inputs.shadows],
     )
     bank = bank_for(inputs.data.source, inputs.data.classes, inputs.model or "", inputs.split.request.forget_names)
-    result = audit(evidence, metrics, priors=bank.priors if bank else None, progress=progress)
+    result = audit(evidence, metrics, priors=priors_for(bank), progress=progress)
     content = result.as_dict() | {
         "bank": bank.name if bank else None,
         "retrained": _files(inputs.retrained),

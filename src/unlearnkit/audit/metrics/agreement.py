@@ -114,6 +114,7 @@ OUTPUT_AGREEMENT = Metric(
             scale="distance",
             delta=0.05,
             fault="high",
+            pairwise=True,
         ),
     ),
     retrain_free=False,

@@ -121,6 +121,7 @@ PREDICTION_DISTRIBUTION = Metric(
             scale="proportion",
             delta=0.05,
             fault="high",
+            counted=False,
         ),
     ),
 )

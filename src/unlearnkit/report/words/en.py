@@ -634,7 +634,12 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "cut_off_without_bank": "retrained models were cut off, and no bank says how far they spread",
     "training_failed_here": "training fails on this model and works on the retrained ones",
     "original_not_measured": "the original is not measured",
-    "original_too_near": "the original is too near to the retrained models to tell them apart",
+    "original_too_near": "the original is too near to the retrained models to tell them apart, and even 20 of them "
+    "would not settle this",
+    "one_more_retrained_settles": "the original is too near to these retrained models to tell them apart, but one more "
+    "retrained model would settle this if it differs as these do",
+    "more_retrained_settle": "the original is too near to these retrained models to tell them apart, but {more} more "
+    "retrained models would settle this if they differ as these do",
     "small_sample": "small sample: {n}",
     "partial": "measured on {n} of {whole} samples",
     "partial_part": "{part}: measured on {n} of {whole} samples",

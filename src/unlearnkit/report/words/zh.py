@@ -566,7 +566,11 @@ SENTENCES = {
     "无从知道它们彼此相差多少",
     "training_failed_here": "训练在这个模型上失败，而在重新训练的模型上成功",
     "original_not_measured": "没有测量原模型",
-    "original_too_near": "原模型离重新训练的模型太近，用这项指标无法把它们区分开",
+    "original_too_near": "原模型离重新训练的模型太近，即使有 20 个重新训练的模型，也无法用这项指标把它们区分开",
+    "one_more_retrained_settles": "原模型离现有的重新训练的模型太近，还无法把它们区分开，"
+    "但只要再加 1 个差异与现有各个相当的重新训练的模型，就可以判定",
+    "more_retrained_settle": "原模型离现有的重新训练的模型太近，还无法把它们区分开，"
+    "但只要再加 {more} 个差异与现有各个相当的重新训练的模型，就可以判定",
     "small_sample": "样本少：{n} 个",
     "partial": "仅测量了 {whole} 个样本中的 {n} 个",
     "partial_part": "{part}：仅测量了 {whole} 个样本中的 {n} 个",

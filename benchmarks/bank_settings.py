@@ -1,0 +1,67 @@
+"""Names the settings that banks are measured in: data, architecture, recipe, and the classes that are forgotten."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+MODELS = 9  # retrained ones of a setting, the fewest that a bank is made of
+BUNDLED = "digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """One setting: an original and nine or more retrained models, all trained alike but for seed and excluded classes.
+
+    Args:
+        name: of the bank.
+        data: `digits`, or a folder of the benchmarks' data.
+        model: architecture with its options.
+        forget: ids of the classes that the retrained models never see.
+        recipe: changes of the architecture's recipe.
+        original: setting whose original this one shares; None: it has its own.
+        references: file in `references/` that holds the models, instead of training them.
+        models: how many retrained models.
+    """
+
+    name: str
+    data: str
+    model: str
+    forget: Sequence[int]
+    recipe: Sequence[str] = ()
+    original: str | None = None
+    references: str | None = None
+    models: int = MODELS
+
+    def source(self, data: Path) -> str:
+        """Return the data source of the setting; `data` is the folder of the benchmarks' data sets."""
+        return BUNDLED if self.data == BUNDLED else f"parquet:{data / self.data}"
+
+
+_ALL = (
+    Setting(name="digits", data=BUNDLED, model="small-cnn", forget=(3,), models=12),
+    Setting(name="digits-odd", data=BUNDLED, model="small-cnn", forget=(1, 3, 5, 7, 9), original="digits", models=12),
+    Setting(
+        name="digits-narrow", data=BUNDLED, model="small-cnn,width=8", forget=(3,), recipe=("epochs=15",), models=12
+    ),
+    Setting(name="digits-mlp", data=BUNDLED, model="small_mlp:SmallMLP", forget=(0, 1, 2, 3, 4), models=12),
+    Setting(name="digits-mlp-pair", data=BUNDLED, model="small_mlp:SmallMLP", forget=(2, 7), models=12),
+    Setting(name="digits-pair", data=BUNDLED, model="small-cnn,width=16", forget=(4, 9), models=12),
+    Setting(
+        name="cifar10-airbench16",
+        data="cifar10",
+        model="airbench,width=16",
+        forget=(0,),
+        recipe=("epochs=6",),
+        references="small.safetensors",
+    ),
+    Setting(
+        name="cifar10-residual",
+        data="cifar10",
+        model="small_residual:SmallResidual",
+        forget=(0,),
+        references="small-residual.safetensors",
+    ),
+)
+SETTINGS = {setting.name: setting for setting in _ALL}
