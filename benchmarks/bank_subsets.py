@@ -58,7 +58,7 @@ class Measured:
             return float(sum(sets["distances"][model][int(other)] for other in others) / len(others))
         if vote.metric == "depth_recovery":
             return max(
-                _largest_excess(counts[model], [counts[other] for other in others], self.samples(vote))
+                _largest_difference(counts[model], [counts[other] for other in others], self.samples(vote))
                 for counts in sets["recalled"].values()
             )
         reading = self.content["readings"][vote.key]
@@ -90,8 +90,10 @@ def _total_variation(own: Sequence[int], others: Sequence[Sequence[int]]) -> flo
     return float(apart / (2 * sum(own)))
 
 
-def _largest_excess(own: dict[str, int], others: Sequence[dict[str, int]], judged: int) -> float:
+def _largest_difference(own: dict[str, int], others: Sequence[dict[str, int]], judged: int) -> float:
     def odds(right: int) -> float:
         return math.log((right + 0.5) / (judged - right + 0.5))
 
-    return max(odds(right) - sum(odds(other[name]) for other in others) / len(others) for name, right in own.items())
+    return max(
+        abs(odds(right) - sum(odds(other[name]) for other in others) / len(others)) for name, right in own.items()
+    )

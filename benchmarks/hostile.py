@@ -289,7 +289,7 @@ def _depth(found: Mapping[str, Any], each: Mapping[str, Any], others: Sequence[i
         mine = each["votes"][key]
         for layer, share in mine["series"].items():
             mean = statistics.mean(_odds(one[layer], mine["samples"]) for one in theirs)
-            most = max(most, _odds(share, mine["samples"]) - mean)
+            most = max(most, abs(_odds(share, mine["samples"]) - mean))
     return most
 
 

@@ -53,14 +53,15 @@ def class_recovery(evidence: Evidence) -> list[Reading]:
     Guessing gets 1 / K right, with K the classes that take part (see `halves`), yet the target is the retrained
     model's value. Series: the same by layer. The interval is Wilson's, as if the samples were judged by one classifier.
 
-    `depth_recovery`, in log-odds: over the layers l and both classifiers, how much more of the classes is there than
-    in the retrained models, at the place where the difference is largest,
+    `depth_recovery`, in log-odds: over the layers l and both classifiers, how far what is there of the classes is from
+    what retrained models have there, at the place where the difference is largest,
 
-        max over l of  logit a_l - mean over retrained models of logit a_l,
+        max over l of  | logit a_l - mean over retrained models of logit a_l |,
 
     logit a = log((a |R| + 1/2) / (|R| - a |R| + 1/2)). A class that is hidden from the head's input stands in an
-    earlier layer. A retrained model is held against the others, so its value is above 0 too: a maximum is judged
-    against maxima. A sum over layers would cancel. Series: by layer.
+    earlier layer; and a layer that is scrambled to hide it has less than a retrained model's. A retrained model is held
+    against the others, so its value is above 0 too: a maximum is judged against maxima. A sum over layers would cancel.
+    Series: by layer, above 0 where there is more.
 
     Needs features of `PARTS`.
 
@@ -234,12 +235,12 @@ def _depth(
         theirs = [other.odds(classifiers) for other in others]
         for name, odds in recalled.odds(classifiers).items():
             excess = odds - sum(other[name] for other in theirs) / len(theirs)
-            series[name] = max(series.get(name, -math.inf), excess)
+            series[name] = max(series.get(name, 0.0), excess, key=abs)
     single = (Doubt("one_retrained"),) if len(others) == 1 else ()
     return [
         replace(
             reading,
-            value=max(series.values()),
+            value=max(map(abs, series.values())),
             samples=recalled.judged,
             series=series,
             doubts=(*recalled.doubts, *single),

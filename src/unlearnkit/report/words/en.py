@@ -267,9 +267,9 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "the same by the steps until the forgotten classes alone are relearned",
     ),
     "depth_recovery": (
-        "Where most of the class is left",
-        "log-odds of recognising the forgotten classes from the features, over those of the retrained models, in the "
-        "layer and by the classifier where this is largest",
+        "Knowledge of the class at any depth",
+        "how far the log-odds of recognising the forgotten classes from the features are from those of the retrained "
+        "models, in the layer and by the classifier where this is farthest; by layer, above 0 where it knows more",
     ),
     "return_recovery": (
         "Recovery by retained data alone",
