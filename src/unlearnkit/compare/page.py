@@ -38,7 +38,6 @@ SHOWN = {  # readings without a vote that a full audit adds, as their table call
     "cka_retrained/forget_test": "CKA",
     "anamnesis_index": "anamnesis",
     "few_shot_recovery/forget_test": "few shots",
-    "fine_tune_recovery/forget_test": "retained alone",
     "weight_distance": "weights",
 }
 NAMED = {  # doubts with a name that is shorter than their sentence, which the line under a table has no room for
