@@ -30,7 +30,7 @@ from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look, look_at
 from unlearnkit.steps.forget import forget_run
-from unlearnkit.steps.judging import Judging, Subject
+from unlearnkit.steps.judging import Examined, Judging
 from unlearnkit.steps.opening import InputOptions
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import CaseSpec, SearchSpec, TrainSpec
@@ -322,7 +322,7 @@ def test_a_wrong_size_or_crop_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=words):
         look(spec(size=8, crop=0.5))
     case = Case.opened(spec(size=8, crop=0.5), reader="the test")
-    trusting = look_at(replace(Subject.of(case), trusted=True), runtime=CPU)
+    trusting = look_at(replace(Examined.of(case), trusted=True), runtime=CPU)
     read_now = trusting.access.summary(case.split)
     assert read_now["forget_samples_read_by_first_look"] == 0
     parts: Any = read_now["parts"]
@@ -418,7 +418,7 @@ def test_another_pooling_of_timm_is_named(tmp_path: Path) -> None:
     assert named.finding.accuracy == 1
     case = Case.opened(changed(spec, model="timm:test_resnet"), reader="the test")
     judging = Judging(
-        subject=Subject.of(case), network=case.model, runtime=CPU.alone(), access=first_look(case, runtime=CPU).access
+        subject=Examined.of(case), network=case.model, runtime=CPU.alone(), access=first_look(case, runtime=CPU).access
     )
     ways = {way.options: found.accuracy for way, found in judging._pooled()}
     assert ways["write --model timm:test_resnet,global_pool=max"] == 1

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.data.preprocessing import Origin
-from unlearnkit.steps.judging import BETTER, Judging, Subject
+from unlearnkit.steps.judging import BETTER, Examined, Judging
 from unlearnkit.steps.plausible import Finding, judge
 
 SHOWN = 4  # classes whose answers the message shows
@@ -24,7 +24,7 @@ class Complaint(NamedTuple):
     mendable: bool
 
 
-def complaint_of(subject: Subject, judging: Judging) -> Complaint:
+def complaint_of(subject: Examined, judging: Judging) -> Complaint:
     """Say what was expected, what the confusion is, its likely cause, and the option that mends it."""
     finding, logits, labels, training = judging.found, judging.logits, judging.labels, judging.training
     classes, named = subject.data.classes, subject.name

@@ -19,7 +19,7 @@ from unlearnkit.split import Part
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.complaint import complaint_of
 from unlearnkit.steps.feeding import feeding_line
-from unlearnkit.steps.judging import Judging, Subject
+from unlearnkit.steps.judging import Examined, Judging
 from unlearnkit.steps.plausible import Finding
 
 GOOD = 0.8  # accuracy from which nobody asks whether another way to feed images would do better
@@ -78,7 +78,7 @@ def first_look(
     Raises:
         ConfigError: see `look_at`.
     """
-    subject = Subject.of(case)
+    subject = Examined.of(case)
     found = look_at(subject, runtime=runtime, progress=progress)
     for checkpoint, model in retrained:
         other = replace(subject, model=model, checkpoint=checkpoint, name=f"the retrained weights {checkpoint.path}")
@@ -86,7 +86,7 @@ def first_look(
     return found
 
 
-def look_at(subject: Subject, *, runtime: Runtime | None = None, progress: Progress | None = None) -> FirstLook:
+def look_at(subject: Examined, *, runtime: Runtime | None = None, progress: Progress | None = None) -> FirstLook:
     """Refuse weights that plainly do not belong to the data and the way it is fed.
 
     Weights with a card of ours say themselves what they belong to, and are not looked at. Of others a seeded draw of
@@ -128,6 +128,6 @@ def look_at(subject: Subject, *, runtime: Runtime | None = None, progress: Progr
     return FirstLook(finding=finding, complaint=complaint.text if complaint else None, access=access)
 
 
-def _is_own(subject: Subject) -> bool:
+def _is_own(subject: Examined) -> bool:
     """Whether size and normalisation are all the model's own, which nobody need doubt."""
     return all(subject.data.origins.get(name) is Origin.ZOO for name in ("size", "mean", "std"))

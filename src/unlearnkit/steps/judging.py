@@ -35,7 +35,7 @@ FEWER = 128  # images that other sizes are tried with, as they must be read once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
+class Examined:
     """Weights of a model, and what is needed to run images through them.
 
     Args:
@@ -65,7 +65,7 @@ class Subject:
     learns: bool = False
 
     @classmethod
-    def of(cls, case: Case) -> Subject:
+    def of(cls, case: Case) -> Examined:
         """Return the original of a case."""
         return cls(
             model=case.model,
@@ -96,7 +96,7 @@ class Judging:
         access: where reads are counted.
     """
 
-    subject: Subject
+    subject: Examined
     network: nn.Module
     runtime: Runtime
     access: AccessLog

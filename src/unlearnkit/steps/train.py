@@ -25,7 +25,7 @@ from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, Split, split_resolved
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, look_at
-from unlearnkit.steps.judging import Subject
+from unlearnkit.steps.judging import Examined
 from unlearnkit.steps.opening import card_for, classes_origin, load_images
 from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, train_config
@@ -177,7 +177,7 @@ def _looked(
     """Take the first look at the weights to start from; None where there are none, or their head is drawn anew."""
     if start is None or fresh:
         return None
-    subject = Subject(
+    subject = Examined(
         model=network,
         checkpoint=start,
         architecture=spec.model,
