@@ -1,0 +1,174 @@
+"""Estimates the directions in which forgotten classes differ from retained images and the model alone.
+
+Shapes: n retained images, C channels, K classes, G forgotten classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+ODDS_TRUST = 0.85  # cosine of the log-odds estimate with the truth, samples aside: .74 to .91 (docs/log.md, 2026-11-27)
+CEILING = 0.95  # the cosine that the running mean's estimate is trusted to have, at most
+SHARED = 4  # of C channels, at most C / SHARED directions of the retained means are left alone
+SHRINK = 0.1  # share per channel and image of the covariance's mean eigenvalue that is added
+TINY = 1e-3  # what is left of a unit direction, at least; of less the rounding would be normalised
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """The space of a stage's channels in which the retained images' covariance is the identity.
+
+    Args:
+        mean: of the retained images, (C,).
+        root: C^1/2, from the whitened space to the channels, (C, C).
+        inverse: C^-1/2, (C, C).
+    """
+
+    mean: Tensor
+    root: Tensor
+    inverse: Tensor
+
+
+def whitened(features_nC: Tensor, labels_n: Tensor) -> Whitened:
+    """Return the whitened space of the covariance within the retained classes.
+
+    C = 1/n sum over images of (x - mean of its class)(x - mean of its class)^T, shrunk towards its mean eigenvalue by
+    `SHRINK` C / n, as it is estimated from few images.
+    """
+    features = features_nC.double()
+    means_kC, rows = class_means(features, labels_n)
+    centred = features - means_kC[rows]
+    covariance = centred.T @ centred / len(features)
+    channels = covariance.shape[0]
+    share = SHRINK * channels / len(features)
+    mean_value = covariance.diagonal().mean().clamp_min(1e-12)
+    values, vectors = torch.linalg.eigh(covariance + share * mean_value * torch.eye(channels).to(covariance))
+    values = values.clamp_min(1e-8 * float(mean_value))
+    root = vectors * values.sqrt() @ vectors.T
+    inverse = vectors / values.sqrt() @ vectors.T
+    return Whitened(features.mean(dim=0), root, inverse)
+
+
+def class_means(features_nC: Tensor, labels_n: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the means of the classes that occur (k, C), and for each image the row of its class's mean (n,)."""
+    _, rows = labels_n.to(features_nC.device).unique(return_inverse=True)
+    counts = torch.bincount(rows)
+    sums = features_nC.new_zeros(len(counts), features_nC.shape[1]).index_add_(0, rows, features_nC)
+    return sums / counts[:, None], rows
+
+
+def log_odds(logits_nK: Tensor, forget: Sequence[int], gone: Sequence[int]) -> Tensor:
+    """Return each forgotten class's logit less the log-sum-exp of the retained classes' logits, (n, G).
+
+    Args:
+        logits_nK: of the original.
+        forget: ids of the classes to forget.
+        gone: ids of these and of the classes forgotten earlier.
+    """
+    logits = logits_nK.double()
+    others = logits.clone()
+    others[:, list(gone)] = -torch.inf
+    return logits[:, list(forget)] - others.logsumexp(dim=1, keepdim=True)
+
+
+def odds_directions(features_nC: Tensor, odds_nG: Tensor, space: Whitened) -> Tensor:
+    """Return the covariance of the activations with the log-odds, whitened and of length 1, (C, G)."""
+    features, odds = features_nC.double(), odds_nG.double()
+    covariance = (features - features.mean(dim=0)).T @ (odds - odds.mean(dim=0)) / len(features)
+    return unit(space.inverse @ covariance)
+
+
+def mean_difference(running_mean_C: Tensor, retained_mean_C: Tensor, space: Whitened) -> Tensor:
+    """Return the whitened difference (C,) of BatchNorm's running mean from the retained images' mean.
+
+    The running mean covers all classes: it is sum of pi_k mu_k, so what separates it from the retained mean is
+    sum over forgotten classes of pi_c (mu_c - mu_retained). In the whitened space its noise is the same in all
+    directions.
+    """
+    difference_C: Tensor = space.inverse @ (running_mean_C - retained_mean_C).double()
+    return difference_C
+
+
+def reliability(features_nC: Tensor, odds_nG: Tensor, space: Whitened) -> Tensor:
+    """Return the expected cosine (G,) of the log-odds estimates with what endless samples would give.
+
+    From the cosine r of the estimates of two halves of the images: sqrt(2 r / (1 + r)), as Spearman and Brown have it.
+    """
+    first, second = (odds_directions(features_nC[i::2], odds_nG[i::2], space) for i in (0, 1))
+    agreement_G = (first * second).sum(dim=0).clamp(0, 1)
+    return (2 * agreement_G / (1 + agreement_G)).sqrt()
+
+
+def combined(odds_CG: Tensor, difference_C: Tensor, reliability_G: Tensor) -> Tensor:
+    """Return the two estimates, weighted by their noise and of length 1, (C, G).
+
+    An estimate of length 1 whose cosine with the truth is r has the weight r / (1 - r^2), which maximises the sum's
+    cosine where the two errors are independent. That of the log-odds is `ODDS_TRUST` times its reliability, since it
+    has a bias, too; that of the running mean is then the cosine of the two divided by it. So a running mean that is
+    noisy (many classes, a short memory), or that has been estimated since without the class, has little weight or none.
+
+    Of several classes the running mean tells the sum: it is written as a sum of the log-odds estimates and a rest, of
+    which each class gets an equal share.
+
+    Args:
+        odds_CG: log-odds estimates.
+        difference_C: see `mean_difference`.
+        reliability_G: see `reliability`.
+    """
+    mean_C = unit(difference_C)
+    shares_G = torch.linalg.lstsq(odds_CG, mean_C[:, None]).solution[:, 0]
+    explained_C = odds_CG @ shares_G
+    odds_trust_G = ODDS_TRUST * reliability_G.clamp_min(TINY)
+    mean_trust_G = (explained_C.norm() / odds_trust_G).clamp(0, CEILING)
+    means_CG = odds_CG * shares_G.clamp_min(0) + (mean_C - explained_C)[:, None] / len(shares_G)
+    weighted_CG = unit(odds_CG) * _weight(odds_trust_G) + unit(means_CG) * _weight(mean_trust_G)
+    return unit(torch.where(shares_G > 0, weighted_CG, odds_CG))
+
+
+def _weight(trust_G: Tensor) -> Tensor:
+    weight_G: Tensor = trust_G / (1 - trust_G**2)
+    return weight_G
+
+
+def shared_directions(features_nC: Tensor, labels_n: Tensor, space: Whitened) -> Tensor:
+    """Return an orthonormal basis (C, k) of the retained classes' means, whitened.
+
+    Of more than C / `SHARED` of them, their main directions.
+    """
+    means_kC, _ = class_means(features_nC.double(), labels_n)
+    spread_Ck = space.inverse @ (means_kC - means_kC.mean(dim=0)).T
+    vectors, values, _ = torch.linalg.svd(spread_Ck, full_matrices=False)
+    room = min(len(means_kC) - 1, max(1, len(vectors) // SHARED))
+    return vectors[:, :room][:, values[:room] > 1e-6 * values[0].clamp_min(1e-12)]
+
+
+def without_shared(directions_CG: Tensor, shared_Ck: Tensor) -> Tensor:
+    """Return an orthonormal basis (C, g) of what the directions do not share with the retained classes' means.
+
+    A direction of which nothing is left is dropped, so g <= G.
+    """
+    basis: list[Tensor] = []
+    for direction in directions_CG.T:
+        rest = direction - shared_Ck @ (shared_Ck.T @ direction)
+        for other in basis:
+            rest = rest - other * (other @ rest)
+        if rest.norm() > TINY:
+            basis.append(rest / rest.norm())
+    return torch.stack(basis, dim=1) if basis else directions_CG[:, :0]
+
+
+def unit(vectors: Tensor) -> Tensor:
+    """Return the columns scaled to length 1; zeros stay zeros."""
+    scaled: Tensor = vectors / vectors.norm(dim=0, keepdim=True).clamp_min(1e-30)
+    return scaled
+
+
+def projection(basis_Cg: Tensor, space: Whitened, strength: float) -> Tensor:
+    """Return I - a C^1/2 V V^T C^-1/2 (C, C), which takes the directions out of a stage's output; a is the strength."""
+    channels = len(basis_Cg)
+    removed = space.root @ basis_Cg @ (basis_Cg.T @ space.inverse)
+    return torch.eye(channels, dtype=removed.dtype, device=removed.device) - strength * removed
