@@ -5,6 +5,7 @@ Shapes: n retained images, C channels, K classes, G forgotten classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor
 
 ODDS_TRUST = 0.85  # cosine of the log-odds estimate with the truth, samples aside: .74 to .91 (docs/log.md, 2026-11-27)
+CARRY_RIDGE = 0.01  # of the inputs' mean square
+BATCH = 128  # images of a training batch, where nothing is known of it; more would mean less noise
 CEILING = 0.95  # the cosine that the running mean's estimate is trusted to have, at most
 SHARED = 4  # of C channels, at most C / SHARED directions of the retained means are left alone
 SHRINK = 0.1  # share per channel and image of the covariance's mean eigenvalue that is added
@@ -82,15 +85,52 @@ def odds_directions(features_nC: Tensor, odds_nG: Tensor, space: Whitened) -> Te
     return unit(space.inverse @ covariance)
 
 
-def mean_difference(running_mean_C: Tensor, retained_mean_C: Tensor, space: Whitened) -> Tensor:
+def mean_difference(running_mean_C: Tensor, means_nC: Tensor, space: Whitened) -> Tensor:
     """Return the whitened difference (C,) of BatchNorm's running mean from the retained images' mean.
 
     The running mean covers all classes: it is sum of pi_k mu_k, so what separates it from the retained mean is
-    sum over forgotten classes of pi_c (mu_c - mu_retained). In the whitened space its noise is the same in all
-    directions.
+    sum over forgotten classes of pi_c (mu_c - mu_retained).
+
+    Args:
+        running_mean_C: of the original.
+        means_nC: of what enters the layer, over positions, image by image.
+        space: of `means_nC`.
     """
-    difference_C: Tensor = space.inverse @ (running_mean_C - retained_mean_C).double()
+    difference_C: Tensor = space.inverse @ (running_mean_C.double() - means_nC.double().mean(dim=0))
     return difference_C
+
+
+def carried_difference(running_mean_C: Tensor, means_nC: Tensor, features_nC: Tensor, space: Whitened) -> Tensor:
+    """Return the difference of `mean_difference` in the whitened space of other features of the same images, (C,).
+
+    By ridge regression of these features on the means over the retained images; the same difference where the features
+    are the means.
+    """
+    means = means_nC.double()
+    difference = running_mean_C.double() - means.mean(dim=0)
+    if torch.equal(means_nC, features_nC):
+        return space.inverse @ difference
+    centred = means - means.mean(dim=0)
+    gram = centred.T @ centred
+    gram.diagonal().add_(CARRY_RIDGE * gram.diagonal().mean().clamp_min(1e-12))
+    slopes = torch.linalg.solve(gram, centred.T @ (features_nC.double() - features_nC.double().mean(dim=0)))
+    return space.inverse @ (slopes.T @ difference)
+
+
+def mean_noise(*, classes: int, images: int, momentum: float | None) -> float:
+    """Return the variance of each component of the whitened `mean_difference` that sampling alone brings.
+
+    1 / (memory of the running mean) + 1 / (retained images), in units of the difference itself: the memory is
+    (2 - momentum) / momentum batches, taken to be of `BATCH` images. The class's part of it is 1 / K.
+    """
+    memory = math.inf if not momentum else BATCH * (2 - momentum) / momentum
+    return 1 / memory + 1 / images
+
+
+def mean_trust(difference_C: Tensor, noise: float) -> float:
+    """Return the expected cosine of a difference with the truth, from its noise: sqrt(1 - C noise / |difference|^2)."""
+    total = float(difference_C.square().sum())
+    return max(0.0, 1 - len(difference_C) * noise / total) ** 0.5 if total else 0.0
 
 
 def reliability(features_nC: Tensor, odds_nG: Tensor, space: Whitened) -> Tensor:
@@ -103,27 +143,30 @@ def reliability(features_nC: Tensor, odds_nG: Tensor, space: Whitened) -> Tensor
     return (2 * agreement_G / (1 + agreement_G)).sqrt()
 
 
-def combined(odds_CG: Tensor, difference_C: Tensor, reliability_G: Tensor) -> Tensor:
+def combined(odds_CG: Tensor, difference_C: Tensor, reliability_G: Tensor, trust: float) -> Tensor:
     """Return the two estimates, weighted by their noise and of length 1, (C, G).
 
     An estimate of length 1 whose cosine with the truth is r has the weight r / (1 - r^2), which maximises the sum's
-    cosine where the two errors are independent. That of the log-odds is `ODDS_TRUST` times its reliability, since it
-    has a bias, too; that of the running mean is then the cosine of the two divided by it. So a running mean that is
-    noisy (many classes, a short memory), or that has been estimated since without the class, has little weight or none.
+    cosine where the two errors are independent. Then the cosine of the two is the product of their r. The log-odds'
+    is at most `ODDS_TRUST` times their reliability, as they have a bias, too; the running mean's is at least what its
+    noise leaves (`trust`), and each is at most what the other one and their cosine say. So a running mean that is noisy
+    (many classes, a short memory), or that has been estimated since without the class, has little weight or none.
 
     Of several classes the running mean tells the sum: it is written as a sum of the log-odds estimates and a rest, of
     which each class gets an equal share.
 
     Args:
         odds_CG: log-odds estimates.
-        difference_C: see `mean_difference`.
+        difference_C: of the running mean, whitened.
         reliability_G: see `reliability`.
+        trust: see `mean_trust`.
     """
     mean_C = unit(difference_C)
     shares_G = torch.linalg.lstsq(odds_CG, mean_C[:, None]).solution[:, 0]
     explained_C = odds_CG @ shares_G
-    odds_trust_G = ODDS_TRUST * reliability_G.clamp_min(TINY)
-    mean_trust_G = (explained_C.norm() / odds_trust_G).clamp(0, CEILING)
+    most_G = ODDS_TRUST * reliability_G.clamp_min(TINY)
+    mean_trust_G = (explained_C.norm() / most_G).clamp(trust, CEILING)
+    odds_trust_G = torch.minimum(most_G, explained_C.norm() / mean_trust_G.clamp_min(TINY))
     means_CG = odds_CG * shares_G.clamp_min(0) + (mean_C - explained_C)[:, None] / len(shares_G)
     weighted_CG = unit(odds_CG) * _weight(odds_trust_G) + unit(means_CG) * _weight(mean_trust_G)
     return unit(torch.where(shares_G > 0, weighted_CG, odds_CG))

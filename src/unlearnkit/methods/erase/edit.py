@@ -13,9 +13,12 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnkit.methods.erase.directions import (
+    carried_difference,
     combined,
     log_odds,
     mean_difference,
+    mean_noise,
+    mean_trust,
     odds_directions,
     projection,
     reliability,
@@ -53,14 +56,17 @@ def plan_edit(stage: Stage, seen: Observed, forget: Sequence[int], gone: Sequenc
         gone: ids of these and of the classes forgotten earlier.
         strength: 1 takes a direction out, more turns it round.
     """
-    features = seen.features[stage.name]
+    features, means = seen.features[stage.name], seen.means[stage.name]
     space, odds = whitened(features, seen.labels), log_odds(seen.logits, forget, gone)
     found = odds_directions(features, odds, space)
-    if stage.norm is not None and stage.norm.running_mean is not None:
-        difference = mean_difference(stage.norm.running_mean.cpu(), space.mean, space)
-        found = combined(found, difference, reliability(features, odds, space))
+    norm = stage.norm
+    if norm is not None and norm.running_mean is not None:
+        noise = mean_noise(classes=len(seen.logits[0]), images=len(features), momentum=norm.momentum)
+        trust = mean_trust(mean_difference(norm.running_mean.cpu(), means, whitened(means, seen.labels)), noise)
+        carried = carried_difference(norm.running_mean.cpu(), means, features, space)
+        found = combined(found, carried, reliability(features, odds, space), trust)
     basis = without_shared(found, shared_directions(features, seen.labels, space))
-    return Edit(projection(basis, space, strength), space.mean, basis.shape[1])
+    return Edit(projection(basis, space, strength), means.double().mean(dim=0), basis.shape[1])
 
 
 @torch.no_grad()

@@ -31,7 +31,9 @@ class Observed:
         labels: (n,).
         logits: (n, K), on the CPU, as the features.
         scores: (n, K), what the head gives: the logits, unless something follows it.
-        features: by stage (n, C), the mean over positions in front of its BatchNorm, else of its own output.
+        features: by stage (n, C), what directions are found in: see `peaks`; in front of its BatchNorm, else its own
+            output.
+        means: by stage (n, C), the mean over positions of the same.
         chosen: by stage (n, q), positions of its output.
         outputs: by stage (R, C), its output there.
         batch: images that ran together, fewer in the last batch.
@@ -41,6 +43,7 @@ class Observed:
     logits: Tensor
     scores: Tensor
     features: dict[str, Tensor]
+    means: dict[str, Tensor]
     chosen: dict[str, Tensor]
     outputs: dict[str, Tensor]
     batch: int = BATCH
@@ -75,6 +78,7 @@ def observe(
         logits=torch.cat(logits).cpu(),
         scores=torch.cat(watch.scores),
         features={stage.name: torch.cat(watch.features[stage.name]).cpu() for stage in stages},
+        means={stage.name: torch.cat(watch.means[stage.name]).cpu() for stage in stages},
         chosen=chosen,
         outputs={name: torch.cat(parts) for name, parts in watch.outputs.items()},
     )
@@ -90,6 +94,22 @@ def over_positions(layer: Layer, values: Tensor, images: int) -> Tensor:
     if isinstance(layer, nn.Linear):
         return values.float().reshape(images, -1, values.shape[-1]).mean(dim=1)
     return values.float().flatten(2).mean(dim=2)
+
+
+def peaks(values: Tensor, norm: nn.Module | None) -> Tensor:
+    """Return the largest value over positions of each channel, (n, C); the smallest where the norm turns its sign.
+
+    A class shows at a few places of a map and much less in the map's mean: there, its distance from the retained images
+    is a third smaller (docs/log.md, 2026-11-27).
+    """
+    if values.dim() == 2:
+        return values.float()
+    flat = values.float().flatten(2)
+    scale = getattr(norm, "weight", None)
+    if scale is None:
+        return flat.amax(dim=2)
+    signs = torch.where(scale < 0, -1.0, 1.0)
+    return (flat * signs[:, None]).amax(dim=2) * signs
 
 
 def _draw(stage: Stage, images: int, rows_per_column: float, ctx: Context) -> Tensor:
@@ -110,6 +130,7 @@ class _Watch:
     def __init__(self, chosen: dict[str, Tensor]) -> None:
         self.images, self.before = 0, 0  # in this batch, and in those before it
         self.features: dict[str, list[Tensor]] = {}
+        self.means: dict[str, list[Tensor]] = {}
         self.outputs: dict[str, list[Tensor]] = {}
         self.scores: list[Tensor] = []
         self._chosen = chosen
@@ -131,15 +152,18 @@ class _Watch:
 
     def _after(self, stage: Stage, layer: Layer, _args: tuple[Any, ...], output: Tensor) -> None:
         if stage.norm is None:
-            self.features.setdefault(stage.name, []).append(over_positions(layer, output, self.images))
+            mean = over_positions(layer, output, self.images)
+            self.means.setdefault(stage.name, []).append(mean)
+            found = peaks(output, None) if isinstance(layer, nn.Conv2d) else mean
+            self.features.setdefault(stage.name, []).append(found)
         if stage.name in self._chosen:
             picked = self._chosen[stage.name][self.before : self.before + self.images]
             self.outputs.setdefault(stage.name, []).append(output_rows(layer, output, picked))
 
     def _before_norm(self, stage: Stage, _norm: nn.Module, args: tuple[Any, ...]) -> None:
         values = args[0].float()
-        pooled = values.flatten(2).mean(dim=2) if values.dim() > 2 else values
-        self.features.setdefault(stage.name, []).append(pooled)
+        self.means.setdefault(stage.name, []).append(values.flatten(2).mean(dim=2) if values.dim() > 2 else values)
+        self.features.setdefault(stage.name, []).append(peaks(values, stage.norm))
 
     def _score(self, head: Layer, _args: tuple[Any, ...], output: Tensor) -> None:
         self.scores.append(over_positions(head, output, self.images))
