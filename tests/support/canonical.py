@@ -209,7 +209,8 @@ def delete_passes(method: DELETE, *, forgotten: int, **_: int) -> Passes:
 def erase_passes(method: Erase, *, forgotten: int, **_: int) -> Passes:
     subset = RETAIN * (len(CLASSES) - forgotten)
     steps = method.repair.steps * method.repair.batch_size
-    return {"observe": (subset, 0), "erase": (subset, 0)} | ({"repair": (2 * steps, steps)} if steps else {})
+    passes: Passes = {"observe": (subset, 0), "erase": (subset, 0)}
+    return passes | ({"repair": (2 * steps, steps)} if steps else {})
 
 
 def no_passes(method: Any, **_: int) -> Passes:

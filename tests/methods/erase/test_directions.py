@@ -9,13 +9,17 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from unlearnkit.methods.erase.directions import (
-    ODDS_TRUST,
+    BATCH,
+    ROW_TRUST,
+    carried_difference,
     combined,
-    log_odds,
     mean_difference,
-    odds_directions,
+    mean_noise,
+    mean_trust,
     projection,
     reliability,
+    resemblance,
+    row_directions,
     shared_directions,
     unit,
     whitened,
@@ -23,6 +27,7 @@ from unlearnkit.methods.erase.directions import (
 )
 
 C, RETAINED, EACH = 24, 6, 2000
+UNKNOWN = 1e-6  # trust in a running mean of which the noise tells next to nothing
 
 
 def gaussians(*, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -30,15 +35,9 @@ def gaussians(*, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     mixing = torch.randn(C, C, generator=generator, dtype=torch.float64) / C**0.5 + torch.eye(C, dtype=torch.float64)
     means = torch.randn(RETAINED + 1, C, generator=generator, dtype=torch.float64)
-    labels = torch.arange(RETAINED).repeat(EACH)
+    labels = torch.arange(RETAINED).repeat(EACH)[torch.randperm(RETAINED * EACH, generator=generator)]
     noise = torch.randn(len(labels), C, generator=generator, dtype=torch.float64) @ mixing.T
     return means[labels] + noise, labels, means, mixing @ mixing.T
-
-
-def true_logits(features: Tensor, means: Tensor, covariance: Tensor) -> Tensor:
-    """The log-densities of Gaussian classes, up to what all classes share: what an ideal network gives."""
-    slopes = torch.linalg.solve(covariance, means.T)
-    return features @ slopes - 0.5 * (means.T * slopes).sum(dim=0)
 
 
 def test_the_whitened_space_is_that_of_the_covariance_within_the_classes() -> None:
@@ -50,36 +49,52 @@ def test_the_whitened_space_is_that_of_the_covariance_within_the_classes() -> No
     assert torch.allclose(space.mean, features.mean(dim=0))
 
 
-def test_the_log_odds_are_those_of_the_softmax_without_the_classes_that_are_gone() -> None:
-    logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    probabilities = logits.double().softmax(dim=1)
-    others = probabilities[:, 0] + probabilities[:, 2]
-    assert torch.allclose(log_odds(logits, [1], [1, 3])[:, 0], (probabilities[:, 1] / others).log())
+def test_the_resemblance_is_a_ridge_regression_carried_back() -> None:
+    """Its covariance with a layer's values is what numpy's ridge of the values on h makes of the row's difference."""
+    generator = torch.Generator().manual_seed(0)
+    entering, rows = torch.randn(300, 7, generator=generator) + 2, torch.randn(5, 7, generator=generator)
+    values = torch.randn(300, 4, generator=generator)
+    looks = resemblance(entering, rows, [1], [1, 3])
+    centred, targets = (entering - entering.mean(dim=0)).double().numpy(), values.double().numpy()
+    root = np.sqrt(np.square(centred).sum(axis=0).mean())
+    longer = np.vstack([centred, root * np.eye(7)])
+    slopes = np.linalg.lstsq(longer, np.vstack([targets - targets.mean(axis=0), np.zeros((7, 4))]), rcond=None)[0]
+    wanted = slopes.T @ (rows[1] - rows[[0, 2, 4]].mean(dim=0)).double().numpy()
+    found = (values - values.mean(dim=0)).double().T @ looks[:, 0]
+    assert np.allclose(found.numpy(), wanted, atol=1e-6)
+
+
+def looks_of(features: Tensor, means: Tensor) -> Tensor:
+    """The resemblance for a head that reads the features themselves and whose rows are the class means."""
+    return resemblance(features, means - means.mean(dim=0), [RETAINED], [RETAINED])
 
 
 def test_both_estimates_recover_the_direction_of_a_gaussian_class() -> None:
-    """With the true log-odds and the true mean of all classes, either estimate finds the difference of means."""
-    features, labels, means, covariance = gaussians()
+    """With rows along the class means and the true mean of all classes, either estimate finds the difference."""
+    features, labels, means, _ = gaussians()
     space = whitened(features, labels)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))
-    odds = log_odds(true_logits(features, means, covariance), [RETAINED], [RETAINED])
-    by_odds = odds_directions(features, odds, space)[:, 0]
-    by_mean = unit(mean_difference(means.mean(dim=0), features.mean(dim=0), space))
-    assert float(by_odds @ truth) > 0.85
+    looks = looks_of(features, means)
+    by_row = row_directions(features, looks, space)[:, 0]
+    difference = mean_difference(means.mean(dim=0), features, space)
+    by_mean = unit(difference)
+    assert float(by_row @ truth) > 0.8
     assert float(by_mean @ truth) > 0.98
-    both = combined(by_odds[:, None], by_mean, reliability(features, odds, space))[:, 0]
-    assert float(both @ truth) > float(by_odds @ truth)
+    trust = mean_trust(difference, mean_noise(images=len(features), momentum=None))
+    assert trust > 0.95
+    both = combined(by_row[:, None], by_mean, reliability(features, looks, space), trust)[:, 0]
+    assert float(both @ truth) > float(by_row @ truth)
 
 
-def test_the_log_odds_estimate_is_exact_where_they_are_linear_in_the_features() -> None:
-    """Two classes of equal covariance: log-odds are linear, and their covariance with x is C times the slope."""
+def test_the_rows_estimate_is_exact_where_the_head_reads_whitened_features() -> None:
+    """Then the regression is the identity up to a factor, and the row is the difference of means."""
     generator = torch.Generator().manual_seed(1)
-    features = torch.randn(500, C, generator=generator, dtype=torch.float64)
-    labels, slope = torch.zeros(500, dtype=torch.int64), torch.randn(C, generator=generator, dtype=torch.float64)
-    space = whitened(features, labels)
-    found = odds_directions(features, (features @ slope)[:, None], space)[:, 0]
-    truth = unit(space.root @ slope)  # inverse(C) C slope, as C^-1/2 C = C^1/2
-    assert float(found @ truth) > 1 - 1e-3  # C is shrunk a little
+    features = torch.linalg.qr(torch.randn(500, C, generator=generator, dtype=torch.float64))[0] * 500**0.5
+    features = features - features.mean(dim=0)
+    rows = torch.randn(3, C, generator=generator, dtype=torch.float64)
+    space = whitened(features, torch.zeros(500, dtype=torch.int64))
+    found = row_directions(features, resemblance(features, rows, [2], [2]), space)[:, 0]
+    assert float(found @ unit(rows[2] - rows[:2].mean(dim=0))) > 1 - 1e-3
 
 
 def test_weights_follow_the_noise() -> None:
@@ -89,17 +104,61 @@ def test_weights_follow_the_noise() -> None:
     def estimate(cosine: float, noise: Tensor) -> Tensor:
         return cosine * truth + (1 - cosine**2) ** 0.5 * noise
 
-    odds = estimate(ODDS_TRUST, first)[:, None]
+    odds = estimate(ROW_TRUST, first)[:, None]
     sure = torch.ones(1, dtype=torch.float64)
     for cosine in (0.9, 0.5):
         mean = estimate(cosine, second)
-        found = combined(odds, mean, sure)[:, 0] @ truth
+        found = combined(odds, mean, sure, UNKNOWN)[:, 0] @ truth
         best = max(float(unit(odds[:, 0] + w * mean) @ truth) for w in np.linspace(0, 4, 401))
         assert float(found) == pytest.approx(best, abs=3e-3)
-    useless = combined(odds, second, sure)[:, 0]
-    assert float(useless @ truth) == pytest.approx(ODDS_TRUST, abs=0.01)
-    opposed = combined(odds, -odds[:, 0], sure)[:, 0]
+    useless = combined(odds, second, sure, UNKNOWN)[:, 0]
+    assert float(useless @ truth) == pytest.approx(ROW_TRUST, abs=0.01)
+    within_noise = combined(odds, mean, sure, 0.0)[:, 0]
+    assert torch.equal(within_noise, odds[:, 0])
+    opposed = combined(odds, -odds[:, 0], sure, UNKNOWN)[:, 0]
     assert torch.allclose(opposed, unit(odds[:, 0]))
+
+
+def test_a_trusted_running_mean_shows_how_little_the_row_says() -> None:
+    generator = torch.Generator().manual_seed(2)
+    truth, first, second = unit(torch.randn(4000, 3, generator=generator, dtype=torch.float64)).T
+    odds, mean = 0.4 * truth + 0.84**0.5 * first, 0.9 * truth + 0.19**0.5 * second
+    sure = torch.ones(1, dtype=torch.float64)
+    unknown, known = (float(combined(odds[:, None], mean, sure, trust)[:, 0] @ truth) for trust in (UNKNOWN, 0.9))
+    assert known == pytest.approx(0.91, abs=0.01)
+    assert unknown < 0.8
+
+
+def test_the_trust_in_a_running_mean_follows_from_its_memory() -> None:
+    """Simulated: a mean over a memory of training images, all classes, against the mean of retained images."""
+    generator = torch.Generator().manual_seed(8)
+    classes, images, momentum = 10, 900, 0.5
+    memory = round(BATCH * (2 - momentum) / momentum)
+    truth = torch.zeros(C, dtype=torch.float64)
+    truth[0] = 4.0
+    cosines, trusts = [], []
+    for _ in range(60):
+        noise = torch.randn(2, C, generator=generator, dtype=torch.float64)
+        difference = truth / classes + noise[0] / memory**0.5 + noise[1] / images**0.5
+        cosines.append(float(unit(difference) @ unit(truth)))
+        trusts.append(mean_trust(difference, mean_noise(images=images, momentum=momentum)))
+    assert np.mean(trusts) == pytest.approx(np.mean(cosines), abs=0.03)
+    assert mean_trust(torch.full((C,), 1e-3), mean_noise(images=images, momentum=momentum)) == 0.0
+
+
+def test_a_difference_of_means_is_carried_to_other_features() -> None:
+    features, labels, means, _ = gaussians()
+    turned = features @ torch.randn(C, C, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
+    running = means.mean(dim=0)
+    space = whitened(features, labels)
+    assert torch.equal(
+        carried_difference(running, features, features, space), mean_difference(running, features, space)
+    )
+    there = whitened(turned, labels)
+    mixing = torch.linalg.lstsq(features - features.mean(dim=0), turned - turned.mean(dim=0)).solution
+    wanted = there.inverse @ (mixing.T @ (running - features.mean(dim=0)))
+    found = carried_difference(running, features, turned, there)
+    assert float(unit(found) @ unit(wanted)) > 0.95
 
 
 def test_of_several_classes_the_running_mean_corrects_what_their_estimates_share() -> None:
@@ -107,18 +166,18 @@ def test_of_several_classes_the_running_mean_corrects_what_their_estimates_share
     truth = unit(torch.randn(3000, 2, generator=generator, dtype=torch.float64))
     error = unit(torch.randn(3000, 2, generator=generator, dtype=torch.float64))
     odds = unit(0.85 * truth + 0.53 * error)
-    found = combined(odds, truth.sum(dim=1), torch.ones(2, dtype=torch.float64))
+    found = combined(odds, truth.sum(dim=1), torch.ones(2, dtype=torch.float64), UNKNOWN)
     before, after = (odds * truth).sum(dim=0), (found * truth).sum(dim=0)
     assert bool((after > before + 0.02).all())
 
 
 def test_reliability_tells_noise_from_signal() -> None:
-    features, labels, means, covariance = gaussians()
+    features, labels, means, _ = gaussians()
     space = whitened(features, labels)
-    odds = log_odds(true_logits(features, means, covariance), [RETAINED], [RETAINED])
-    noise = torch.randn(len(odds), 1, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    assert float(reliability(features, odds, space)) > 0.99
-    assert float(reliability(features, noise, space)) < 0.6
+    looks = looks_of(features, means)
+    noise = torch.randn(len(looks), 40, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    assert float(reliability(features, looks, space)) > 0.99
+    assert float(reliability(features, noise, space).mean()) < 0.6
 
 
 def test_the_shared_part_is_left_alone() -> None:

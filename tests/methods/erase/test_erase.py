@@ -12,16 +12,16 @@ from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.errors import ModelError
 from unlearnkit.methods import Erase, Unlearned, unlearn
 from unlearnkit.methods.erase.directions import (
-    log_odds,
-    odds_directions,
     projection,
+    resemblance,
+    row_directions,
     shared_directions,
     whitened,
     without_shared,
 )
 from unlearnkit.methods.erase.edit import plan_edit, renew_statistics
 from unlearnkit.methods.erase.head import fit_rows
-from unlearnkit.methods.erase.observe import Observed
+from unlearnkit.methods.erase.observe import Observed, peaks
 from unlearnkit.methods.erase.stages import find_stages
 from unlearnkit.models import SmallCNN
 from unlearnkit.request import ForgetRequest
@@ -54,18 +54,18 @@ def seen(stage: str, channels: int = 8) -> Observed:
     generator = torch.Generator().manual_seed(0)
     labels = torch.tensor([0, 1, 3]).repeat(20)
     features = torch.randn(60, channels, generator=generator) + labels[:, None]
-    logits = torch.randn(60, 4, generator=generator)
-    return Observed(labels, logits, logits, {stage: features}, {}, {})
+    entering, rows = features.relu(), torch.randn(4, channels, generator=generator)
+    return Observed(labels, entering, rows, entering @ rows.T, {stage: features}, {stage: features}, {}, {})
 
 
-def test_a_network_without_batchnorm_takes_the_log_odds_alone() -> None:
+def test_a_network_without_batchnorm_takes_the_heads_row_alone() -> None:
     torch.manual_seed(0)
     stage = find_stages(Grouped(), head="head", shape=SHAPE).stages[1]
     assert stage.norm is None
     original = seen(stage.name)
     features = original.features[stage.name]
     space = whitened(features, original.labels)
-    found = odds_directions(features, log_odds(original.logits, [2], [2]), space)
+    found = row_directions(features, resemblance(original.entering, original.rows, [2], [2]), space)
     wanted = projection(without_shared(found, shared_directions(features, original.labels, space)), space, 1.5)
     edit = plan_edit(stage, original, [2], [2], 1.5)
     assert torch.allclose(edit.projection, wanted)
@@ -88,7 +88,17 @@ def test_a_running_mean_is_used_where_there_is_one() -> None:
     alone = plan_edit(find_stages(Grouped(), head="head", shape=SHAPE).stages[1], seen("second"), [2], [2], 1.0)
     assert torch.allclose(found[0][0], alone.projection, atol=1e-6), "statistics estimated again tell nothing"
     agreeing = [not torch.allclose(edit, alone.projection, atol=1e-3) for edit in found[1]]
-    assert sorted(agreeing) == [False, True], "of two opposite differences, that which fits the log-odds is used"
+    assert sorted(agreeing) == [False, True], "of two opposite differences, that which fits the row is used"
+
+
+def test_peaks_are_the_values_that_an_activation_lets_through() -> None:
+    values = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    norm = nn.BatchNorm2d(2)
+    norm.weight.data = torch.tensor([2.0, -1.0])
+    found, oracle = peaks(values, norm), norm.eval()(values).flatten(2).amax(dim=2)
+    assert torch.allclose(norm(found[:, :, None, None])[:, :, 0, 0], oracle, atol=1e-5)
+    assert torch.equal(peaks(values, None), values.amax(dim=(2, 3)))
+    assert torch.equal(peaks(values[:, :, 0, 0], norm), values[:, :, 0, 0])
 
 
 @pytest.mark.parametrize("model", [Grouped, lambda: MODELS["cnn-grey"].model()], ids=["groupnorm", "batchnorm"])

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ODDS_TRUST = 0.85  # cosine of the log-odds estimate with the truth, samples aside: .74 to .91 (docs/log.md, 2026-11-27)
+ROW_TRUST = 0.85  # cosine of the row's estimate with the truth, samples aside: .6 to .93 (docs/log.md, 2026-11-27)
 CARRY_RIDGE = 0.01  # of the inputs' mean square
 BATCH = 128  # images of a training batch, where nothing is known of it; more would mean less noise
 CEILING = 0.95  # the cosine that the running mean's estimate is trusted to have, at most
@@ -64,24 +64,34 @@ def class_means(features_nC: Tensor, labels_n: Tensor) -> tuple[Tensor, Tensor]:
     return sums / counts[:, None], rows
 
 
-def log_odds(logits_nK: Tensor, forget: Sequence[int], gone: Sequence[int]) -> Tensor:
-    """Return each forgotten class's logit less the log-sum-exp of the retained classes' logits, (n, G).
+def resemblance(entering_nD: Tensor, rows_KD: Tensor, forget: Sequence[int], gone: Sequence[int]) -> Tensor:
+    """Return how much each retained image looks like each forgotten class to the head, (n, G).
+
+        t = (h - mean h)^T (H^T H + lambda I)^-1 (w_c - mean of the retained rows),   lambda: mean diagonal of H^T H
+
+    In a trained network a class's mean at the head's input lies along its row of the head ("neural collapse":
+    V. Papyan, X. Y. Han, D. L. Donoho, PNAS 2020, arXiv 2008.08186). The covariance of any layer's values with t
+    carries that direction back there, as the ridge regression of these values on h does. The log-odds, in place of t,
+    show it less well (docs/log.md, 2026-11-27).
 
     Args:
-        logits_nK: of the original.
+        entering_nD: h, at the head's input.
+        rows_KD: w, the head's weights.
         forget: ids of the classes to forget.
         gone: ids of these and of the classes forgotten earlier.
     """
-    logits = logits_nK.double()
-    others = logits.clone()
-    others[:, list(gone)] = -torch.inf
-    return logits[:, list(forget)] - others.logsumexp(dim=1, keepdim=True)
+    centred_nD, rows = entering_nD.double() - entering_nD.double().mean(dim=0), rows_KD.double()
+    kept = [k for k in range(len(rows)) if k not in set(gone)]
+    gram = centred_nD.T @ centred_nD
+    gram.diagonal().add_(gram.diagonal().mean().clamp_min(1e-12))
+    differences_DG = (rows[list(forget)] - rows[kept].mean(dim=0)).T
+    return centred_nD @ torch.linalg.solve(gram, differences_DG)
 
 
-def odds_directions(features_nC: Tensor, odds_nG: Tensor, space: Whitened) -> Tensor:
-    """Return the covariance of the activations with the log-odds, whitened and of length 1, (C, G)."""
-    features, odds = features_nC.double(), odds_nG.double()
-    covariance = (features - features.mean(dim=0)).T @ (odds - odds.mean(dim=0)) / len(features)
+def row_directions(features_nC: Tensor, looks_nG: Tensor, space: Whitened) -> Tensor:
+    """Return the covariance of the activations with the resemblance, whitened and of length 1, (C, G)."""
+    features, looks = features_nC.double(), looks_nG.double()
+    covariance = (features - features.mean(dim=0)).T @ (looks - looks.mean(dim=0)) / len(features)
     return unit(space.inverse @ covariance)
 
 
@@ -109,19 +119,21 @@ def carried_difference(running_mean_C: Tensor, means_nC: Tensor, features_nC: Te
     means = means_nC.double()
     difference = running_mean_C.double() - means.mean(dim=0)
     if torch.equal(means_nC, features_nC):
-        return space.inverse @ difference
+        plain_C: Tensor = space.inverse @ difference
+        return plain_C
     centred = means - means.mean(dim=0)
     gram = centred.T @ centred
     gram.diagonal().add_(CARRY_RIDGE * gram.diagonal().mean().clamp_min(1e-12))
     slopes = torch.linalg.solve(gram, centred.T @ (features_nC.double() - features_nC.double().mean(dim=0)))
-    return space.inverse @ (slopes.T @ difference)
+    carried_C: Tensor = space.inverse @ (slopes.T @ difference)
+    return carried_C
 
 
-def mean_noise(*, classes: int, images: int, momentum: float | None) -> float:
+def mean_noise(*, images: int, momentum: float | None) -> float:
     """Return the variance of each component of the whitened `mean_difference` that sampling alone brings.
 
-    1 / (memory of the running mean) + 1 / (retained images), in units of the difference itself: the memory is
-    (2 - momentum) / momentum batches, taken to be of `BATCH` images. The class's part of it is 1 / K.
+    1 / (memory of the running mean) + 1 / (retained images): the memory is (2 - momentum) / momentum batches, taken to
+    be of `BATCH` images. The signal is the class's share of all images, so the noise counts for more with many classes.
     """
     memory = math.inf if not momentum else BATCH * (2 - momentum) / momentum
     return 1 / memory + 1 / images
@@ -133,43 +145,45 @@ def mean_trust(difference_C: Tensor, noise: float) -> float:
     return max(0.0, 1 - len(difference_C) * noise / total) ** 0.5 if total else 0.0
 
 
-def reliability(features_nC: Tensor, odds_nG: Tensor, space: Whitened) -> Tensor:
-    """Return the expected cosine (G,) of the log-odds estimates with what endless samples would give.
+def reliability(features_nC: Tensor, looks_nG: Tensor, space: Whitened) -> Tensor:
+    """Return the expected cosine (G,) of the rows' estimates with what endless samples would give.
 
     From the cosine r of the estimates of two halves of the images: sqrt(2 r / (1 + r)), as Spearman and Brown have it.
     """
-    first, second = (odds_directions(features_nC[i::2], odds_nG[i::2], space) for i in (0, 1))
+    first, second = (row_directions(features_nC[i::2], looks_nG[i::2], space) for i in (0, 1))
     agreement_G = (first * second).sum(dim=0).clamp(0, 1)
     return (2 * agreement_G / (1 + agreement_G)).sqrt()
 
 
-def combined(odds_CG: Tensor, difference_C: Tensor, reliability_G: Tensor, trust: float) -> Tensor:
+def combined(rows_CG: Tensor, difference_C: Tensor, reliability_G: Tensor, trust: float) -> Tensor:
     """Return the two estimates, weighted by their noise and of length 1, (C, G).
 
     An estimate of length 1 whose cosine with the truth is r has the weight r / (1 - r^2), which maximises the sum's
-    cosine where the two errors are independent. Then the cosine of the two is the product of their r. The log-odds'
-    is at most `ODDS_TRUST` times their reliability, as they have a bias, too; the running mean's is at least what its
+    cosine where the two errors are independent. Then the cosine of the two is the product of their r. The row's
+    is at most `ROW_TRUST` times its reliability, as it has a bias, too; the running mean's is at least what its
     noise leaves (`trust`), and each is at most what the other one and their cosine say. So a running mean that is noisy
     (many classes, a short memory), or that has been estimated since without the class, has little weight or none.
 
-    Of several classes the running mean tells the sum: it is written as a sum of the log-odds estimates and a rest, of
+    Of several classes the running mean tells the sum: it is written as a sum of the rows' estimates and a rest, of
     which each class gets an equal share.
 
     Args:
-        odds_CG: log-odds estimates.
+        rows_CG: the rows' estimates, from `row_directions`.
         difference_C: of the running mean, whitened.
         reliability_G: see `reliability`.
-        trust: see `mean_trust`.
+        trust: see `mean_trust`; 0: the difference is within its noise, and is left out.
     """
+    if trust == 0:
+        return rows_CG
     mean_C = unit(difference_C)
-    shares_G = torch.linalg.lstsq(odds_CG, mean_C[:, None]).solution[:, 0]
-    explained_C = odds_CG @ shares_G
-    most_G = ODDS_TRUST * reliability_G.clamp_min(TINY)
+    shares_G = torch.linalg.lstsq(rows_CG, mean_C[:, None]).solution[:, 0]
+    explained_C = rows_CG @ shares_G
+    most_G = ROW_TRUST * reliability_G.clamp_min(TINY)
     mean_trust_G = (explained_C.norm() / most_G).clamp(trust, CEILING)
-    odds_trust_G = torch.minimum(most_G, explained_C.norm() / mean_trust_G.clamp_min(TINY))
-    means_CG = odds_CG * shares_G.clamp_min(0) + (mean_C - explained_C)[:, None] / len(shares_G)
-    weighted_CG = unit(odds_CG) * _weight(odds_trust_G) + unit(means_CG) * _weight(mean_trust_G)
-    return unit(torch.where(shares_G > 0, weighted_CG, odds_CG))
+    row_trust_G = torch.minimum(most_G, explained_C.norm() / mean_trust_G.clamp_min(TINY))
+    means_CG = rows_CG * shares_G.clamp_min(0) + (mean_C - explained_C)[:, None] / len(shares_G)
+    weighted_CG = unit(rows_CG) * _weight(row_trust_G) + unit(means_CG) * _weight(mean_trust_G)
+    return unit(torch.where(shares_G > 0, weighted_CG, rows_CG))
 
 
 def _weight(trust_G: Tensor) -> Tensor:

@@ -15,13 +15,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from unlearnkit.methods.erase.directions import (
     carried_difference,
     combined,
-    log_odds,
     mean_difference,
     mean_noise,
     mean_trust,
-    odds_directions,
     projection,
     reliability,
+    resemblance,
+    row_directions,
     shared_directions,
     whitened,
     without_shared,
@@ -57,14 +57,14 @@ def plan_edit(stage: Stage, seen: Observed, forget: Sequence[int], gone: Sequenc
         strength: 1 takes a direction out, more turns it round.
     """
     features, means = seen.features[stage.name], seen.means[stage.name]
-    space, odds = whitened(features, seen.labels), log_odds(seen.logits, forget, gone)
-    found = odds_directions(features, odds, space)
+    space, looks = whitened(features, seen.labels), resemblance(seen.entering, seen.rows, forget, gone)
+    found = row_directions(features, looks, space)
     norm = stage.norm
     if norm is not None and norm.running_mean is not None:
-        noise = mean_noise(classes=len(seen.logits[0]), images=len(features), momentum=norm.momentum)
+        noise = mean_noise(images=len(features), momentum=norm.momentum)
         trust = mean_trust(mean_difference(norm.running_mean.cpu(), means, whitened(means, seen.labels)), noise)
         carried = carried_difference(norm.running_mean.cpu(), means, features, space)
-        found = combined(found, carried, reliability(features, odds, space), trust)
+        found = combined(found, carried, reliability(features, looks, space), trust)
     basis = without_shared(found, shared_directions(features, seen.labels, space))
     return Edit(projection(basis, space, strength), means.double().mean(dim=0), basis.shape[1])
 

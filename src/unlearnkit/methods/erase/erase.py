@@ -1,38 +1,41 @@
 """Erase: projects the class's direction out of layer after layer and refits the weights, in closed form.
 
 Idea. In each layer of a trained network a class differs from the others along a direction. Nobody needs the class's
-images to find it: retained images that look a little like the class show the way, and BatchNorm's running mean covers
-all classes of the training, so what it has beyond the retained images' mean is the class's. The direction is projected
-out of the layer's output, and the next layers are fitted by least squares to go on as before from what is left.
+images to find it: the class's row of the head points along it, retained images that resemble the class show the way
+back through the layers, and BatchNorm's running mean covers all classes of the training, so what it has beyond the
+retained images' mean is the class's. The direction is projected out of a layer's output, and the next layers are fitted
+by least squares to go on as before from what is left.
 
-Update. For each convolution and linear layer of the network's later half (`start`), front to back:
-1. The direction d, in the layer's channels, whitened by the covariance C within the retained classes: the covariance of
-   the activations with the class's log-odds over retained images, and, where a BatchNorm follows, C^-1/2 (running mean
-   - retained mean). Each is scaled to length 1; they are weighted by their noise (`directions.combined`).
-2. What d shares with the retained classes' means is left alone: v is d without its projection on their span.
-3. The weights W are fitted by ridge least squares, from what enters the layer now to what the original gave there; the
+Update. For each convolution and linear layer behind the first two fifths of the network (`start`), front to back:
+1. Of each channel the largest value over an image's positions is taken, as a class shows at a few places. C is the
+   covariance of these within the retained classes, and all that follows is whitened by it.
+2. The direction d: the covariance of these values with the images' resemblance to the class, which is what the class's
+   row of the head reads from its whitened input (`directions.resemblance`), and, where a BatchNorm follows, (running
+   mean - retained mean), carried over from means to largest values by a regression. Each is scaled to length 1; they
+   are weighted by their noise (`directions.combined`).
+3. What d shares with the retained classes' means is left alone: v is d without its projection on their span.
+4. The weights W are fitted by ridge least squares, from what enters the layer now to what the original gave there; the
    first edited layer, whose inputs are the original's, keeps its own.
-4. W <- P W with P = I - a C^1/2 v v^T C^-1/2 and a = `strength`; the statistics of BatchNorm are estimated again.
+5. W <- P W with P = I - a C^1/2 v v^T C^-1/2 and a = `strength`; the statistics of BatchNorm are estimated again.
 At the end the head's row of the class is fitted to the lowest of the retained classes' scores (`head.fit_rows`).
 Several classes have a direction each and are projected out together.
 
 Reads: retained training data, a few images of each class (`retain_per_class`); nothing of the classes to forget.
 
-Hyperparameters: `strength` 1.5 and `start` 0.5 suit convolutional networks; a higher strength takes more of the class
-and costs retained accuracy. `rows=0` leaves out step 3: cheaper, and one or two points of accuracy worse.
-`repair.steps` adds a short distillation of the original without the class.
+Hyperparameters: a higher `strength` takes more of the class and costs retained accuracy; 2 turns the direction round,
+since the largest values follow a projection of all values only in part. `rows=0` leaves out step 4: cheaper, and one or
+two points of accuracy worse. `repair.steps` adds a short distillation of the original without the class.
 
 Cost per run: two forward passes of the retained subset and the least squares, without a backward pass. With
-`repair.steps`, that many batches more, twice forward and once backward.
+`repair.steps`, that many batches more, twice forward and once backward, and the subset once.
 
 Deviations: the method is ours. DAMP, Kodge et al. and LEACE project as well, and find what to project from forgotten
 images.
 
-When it fails: in residual networks the shortcut carries the class past every edit, so more of it is left than in a
-plain network. With few channels and many classes the retained means fill the space, and little is left to take out.
-Without BatchNorm, or with running means that were estimated again without the class, the log-odds alone must show the
-way. Grouped convolutions are left as they are. All images of the subset are in the network at a time: its activations
-must fit into memory.
+When it fails: where the head's rows do not point to the classes, as in networks that were hardly trained. On wide
+networks more of the class is left than in a retrained model (docs/log.md). With few channels and many classes the
+retained means fill the space, and little is left to take out. Grouped convolutions are left as they are. All images of
+the subset are in the network at a time: its activations must fit into memory.
 
 Source: ours, after LEACE (N. Belrose et al., NeurIPS 2023, arXiv 2306.03819), which erases a concept in closed form.
 
@@ -61,15 +64,16 @@ from unlearnkit.errors import ModelError
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.teachers import teacher_of
 from unlearnkit.methods.erase.edit import Edit, apply_edit, least_squares, plan_edit, renew_statistics
-from unlearnkit.methods.erase.head import fit_rows, free_rows
+from unlearnkit.methods.erase.head import fit_rows
 from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
-from unlearnkit.methods.erase.observe import Observed, batches_of, observe, over_positions
+from unlearnkit.methods.erase.observe import BATCH, Observed, batches_of, observe, over_positions
 from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.unsir.settings import weight_scale
 from unlearnkit.models.head import find_head, own_head
 from unlearnkit.split import Part
+from unlearnkit.training.batchnorm import recalibrate_batchnorm
 from unlearnkit.training.losses import distillation
 from unlearnkit.training.recipe import Recipe
 
@@ -94,9 +98,9 @@ class Erase(ConfiguredMethod):
     retain_per_class: int | None = Field(
         default=None, gt=0, description="retained samples per class; none: 1,800 in all, at least 20 of each"
     )
-    strength: float = Field(default=1.5, gt=0, le=10, description="1 takes the direction out, 2 turns it round")
+    strength: float = Field(default=2.0, gt=0, le=10, description="1 takes the direction out, 2 turns it round")
     start: float = Field(
-        default=0.5, ge=0, lt=1, description="share of the layers, from the images, that stay as they are"
+        default=0.4, ge=0, lt=1, description="share of the layers, from the images, that stay as they are"
     )
     rows: float = Field(
         default=16.0, ge=0, description="positions in the least squares, as a multiple of a layer's inputs; 0: no refit"
@@ -119,6 +123,11 @@ class Erase(ConfiguredMethod):
         with ctx.log.stage("find", 1) as progress:
             name = find_head(model, num_classes=len(ctx.request.classes), shape=ctx.shape)
             layout, head = find_stages(model, head=name, shape=ctx.shape), own_head(model, name)
+            if isinstance(head, nn.Conv2d) and head.kernel_size != (1, 1):
+                raise ModelError(
+                    f"Expected a head of one weight for each feature, which erase reads, but {name!r} is a convolution "
+                    f"of {head.kernel_size}; choose unsir, which trains whatever may change."
+                )
             progress.advance()
         stages = [stage for stage in layout.stages if stage.depth > self.start]
         if not stages:
@@ -177,7 +186,7 @@ class Erase(ConfiguredMethod):
             for stage in stages:
                 halts[stage.layer] = edit(stage, plan_edit(stage, seen, ctx.request.forget, gone(ctx), self.strength))
             halts |= {norm: renew(norm) for norm in renewed}
-            if free_rows(head):
+            if head.weight.requires_grad:
                 halts[head] = finish
             in_lockstep(model, samples.stream(batches), halts, ctx.runtime)
             progress.advance()
@@ -201,6 +210,9 @@ class Erase(ConfiguredMethod):
             stage="repair",
             loss=distillation(teacher, gone(ctx)),
             augment=True,
+        )
+        recalibrate_batchnorm(  # a short memory of a few small batches costs accuracy
+            model, samples, batch_size=BATCH, generator=ctx.generator, runtime=ctx.runtime, log=ctx.log
         )
         model.eval()
 

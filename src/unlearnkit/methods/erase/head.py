@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from unlearnkit.methods.erase.refit import LeastSquares
 from unlearnkit.methods.erase.stages import Layer
@@ -40,8 +40,3 @@ def fit_rows(head: Layer, features_nD: Tensor, scores_nK: Tensor, gone: Sequence
         head.weight[k] = weight_1D[0].reshape(head.weight[k].shape).to(head.weight)
         if bias is not None and fitted:
             bias[k] = bias_1[0].to(bias)
-
-
-def free_rows(head: Layer) -> bool:
-    """Return whether the head's rows may change and are applied at one position at a time."""
-    return bool(head.weight.requires_grad) and (isinstance(head, nn.Linear) or head.kernel_size == (1, 1))

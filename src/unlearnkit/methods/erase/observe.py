@@ -18,7 +18,6 @@ from unlearnkit.data.view import Batch, Samples
 from unlearnkit.methods.erase.refit import output_rows
 from unlearnkit.methods.erase.stages import Layer, Stage
 from unlearnkit.methods.method import Context
-from unlearnkit.network import logits_of
 
 BATCH = 250  # images that run together
 
@@ -29,7 +28,8 @@ class Observed:
 
     Args:
         labels: (n,).
-        logits: (n, K), on the CPU, as the features.
+        entering: (n, D), what enters the head, the mean over positions where it has some; on the CPU, as the features.
+        rows: (K, D), the head's weights.
         scores: (n, K), what the head gives: the logits, unless something follows it.
         features: by stage (n, C), what directions are found in: see `peaks`; in front of its BatchNorm, else its own
             output.
@@ -40,7 +40,8 @@ class Observed:
     """
 
     labels: Tensor
-    logits: Tensor
+    entering: Tensor
+    rows: Tensor
     scores: Tensor
     features: dict[str, Tensor]
     means: dict[str, Tensor]
@@ -51,7 +52,7 @@ class Observed:
 
 @torch.no_grad()
 def observe(
-    model: nn.Module, head: nn.Module, stages: Sequence[Stage], samples: Samples, rows_per_column: float, ctx: Context
+    model: nn.Module, head: Layer, stages: Sequence[Stage], samples: Samples, rows_per_column: float, ctx: Context
 ) -> Observed:
     """Run the original once on the images.
 
@@ -66,16 +67,16 @@ def observe(
     batches = [Batch(positions) for positions in batches_of(samples)]
     chosen = {s.name: _draw(s, len(samples), rows_per_column, ctx) for s in stages} if rows_per_column else {}
     watch = _Watch(chosen)
-    logits: list[Tensor] = []
     with ctx.log.stage("observe", len(batches)) as progress, ctx.runtime.autocast(), watch.on(stages, head):
         for images in samples.stream(batches):
             watch.images = len(images)
-            logits.append(logits_of(model(ctx.runtime.inputs(images))).float())
+            model(ctx.runtime.inputs(images))
             watch.before += len(images)
             progress.advance()
     return Observed(
         labels=samples.labels,
-        logits=torch.cat(logits).cpu(),
+        entering=torch.cat(watch.entering).cpu(),
+        rows=head.weight.detach().flatten(1).float().cpu(),
         scores=torch.cat(watch.scores),
         features={stage.name: torch.cat(watch.features[stage.name]).cpu() for stage in stages},
         means={stage.name: torch.cat(watch.means[stage.name]).cpu() for stage in stages},
@@ -132,11 +133,12 @@ class _Watch:
         self.features: dict[str, list[Tensor]] = {}
         self.means: dict[str, list[Tensor]] = {}
         self.outputs: dict[str, list[Tensor]] = {}
+        self.entering: list[Tensor] = []
         self.scores: list[Tensor] = []
         self._chosen = chosen
 
     @contextmanager
-    def on(self, stages: Sequence[Stage], head: nn.Module) -> Iterator[None]:
+    def on(self, stages: Sequence[Stage], head: Layer) -> Iterator[None]:
         """Watch in the `with` block."""
         handles = []
         for stage in stages:
@@ -165,5 +167,6 @@ class _Watch:
         self.means.setdefault(stage.name, []).append(values.flatten(2).mean(dim=2) if values.dim() > 2 else values)
         self.features.setdefault(stage.name, []).append(peaks(values, stage.norm))
 
-    def _score(self, head: Layer, _args: tuple[Any, ...], output: Tensor) -> None:
+    def _score(self, head: Layer, args: tuple[Any, ...], output: Tensor) -> None:
+        self.entering.append(over_positions(head, args[0], self.images))
         self.scores.append(over_positions(head, output, self.images))
