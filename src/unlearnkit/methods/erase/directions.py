@@ -85,7 +85,8 @@ def resemblance(entering_nD: Tensor, rows_KD: Tensor, forget: Sequence[int], gon
     gram = centred_nD.T @ centred_nD
     gram.diagonal().add_(gram.diagonal().mean().clamp_min(1e-12))
     differences_DG = (rows[list(forget)] - rows[kept].mean(dim=0)).T
-    return centred_nD @ torch.linalg.solve(gram, differences_DG)
+    looks_nG: Tensor = centred_nD @ torch.linalg.solve(gram, differences_DG)
+    return looks_nG
 
 
 def row_directions(features_nC: Tensor, looks_nG: Tensor, space: Whitened) -> Tensor:
@@ -200,7 +201,8 @@ def shared_directions(features_nC: Tensor, labels_n: Tensor, space: Whitened) ->
     spread_Ck = space.inverse @ (means_kC - means_kC.mean(dim=0)).T
     vectors, values, _ = torch.linalg.svd(spread_Ck, full_matrices=False)
     room = min(len(means_kC) - 1, max(1, len(vectors) // SHARED))
-    return vectors[:, :room][:, values[:room] > 1e-6 * values[0].clamp_min(1e-12)]
+    found: Tensor = vectors[:, :room][:, values[:room] > 1e-6 * values[0].clamp_min(1e-12)]
+    return found
 
 
 def without_shared(directions_CG: Tensor, shared_Ck: Tensor) -> Tensor:
