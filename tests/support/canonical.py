@@ -25,6 +25,7 @@ from unlearnkit.methods import (
     BadTeacher,
     BoundaryShrink,
     ConfiguredMethod,
+    Erase,
     FineTune,
     FisherForgetting,
     HeadMask,
@@ -205,6 +206,13 @@ def delete_passes(method: DELETE, *, forgotten: int, **_: int) -> Passes:
     return {"distil": (2 * 2 * forget, 2 * forget)}
 
 
+def erase_passes(method: Erase, *, forgotten: int, **_: int) -> Passes:
+    subset = RETAIN * (len(CLASSES) - forgotten)
+    steps = method.repair.steps * method.repair.batch_size
+    passes: Passes = {"observe": (subset, 0), "erase": (subset, 0)}
+    return passes | ({"repair": (2 * steps, steps)} if steps else {})
+
+
 def no_passes(method: Any, **_: int) -> Passes:
     return {}
 
@@ -221,6 +229,7 @@ class Canonical:
         trains: whether it trains; if not, no seed matters, and only the head may change.
         draws: whether anything is drawn at random, so that another seed gives other weights; None: as above.
         fresh: whether it starts from a new model, and so keeps nothing that the caller froze.
+        whole_layers: whether it refuses a model all of whose layers have frozen weights, whatever else is free.
     """
 
     method: Method
@@ -229,6 +238,7 @@ class Canonical:
     trains: bool = True
     draws: bool | None = True
     fresh: bool = False
+    whole_layers: bool = False
 
     @property
     def reads_forget(self) -> bool:
@@ -249,6 +259,14 @@ KNOWN: dict[str, Canonical] = {
         .with_settings([s for s in TINY if not s.startswith("noise.")])
         .model_copy(update={"noise": None}),
         passes=unsir_passes,
+    ),
+    "erase": Canonical(method=Erase(retain_per_class=RETAIN, start=0.3), passes=erase_passes, whole_layers=True),
+    "erase:repair": Canonical(
+        method=Erase(retain_per_class=RETAIN, start=0.3, rows=0).with_settings(
+            ["repair.steps=2", "repair.batch_size=8"]
+        ),
+        passes=erase_passes,
+        whole_layers=True,
     ),
     "retrain": Canonical(
         method=Retrain(epochs=2, batch_size=8), passes=partial(trained_passes, stage="retrain"), fresh=True

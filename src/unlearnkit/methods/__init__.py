@@ -6,6 +6,7 @@ from unlearnkit.methods.bad_teacher import BadTeacher
 from unlearnkit.methods.boundary_shrink import BoundaryShrink
 from unlearnkit.methods.cards import describe_methods, method_cards
 from unlearnkit.methods.delete import DELETE
+from unlearnkit.methods.erase.erase import Erase
 from unlearnkit.methods.finetune import FineTune
 from unlearnkit.methods.fisher import FisherForgetting
 from unlearnkit.methods.harness import Unlearned, unlearn
@@ -33,6 +34,7 @@ __all__ = [
     "BoundaryShrink",
     "ConfiguredMethod",
     "Context",
+    "Erase",
     "FineTune",
     "FisherForgetting",
     "HeadMask",

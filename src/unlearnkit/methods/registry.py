@@ -8,6 +8,7 @@ from unlearnkit.errors import ConfigError, UnlearnkitError
 from unlearnkit.methods.bad_teacher import BadTeacher
 from unlearnkit.methods.boundary_shrink import BoundaryShrink
 from unlearnkit.methods.delete import DELETE
+from unlearnkit.methods.erase.erase import Erase
 from unlearnkit.methods.finetune import FineTune
 from unlearnkit.methods.fisher import FisherForgetting
 from unlearnkit.methods.head_mask import HeadMask
@@ -44,6 +45,7 @@ def _by_name(*kinds: type[ConfiguredMethod]) -> dict[str, type[ConfiguredMethod]
 
 METHODS = _by_name(  # in the order of `unlearnkit methods`
     UNSIR,
+    Erase,
     Retrain,
     Original,
     HeadMask,
