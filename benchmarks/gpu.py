@@ -61,7 +61,18 @@ STEPS = ("small", "small-residual", "airbench", "methods", "resnet18", "airbench
 FORGET, FIRST_SEED, BANK_MODELS = ("0",), 1000, 9
 FILE_BYTES = int(15.5 * 2**20)  # of a file of weights, at most
 METHODS = (
-    *("unsir", "unsir-no-noise", "original", "neggrad+", "finetune", "delete", "boundary-shrink", "ssd", "scrub"),
+    *(
+        "unsir",
+        "unsir-no-noise",
+        "erase",
+        "original",
+        "neggrad+",
+        "finetune",
+        "delete",
+        "boundary-shrink",
+        "ssd",
+        "scrub",
+    ),
     *("salun", "bad-teacher", "random-label", "l1-sparse", "neggrad", "fisher", "head-mask"),
 )
 RESNET = ("epochs=30", "batch_size=512", "lr=0.4", "weight_decay=0.0005", "label_smoothing=0.1", "schedule=one_cycle")

@@ -22,7 +22,7 @@ ROWS = (
     ("class_membership_auc", None, "  class", "{:.2f}"),
     ("probe_recovery", "forget_test", "linear probe recovers", "{:.1%}"),
     ("prototype_recovery", "forget_test", "  class means", "{:.1%}"),
-    ("depth_recovery", "forget_test", "  farthest at any depth, log-odds", "{:.2f}"),
+    ("depth_recovery", "forget_test", "  farthest at any depth", "{:.2f}"),
     ("few_shot_recovery", "forget_test", "20 shots of each class", "{:.1%}"),
     ("return_recovery", "forget_test", "retained data bring back", "{:.1%}"),
     ("relearn_steps", None, "steps until relearned", "{:.0f}"),

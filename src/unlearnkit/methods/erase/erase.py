@@ -52,7 +52,7 @@ Example: no sample of the class is read, and 9 x 20 images pass twice; an untrai
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import torch
@@ -69,7 +69,7 @@ from unlearnkit.methods.erase.head import fit_rows
 from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
 from unlearnkit.methods.erase.observe import BATCH, Observed, batches_of, observe, over_positions
 from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages
-from unlearnkit.methods.method import ConfiguredMethod, Context
+from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.unsir.settings import weight_scale
 from unlearnkit.models.head import find_head, own_head
@@ -117,6 +117,10 @@ class Erase(ConfiguredMethod):
     def space(self) -> Space:
         """How much is taken out, and from where on."""
         return {"strength": Range(0.5, 2.5, log=False), "start": Range(0.2, 0.8, log=False)}
+
+    def stronger(self) -> Mapping[str, Turn]:
+        """How much of the direction is taken out, and from how early a layer on."""
+        return {"strength": "raise", "start": "lower"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Run the original once, then the network once more, edited layer by layer; repair where that is asked for."""
