@@ -207,15 +207,8 @@ class Erase(ConfiguredMethod):
             lr=self.repair.rate * weight_scale(teacher),
             schedule="cosine",
         )
-        fit(
-            model,
-            samples.subset(drawn),
-            recipe,
-            ctx,
-            stage="repair",
-            loss=distillation(teacher, gone(ctx)),
-            augment=True,
-        )
+        loss = distillation(teacher, gone(ctx))
+        fit(model, samples.subset(drawn), recipe, ctx, stage="repair", loss=loss, augment=True)
         recalibrate_batchnorm(  # a short memory of a few small batches costs accuracy
             model, samples, batch_size=BATCH, generator=ctx.generator, runtime=ctx.runtime, log=ctx.log
         )
