@@ -5,7 +5,7 @@
 `--models` holds run folders `original` and `retrained-0`, `retrained-1`, ... made by `make_bank.py` or by `unlearnkit
 train`; the first three retrained models are the reference. `--fresh` is one more that must pass, and with it each of
 the four is held against the other three (where they made the bank too, its spread is their own). Prints what became
-of the eight primary readings of each model, and where the time of one audit (original, unlearned, three retrained)
+of the primary readings of each model, and where the time of one audit (original, unlearned, three retrained)
 goes, in seconds and against one retraining: `--retrain` trains one epoch of it beside the audit, on the same machine
 in the same state, and multiplies; without it the time that the retrained models' folders record counts. `--primary`
 leaves out what of the audit does not vote. The results so far are written after every model.
@@ -202,7 +202,7 @@ def masked(model: nn.Module, gone: list[int], data: ImageData) -> nn.Module:
 
 
 def summary(judged: Audit) -> dict[str, Any]:
-    """The eight primary readings and the verdict."""
+    """The primary readings and the verdict."""
     found: dict[str, Any] = {}
     for primary in PRIMARY:
         group = [r for r in judged.readings if (r.metric, r.part) == (primary.metric, primary.part)]

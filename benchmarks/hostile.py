@@ -176,9 +176,6 @@ def observe(arguments: argparse.Namespace, *, training: bool) -> None:
             models["unlearned"] = makers[name]()
         elif name != "original":
             models["unlearned"] = retrained[int(name.rpartition("-")[2])]
-        first = kept.parent / "evidence of the original"
-        if base is None and first.is_file():
-            base = torch.load(first, weights_only=False)  # written below, by an earlier run
         evidence = gather(
             models,
             data,
@@ -191,7 +188,6 @@ def observe(arguments: argparse.Namespace, *, training: bool) -> None:
         )
         if base is None:
             base = replace(evidence, subjects=tuple(evidence.named("original")))
-            torch.save(base, first)
         subject = evidence.subjects[-1]
         found: dict[str, Any] = {
             "votes": votes_on(subject, base, metrics),
@@ -206,7 +202,10 @@ def observe(arguments: argparse.Namespace, *, training: bool) -> None:
 def collected(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return what is kept of all models in the working folder, with the distances of each to every retrained model."""
     seen, trained = (
-        {file.stem.replace("_", " "): torch.load(file) for file in sorted((arguments.work / folder).glob("*.pt"))}
+        {
+            file.stem.replace("_", " "): torch.load(file, weights_only=True)
+            for file in sorted((arguments.work / folder).glob("*.pt"))
+        }
         for folder in ("seen", "training")
     )
     p = {name: probabilities(each["logits"]) for name, each in seen.items()}
