@@ -33,10 +33,10 @@ Source: V. S. Chundawat, A. K. Tarun, M. Mandal, M. Kankanhalli, "Zero-Shot Mach
 
 Example: an untrained network stands for the trained one, and the settings are tiny; nothing is read.
 
-    >>> import unlearnkit as uk; build = lambda: uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
-    >>> method = uk.METHODS["gkt"]().with_settings(["rounds=2", "batch_size=8", "gate=1"])
-    >>> job = {"data": uk.load_data("digits"), "request": uk.ForgetRequest(classes=("3",)), "factory": build}
-    >>> result = uk.unlearn(build(), method, seed=0, **job)
+    >>> import unlearnkit as uk
+    >>> build = lambda: uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)
+    >>> job = {"data": uk.load_data("digits"), "request": uk.ForgetRequest(classes=("3",)), "factory": build, "seed": 0}
+    >>> result = uk.unlearn(build(), uk.METHODS["gkt"](rounds=2, batch_size=8, gate=1.0), **job)
     >>> result.access.forget_samples_read(result.split), result.notes["gate"]["passed"]
     (0, 160)
 """

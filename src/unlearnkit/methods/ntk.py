@@ -106,8 +106,8 @@ class NTKScrubbing(ConfiguredMethod):
         if columns > self.most_columns or columns * count * 8 > MOST_BYTES:
             raise ConfigError(
                 f"Expected at most {self.most_columns} columns (samples times outputs) and {MOST_BYTES // 2**20} MiB "
-                f"of gradients, but {columns} columns of {count} weights take {columns * count * 8 // 2**20} MiB; lower "
-                "per_class, freeze layers, or choose erase or fisher, whose cost does not grow so."
+                f"of gradients, but {columns} columns of {count} weights take {columns * count * 8 // 2**20} MiB; "
+                "lower per_class, freeze layers, or choose erase or fisher, whose cost does not grow so."
             )
         images = torch.cat([samples.images(torch.arange(len(samples))) for samples in (forget, retain)])
         labels = torch.cat([forget.labels, retain.labels])

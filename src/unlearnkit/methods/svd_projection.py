@@ -6,7 +6,7 @@ to the directions that the forget data uses and the retained data does not. Ther
 
 Update. For each layer, with U and the squared singular values of the inputs' matrix as shares s_i of their sum,
 
-    lambda_i = a s_i / ((a - 1) s_i + 1),   P = U diag(lambda) U^T   (P_r, a_r of retained data; P_f, a_f of forget data)
+    lambda_i = a s_i / ((a - 1) s_i + 1),   P = U diag(lambda) U^T   (P_r, a_r: retained data; P_f, a_f: forget data)
     W <- W [I - (P_f - P_f P_r)].
 
 A convolution's inputs are the patches under its kernel. The singular values come from the matrix of second moments.
