@@ -38,12 +38,9 @@ def test_boundary_expand_drops_the_shadow_and_shows_it_as_one_more_logit_until_t
     assert both.shape == (3, 5)
     before, after = run("boundary-expand", "recipe.lr=0.05")
     assert after.state_dict().keys() == before.state_dict().keys()
-    forget = tiny_data().train
-    forget_images = torch.stack([torch.full((1, 8, 8), 0.5)])
-    with torch.no_grad():  # its logit falls against the others where the shadow rises
-        gaps = [(m(forget_images).log_softmax(1))[0, 2] for m in (before, after)]
-    assert gaps[0] != gaps[1]
-    assert forget is not None
+    images = torch.full((1, 1, 8, 8), 0.5)
+    with torch.no_grad():
+        assert not torch.equal(before(images), after(images))
 
 
 def test_head_distillation_leaves_every_feature_bit_equal() -> None:
@@ -60,13 +57,14 @@ def test_head_distillation_leaves_every_feature_bit_equal() -> None:
 
 def test_scar_measures_each_class_by_its_own_spread() -> None:
     """Usual mistake: the nearest mean by plain distance, or covariances that are not inverted."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.randn(2, 400, 2, generator=generator)
-    narrow = torch.tensor([1.0, 0.0]) + noise[0] * torch.tensor([0.01, 0.01])
-    tied = torch.tensor([0.0, 1.0]) + noise[1][:, :1] * torch.tensor([0.1, 0.1])  # its two features move together
+    noise = torch.randn(2, 400, 3, generator=torch.Generator().manual_seed(0))
+    narrow = torch.tensor([1.0, 0.0, 0.0]) + 0.03 * noise[0]
+    tied = torch.tensor([0.0, 0.0, 1.0]) + 0.03 * noise[1]
+    tied[:, :2] += 0.1 * noise[0][:, 2:]  # two of its features move together
     clusters = Clusters([narrow, tied], 1e-9)
-    assert clusters.distances(torch.tensor([[1.0, 0.02], [0.02, 1.0]])).argmin(dim=1).tolist() == [0, 1]
-    along, across = torch.tensor([[0.1, 1.1]]), torch.tensor([[-0.1, 1.1]])
+    nearest = clusters.distances(torch.tensor([[1.0, 0.02, 0.0], [0.02, 0.0, 1.0]])).argmin(dim=1)
+    assert nearest.tolist() == [0, 1]
+    along, across = torch.tensor([[0.1, 0.1, 1.0]]), torch.tensor([[0.1, -0.1, 1.0]])
     distances = clusters.distances(torch.cat([along, across]))[:, 1]
     assert distances[0] * 3 < distances[1]  # equally far, but only one of them is a way in which the class spreads
 
@@ -126,5 +124,5 @@ def test_cola_pulls_own_classes_together_as_a_loop_over_pairs_says() -> None:
     lonely = features[3:].requires_grad_(True)
     alone = contrastive(t)(lonely, lonely, lonely, torch.tensor([0, 1, 2]))
     alone.backward()
-    assert float(alone) == 0.0
+    assert float(alone.detach()) == 0.0
     assert lonely.grad.isfinite().all()

@@ -121,14 +121,16 @@ def test_emmn_s_second_noise_lowers_the_error_that_the_first_raises() -> None:
     """Usual mistake: both noises maximise."""
     logits, labels = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
     assert float(negative(None)(logits, labels)) == -float(nn.functional.cross_entropy(logits, labels))
-    method = METHODS["emmn"]().with_settings(["noise.batch_size=8", "noise.steps=15", "impair.lr=1e-9"])
+    settings = ["noise.batch_size=8", "noise.steps=15", "noise.penalty=0", "impair.lr=1e-9"]
+    method = METHODS["emmn"]().with_settings(settings)
     model = MODELS["cnn-grey"].model()
     result = unlearn(model, method, tiny_data(), ForgetRequest(classes=(2,)), seed=0, runtime=CPU)
     with torch.no_grad():
         worst = model(result.images["noise"][2]).softmax(dim=1)[:, 2]
         best = [model(images).softmax(dim=1)[:, k] for k, images in result.images["noise_retained"].items()]
-    assert float(worst.mean()) < 0.2
-    assert float(torch.cat(best).mean()) > 0.6
+        plain = model(torch.randn(64, 1, 8, 8)).softmax(dim=1)
+    assert float(worst.mean()) < float(plain[:, 2].mean()) - 0.05
+    assert float(torch.cat(best).mean()) > float(plain[:, [0, 1, 3]].mean()) + 0.05
     assert set(result.images["noise_retained"]) == {0, 1, 3}
 
 

@@ -66,6 +66,8 @@ from unlearnkit.training.recipe import Recipe
 
 # Shapes: n samples, N of a batch, K classes.
 
+NOTHING = 1e-15  # added to both Fisher diagonals: a weight that matters to neither has a ratio of 1
+
 
 class SFRon(ConfiguredMethod):
     """The method SFRon with its settings; the docstring of the module describes it."""
@@ -131,7 +133,10 @@ class SFRon(ConfiguredMethod):
             )
             for name, samples in (("forget", forget), ("retain", retain))
         )
-        masks = {name: (value >= self.threshold * of_retain[name]).float() for name, value in of_forget.items()}
+        masks = {
+            name: (value + NOTHING >= self.threshold * (of_retain[name] + NOTHING)).float()
+            for name, value in of_forget.items()
+        }
         ctx.log.notes["salient"] = sum(int(mask.sum()) for mask in masks.values())
         parts = self._parts(retain, ctx)
         for i, part in enumerate(parts):
