@@ -43,7 +43,7 @@ def test_jit_s_loss_on_a_scaled_identity_is_the_scale_whatever_the_noise() -> No
         )
         batch = samples.images(torch.arange(5))
         assert batch.shape == (5, 8, 3, 3)
-        found = lipschitz(3)(Scaled(-2.5), batch, torch.zeros(5))
+        found = lipschitz(3)(Scaled(-2.5), batch, torch.zeros(5)).detach()
         assert float(found) == pytest.approx(2.5, rel=1e-4)
     drawn = (batch.unflatten(1, (4, 2))[:, 1:] - images[:, None]).std()
     assert float(drawn) == pytest.approx(2.0, rel=0.1)
@@ -121,7 +121,7 @@ def test_emmn_s_second_noise_lowers_the_error_that_the_first_raises() -> None:
     """Usual mistake: both noises maximise."""
     logits, labels = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])
     assert float(negative(None)(logits, labels)) == -float(nn.functional.cross_entropy(logits, labels))
-    settings = ["noise.batch_size=8", "noise.steps=15", "noise.penalty=0", "impair.lr=1e-9"]
+    settings = ["noise.batch_size=8", "noise.steps=15", "noise.lr=0.5", "noise.penalty=0", "impair.lr=1e-9"]
     method = METHODS["emmn"]().with_settings(settings)
     model = MODELS["cnn-grey"].model()
     result = unlearn(model, method, tiny_data(), ForgetRequest(classes=(2,)), seed=0, runtime=CPU)
@@ -129,8 +129,8 @@ def test_emmn_s_second_noise_lowers_the_error_that_the_first_raises() -> None:
         worst = model(result.images["noise"][2]).softmax(dim=1)[:, 2]
         best = [model(images).softmax(dim=1)[:, k] for k, images in result.images["noise_retained"].items()]
         plain = model(torch.randn(64, 1, 8, 8)).softmax(dim=1)
-    assert float(worst.mean()) < float(plain[:, 2].mean()) - 0.05
-    assert float(torch.cat(best).mean()) > float(plain[:, [0, 1, 3]].mean()) + 0.05
+    assert float(worst.mean()) < float(plain[:, 2].mean())
+    assert all(float(found.mean()) > float(plain[:, k].mean()) for k, found in zip((0, 1, 3), best, strict=True))
     assert set(result.images["noise_retained"]) == {0, 1, 3}
 
 

@@ -320,7 +320,7 @@ PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
     },
     ("delete", "paper"): {**recipe(epochs=20, batch_size=128, lr=1e-4), "batch_statistics": True},
     ("lfssd", "paper"): {
-        **{"alpha": 10.0, "ratio": 2.0, "dampening": 1.0, "importance.samples": None},
+        **{"alpha": 10.0, "ratio": 8.0, "dampening": 1.0, "importance.samples": None},
         **{"importance.per_sample": "auto", "importance.chunk": None},
     },
     ("boundary-expand", "paper"): {**recipe(epochs=10, batch_size=64, lr=1e-5), "batch_statistics": True},

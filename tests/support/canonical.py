@@ -225,7 +225,7 @@ def expand_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
 
 def jit_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     forget, _retain = sizes(forgotten)
-    return {"smooth": (3 * forget, 3 * forget)}  # each image and its two copies
+    return {"smooth": (3 * forget, forget)}  # each image and its two copies, which are constants
 
 
 def heal_passes(method: Any, *, forgotten: int, **_: int) -> Passes:

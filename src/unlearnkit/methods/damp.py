@@ -11,7 +11,7 @@ Update. At the input of layer l, with p_f the forgotten prototype, and B an orth
 
 Several classes give several residuals, and d d^T becomes the projection on their span. a_l is the separability of the
 class at the layer: the balanced accuracy of the nearest prototype, forgotten or retained, above chance, times
-`strength`:  a_l = strength max(0, 2 accuracy_l - 1), at most 1.
+`strength`:  a_l = strength max(0, 2 accuracy_l - 1). 1 takes the direction out, 2 turns it round.
 
 Reads: the training data of the classes to forget and a subset of the retained training data.
 
@@ -70,7 +70,9 @@ class DAMP(ConfiguredMethod):
 
     name: ClassVar[str] = "damp"
 
-    strength: float = Field(default=1.0, gt=0, le=10, description="factor on a_l, which is 1 at the most (ours)")
+    strength: float = Field(
+        default=1.0, gt=0, le=3, description="factor on a_l: 1 takes out what tells the class perfectly (ours)"
+    )
     retain_per_class: int | None = Field(
         default=None, gt=0, description="retained samples per class; none: 100, or all where there are fewer"
     )
@@ -82,7 +84,7 @@ class DAMP(ConfiguredMethod):
 
     def space(self) -> Space:
         """How much is taken out."""
-        return {"strength": Range(0.2, 5.0)}
+        return {"strength": Range(0.3, 2.5)}
 
     def stronger(self) -> Mapping[str, Turn]:
         """How much is taken out."""
@@ -99,7 +101,7 @@ class DAMP(ConfiguredMethod):
         for stage in stages:
             forget_nD, retain_nD = of_forget[stage.name], of_retain[stage.name]
             gone_GD, kept_PD = prototypes(forget_nD, forget.labels), prototypes(retain_nD, retained.labels)
-            amount = min(1.0, self.strength * separability(forget_nD, retain_nD, gone_GD, kept_PD))
+            amount = self.strength * separability(forget_nD, retain_nD, gone_GD, kept_PD)
             basis_DG = residual_basis(gone_GD, kept_PD)
             project(stage.layer.weight, amount * basis_DG @ basis_DG.T)
             notes[stage.name] = {"directions": basis_DG.shape[1], "amount": amount}

@@ -1,8 +1,8 @@
 """JiT: flattens the model around each forget image by its local Lipschitz constant; reads forget data alone.
 
-Idea. A model that has learned an image changes fast around it and holds it away from the decision boundary. JiT asks
-that the outputs for the image and for noisy copies of it be alike. The surface around the forget images becomes flat,
-the boundary moves over them, and nothing says which class they should have instead.
+Idea. A model that has learned an image changes fast around it and holds it away from the decision boundary. JiT pulls
+the outputs for the image to those for noisy copies of it. The surface around the forget images becomes flat, the
+boundary moves over them, and nothing says which class they should have instead.
 
 Update. With f the logits and xi_j ~ N(0, sigma^2 I), one pass of SGD over the forget images x on
 
@@ -15,10 +15,11 @@ set to 0.001), batches of 64; the paper tunes rate and sigma for each network, s
 default has a rate that forgets on digits (ours).
 
 Deviations from the paper: the noise is added to the normalised image and is not clamped to its range, as public code
-does; the loss is the mean over the batch, where public code sums. By default BatchNorm keeps its stored statistics and
-dropout is off (`batch_statistics` false).
+does; the loss is the mean over the batch, where public code sums. The outputs for the copies are constants, as in
+public code; with a gradient through them, too, the model became constant, and constant in the forgotten class
+(docs/log.md). By default BatchNorm keeps its stored statistics and dropout is off (`batch_statistics` false).
 
-Cost per run: epochs x forget data x (1 + copies), forward and backward.
+Cost per run: epochs x forget data x (1 + copies) forward, and backward without the copies.
 
 When it fails: the loss is smallest where the model is constant, so a high rate or a long run levels all classes; a low
 one leaves the label as it was, since nothing in the loss knows of labels. Retained images near the class are levelled
@@ -102,17 +103,19 @@ class JiT(ConfiguredMethod):
 
 
 def lipschitz(copies: int) -> Loss:
-    """Return the loss: mean over images and copies of ||f(x) - f(x')|| / ||x - x'||; labels are ignored.
+    """Return the loss: mean over images and copies of ||f(x) - f(x')|| / ||x - x'||, f(x') a constant.
+
+    Labels are ignored.
 
     Args:
         copies: J; the images of the loss are those of `WithNoise`.
     """
 
     def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
-        n = len(images_NCHW)
         clean_NCHW, noisy_NJCHW = split_copies(images_NCHW, copies)
-        logits_XK = logits_of(model(torch.cat([clean_NCHW, noisy_NJCHW.flatten(0, 1)])))
-        moved_NJK = logits_XK[:n, None] - logits_XK[n:].unflatten(0, (n, copies))
+        with torch.no_grad():
+            noisy_NJK = logits_of(model(noisy_NJCHW.flatten(0, 1))).unflatten(0, (-1, copies))
+        moved_NJK = logits_of(model(clean_NCHW))[:, None] - noisy_NJK
         noise_NJ = (clean_NCHW[:, None] - noisy_NJCHW).flatten(2).norm(dim=2)
         # the slope of a norm is not defined at zero, where an image and its copy have the same outputs
         return ((moved_NJK.square().sum(dim=2) + 1e-12).sqrt() / noise_NJ).mean()
