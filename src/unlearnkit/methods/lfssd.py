@@ -16,7 +16,8 @@ Reads: the training data of the classes to forget and the retained training data
 
 Hyperparameters: `paper()` is alpha 10, lambda 1, which are SSD's for ResNet18; those of LFSSD for each data set were
 not verified by us. It is refused where a tenth of the data or more is forgotten, as one class of ten. The default
-chooses by M_F > ratio M_R, as `ssd` does, with ratio 8: on digits 4 cost a point of retained accuracy, and 16 left the class.
+chooses by M_F > ratio M_R, as `ssd` does, with ratio 8: on digits a ratio of 4 cost a point of retained accuracy, and
+16 left the class.
 
 Deviations from the paper: the absolute value is taken for each sample; a batch's mean gradient, of which public code
 takes it, cancels between samples. alpha follows from `ratio` unless given.
