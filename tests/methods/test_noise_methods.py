@@ -16,6 +16,7 @@ from unlearnkit.methods import METHODS, unlearn
 from unlearnkit.methods.emmn import negative
 from unlearnkit.methods.gkt import Maker, through
 from unlearnkit.methods.jit import WithNoise, lipschitz
+from unlearnkit.methods.noisy_finetune import NoisyFineTune
 from unlearnkit.methods.sfron import ascending, coefficients
 from unlearnkit.request import ForgetRequest
 
@@ -73,8 +74,8 @@ def renyi_epsilon(sigma: float, steps: int, reach: float, delta: float) -> float
 @pytest.mark.parametrize(("epsilon", "delta"), [(1.0, 1e-5), (2.8, 1e-5), (0.1, 1e-3)])
 def test_noisy_fine_tuning_hides_as_much_as_it_states(epsilon: float, delta: float) -> None:
     """Usual mistake: the noise of one Gaussian mechanism, sigma for sigma^2, or steps that do not reach the start."""
-    method = METHODS["noisy-finetune"](epsilon=epsilon, delta=delta)  # type: ignore[call-arg]
-    steps, sigma = method.steps, method.sigma  # type: ignore[attr-defined]
+    method = NoisyFineTune(epsilon=epsilon, delta=delta)
+    steps, sigma = method.steps, method.sigma
     c0, c1, lr = 0.01, 0.01, 0.05
     assert steps == 20
     assert sigma**2 == pytest.approx(9 * math.log(1 / delta) * (c0 + c1 * lr * steps) ** 2 / (epsilon**2 * steps))
@@ -82,13 +83,13 @@ def test_noisy_fine_tuning_hides_as_much_as_it_states(epsilon: float, delta: flo
     reached = renyi_epsilon(sigma, steps, c0 + steps * lr * c1, delta)
     assert 0.8 * epsilon < reached <= epsilon
     with pytest.raises(ConfigError, match="a quarter of log"):
-        METHODS["noisy-finetune"](epsilon=3.0, delta=1e-5)  # type: ignore[call-arg]
+        NoisyFineTune(epsilon=3.0, delta=1e-5)
 
 
 def test_noisy_fine_tuning_forgets_where_it_started_but_for_the_noise() -> None:
     """Usual mistake: weights that are not clipped, or BatchNorm's statistics of the original in the result."""
     settings = ["clip_weights=1e-6", "clip_gradient=1", "lr=1e-6", "recipe.epochs=1", "recipe.lr=1e-9"]
-    method = METHODS["noisy-finetune"]().with_settings([*settings, "recipe.batch_size=16", "augment=false"])
+    method = NoisyFineTune().with_settings([*settings, "recipe.batch_size=16", "augment=false"])
     results = []
     for factor in (1.0, 30.0):
         model = MODELS["cnn-grey"].model()

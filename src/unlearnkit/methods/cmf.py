@@ -97,25 +97,27 @@ class CMF(ConfiguredMethod):
         forget, retain = ctx.view.part(Part.FORGET_TRAIN), retained_subset(ctx, self.retain_per_class)
         known = Concat([forget, retain])
         relabelled = Relabelled(forget, wrong_labels(len(forget), ctx.request.retained, ctx.generator))
-        free = head.weight.requires_grad
+        free, free_bias = head.weight.requires_grad, head.bias is not None and head.bias.requires_grad
         length = float(head.weight.detach().norm(dim=1).mean())
         for epoch in range(whole.epochs):
             if free:
-                self._align(model, name, head, known, length, ctx)
+                self._align(model, name, head, known, length, free_bias, ctx)
             head.requires_grad_(False)
             rate = whole.lr * rate_factor(whole.schedule, epoch, whole.epochs, whole.warmup)
             recipe = Recipe(**{**whole.model_dump(), "epochs": 1, "lr": rate, "schedule": "constant"})
             fit(model, Concat([relabelled, retain]), recipe, ctx, stage="relabel", augment=self.augment)
         if free:
-            self._align(model, name, head, known, length, ctx)
+            self._align(model, name, head, known, length, free_bias, ctx)
         return model
 
-    def _align(self, model: nn.Module, name: str, head: nn.Linear, known: Samples, length: float, ctx: Context) -> None:
+    def _align(
+        self, model: nn.Module, name: str, head: nn.Linear, known: Samples, length: float, free_bias: bool, ctx: Context
+    ) -> None:
         features_nD = features_of(model, known, name, ctx, stage="means")
         rows_KD = mean_rows(class_means(features_nD, known.labels, len(ctx.request.classes)), length)
         with torch.no_grad():
             head.weight.copy_(rows_KD)
-            if head.bias is not None:
+            if free_bias and head.bias is not None:
                 head.bias.zero_()
 
 

@@ -26,8 +26,8 @@ one leaves the label as it was, since nothing in the loss knows of labels. Retai
 with it.
 
 Source: J. Foster, K. Fogarty, S. Schoepf, Z. Dugue, C. Oztireli, A. Brintrup, "An Information Theoretic Approach to
-Machine Unlearning", first named "Zero-Shot Machine Unlearning at Scale via Lipschitz Regularization", TMLR (arXiv
-2402.01401).
+Machine Unlearning", TMLR (arXiv 2402.01401), first named "Zero-Shot Machine Unlearning at Scale via Lipschitz
+Regularization".
 
 Example: an untrained network stands for the trained one, and the settings are tiny; each image is passed three times.
 

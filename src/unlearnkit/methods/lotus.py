@@ -89,7 +89,7 @@ class LoTUS(ConfiguredMethod):
         return {"alpha": "raise", "recipe.lr": "raise", "recipe.epochs": "raise"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Compute the original's answers, then learn them epoch by epoch, smoothed anew."""
+        """Compute the original's answers, then learn them, smoothed by another temperature in each epoch."""
         forget = ctx.view.part(Part.FORGET_TRAIN)
         retain = retained_subset(ctx, self.retain_per_class, default=lambda n: max(1, round(RETAIN_SHARE * n)))
         both = Concat([forget, retain])

@@ -118,7 +118,7 @@ class MSG(ConfiguredMethod):
 
 @torch.no_grad()
 def draw_again(model: nn.Module, gaps: Weights, share: float) -> Weights:
-    """Draw the kernel weights with the smallest gaps anew in place; return boolean masks of them by parameter's name.
+    """Redraw the kernel weights with the smallest gaps in place; return boolean masks of them by parameter's name.
 
     Args:
         model: its convolutions that are not frozen are changed.

@@ -68,8 +68,8 @@ class SVDProjection(ConfiguredMethod):
 
     name: ClassVar[str] = "svd-projection"
 
-    retain_scale: float = Field(default=30.0, ge=1, le=1e6, description="a_r, how much retained directions are spared")
-    forget_scale: float = Field(default=100.0, ge=1, le=1e6, description="a_f, how much forget directions are removed")
+    retain_scale: float = Field(default=10.0, ge=1, le=1e6, description="a_r, how much retained directions are spared")
+    forget_scale: float = Field(default=3.0, ge=1, le=1e6, description="a_f, how much forget directions are removed")
     retain_per_class: int | None = Field(
         default=None, gt=0, description="retained samples per class; none: 100, or all where there are fewer"
     )
