@@ -15,7 +15,8 @@ class at the layer: the balanced accuracy of the nearest prototype, forgotten or
 
 Reads: the training data of the classes to forget and a subset of the retained training data.
 
-Hyperparameters: strength 1.5 is the best of three on digits (ours). No published number is known to us, as the paper's rule has none to set.
+Hyperparameters: strength 1.5 is the best of three on digits (ours). No published number is known to us, as the paper's
+rule has none to set.
 
 Deviations from the paper: written from its abstract; it derives a_l "from probe separability" by a rule without
 parameters that we have not seen, and the nearest prototype is ours. A convolution's input is a patch under its kernel,
