@@ -66,8 +66,8 @@ class COLA(ConfiguredMethod):
     name: ClassVar[str] = "cola"
 
     temperature: float = Field(default=0.1, gt=0, le=100, description="t of the contrastive loss")
-    collapse: Recipe = Recipe(epochs=5, batch_size=128, lr=0.2, schedule="cosine")
-    align: Recipe = Recipe(epochs=3, batch_size=64, lr=0.1, weight_decay=5e-4, schedule="cosine")
+    collapse: Recipe = Recipe(epochs=5, batch_size=128, lr=0.3, schedule="cosine")
+    align: Recipe = Recipe(epochs=3, batch_size=64, lr=0.2, weight_decay=5e-4, schedule="cosine")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
     augment: bool = Field(default=True, description="augment retained images where the data source does")
 

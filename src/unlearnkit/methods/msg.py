@@ -68,7 +68,7 @@ class MSG(ConfiguredMethod):
 
     share: float = Field(default=0.3, gt=0, le=1, description="share of each kernel that is drawn again (paper: 0.3)")
     kept: float = Field(default=0.1, ge=0, le=1, description="factor on the gradient of its other weights (paper: 0.1)")
-    recipe: Recipe = Recipe(epochs=5, batch_size=64, lr=0.15, weight_decay=5e-4, schedule="cosine")
+    recipe: Recipe = Recipe(epochs=5, batch_size=64, lr=0.3, weight_decay=5e-4, schedule="cosine")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
     augment: bool = Field(default=True, description="augment retained images where the data source does")
 
