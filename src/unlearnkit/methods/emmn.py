@@ -60,8 +60,8 @@ class EMMN(ConfiguredMethod):
     name: ClassVar[str] = "emmn"
 
     noise: NoiseSettings = NoiseSettings(batch_size=64)
-    impair: Recipe = Recipe(batch_size=64, lr=2e-3)
-    repair: Recipe = Recipe(batch_size=64, lr=1e-3)
+    impair: Recipe = Recipe(batch_size=64, lr=2e-4)
+    repair: Recipe = Recipe(batch_size=64, lr=4e-3)
     batch_statistics: bool = Field(default=False, description="BatchNorm follows the noise (paper: true)")
 
     @property

@@ -67,7 +67,7 @@ class JiT(ConfiguredMethod):
 
     sigma: float = Field(default=0.5, gt=0, le=1e3, description="standard deviation of the noise, in normalised pixels")
     copies: int = Field(default=8, gt=0, description="n, noisy copies of each image (paper: 25)")
-    recipe: Recipe = Recipe(epochs=2, batch_size=32, lr=0.01)
+    recipe: Recipe = Recipe(epochs=2, batch_size=32, lr=3e-4)
     batch_statistics: bool = Field(default=False, description="BatchNorm follows the forget batches (paper: true)")
 
     @classmethod

@@ -116,7 +116,7 @@ class SCAR(ConfiguredMethod):
     def _loss(self, teacher: nn.Module, clusters: Clusters, removed: Sequence[int], classes: int) -> FeatureLoss:
         def loss(images_NCHW: Tensor, features_ND: Tensor, logits_NK: Tensor, labels_N: Tensor) -> Tensor:
             forgotten_N = labels_N >= classes
-            values_N = logits_NK.new_zeros(len(labels_N))
+            values_N = 0.0 * logits_NK.sum(dim=1)  # zeros that every image's gradient reaches, as its pass is counted
             if forgotten_N.any():
                 distances_NR = clusters.distances(features_ND[forgotten_N])
                 chosen_N1 = (labels_N[forgotten_N] - classes)[:, None]
