@@ -9,11 +9,9 @@ import torch
 from torch import nn
 
 import hostile_networks as hostile
-from digits_controls import FORGOTTEN, Judge
+from digits_controls import FORGOTTEN, WITHOUT_TRAINING, Judge
 from hostile_networks import Insider
 from unlearnkit.audit import METRICS
-from unlearnkit.audit.metric import TRAINING
-from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.models.head import features
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("controls")]  # one process trains the five models
@@ -40,7 +38,6 @@ CONTROLS: dict[str, tuple[Callable[[Insider], nn.Module], str]] = {
     "collapsed to means": (hostile.collapsed, DEPTH),
     "carrier": (lambda known: hostile.carrier(known, LAYERS, 0), DEPTH),
 }
-WITHOUT_TRAINING = {name: METRICS[name] for name in PRIMARY_METRICS if not METRICS[name].wants & TRAINING}
 
 
 @pytest.fixture(scope="module")

@@ -12,6 +12,7 @@ from safetensors import safe_open
 
 import gpu
 import unlearnkit.compare.runs as comparison_runs
+from brief import shorten
 from unlearnkit.compare.grid import candidates
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import build_model
@@ -23,7 +24,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gpu")]  # one process m
 
 
 def run(folder: Path, *more: str) -> dict[str, Any]:
-    gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)  # no figure of an audit matters
+        gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
     content: dict[str, Any] = json.loads((folder / "out" / "gpu.json").read_text())
     return content
 

@@ -15,6 +15,7 @@ from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, Metric, audit, gather
 from unlearnkit.audit.bank import bank_for
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import TRAINING
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.data import AccessLog, DataView
 from unlearnkit.data.sources.registry import load_data
@@ -30,6 +31,7 @@ from unlearnkit.steps.train import train_run
 FORGOTTEN = (1, 3, 5, 7, 9)
 REQUEST = ForgetRequest(classes=FORGOTTEN)
 VOTING = {name: METRICS[name] for name in PRIMARY_METRICS}  # the verdict rests on these alone
+WITHOUT_TRAINING = {name: metric for name, metric in VOTING.items() if not metric.wants & TRAINING}
 
 
 def train_digits(folder: Path) -> list[nn.Module]:
