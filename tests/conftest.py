@@ -83,7 +83,9 @@ def digits_judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 @pytest.fixture(scope="session")
 def site(made_once: MadeOnce) -> Path:
-    """The documentation site as `make docs` builds it."""
+    """The documentation site as `make docs` builds it; `make test` has just built it, and says where."""
+    if "UNLEARNKIT_SITE" in os.environ:
+        return Path(os.environ["UNLEARNKIT_SITE"])
     if importlib.util.find_spec("mkdocs") is None:
         said = "Expected mkdocs, but it is not installed; do `pip install --group docs`."
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(said)
