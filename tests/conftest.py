@@ -39,6 +39,14 @@ CPU = Runtime(device=torch.device("cpu"))
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What is written is there for every process at once; only a loss of power, which no test has, asks for more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Maker of a folder that one test process makes, and that those beside it wait for; nobody may change it."""

@@ -29,6 +29,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
 
 gather_module = import_module("unlearnkit.audit.observe.gather")  # its package has a function of that name
+one_process = pytest.mark.xdist_group("gather")  # gathers `at_once`
 OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
 
 
@@ -103,6 +104,7 @@ def read_at_once() -> dict[tuple[Any, ...], Any]:
 
 
 @pytest.mark.slow
+@one_process
 @pytest.mark.parametrize("batch", [1, 7])  # `at_once` has every part in one batch
 def test_readings_do_not_depend_on_the_batch_size(batch: int) -> None:
     whole, cut = at_once(), look(batch=batch)
@@ -113,6 +115,7 @@ def test_readings_do_not_depend_on_the_batch_size(batch: int) -> None:
 
 
 @pytest.mark.slow
+@one_process
 def test_readings_do_not_depend_on_the_order_of_the_models() -> None:
     original, unlearned, retrained = MODELS["cnn-grey"].model(), other(1), [other(2), other(3)]
     backward = look({"retrained": retrained, "unlearned": unlearned, "original": original})

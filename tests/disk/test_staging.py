@@ -21,12 +21,6 @@ MOST = 400
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be copied")
 
 
-@pytest.fixture(autouse=True)
-def no_waiting_for_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a killed process has written is there without it; only a loss of power asks for more."""
-    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
-
-
 def write(folder: Path, kind: str, *, overwrite: bool = False) -> None:
     content = {"config.json": {"kind": kind}, "model.safetensors": kind.encode() * 1000, "transformers/x": b"x"}
     write_run(folder, content, overwrite=overwrite, manifest={})
