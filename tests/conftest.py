@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 CPU = Runtime(device=torch.device("cpu"))
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the hundreds of thousands of objects that were imported and collected: they stay."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session", autouse=True)
