@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.class_names import all_in_one_form, repeated, unprintable
-from unlearnkit.data.class_lists import ids_by_label, ids_by_name
+from unlearnkit.data.class_lists import check_count, ids_by_label, ids_by_name
 from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, Origin, Preprocessing
 from unlearnkit.data.storage import Storage, Store, checked_storage, checked_workers
 from unlearnkit.data.stream import DecodeFn, RowReader, Shape, Share, read_seed, seeded, stream
@@ -230,6 +230,7 @@ class ImageData:
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_count(len(self.classes), self.source)
         object.__setattr__(self, "classes", all_in_one_form(self.classes))
         twice = repeated(self.classes)
         wrong = next(filter(unprintable, self.classes), None)
@@ -319,6 +320,7 @@ class ImageData:
         Raises:
             DataError: the data holds a class that the model does not know, or the list names one twice.
         """
+        check_count(len(classes), "the class list")
         wanted = all_in_one_form(classes)
         if wanted == self.classes:
             return self
