@@ -62,7 +62,7 @@ class ImageSet:
         self.decode_seconds = 0.0
         self._decode = decode
         self._seed: int | None = None
-        self._reads = 0
+        self.reads = 0  # so far; the seeds of random reads depend on it
         self._store = Store(self.storage, len(labels))
 
     @classmethod
@@ -159,16 +159,16 @@ class ImageSet:
     @contextmanager
     def seeded_reads(self, seed: int) -> Iterator[None]:
         """Seed random reads in the `with` block and count them from 0; the earlier state is restored afterwards."""
-        before = self._seed, self._reads
-        self._seed, self._reads = seed, 0
+        before = self._seed, self.reads
+        self._seed, self.reads = seed, 0
         try:
             yield
         finally:
-            self._seed, self._reads = before
+            self._seed, self.reads = before
 
     def _read_number(self) -> int:
-        self._reads += 1
-        return self._reads
+        self.reads += 1
+        return self.reads
 
     def _drawn(self, shares: Iterable[tuple[Tensor, range]], read: int) -> Iterator[Share]:
         """Return what is to be read; this process draws it, even for workers, so that every row is counted."""
