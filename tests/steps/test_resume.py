@@ -1,4 +1,4 @@
-"""Interrupted trainings: killed wherever it may be, `--resume` ends with the weights of a run that nothing interrupted."""
+"""Interrupted trainings: killed wherever it may be, `--resume` ends with the weights of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -150,9 +150,10 @@ def test_what_differs_is_named(unfinished: Path, monkeypatch: pytest.MonkeyPatch
     for words, spec, more in others:
         with pytest.raises(OutputError, match=f"made with {words}; run the command as it was, or delete"):
             run(unfinished, spec, resume=True, **more)
-    with monkeypatch.context() as patched, pytest.raises(OutputError, match="made with other images or labels; run"):
-        patched.setattr(checkpoints, "LOOKED_AT", 10)  # the same images, of which others are looked at
+    monkeypatch.setattr(checkpoints, "LOOKED_AT", 10)  # the same images, of which others are looked at
+    with pytest.raises(OutputError, match="made with other images or labels; run the command"):
         run(unfinished, resume=True)
+    monkeypatch.setattr(checkpoints, "LOOKED_AT", 1000)
     monkeypatch.setattr(checkpoints, "versions", lambda: {"torch": "1.0", "platform": "x"})
     with pytest.raises(OutputError, match=r'made with torch "[^"]+" where this command has "1\.0"'):
         run(unfinished, resume=True)

@@ -1,4 +1,4 @@
-"""A training that goes on from the end of an epoch ends with the weights of one that nothing interrupted, bit for bit."""
+"""A training that goes on from the end of an epoch ends with the weights of an undisturbed one, bit for bit."""
 
 from __future__ import annotations
 

@@ -53,6 +53,27 @@ class ManifestRecord(Artefact):
     language: str | None = None
 
 
+class StatementRecord(Artefact):
+    """What was signed: a manifest, and when."""
+
+    manifest: ManifestRecord
+    signed: str
+
+
+class SignatureRecord(Artefact):
+    """A signature, the public key that checks it, and what it is of."""
+
+    key: Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$")]
+    signature: Annotated[str, Field(pattern="^[A-Za-z0-9+/]{86}==$")]
+    statement: StatementRecord
+
+
+class SignaturesRecord(Artefact):
+    """signature.json: who vouches for the manifest; no manifest lists this file."""
+
+    signatures: list[SignatureRecord]
+
+
 class AttemptRecord(Artefact):
     """One of the rates that a method tried."""
 
@@ -254,6 +275,7 @@ class PicturesRecord(Artefact):
 
 SCHEMAS: dict[str, type[Artefact]] = {
     "manifest.json": ManifestRecord,
+    "signature.json": SignaturesRecord,
     "config.json": ConfigurationRecord,
     "request.json": RequestRecord,
     "access.json": AccessRecord,

@@ -78,13 +78,18 @@ def read_regular(path: str | Path) -> bytes:
         return file.read()
 
 
-def write_new(path: Path, data: bytes) -> str:
+def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> str:
     """Write a file that is not there yet, through to the disk, and return its sha256; no link is followed.
+
+    Args:
+        path: of the file.
+        data: its content.
+        mode: who may read and write it, less what the process's mask takes away.
 
     Raises:
         OSError: it is there, or cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | _PRIVATE, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | _PRIVATE, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()
