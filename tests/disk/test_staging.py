@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from kills import killed
 from unlearnkit.disk.staging import HIDDEN, held, locked, staged, sweep
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import add_to_run, read_json, write_run
 from unlearnkit.steps.verify import verify_run
 
-EVENTS = {"open", "os.rename", "os.mkdir", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.scandir", "os.listdir"}
 MOST = 400
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be copied")
 
@@ -24,30 +21,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 def write(folder: Path, kind: str, *, overwrite: bool = False) -> None:
     content = {"config.json": {"kind": kind}, "model.safetensors": kind.encode() * 1000, "transformers/x": b"x"}
     write_run(folder, content, overwrite=overwrite, manifest={})
-
-
-def killed(work: Callable[[], None], at: int) -> bool:
-    """Run the work in a process that kills itself at its nth call of the file system; False where it ended before."""
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def hook(event: str, _args: object) -> None:
-            nonlocal count
-            count += event in EVENTS
-            if event in EVENTS and count == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        try:
-            work()
-            os._exit(0)
-        finally:
-            traceback.print_exc()
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    assert status in (0, signal.SIGKILL), status
-    return status != 0
 
 
 def hidden(folder: Path) -> list[str]:
