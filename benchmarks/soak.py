@@ -178,7 +178,7 @@ def ledger(place: Path, kills: int, draw: random.Random) -> Row:
 
 
 def trainings(place: Path, kills: int, draw: random.Random) -> Row:
-    """Kill a training at random moments, three times at most, and go on; the weights must be those of an undisturbed one."""
+    """Kill a training at random moments, three times at most, and go on: the weights must be the same."""
     row = Row("training, killed at random up to three times, then resumed")
 
     def run(folder: Path, *, resume: bool) -> None:

@@ -78,6 +78,8 @@ def test_the_fingerprint_is_that_of_ssh() -> None:
 def test_keys_of_other_tools_are_read(
     private_format: form.PrivateFormat, words: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if words and private_format is form.PrivateFormat.OpenSSH:
+        pytest.importorskip("bcrypt", reason="OpenSSH's encryption needs it; cryptography[ssh] brings it")
     made = ed25519.Ed25519PrivateKey.generate()
     locked = form.BestAvailableEncryption(words.encode()) if words else form.NoEncryption()
     (tmp_path / "key").write_bytes(made.private_bytes(form.Encoding.PEM, private_format, locked))

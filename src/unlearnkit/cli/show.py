@@ -40,6 +40,7 @@ TIERS = {
 }
 
 
+LIKE_THESE = {"pass": "yes", "fail": "no", "unknown": "unknown"}  # nosec B105  # a verdict
 SIGNALS = {
     "samples": "how far forgotten training samples are still recognised",
     "remade": "how far images that the original takes for the forgotten classes, made without any of theirs, still are",
@@ -227,7 +228,7 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
         if any(groups):
             cells = [_cell(group, form) for group in (groups if retrained else groups[:2])]
             verdict = next((r["verdict"] for r in groups[1]), None)
-            table.add_row(title, *cells, {"pass": "yes", "fail": "no", "unknown": "unknown"}.get(verdict or "", ""))
+            table.add_row(title, *cells, LIKE_THESE.get(verdict or "", ""))
     console.print(table)
     why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], ENGLISH)
     console.print(_text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)

@@ -14,7 +14,8 @@ from unlearnkit.errors import ConfigError, OutputError
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-PASSPHRASE = "UNLEARNKIT_PASSPHRASE"  # environment variable for a key that is encrypted; arguments are seen by others
+# Environment variable for the words that open an encrypted key; arguments of commands are seen by others.
+PASSPHRASE = "UNLEARNKIT_PASSPHRASE"  # nosec B105  # a name
 LARGEST = 20_000  # bytes; a key file has a few hundred
 RAW = 32  # bytes of a public key
 

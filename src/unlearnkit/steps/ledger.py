@@ -77,7 +77,7 @@ def check_ledger(ledger: Path | None) -> None:
 
 
 def list_ledger(ledger: Path) -> dict[str, Any]:
-    """Return all entries, each run with `follows`, the numbers of the entries that it goes on from.
+    """Return all entries, each run with `follows`, the numbers of the earlier entries of the same models.
 
     A run follows the newest earlier entry whose model after it is the one before or after this one.
 

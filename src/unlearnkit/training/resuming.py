@@ -1,4 +1,4 @@
-"""Takes the whole state of a training at the end of an epoch, and puts it back, so that it goes on bit for bit.
+"""Takes the whole state of a training at the end of an epoch, and restores it, so that training continues bit for bit.
 
 The state is what decides the rest: weights and buffers, the optimiser's, the slow weights of Lookahead, which images
 are mirrored next, every generator of random numbers, and the losses so far. All of it is tensors and plain numbers.
@@ -39,7 +39,7 @@ class Saved:
 
 
 class Checkpoints(Protocol):
-    """Where the training loop leaves its state, and what it goes on from."""
+    """Where the training loop saves its state, and what it continues from."""
 
     def load(self) -> Saved | None:
         """Return the state to go on from; None: the training begins."""
