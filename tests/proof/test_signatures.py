@@ -133,7 +133,7 @@ def test_unsigned_then_signed_then_changed(run: Path, key: Path, public: Path) -
     done = run_cli("verify", run, "--key", public)
     assert done.code == 1
     assert "changed after signing" in done.out
-    assert "changed, new or gone since: model.safetensors" in done.out
+    assert "changed, new or gone since: 'model.safetensors'" in done.out
     assert run_cli("verify", run).code == 1
 
 
@@ -164,7 +164,7 @@ def test_nobody_vouches_for_what_has_changed(run: Path, key: Path) -> None:
 
 
 FORGED: dict[str, Callable[[dict[str, Any]], object]] = {
-    "another time": lambda one: one["statement"].update(signed="2020-01-01"),
+    "another time": lambda one: one["statement"].update(signed="2020-01-01T00:00:00+00:00"),
     "another file": lambda one: one["statement"]["manifest"]["artefacts"].update({"model.safetensors": "0" * 64}),
     "a fact more": lambda one: one["statement"]["manifest"].update(approved=True),
     "another key": lambda one: one.update(key=base64.b64encode(bytes(range(32))).decode()),
@@ -198,6 +198,7 @@ BROKEN: dict[str, Callable[[dict[str, Any]], object]] = {
     "no statement": lambda one: one.pop("statement"),
     "no manifest": lambda one: one["statement"].pop("manifest"),
     "a manifest of no files": lambda one: one["statement"].update(manifest={}),
+    "a time that is a sentence": lambda one: one["statement"].update(signed="2026, and everything is as signed"),
     "a list": lambda one: one["statement"].update(manifest=[]),
 }
 

@@ -130,9 +130,7 @@ def _signature_lines(result: dict[str, Any]) -> list[str]:
         if one["state"] == "forged":
             line = f"forged: a signature in the name of {one['key']} is not by that key"
         elif one["state"] == "changed after signing":
-            line += (
-                f"; changed, new or gone since: {listed(one['changed'], most=20, quoted=False) or 'what it records'}"
-            )
+            line += f"; changed, new or gone since: {listed(one['changed'], most=20) or 'what it records'}"
         lines.append(line)
     if not result["signatures"]:
         lines.append("unsigned: who changes a file on purpose can change what is recorded of it too")

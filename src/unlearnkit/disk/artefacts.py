@@ -57,7 +57,7 @@ class StatementRecord(Artefact):
     """What was signed: a manifest, and when."""
 
     manifest: ManifestRecord
-    signed: str
+    signed: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]  # shown as it is
 
 
 class SignatureRecord(Artefact):
@@ -71,7 +71,7 @@ class SignatureRecord(Artefact):
 class SignaturesRecord(Artefact):
     """signature.json: who vouches for the manifest; no manifest lists this file."""
 
-    signatures: list[SignatureRecord]
+    signatures: Annotated[list[SignatureRecord], Field(max_length=100)]
 
 
 class AttemptRecord(Artefact):
@@ -101,6 +101,8 @@ class ConfigurationRecord(Artefact):
     weights: str | None = None
     weights_key: str | None = None
     unlearned: str | None = None
+    exclude: list[str] | None = None
+    init: str | None = None
     data: str | None = None
     image_column: str | None = None
     label_column: str | None = None
