@@ -1,4 +1,4 @@
-"""Kills and wrong inputs by the hundred: `python benchmarks/soak.py [--kills 40] [--only PART ...]` prints the table of them.
+"""Kills and wrong inputs by the hundred: `python benchmarks/soak.py [--kills 40] [--only PART ...]` prints their table.
 
 Every write of ours is killed at each of its calls of the file system, then trainings, ledgers and run folders are
 killed at random moments. After each kill what is there must be whole: the old state or the new one. Takes some
