@@ -136,7 +136,7 @@ CASES: dict[str, Case] = {
     "a mean of words": (_train("--mean", "a,b,c"), "--mean"),
     "a divisor of zero": (_train("--std", "0"), "std"),
     "two channels": (_train("--channels", "2"), "--channels"),
-    "an image of no size": (_train("--image-size", 0), "size"),
+    "an image of a mile": (_train("--image-size", 100_000), "size"),
     "a device that nobody has": (_train("--device", "abacus"), "abacus"),
     "a 99th graphics card": (_train("--device", "cuda:99"), "cuda:99"),
     "a class to leave out that there is not": (_train("--exclude", "cat"), "'cat'"),
