@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -75,7 +76,7 @@ def at_every_call(tried: str, place: Path, start: Callable[[Path], None], work: 
         folder.parent.mkdir(parents=True)
         start(folder)
         before = set(os.listdir(folder)) if folder.exists() else set()
-        ended = not killed(lambda folder=folder: work(folder), at)  # type: ignore[misc]
+        ended = not killed(partial(work, folder), at)
         if ended:
             break
         staging.sweep(folder.parent)  # as the next command does
@@ -193,7 +194,7 @@ def trainings(place: Path, kills: int, draw: random.Random) -> Row:
         folder = place / "again" / "run"
         folder.parent.mkdir(exist_ok=True)
         for _ in range(3):
-            if not killed_after(lambda folder=folder: run(folder, resume=True), draw.uniform(0.1, 0.9) * took):  # type: ignore[misc]
+            if not killed_after(partial(run, folder, resume=True), draw.uniform(0.1, 0.9) * took):
                 break
             done += 1
             epochs = "saved" if checkpoints.place_of(folder).exists() else "nothing saved yet"

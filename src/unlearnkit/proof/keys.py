@@ -36,7 +36,9 @@ def make_key(path: Path) -> str:
 
     key = Ed25519PrivateKey.generate()
     words = os.environ.get(PASSPHRASE)
-    locked = form.BestAvailableEncryption(words.encode()) if words else form.NoEncryption()
+    locked: form.KeySerializationEncryption = form.NoEncryption()
+    if words:
+        locked = form.BestAvailableEncryption(words.encode())
     private = key.private_bytes(form.Encoding.PEM, form.PrivateFormat.PKCS8, locked)
     public = key.public_key().public_bytes(form.Encoding.OpenSSH, form.PublicFormat.OpenSSH)
     public_path = path.with_name(f"{path.name}.pub")
@@ -98,10 +100,11 @@ def read_public(path: Path) -> bytes:
             f"Expected a public key in {path}, but it is a private one, which only its owner should have; give the "
             "file that ends in .pub."
         )
+    key: object = None
     try:
         key = (form.load_pem_public_key if data.lstrip().startswith(b"-----") else form.load_ssh_public_key)(data)
     except (ValueError, UnsupportedAlgorithm):
-        key = None
+        pass  # said below, with every other file that is no such key
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(
             f"Expected an Ed25519 public key in {path} (`ssh-ed25519 AAAA...`, or PEM), but it is none; give the file "

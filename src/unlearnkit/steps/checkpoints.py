@@ -202,7 +202,8 @@ class TrainingFile:
 
     def _known(self) -> Subject:
         if self._subject is None:
-            self._subject = json.loads(json.dumps(self._work_out(), allow_nan=False))
+            subject: Subject = json.loads(json.dumps(self._work_out(), allow_nan=False))
+            self._subject = subject
         return self._subject
 
 

@@ -22,6 +22,8 @@ from unlearnkit.runtime.runlog import RunLog, Stage
 from unlearnkit.training.lookahead import Lookahead
 from unlearnkit.training.micro_batches import MicroBatches
 
+MERSENNE = "MT19937"  # the kind of numpy's global generator, by numpy's name
+
 
 @dataclass(frozen=True, kw_only=True)
 class Saved:
@@ -106,7 +108,7 @@ class Training:
         state = _optimizer_state(self.optimizer, tensors)
         live = self._live()
         generators = _generators(self.generator, self.device)
-        wanted = {**live, **state, **generators, "losses": tensors.get("losses")}
+        wanted: dict[str, Tensor | None] = {**live, **state, **generators, "losses": tensors.get("losses")}
         for key, value in wanted.items():
             _check(key, value, tensors.get(key))
         unknown = sorted(tensors.keys() - wanted.keys())
@@ -166,15 +168,17 @@ def _optimizer_state(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Ten
 def _generators(generator: torch.Generator, device: torch.device) -> dict[str, Tensor]:
     """The states of all generators of random numbers; `math.nan` stands for a normal draw that is not there."""
     _, words, gauss = random.getstate()
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    assert kind == "MT19937", "numpy's global generator has this kind"
+    numpy = np.random.get_state(legacy=False)
+    assert numpy["bit_generator"] == MERSENNE, "numpy's global generator has this kind"
     states = {
         "random.order": generator.get_state(),
         "random.torch": torch.get_rng_state(),
         "random.python": torch.tensor(words, dtype=torch.int64),
         "random.python.normal": torch.tensor(math.nan if gauss is None else gauss, dtype=torch.float64),
-        "random.numpy": torch.from_numpy(np.asarray(keys).astype(np.int64)),
-        "random.numpy.normal": torch.tensor([position, has_gauss, cached], dtype=torch.float64),
+        "random.numpy": torch.from_numpy(numpy["state"]["key"].astype(np.int64)),
+        "random.numpy.normal": torch.tensor(
+            [numpy["state"]["pos"], numpy["has_gauss"], numpy["gauss"]], dtype=torch.float64
+        ),
     }
     if device.type == "cuda":
         states["random.device"] = torch.cuda.get_rng_state(device)
@@ -191,7 +195,7 @@ def _set_generators(tensors: Mapping[str, Tensor], generator: torch.Generator, d
     if not 0 <= position <= len(tensors["random.numpy"]):  # numpy would read beyond its own memory
         raise ValueError("the state of numpy's generator has no such position")
     keys = tensors["random.numpy"].numpy().astype(np.uint32)
-    np.random.set_state(("MT19937", keys, int(position), int(has_gauss), cached))
+    np.random.set_state((MERSENNE, keys, int(position), int(has_gauss), cached))
     generator.set_state(tensors["random.order"])
     torch.set_rng_state(tensors["random.torch"])
     if device.type == "cuda":
