@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -101,10 +102,8 @@ def read_public(path: Path) -> bytes:
             "file that ends in .pub."
         )
     key: object = None
-    try:
+    with contextlib.suppress(ValueError, UnsupportedAlgorithm):  # said below, with whatever else is no such key
         key = (form.load_pem_public_key if data.lstrip().startswith(b"-----") else form.load_ssh_public_key)(data)
-    except (ValueError, UnsupportedAlgorithm):
-        pass  # said below, with every other file that is no such key
     if not isinstance(key, Ed25519PublicKey):
         raise ConfigError(
             f"Expected an Ed25519 public key in {path} (`ssh-ed25519 AAAA...`, or PEM), but it is none; give the file "
