@@ -19,6 +19,7 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src scripts
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

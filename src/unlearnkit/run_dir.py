@@ -26,6 +26,7 @@ from unlearnkit.disk.staging import locked, put, staged, sweep
 from unlearnkit.errors import OutputError, reason
 
 MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"  # of the manifest, which therefore does not list it
 WEIGHTS = "model.safetensors"
 README = "README.md"  # the model card
 Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
@@ -122,6 +123,23 @@ def add_to_run(
     if drop:
         _change(folder, {}, drop=drop)
     _change(folder, artefacts, step=step, facts=facts)
+
+
+def sign_run(folder: Path, content: Mapping[str, Any]) -> None:
+    """Put signatures into a run folder in one step; its manifest stays as it is.
+
+    Raises:
+        OutputError: the folder is no run folder or cannot be written.
+    """
+    read_json(folder, MANIFEST, "artefacts")
+    folder = folder.resolve()
+    sweep(folder.parent)
+    with _writing(folder), staged(folder) as staging, locked(folder.parent):
+        staging.chmod(folder.stat().st_mode & 0o777)
+        _write(staging, SIGNATURE, content)
+        _carry(folder, staging, {SIGNATURE})
+        put(staging, folder)
+        _carry(staging, folder, {SIGNATURE})
 
 
 def read_artefact(folder: Path, name: str) -> bytes:
@@ -257,7 +275,7 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
         manifest = read_json(out, MANIFEST, "artefacts")
     except OutputError as error:
         raise _something_else(out, f"it has no {MANIFEST} of ours: {error}") from error
-    strangers = sorted(present - {MANIFEST} - recorded_hashes(out, manifest).keys())
+    strangers = sorted(present - {MANIFEST, SIGNATURE} - recorded_hashes(out, manifest).keys())
     if strangers:
         raise OutputError(
             f"Expected an earlier run folder to overwrite, but {out} holds {strangers[0]} too, which its manifest does "
