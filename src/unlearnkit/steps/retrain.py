@@ -57,7 +57,7 @@ def retrain_run(
     start = _start(recorded, training, progress)
     identity = _identity(training, recorded, start, progress)
     references = [
-        _reference(training, replace(identity, seed=seed), bank, command=command, runtime=runtime, progress=progress)
+        banked_model(training, replace(identity, seed=seed), bank, command=command, runtime=runtime, progress=progress)
         for seed in seeds
     ]
     return {
@@ -68,7 +68,7 @@ def retrain_run(
     }
 
 
-def _reference(
+def banked_model(
     training: TrainSpec,
     identity: Identity,
     bank: Path,
@@ -77,7 +77,14 @@ def _reference(
     runtime: Runtime,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Return where a model is, and train it first where the bank does not hold it whole."""
+    """Return where a model is, and train it first where the bank does not hold it whole.
+
+    Args:
+        training: how it is trained.
+        identity: what it is, which names its folder.
+        bank: folder of the reference bank.
+        command, runtime, progress: see `retrain_run`.
+    """
     entry = bank / identity.key
     wrong = damage(entry) if os.path.lexists(entry) else None
     if wrong is not None:
@@ -85,7 +92,8 @@ def _reference(
         discard(entry)
     trained = not entry.exists()
     if trained:
-        progress.say(f"seed {identity.seed}: training without {listed(identity.excluded)}")
+        without = f" without {listed(identity.excluded)}" if identity.excluded else ""
+        progress.say(f"seed {identity.seed}: training{without}")
         # overwrite: another process may train the same model meanwhile, and what it wrote is as good
         output = Output(entry, overwrite=True, command=command)
         also = {REFERENCE: identity.as_record()}
