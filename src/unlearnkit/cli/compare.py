@@ -20,7 +20,8 @@ def command(
         str | None, typer.Argument(help="TOML file, or the name of a suite that is shipped (--list names them)")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="folder of the comparison; a second run goes on where the first stopped")
+        Path | None,
+        typer.Option("--out", help="folder of the comparison; the next run goes on where one stopped"),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="folder that {data} in a suite stands for; default: UNLEARNKIT_DATA")
@@ -81,9 +82,7 @@ def command(
         device=device,
         command=tuple(command_line()),
     )
-    workers = Workers(
-        jobs=jobs if jobs is not None or backend in CLUSTERS else 1, backend=backend, address=address
-    )
+    workers = Workers(jobs=jobs if jobs is not None or backend in CLUSTERS else 1, backend=backend, address=address)
     say = (lambda _: None) if quiet else print_line
     comparison = Comparison(name=name, suite=chosen, place=place, workers=workers, say=say)
     if not quiet or plan:

@@ -135,4 +135,3 @@ def digest(content: Any) -> str:
 def suite_record(suite: Suite) -> dict[str, Any]:
     """Return a suite as JSON holds it."""
     return suite.model_dump(mode="json")
-

@@ -1,4 +1,4 @@
-"""Makes the page of a suite: one self-contained HTML file with tables to sort and filter, pictures, and reported rows."""
+"""Makes the page of a suite: one HTML file that needs no other, with a table to sort, pictures, and reported rows."""
 
 from __future__ import annotations
 

@@ -157,7 +157,9 @@ def statements(results: dict[str, Any]) -> list[Stated]:
     for each in _content("statements"):
         statement = Statement(**each)
         checked = [
-            (name, outcome) for name, groups in _settings(results) if (outcome := CHECKS[statement.check](statement, groups))
+            (name, outcome)
+            for name, groups in _settings(results)
+            if (outcome := CHECKS[statement.check](statement, groups))
         ]
         outcome = UNMEASURED
         if checked:
@@ -215,7 +217,9 @@ def _relearn_long(statement: Statement, groups: Sequence[Group]) -> Outcome:
 
 def _spread(statement: Statement, groups: Sequence[Group]) -> Outcome:
     """In most runs the predictions on forgotten data are spread as the retrained models' are."""
-    found = [row["primary"].get("prediction_tv/forget_test") for group in groups for row in _done(group, statement.method)]
+    found = [
+        row["primary"].get("prediction_tv/forget_test") for group in groups for row in _done(group, statement.method)
+    ]
     known = [reading for reading in found if reading is not None and reading["value"] is not None]
     if not known:
         return None
