@@ -65,7 +65,8 @@ class Workers:
                 yield from working(delayed(attempt)(name, job) for name, job in jobs)
             except (TerminatedWorkerError, *_killed()) as error:
                 raise ProcessError(
-                    f"A process that worked on the suite was killed, perhaps for lack of memory ({reason(error)}); "
+                    f"Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "
+                    f"({reason(error)}); "
                     "give the same command again, with fewer --jobs: what is finished is kept."
                 ) from error
 

@@ -52,7 +52,7 @@ class Speed:
         return self.sample_seconds * kept * self.epochs
 
     def passes(self, count: float) -> float:
-        """Return the seconds of so many passes over the training data."""
+        """Return the seconds of a number of passes over the training data."""
         return self.sample_seconds * count * sum(self.counts.values())
 
 
