@@ -119,9 +119,10 @@ def _ray(address: str | None) -> None:
 
 
 def _killed() -> tuple[type[Exception], ...]:
-    """Return what Dask raises for a job whose workers were killed again and again; nothing without Dask."""
+    """Return what Dask raises where workers were killed again and again, or the scheduler is gone."""
     try:
+        from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError:
         return ()
-    return (KilledWorker,)
+    return (KilledWorker, CommClosedError)

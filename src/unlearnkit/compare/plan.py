@@ -33,6 +33,7 @@ PASSES = {  # of a method over all retained training samples, forward and backwa
     "bad-teacher": 5.0, "boundary-shrink": 1.5, "delete": 11.0,
 }  # fmt: skip
 USUAL = 5.0  # of a method that is not listed
+OPENING = (1.0, 2e-4)  # of a cell: seconds to start, draw and write its report, and to decode an image of the data
 AUDIT = {"quick": 3_000, "default": 24_000, "full": 40_000}  # samples trained on, for each model that is observed
 
 
@@ -119,12 +120,13 @@ def _costs(cells: Sequence[SuiteCell], speed: Speed) -> dict[str, float]:
     references = {cell.references.name: cell.references for cell in cells}
     judged = {(cell.original.name, cell.request): cell.retrained + 1 for cell in cells}
     audit = speed.sample_seconds * AUDIT[cells[0].audit]
+    opening = OPENING[0] + OPENING[1] * sum(speed.counts.values())
     return {
         f"{len(originals)} originals": len(originals) * speed.seconds(),
         f"{sum(key.count for key in references.values())} retrained models": sum(
             key.count * speed.seconds(key.excluded) for key in references.values()
         ),
-        f"{len(cells)} runs": sum(_run(cell, speed) for cell in cells),
+        f"{len(cells)} runs": sum(_run(cell, speed) for cell in cells) + opening * len(cells),
         "audits": audit * (len(cells) + sum(judged.values())),
     }
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from unlearnkit.compare.cells import SuiteCell, cells_of, suite_record
 from unlearnkit.compare.leaderboard import leaderboard
+from unlearnkit.compare.page import SHOWN
 from unlearnkit.compare.suite import Suite
 from unlearnkit.compare.tables import latex, markdown, parquet
 from unlearnkit.compare.work import Place, kept
@@ -32,7 +33,7 @@ def collected(name: str, suite: Suite, place: Place) -> dict[str, Any]:
         content = kept(place, cell)
         key = (cell.setting.model_dump_json(exclude={"requests"}), cell.request.model_dump_json())
         group = groups.setdefault(key, _group(suite, cell))
-        row = _row(cell, content)
+        row = _row(suite, cell, content)
         group["rows"].append(row)
         if content is not None and not row["failure"]:
             group["retraining"] = content["retraining"]
@@ -96,11 +97,11 @@ def _group(suite: Suite, cell: SuiteCell) -> dict[str, Any]:
     }
 
 
-def _row(cell: SuiteCell, content: dict[str, Any] | None) -> dict[str, Any]:
+def _row(suite: Suite, cell: SuiteCell, content: dict[str, Any] | None) -> dict[str, Any]:
     """Return a row as the tables read it; what was not run has a reason for a failure."""
     method = cell.method
     settings = ", ".join(method.set)
-    row = {
+    row: dict[str, Any] = {
         "cell": cell.name,
         "method": method.shown,
         "variant": "tuned" if method.trials else " ".join(filter(None, (method.preset, settings))),
@@ -112,4 +113,7 @@ def _row(cell: SuiteCell, content: dict[str, Any] | None) -> dict[str, Any]:
     }
     if content is None:
         return row
-    return row | {key: value for key, value in content.items() if key not in ("cell", "retraining", *LEFT_OUT)}
+    row |= {key: value for key, value in content.items() if key not in ("cell", "retraining", *LEFT_OUT)}
+    if "shown" in row:
+        row["shown"] = {key: reading for key, reading in row["shown"].items() if key in SHOWN or key in suite.metrics}
+    return row
