@@ -23,6 +23,7 @@ from unlearnkit.models import BUILTIN, is_trusted_name
 from unlearnkit.models import PLUGINS as MODEL_PLUGINS
 
 SHIPPED = resources.files("unlearnkit.compare") / "suites"
+READINGS = [name for metric in METRICS.values() for name in metric.readings]
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,60}")
 FIRST_RETRAINED = 1000  # seed of the first retrained model; the originals' lie below
 MOST_CELLS = 20_000
@@ -86,7 +87,9 @@ class Suite(Config):
     unlearning_seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="runs of each method")
     retrained: int = Field(default=3, ge=3, le=50, description="retrained models to judge by, three at least")
     audit: Literal["quick", "default", "full"] = Field(default="default", description="how thoroughly")
-    metrics: tuple[str, ...] = Field(default=(), description="metrics shown besides those that vote")
+    metrics: tuple[str, ...] = Field(
+        default=(), description="readings shown besides, as weight_distance or zrf/forget_test"
+    )
 
     def model_post_init(self, _context: Any) -> None:
         """Check what one field alone cannot say."""
@@ -95,7 +98,7 @@ class Suite(Config):
         for method in self.methods:
             _check_method(method)
         for metric in self.metrics:
-            _check_known(metric.partition("/")[0], METRICS, "metrics")
+            _check_known(metric.partition("/")[0], READINGS, "metrics")
         _check_distinct("methods", [method.shown for method in self.methods])
         for field in ("training_seeds", "unlearning_seeds"):
             seeds = getattr(self, field)
