@@ -121,7 +121,7 @@ def _ray(address: str | None) -> None:
 def _killed() -> tuple[type[Exception], ...]:
     """Return what Dask raises where workers were killed again and again, or the scheduler is gone."""
     try:
-        from distributed.comm import CommClosedError
+        from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError:
         return ()

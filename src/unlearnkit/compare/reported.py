@@ -156,11 +156,8 @@ def statements(results: dict[str, Any]) -> list[Stated]:
     found = []
     for each in _content("statements"):
         statement = Statement(**each)
-        checked = [
-            (name, outcome)
-            for name, groups in _settings(results)
-            if (outcome := CHECKS[statement.check](statement, groups))
-        ]
+        checks = ((name, CHECKS[statement.check](statement, groups)) for name, groups in _settings(results))
+        checked = [(name, found_here) for name, found_here in checks if found_here is not None]
         outcome = UNMEASURED
         if checked:
             outcome = HELD if all(held for _, (held, _) in checked) else NOT_HELD
@@ -286,7 +283,7 @@ def _seconds(rows: Rows) -> float:
 
 def _lost(rows: Rows) -> float:
     readings = [row["primary"]["accuracy/retain_test"] for row in rows]
-    return statistics.median(reading["original"] - reading["value"] for reading in readings)
+    return float(statistics.median(reading["original"] - reading["value"] for reading in readings))
 
 
 def _pairs(statement: Statement, groups: Sequence[Group], key: str) -> list[tuple[float, list[float]]]:
