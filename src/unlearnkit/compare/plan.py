@@ -27,12 +27,13 @@ from unlearnkit.steps.train import open_training_data
 from unlearnkit.training.from_scratch import recipe_for
 
 STEP_IMAGES = 64  # in the batch that is timed
-PASSES = {  # of a method over all retained training samples, forward and backward
-    "unsir": 8.0, "retrain": 0.0, "original": 0.0, "head-mask": 0.0, "erase": 0.1, "finetune": 1.0, "neggrad": 2.5,
-    "neggrad+": 7.5, "random-label": 8.0, "l1-sparse": 4.0, "fisher": 3.0, "ssd": 2.5, "scrub": 6.0, "salun": 10.0,
-    "bad-teacher": 5.0, "boundary-shrink": 1.5, "delete": 11.0,
+PASSES = {  # of a method over all retained training samples, forward and backward, where it reads a fifth of them
+    "unsir": 3.9, "retrain": 0.0, "original": 0.0, "head-mask": 0.0, "erase": 0.05, "finetune": 0.4, "neggrad": 0.8,
+    "neggrad+": 2.9, "random-label": 2.6, "l1-sparse": 1.9, "fisher": 0.2, "ssd": 0.2, "scrub": 1.6, "salun": 3.4,
+    "bad-teacher": 2.2, "boundary-shrink": 0.4, "delete": 3.1,
 }  # fmt: skip
-USUAL = 5.0  # of a method that is not listed
+USUAL = 2.0  # of a method that is not listed
+FIFTH, FEWEST = 0.2, 100  # of a class: what methods read of it by default, and the fewest samples
 OPENING = (1.0, 2e-4)  # of a cell: seconds to start, draw and write its report, and to decode an image of the data
 AUDIT = {"quick": 3_000, "default": 24_000, "full": 40_000}  # samples trained on, for each model that is observed
 
@@ -133,12 +134,16 @@ def _costs(cells: Sequence[SuiteCell], speed: Speed) -> dict[str, float]:
 
 def _run(cell: SuiteCell, speed: Speed) -> float:
     """Return the seconds of one run of a method, its share of a search included."""
-    once = speed.seconds(cell.request.gone) if cell.method.name == "retrain" else speed.passes(_passes(cell))
+    once = speed.seconds(cell.request.gone) if cell.method.name == "retrain" else speed.passes(_passes(cell, speed))
     return once * (1 + len(cell.request.after)) + once * cell.method.trials
 
 
-def _passes(cell: SuiteCell) -> float:
-    return PASSES.get(cell.method.name, USUAL)
+def _passes(cell: SuiteCell, speed: Speed) -> float:
+    """Return the passes over all samples, by the share of each class that the method reads."""
+    size = max(1.0, sum(speed.counts.values()) / len(speed.classes))
+    given = cell.method.choice().make().model_dump().get("retain_per_class")
+    share = min(1.0, (given or max(FEWEST, FIFTH * size)) / size)
+    return PASSES.get(cell.method.name, USUAL) * share / FIFTH
 
 
 def _clock(runtime: Runtime) -> float:
