@@ -5,6 +5,7 @@ A job takes plain values and paths, so it can run in another process or on anoth
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,7 @@ class CellJob:
 
 
 Job = OriginalJob | ReferenceJob | SearchJob | CellJob
+_ONE_AT_A_TIME = threading.Lock()  # in a process: the global random generators are its own, and not a thread's
 
 
 def attempt(name: str, job: Job) -> Done:
@@ -202,7 +204,8 @@ def attempt(name: str, job: Job) -> Done:
         OSError: a cell's file cannot be written, as on a full disk.
     """
     try:
-        done = Done(name, job.run())
+        with _ONE_AT_A_TIME:
+            done = Done(name, job.run())
     except UnlearnkitError as error:
         done = Done(name, None, one_line(str(error)))
     except Exception as error:  # noqa: BLE001 - whatever a method of somebody else's raises must not cost the others
