@@ -14,7 +14,7 @@ demo: $(VENV)/.installed
 # the checks that use one core run side by side, and then the tests have all cores
 test: $(VENV)/.dev
 	$(MAKE) -j2 lint types docs
-	$(MAKE) unit
+	UNLEARNKIT_SITE=$(CURDIR)/site $(MAKE) unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

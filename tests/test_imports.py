@@ -170,11 +170,16 @@ def test_run_folders_are_written_in_one_place() -> None:
     assert all(layer(name) == "steps" for name in importers)
 
 
-def test_the_package_alone_loads_nothing_heavy_besides_torch() -> None:
+def test_the_package_alone_loads_nothing_heavy_besides_torch_and_asking_for_models_no_zoo() -> None:
     heavy = (
         *("sklearn", "scipy", "torchvision", "pandas", "matplotlib", "rich", "typer", "jinja2"),
         *("timm", "accelerate", "datasets", "huggingface_hub", "transformers", "optuna"),
     )
-    script = f"import sys, unlearnkit; print([m for m in {heavy!r} if m in sys.modules])"
+    zoos = ("timm", "torchvision", "huggingface_hub")
+    script = (
+        f"import sys, unlearnkit; print([m for m in {heavy!r} if m in sys.modules])\n"
+        "import unlearnkit.models, unlearnkit.models.hub, unlearnkit.models.readme\n"
+        f"print([m for m in {zoos!r} if m in sys.modules])"
+    )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert done.stdout.split("\n") == ["[]", "[]", ""]

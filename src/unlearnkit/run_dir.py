@@ -13,6 +13,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -180,13 +181,17 @@ def read_json(folder: Path, name: str, *keys: str) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that a result depends on."""
+    packages = ("unlearnkit", "torch", "torchvision", "numpy", "safetensors")
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("unlearnkit", "torch", "torchvision", "numpy", "safetensors"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+    return found | {name: _version(name) for name in packages}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed as a package"
 
 
 def recorded_hashes(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:

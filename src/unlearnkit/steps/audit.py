@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.audit import Evidence
 from unlearnkit.data import AccessLog
 from unlearnkit.disk.files import inside
 from unlearnkit.errors import OutputError
@@ -48,6 +49,7 @@ def audit_folder(
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
+    earlier: Evidence | None = None,
 ) -> dict[str, Any]:
     """Audit a run folder made by `forget`, write its audit.json and report.html, and return the audit.
 
@@ -62,6 +64,7 @@ def audit_folder(
         original: the weights before forgetting, where they have been moved.
         trust_inputs: see `CaseSpec`; what the folder was made with is kept.
         seed, runtime, progress: see `forget_run`.
+        earlier: see `audit_artefacts`.
 
     Raises:
         InputError: the folder is no such run, or its original weights are gone or have changed.
@@ -84,6 +87,7 @@ def audit_folder(
         progress=progress,
         options=options,
         include_images=output.include_images,
+        earlier=earlier,
     )
     artefacts["access.json"] = _merged(
         read_json(folder, "access.json", "parts", "forget_samples_read"), artefacts["access.json"]

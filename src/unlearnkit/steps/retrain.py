@@ -59,7 +59,7 @@ def retrain_run(
     start = _start(recorded, training, progress)
     identity = _identity(training, recorded, start, progress)
     references = [
-        _reference(
+        banked_model(
             training,
             replace(identity, seed=seed),
             bank,
@@ -78,7 +78,7 @@ def retrain_run(
     }
 
 
-def _reference(
+def banked_model(
     training: TrainSpec,
     identity: Identity,
     bank: Path,
@@ -88,7 +88,14 @@ def _reference(
     progress: Progress,
     resume: bool,
 ) -> dict[str, Any]:
-    """Return where a model is, and train it first where the bank does not hold it whole."""
+    """Return where a model is, and train it first where the bank does not hold it whole.
+
+    Args:
+        training: how it is trained.
+        identity: what it is, which names its folder.
+        bank: folder of the reference bank.
+        command, runtime, progress, resume: see `retrain_run`.
+    """
     entry = bank / identity.key
     wrong = damage(entry) if os.path.lexists(entry) else None
     if wrong is not None:
@@ -101,7 +108,8 @@ def _reference(
             progress.say(f"note: {unfinished} is trained anew; --resume would go on with it")
         unfinished.unlink(missing_ok=True)
     if trained:
-        progress.say(f"seed {identity.seed}: training without {listed(identity.excluded)}")
+        without = f" without {listed(identity.excluded)}" if identity.excluded else ""
+        progress.say(f"seed {identity.seed}: training{without}")
         # overwrite: another process may train the same model meanwhile, and what it wrote is as good
         output = Output(entry, overwrite=True, command=command)
         also = {REFERENCE: identity.as_record()}
