@@ -10,7 +10,10 @@ from typing import Any, Literal
 from unlearnkit.audit.doubts import Doubt
 
 Target = Literal["higher", "lower", "match_retrain", "none"]
-SCHEMA = 2  # of audit.json: 1 held sentences in English, 2 holds doubts and reasons as codes with their values
+SCHEMA = (
+    3  # of audit.json: 1 held sentences in English, 2 doubts and reasons as codes, 3 null for an open end of a band
+)
+Band = tuple[float | None, float | None]  # lower and upper end; None: that side is open
 ModelName = Literal["original", "unlearned", "retrained"]
 
 
@@ -28,7 +31,7 @@ class Reading:
         interval: (low, high): 95 % for a proportion, the bracket of the measurement for steps.
         target: what good means; in unlearning it is mostly the retrained model's value.
         series: the value's parts, by class, layer or step.
-        band: of a primary reading, the values between which it passes.
+        band: of a primary reading, the values between which it passes; an end is None where that side is open.
         verdict: of a primary reading, what became of it.
         gap: of a primary reading, its distance from the retrained models in bands: above 1 it fails.
         samples: number of samples behind it, the smaller side's where two are compared; None where that means nothing.
@@ -44,7 +47,7 @@ class Reading:
     replicate: int = 0
     interval: tuple[float, float] | None = None
     series: Mapping[str, float] | None = None
-    band: tuple[float, float] | None = None
+    band: Band | None = None
     verdict: Literal["pass", "fail", "unknown"] | None = None
     gap: float | None = None
     samples: int | None = None

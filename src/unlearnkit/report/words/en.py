@@ -633,6 +633,7 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "samples_unknown": "the number of samples behind it is not known",
     "cut_off_without_bank": "retrained models were cut off, and no bank says how far they spread",
     "training_failed_here": "training fails on this model and works on the retrained ones",
+    "not_finite_here": "this model's features or outputs are not finite, the original's and the retrained ones' are",
     "original_not_measured": "the original is not measured",
     "original_too_near": "the original is too near to the retrained models to tell them apart, and even 20 of them "
     "would not settle this",

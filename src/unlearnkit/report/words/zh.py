@@ -566,6 +566,7 @@ SENTENCES = {
     "cut_off_without_bank": "重新训练的模型在步数上限之内没有测得结果，而库中没有收录这种设定的数据，"
     "无从知道它们彼此相差多少",
     "training_failed_here": "训练在这个模型上失败，而在重新训练的模型上成功",
+    "not_finite_here": "这个模型的特征或输出含有非有限值，而原模型和重新训练的模型都没有",
     "original_not_measured": "没有测量原模型",
     "original_too_near": "原模型离重新训练的模型太近，即使有 20 个重新训练的模型，也无法用这项指标把它们区分开",
     "one_more_retrained_settles": "原模型离现有的重新训练的模型太近，还无法把它们区分开，"
