@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from unlearnkit.audit.doubts import Doubt
@@ -13,6 +13,7 @@ Target = Literal["higher", "lower", "match_retrain", "none"]
 SCHEMA = (
     3  # of audit.json: 1 held sentences in English, 2 doubts and reasons as codes, 3 null for an open end of a band
 )
+Work = Literal["outputs", "return", "relearning", "few_shots", "features", "readings"]  # the parts of an audit's work
 Band = tuple[float | None, float | None]  # lower and upper end; None: that side is open
 ModelName = Literal["original", "unlearned", "retrained"]
 
@@ -59,6 +60,30 @@ class Reading:
         return any(doubt.code == "censored" for doubt in self.doubts)
 
 
+@dataclass(frozen=True)
+class Spent:
+    """What a part of an audit cost.
+
+    Args:
+        seconds: by the clock, without the decoding of images.
+        samples_forward, samples_backward: images that went through a model in either direction.
+
+    >>> Spent(1.0, 200) + Spent(0.5, 100, 100)
+    Spent(seconds=1.5, samples_forward=300, samples_backward=100)
+    """
+
+    seconds: float
+    samples_forward: int = 0
+    samples_backward: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.seconds + other.seconds,
+            self.samples_forward + other.samples_forward,
+            self.samples_backward + other.samples_backward,
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
     """Whether the unlearned model can be told from a retrained one.
@@ -89,6 +114,7 @@ class Audit:
             another origin (E1), or their ids alone (E0).
         notices: why the model plainly did not forget, where it did not; see `remaining`.
         votes: keys of the readings that the verdict rests on, measured or not: `metric/part`, or `metric`.
+        spent: what each part of the work cost. Two audits that differ in nothing else are equal.
     """
 
     readings: tuple[Reading, ...]
@@ -96,6 +122,7 @@ class Audit:
     tier: Literal["E3", "E2", "E1", "E0"]
     votes: tuple[str, ...] = ()
     notices: tuple[Doubt, ...] = ()
+    spent: Mapping[Work, Spent] = field(default_factory=dict, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the audit in a form that JSON can hold."""
@@ -106,6 +133,7 @@ class Audit:
             "tier": self.tier,
             "votes": list(self.votes),
             "notices": [_plain(asdict(notice)) for notice in self.notices],
+            "spent": {work: asdict(spent) for work, spent in self.spent.items()},
         }
 
     def value(self, metric: str, model: ModelName, part: str | None = None, replicate: int = 0) -> float | None:

@@ -199,6 +199,7 @@ class AuditRecord(Artefact):
     seed: int | None = None
     stand_ins: str | None = None
     depth: str | None = None
+    spent: dict[str, SpentRecord] | None = None
 
 
 class IdentityRecord(Artefact):

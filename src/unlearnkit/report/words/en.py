@@ -107,6 +107,16 @@ CLASS_COLUMN = "Class"
 COSTS = "What it cost"
 COST_PER_STAGE = "Cost per stage"
 COST_COLUMNS = ("Stage", "time", "samples forward", "samples backward", "peak memory")
+AUDIT_COST = "What the audit cost"
+AUDIT_PART = "Part of the audit"
+WORK = {  # parts of an audit, most of them one for each model
+    "outputs": "running the models on the images",
+    "return": "training on retained data alone",
+    "relearning": "relearning",
+    "few_shots": "training on a few samples of each class",
+    "features": "reading the class from the features of every layer",
+    "readings": "all other readings",
+}
 HASHES = "Files and their sha256"
 FOOTER = (
     "Made by unlearnkit from the files of this run's folder alone. It loads nothing from elsewhere. Its only "

@@ -104,6 +104,16 @@ CLASS_COLUMN = "类别"
 COSTS = "所花的成本"
 COST_PER_STAGE = "各阶段的成本"
 COST_COLUMNS = ("阶段", "时间", "前向传播的样本数", "反向传播的样本数", "内存峰值")
+AUDIT_COST = "审计所花的成本"
+AUDIT_PART = "审计的部分"
+WORK = {
+    "outputs": "在图像上运行各模型",
+    "return": "仅用保留数据训练",
+    "relearning": "重新学习",
+    "few_shots": "用每类少量样本训练",
+    "features": "从各层特征中读取该类别",
+    "readings": "其余所有测量",
+}
 HASHES = "文件及其 sha256"
 FOOTER = (
     "本页由 unlearnkit 仅根据本次运行文件夹中的文件生成，不从别处加载任何内容。"
