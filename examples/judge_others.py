@@ -58,12 +58,12 @@ class SmallResNet(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.normalize = Normalise()
-        self.conv1 = nn.Conv2d(1, 16, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(16)
-        self.layer1 = BasicBlock(16, 16)
-        narrower = nn.Sequential(nn.Conv2d(16, 32, 1, stride=2, bias=False), nn.BatchNorm2d(32))
-        self.layer2 = BasicBlock(16, 32, stride=2, downsample=narrower)
-        self.fc = nn.Linear(32, num_classes)
+        self.conv1 = nn.Conv2d(1, 8, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(8)
+        self.layer1 = BasicBlock(8, 8)
+        narrower = nn.Sequential(nn.Conv2d(8, 16, 1, stride=2, bias=False), nn.BatchNorm2d(16))
+        self.layer2 = BasicBlock(8, 16, stride=2, downsample=narrower)
+        self.fc = nn.Linear(16, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map images (n, 1, H, W) to logits (n, K)."""
@@ -74,7 +74,7 @@ class SmallResNet(nn.Module):
 
 def small_vit() -> nn.Module:
     """A ViT of two layers for images of 8 x 8 pixels, drawn at random."""
-    sizes = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
     return ViTForImageClassification(ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=10, **sizes))
 
 
@@ -147,7 +147,7 @@ def main() -> None:
     gone = torch.isin(labels, torch.tensor(FORGOTTEN))
     sys.path.insert(0, str(Path(__file__).parent))  # where the audit finds SmallResNet
     with tempfile.TemporaryDirectory() as folder:
-        for name, make, epochs in (("SalUn", lambda: SmallResNet(10), 8), ("Bad Teacher", small_vit, 25)):
+        for name, make, epochs in (("SalUn", lambda: SmallResNet(10), 6), ("Bad Teacher", small_vit, 15)):
             torch.manual_seed(0)
             before = trained(make(), images, labels, epochs, lr=3e-3)
             retrained = [trained(make(), images[~gone], labels[~gone], epochs, lr=3e-3) for _ in range(3)]
