@@ -73,9 +73,9 @@ class SmallResNet(nn.Module):
 
 
 def small_vit() -> nn.Module:
-    """A ViT of two layers for images of 8 x 8 pixels, drawn at random."""
-    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
-    return ViTForImageClassification(ViTConfig(image_size=8, patch_size=2, num_channels=1, num_labels=10, **sizes))
+    """A ViT of one layer for images of 8 x 8 pixels, drawn at random."""
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    return ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, num_channels=1, num_labels=10, **sizes))
 
 
 def answers(model: nn.Module, images: Tensor) -> Tensor:
@@ -147,7 +147,7 @@ def main() -> None:
     gone = torch.isin(labels, torch.tensor(FORGOTTEN))
     sys.path.insert(0, str(Path(__file__).parent))  # where the audit finds SmallResNet
     with tempfile.TemporaryDirectory() as folder:
-        for name, make, epochs in (("SalUn", lambda: SmallResNet(10), 6), ("Bad Teacher", small_vit, 15)):
+        for name, make, epochs in (("SalUn", lambda: SmallResNet(10), 6), ("Bad Teacher", small_vit, 20)):
             torch.manual_seed(0)
             before = trained(make(), images, labels, epochs, lr=3e-3)
             retrained = [trained(make(), images[~gone], labels[~gone], epochs, lr=3e-3) for _ in range(3)]
