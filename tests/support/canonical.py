@@ -284,7 +284,7 @@ def cheap(method: ConfiguredMethod) -> list[str]:
     return [f"{name}={most}" for name, value, most in limits if most and isinstance(value, int) and value > most]
 
 
-def tiny(name: str, *settings: str, passes: Callable[..., Passes] = no_passes, **facts: bool) -> Canonical:
+def tiny(name: str, *settings: str, passes: Callable[..., Passes] = no_passes, **facts: Any) -> Canonical:
     """A method's entry with cheap settings and these on top."""
     method = REGISTRY[name]()
     return Canonical(method=method.with_settings([*cheap(method), *settings]), passes=passes, **facts)
@@ -351,8 +351,8 @@ KNOWN: dict[str, Canonical] = {
     "ct": tiny("ct", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
     "msg": tiny("msg", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
     "weight-damage": tiny("weight-damage", "recipe.epochs=1", passes=heal_passes),
-    "svd-projection": tiny("svd-projection", passes=projected_passes, draws=False, whole_layers=True, shared=False),
-    "damp": tiny("damp", passes=projected_passes, draws=False, whole_layers=True, shared=False),
+    "svd-projection": tiny("svd-projection", passes=projected_passes, draws=None, whole_layers=True, shared=False),
+    "damp": tiny("damp", passes=projected_passes, draws=None, whole_layers=True, shared=False),
     "head-distillation": tiny("head-distillation", "recipe.epochs=1", trains=False),
     "gkt": tiny("gkt", "noise=4", "student_repeats=1", "gate=1", "rounds=1", fresh=True, shared=False),
     "emmn": tiny("emmn", "noise.batch_size=4", "noise.steps=1"),
