@@ -75,7 +75,9 @@ class SmallResNet(nn.Module):
 def small_vit() -> nn.Module:
     """A ViT of one layer for images of 8 x 8 pixels, drawn at random."""
     sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
-    return ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, num_channels=1, num_labels=10, **sizes))
+    config = ViTConfig(image_size=8, patch_size=4, num_channels=1, num_labels=10, **sizes)
+    model: nn.Module = ViTForImageClassification(config)
+    return model
 
 
 def answers(model: nn.Module, images: Tensor) -> Tensor:
@@ -165,6 +167,7 @@ def main() -> None:
                 models = [before, bad_teacher(before, make(), images, gone), *retrained]
                 files = [place / str(i) / "model.safetensors" for i in range(len(models))]
                 for model, file in zip(models, files, strict=True):
+                    assert isinstance(model, ViTForImageClassification)
                     model.save_pretrained(file.parent)
                 judged(name, files, "--model", f"transformers:{files[0].parent}", "--mean", "0", "--std", "1")
 
