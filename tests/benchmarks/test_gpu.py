@@ -14,6 +14,7 @@ import comparison_runs
 import gpu
 import gpu_course
 import gpu_plan
+from brief import shorten
 from compare_methods import candidates
 from gpu_book import Book
 from unlearnkit.methods.registry import METHODS
@@ -26,7 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gpu")]  # one process m
 
 
 def run(folder: Path, *more: str) -> dict[str, Any]:
-    gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)  # no figure of an audit matters
+        gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
     content: dict[str, Any] = json.loads((folder / "out" / "gpu.json").read_text())
     return content
 

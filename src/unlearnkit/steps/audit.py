@@ -13,6 +13,7 @@ from unlearnkit.disk.files import inside
 from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource
+from unlearnkit.proof.signatures import superseded
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, read_json, recorded_hashes, write_run
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed
@@ -22,6 +23,7 @@ from unlearnkit.steps.banked import retrained_for
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, first_look
+from unlearnkit.steps.ledger import check_ledger, record
 from unlearnkit.steps.opening import InputOptions, recorded_data, recorded_model
 from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import Pictures
@@ -70,6 +72,7 @@ def audit_folder(
     folder = output.folder
     check_seed(seed)
     check_language(output.language)
+    check_ledger(output.ledger)
     runtime = runtime or Runtime()
     case, config = _recorded(folder, model, data, original, trust_inputs=trust_inputs)
     unlearned = read_checkpoint(inside(folder, WEIGHTS))
@@ -92,6 +95,10 @@ def audit_folder(
     references = [checkpoint for checkpoint, _ in (*inputs.retrained, *inputs.shadows)]
     step = manifest_record(replace(output, language=None), [case.checkpoint, *references], seed=seed, runtime=runtime)
     add_audit(folder, artefacts, pictures, step=step, language=output.language)
+    record(output.ledger, folder)
+    note = superseded(folder)
+    if note:
+        (progress or Silent()).say(note)
     return result.as_dict()
 
 
@@ -168,6 +175,7 @@ def audit_pair(
         manifest=manifest_record(output, [before, after], seed=seed, runtime=runtime),
     )
     report_run(output.folder, language=output.language)
+    record(output.ledger, output.folder)
     return result.as_dict()
 
 

@@ -108,7 +108,7 @@ def identity_of(
         classes=tuple(images.classes),
         excluded=tuple(images.classes[k] for k in sorted({*request.forget, *request.already_forgotten})),
         model=model,
-        structure=_structure(network),
+        structure=structure_of(network),
         fed={"shape": list(images.shape), **images.preprocessing.as_record()},
         start=recorded.start,
         recipe=recorded.recipe.model_dump(mode="json"),
@@ -133,7 +133,7 @@ def data_fingerprint(images: ImageData, split: Split, *, reader: Reader, log: Ac
         return fingerprint(view.part(Part.RETAIN_TRAIN), progress)
 
 
-def _structure(network: nn.Module) -> str:
+def structure_of(network: nn.Module) -> str:
     """Hash the layers of a network: their kinds, and names, shapes and types of its weights."""
     kinds = [f"{name}: {type(module).__name__}" for name, module in network.named_modules()]
     weights = [f"{name}: {tuple(value.shape)} {value.dtype}" for name, value in network.state_dict().items()]

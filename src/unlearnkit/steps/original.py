@@ -67,4 +67,4 @@ def original_run(
     )
     data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)
     identity = identity_of(planned, images, split, network, model=spec.model, data=data, seed=seed)
-    return banked_model(spec, identity, bank, command=command, runtime=runtime, progress=progress)
+    return banked_model(spec, identity, bank, command=command, runtime=runtime, progress=progress, resume=False)
