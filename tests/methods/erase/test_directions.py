@@ -187,7 +187,7 @@ def test_the_shared_part_is_left_alone() -> None:
     shared = shared_directions(features, labels, space)
     assert shared.shape == (C, RETAINED - 1)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))
-    basis = without_shared(truth[:, None], shared)
+    basis, _ = without_shared(truth[:, None], shared)
     change = projection(basis, space, 1.0)
     class_means = torch.stack([features[labels == k].mean(dim=0) for k in range(RETAINED)])
     moved = (class_means - space.mean) @ change.T - (class_means - space.mean)
@@ -201,7 +201,7 @@ def test_the_shared_part_is_left_alone() -> None:
 def test_strength_two_turns_a_direction_round() -> None:
     features, labels, means, _ = gaussians()
     space = whitened(features, labels)
-    basis = without_shared(unit(space.inverse @ means[-1])[:, None], shared_directions(features, labels, space))
+    basis, _ = without_shared(unit(space.inverse @ means[-1])[:, None], shared_directions(features, labels, space))
     pattern = space.root @ basis
     assert torch.allclose(projection(basis, space, 2.0) @ pattern, -pattern, atol=1e-9)
     assert torch.allclose(projection(basis, space, 0.0), torch.eye(C, dtype=torch.float64))
@@ -211,11 +211,12 @@ def test_several_classes_are_taken_out_together() -> None:
     features, labels, _, _ = gaussians()
     space, shared = whitened(features, labels), torch.zeros(C, 0, dtype=torch.float64)
     wanted = unit(torch.randn(C, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64))
-    basis = without_shared(wanted, shared)
+    basis, _ = without_shared(wanted, shared)
     assert torch.allclose(basis.T @ basis, torch.eye(3, dtype=torch.float64), atol=1e-9)
     assert float((projection(basis, space, 1.0) @ space.root @ wanted).abs().max()) < 1e-9
-    twice = without_shared(torch.cat([wanted, wanted], dim=1), shared)
+    twice, kept = without_shared(torch.cat([wanted[:, :2], wanted], dim=1), shared)
     assert twice.shape == (C, 3), "a direction of which nothing is left is dropped"
+    assert kept == [0, 1, 4], "and it is said which are kept"
 
 
 def test_of_many_retained_classes_the_main_directions_are_shared() -> None:
@@ -233,7 +234,7 @@ def test_the_usual_mistake_is_to_take_out_the_whole_direction() -> None:
     space = whitened(features, labels)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))[:, None]
     whole = projection(truth, space, 1.0)
-    ours = projection(without_shared(truth, shared_directions(features, labels, space)), space, 1.0)
+    ours = projection(without_shared(truth, shared_directions(features, labels, space))[0], space, 1.0)
     spread = torch.stack([features[labels == k].mean(dim=0) for k in range(RETAINED)]) - space.mean
 
     def moved(change: Tensor) -> float:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-ROW_TRUST = 0.85  # cosine of the row's estimate with the truth, samples aside: .6 to .93 (docs/log.md, 2026-11-27)
+ROW_TRUST = 0.85  # cosine of an estimated direction with the truth: .6 to .94 (docs/log.md, 2026-11-28)
 CARRY_RIDGE = 0.01  # of the inputs' mean square
 BATCH = 128  # images of a training batch, where nothing is known of it; more would mean less noise
 CEILING = 0.95  # the cosine that the running mean's estimate is trusted to have, at most
@@ -205,19 +205,46 @@ def shared_directions(features_nC: Tensor, labels_n: Tensor, space: Whitened) ->
     return found
 
 
-def without_shared(directions_CG: Tensor, shared_Ck: Tensor) -> Tensor:
+def shown(features_nC: Tensor, looks_nG: Tensor, space: Whitened, shared_Ck: Tensor) -> Tensor:
+    """Return how much of the resemblance the features show outside the retained classes' span, (G,) from 0 to about 1.
+
+    The length of the covariance of the whitened features with the standardised resemblance, without its part in the
+    span of the retained means. The square is the product of two halves' covariances, so that noise adds nothing.
+    """
+    looks = looks_nG.double()
+    looks = (looks - looks.mean(dim=0)) / looks.std(dim=0).clamp_min(1e-12)
+    white = (features_nC.double() - space.mean) @ space.inverse
+
+    def outside(part: slice) -> Tensor:
+        covariance = white[part].T @ (looks[part] - looks[part].mean(dim=0)) / len(looks[part])
+        rest: Tensor = covariance - shared_Ck @ (shared_Ck.T @ covariance)
+        return rest
+
+    product_G = (outside(slice(0, None, 2)) * outside(slice(1, None, 2))).sum(dim=0)
+    return product_G.clamp_min(0).sqrt()
+
+
+def shown_by(features_nC: Tensor, labels_n: Tensor, looks_nG: Tensor) -> Tensor:
+    """Return `shown` of features in the whitened space that is theirs, (G,)."""
+    space = whitened(features_nC, labels_n)
+    return shown(features_nC, looks_nG, space, shared_directions(features_nC, labels_n, space))
+
+
+def without_shared(directions_CG: Tensor, shared_Ck: Tensor) -> tuple[Tensor, list[int]]:
     """Return an orthonormal basis (C, g) of what the directions do not share with the retained classes' means.
 
-    A direction of which nothing is left is dropped, so g <= G.
+    A direction of which nothing is left is dropped, so g <= G; the second value names those that are kept, in order.
     """
     basis: list[Tensor] = []
-    for direction in directions_CG.T:
+    kept: list[int] = []
+    for place, direction in enumerate(directions_CG.T):
         rest = direction - shared_Ck @ (shared_Ck.T @ direction)
         for other in basis:
             rest = rest - other * (other @ rest)
         if rest.norm() > TINY:
             basis.append(rest / rest.norm())
-    return torch.stack(basis, dim=1) if basis else directions_CG[:, :0]
+            kept.append(place)
+    return (torch.stack(basis, dim=1) if basis else directions_CG[:, :0]), kept
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -226,8 +253,7 @@ def unit(vectors: Tensor) -> Tensor:
     return scaled
 
 
-def projection(basis_Cg: Tensor, space: Whitened, strength: float) -> Tensor:
-    """Return I - a C^1/2 V V^T C^-1/2 (C, C), which takes the directions out of a stage's output; a is the strength."""
-    channels = len(basis_Cg)
-    removed = space.root @ basis_Cg @ (basis_Cg.T @ space.inverse)
-    return torch.eye(channels, dtype=removed.dtype, device=removed.device) - strength * removed
+def projection(basis_Cg: Tensor, space: Whitened, strengths_g: Tensor | float) -> Tensor:
+    """Return I - C^1/2 V diag(a) V^T C^-1/2 (C, C), which takes directions out of a stage's output by strengths a."""
+    removed = space.root @ (basis_Cg * strengths_g) @ (basis_Cg.T @ space.inverse)
+    return torch.eye(len(basis_Cg), dtype=removed.dtype, device=removed.device) - removed
