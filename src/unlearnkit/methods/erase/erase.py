@@ -81,7 +81,6 @@ from unlearnkit.training.losses import distillation
 from unlearnkit.training.recipe import Recipe
 
 IMAGES, FEWEST = 1800, 20  # retained images in all, and of each class at least, where retain_per_class is not given
-IMAGES_PER_CHANNEL = 16  # of the widest layer: the noise of a direction grows with channels over images
 MEMORY = 4 << 30  # bytes that the largest layer's inputs and outputs take for all images together, at most
 
 
@@ -112,7 +111,7 @@ class Erase(ConfiguredMethod):
     rows: float = Field(
         default=16.0, ge=0, description="positions in the least squares, as a multiple of a layer's inputs; 0: no refit"
     )
-    ridge: float = Field(default=0.01, gt=0, description="penalty on a change, as a share of the inputs' mean square")
+    ridge: float = Field(default=0.1, gt=0, description="penalty on a change, as a share of the inputs' mean square")
     repair: RepairSettings = RepairSettings()
 
     @property
@@ -154,8 +153,7 @@ class Erase(ConfiguredMethod):
     def _samples(self, ctx: Context, stages: Sequence[Stage]) -> PartSamples:
         """Draw retained images, no more of them than the network may hold together."""
         classes = len(ctx.request.classes) - len(gone(ctx))
-        wanted = max(IMAGES, IMAGES_PER_CHANNEL * max(len(stage.layer.weight) for stage in stages))
-        share = max(FEWEST, -(-wanted // classes))
+        share = max(FEWEST, -(-IMAGES // classes))
         samples = retained_subset(ctx, self.retain_per_class, default=lambda count: min(count, share))
         order = torch.randperm(len(samples), generator=ctx.generator)
         return samples.subset(order[: max(BATCH, MEMORY // max(stage.bytes for stage in stages))])
