@@ -111,7 +111,7 @@ class Erase(ConfiguredMethod):
     rows: float = Field(
         default=16.0, ge=0, description="positions in the least squares, as a multiple of a layer's inputs; 0: no refit"
     )
-    ridge: float = Field(default=0.1, gt=0, description="penalty on a change, as a share of the inputs' mean square")
+    ridge: float = Field(default=1.0, gt=0, description="penalty on a change, as a share of the inputs' mean square")
     repair: RepairSettings = RepairSettings()
 
     @property
