@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnkit.methods.erase.directions import (
     ROW_TRUST,
+    TINY,
     Whitened,
     projection,
     row_directions,
@@ -74,7 +75,7 @@ def find_edit(stage: Stage, outputs: Sequence[Tensor], seen: Observed, looks_nG:
         basis_Cg,
         space,
         looks_ng=looks_nG[:, over],
-        wanted_g=wanted(shown_G[over], target_G[over]) / shown_G[over],
+        wanted_g=wanted(shown_G[over], target_G[over]) / shown_G[over].clamp_min(TINY),
     )
     means = [over_positions(stage.layer, y, n) for y, n in zip(outputs, seen.sizes, strict=True)]
     change = projection(basis_Cg, space, strengths_g)
