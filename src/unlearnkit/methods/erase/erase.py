@@ -70,7 +70,7 @@ from unlearnkit.methods.erase.edit import apply_edit, apply_fit, find_edit, leas
 from unlearnkit.methods.erase.head import fit_rows
 from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
 from unlearnkit.methods.erase.observe import BATCH, Observed, batches_of, observe, over_positions
-from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages
+from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages, nothing_to_edit
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.unsir.settings import weight_scale
@@ -141,7 +141,7 @@ class Erase(ConfiguredMethod):
             progress.advance()
         stages = [stage for stage in layout.stages if stage.depth > self.start]
         if not stages:
-            raise ModelError(_nothing_to_edit(layout, self.start))
+            raise ModelError(nothing_to_edit(layout, self.start))
         teacher = teacher_of(model) if self.repair.steps else None
         samples = self._samples(ctx, stages)
         seen = observe(model, head, stages, samples, self.rows, ctx)
@@ -233,16 +233,3 @@ class Erase(ConfiguredMethod):
 def gone(ctx: Context) -> list[int]:
     """Return the ids of the classes to forget and of those forgotten earlier."""
     return [*ctx.request.forget, *ctx.request.already_forgotten]
-
-
-def _nothing_to_edit(layout: Layout, start: float) -> str:
-    if layout.stages:
-        return (
-            f"Expected a layer to edit behind {start:.0%} of the layers, but the last one that erase can edit is "
-            f"{layout.stages[-1].name!r} at {layout.stages[-1].depth:.0%}; give a lower start, or choose unsir."
-        )
-    return (
-        "Expected a convolution or linear layer before the head that erase can edit (not grouped, not frozen, with "
-        "weights of its own, run once on all images), but the model has none; unfreeze one, or choose unsir, which "
-        "trains whatever may change, or for a single linear layer retrain."
-    )

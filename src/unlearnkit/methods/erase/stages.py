@@ -124,6 +124,20 @@ def find_stages(model: nn.Module, *, head: str, shape: tuple[int, int, int]) -> 
     return Layout(found, norms, left_alone | dict.fromkeys(unseen, 1.0))
 
 
+def nothing_to_edit(layout: Layout, start: float) -> str:
+    """Say why there is no stage behind `start`, a share of the layers, and what to do."""
+    if layout.stages:
+        return (
+            f"Expected a layer to edit behind {start:.0%} of the layers, but the last one that erase can edit is "
+            f"{layout.stages[-1].name!r} at {layout.stages[-1].depth:.0%}; give a lower start, or choose unsir."
+        )
+    return (
+        "Expected a convolution or linear layer before the head that erase can edit (not grouped, not frozen, with "
+        "weights of its own, run once on all images), but the model has none; unfreeze one, or choose unsir, which "
+        "trains whatever may change, or for a single linear layer retrain."
+    )
+
+
 @contextmanager
 def _recorded(modules: dict[str, nn.Module], records: dict[str, _Record]) -> Iterator[None]:
     """Record the runs of layers and normalisations, in running order, and cut the gradient at their outputs."""
