@@ -304,7 +304,9 @@ KNOWN: dict[str, Canonical] = {
         .model_copy(update={"noise": None}),
         passes=unsir_passes,
     ),
-    "erase": Canonical(method=Erase(retain_per_class=RETAIN, start=0.3), passes=erase_passes, whole_layers=True),
+    "erase": Canonical(
+        method=Erase(retain_per_class=RETAIN, start=0.3, level=0.0), passes=erase_passes, whole_layers=True
+    ),
     "erase:repair": Canonical(
         method=Erase(retain_per_class=RETAIN, start=0.3, rows=0).with_settings(
             ["repair.steps=2", "repair.batch_size=8"]
