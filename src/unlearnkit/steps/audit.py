@@ -263,12 +263,12 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
             for name, counts in classes.items():
                 joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(COUNTED, 0))
                 joined |= {key: max(joined.get(key, 0), count or 0) for key, count in counts.items()}
-    looked = "forget_samples_read_by_first_look"
+    besides = [f"forget_samples_read_by_{reader}" for reader in ("first_look", "naming")]
     forgotten = [counts for part in parts if not part.startswith("retain") for counts in parts[part].values()]
     return {
         "parts": parts,
         "forget_samples_read": earlier["forget_samples_read"],
         "forget_samples_read_by_audit": sum(counts["read_by_audit"] for counts in forgotten),
         "forget_samples_decoded": sum(counts["decoded"] for counts in forgotten),
-        **({looked: max(step.get(looked) or 0 for step in (earlier, now))} if looked in {*earlier, *now} else {}),
+        **{key: max(step.get(key) or 0 for step in (earlier, now)) for key in besides if key in {*earlier, *now}},
     }
