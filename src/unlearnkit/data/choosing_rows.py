@@ -47,6 +47,9 @@ class RowChoice:
         return self.file is not None or bool(self.where) or bool(self.subclasses)
 
 
+NO_CHOICE = RowChoice()
+
+
 @dataclass(frozen=True, kw_only=True)
 class ChosenRows:
     """What was found: single training rows, and subclasses."""

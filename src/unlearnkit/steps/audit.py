@@ -28,6 +28,7 @@ from unlearnkit.steps.record import audit_config, manifest_record, request_recor
 from unlearnkit.steps.references import open_references
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.report import REPORT, check_language, report_run
+from unlearnkit.steps.rows import RowRequest
 from unlearnkit.steps.specs import CaseSpec
 
 READER = "the audit"
@@ -139,7 +140,7 @@ def audit_pair(
     check_seed(seed)
     runtime = runtime or Runtime()
     before, after = (read_checkpoint(path, spec.weights_key) for path in (original, unlearned))
-    case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
+    case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before, progress=progress)
     say_remarks(case.data, progress)
     inputs = _inputs(case, after, options, progress)
     look = _looked(case, inputs, runtime, progress)
@@ -209,6 +210,7 @@ def _recorded(
         inputs=InputOptions.recorded(config, request["classes"]),
         weights_key=key,
         trust_inputs=trust_inputs or config.get("trust_inputs") is True,
+        rows=RowRequest.from_record(request, folder / "request.json"),
     )
     source = WeightsSource(path=original.path)
     return Case.opened(spec, reader=READER, source=source, checkpoint=original), config
@@ -224,6 +226,7 @@ def _inputs(
     unlearned_cost: Mapping[str, Any] | None = None,
 ) -> AuditInputs:
     access = AccessLog(case.data)
+    access.include(case.access)
     retrained = retrained_for(case, options, access=access, progress=progress)
     references = open_references(case, retrained, options.shadows, judged=unlearned, procedure=procedure)
     return AuditInputs.of(
