@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, is_unknown, no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, ROWS, Metric, Vote
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, Metric, Vote
 from unlearnkit.audit.metrics.roc import SMALL, auc_reading, tpr_reading
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.errors import DataError
@@ -284,10 +284,7 @@ SAMPLE_MEMBERSHIP = Metric(
     readings=tuple(f"membership_{kind}_{score}" for score in SCORES for kind in ("auc", "tpr")),
     wants=OUTPUTS,
     parts=frozenset({*PARTS, Part.RETAIN_TEST}),
-    votes=(
-        Vote(metric="membership_auc_loss", family="membership", scale="proportion", delta=0.02),
-        Vote(metric="membership_auc_loss", family="membership", scale="proportion", delta=0.02, kinds=ROWS),
-    ),
+    votes=(Vote(metric="membership_auc_loss", family="membership", scale="proportion", delta=0.02),),
     kinds=EVERY_KIND,
 )
 SVC_MEMBERSHIP = Metric(

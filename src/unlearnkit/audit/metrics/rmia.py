@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, is_unknown, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, Metric
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, ROWS, Metric, Vote
 from unlearnkit.audit.metrics.membership import PARTS, attacked, attacked_parts, compared, loss, unmeasured
 from unlearnkit.audit.reading import Reading
 from unlearnkit.errors import ConfigError, DataError
@@ -189,6 +189,9 @@ RMIA_MEMBERSHIP = Metric(
     readings=("membership_auc_rmia", "membership_tpr_rmia"),
     wants=OUTPUTS,
     parts=frozenset({*PARTS, Part.RETAIN_TEST}),
+    # of rows this attack votes and not the plain loss: rows may be harder or easier than held-out samples, as
+    # mislabelled ones are, and only a score that is calibrated sample by sample tells members from others then
+    votes=(Vote(metric="membership_auc_rmia", family="membership", scale="proportion", delta=0.02, kinds=ROWS),),
     retrain_free=False,
     kinds=EVERY_KIND,
 )
