@@ -21,7 +21,8 @@ from torch import nn
 import unlearnkit as uk
 from unlearnkit.audit import METRICS, Audit, Metric, audit, gather
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metrics.registry import ROWS, votes_for
+from unlearnkit.audit.metric import ROWS
+from unlearnkit.audit.metrics.registry import votes_for
 from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.methods import ConfiguredMethod, Retrain, unlearn
 from unlearnkit.request import ForgetRequest, ResolvedRequest

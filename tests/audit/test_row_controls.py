@@ -9,8 +9,8 @@ from torch import nn
 
 from row_power import CPU, WITHOUT_TRAINING, RowJudge, judge_for, memorised, trained
 from unlearnkit.audit import METRICS, Audit, audit, gather
-from unlearnkit.audit.metric import EVERY_KIND
-from unlearnkit.audit.metrics.registry import PRIMARY, ROWS, votes_for
+from unlearnkit.audit.metric import EVERY_KIND, ROWS
+from unlearnkit.audit.metrics.registry import PRIMARY, votes_for
 from unlearnkit.audit.observe.relearning import goal_parts
 from unlearnkit.methods import FineTune, NegGrad, unlearn
 from unlearnkit.request import CLASSES, ForgetRequest

@@ -11,7 +11,8 @@ import pytest
 
 from commands import WEIGHTS, assert_refused, run_cli, tree
 from row_data import write_people
-from unlearnkit.audit.metrics.registry import ROWS, votes_for
+from unlearnkit.audit.metric import ROWS
+from unlearnkit.audit.metrics.registry import votes_for
 from unlearnkit.models.checkpoint import read_checkpoint
 
 ASKED = [4, 9, *range(0, 36, 6)]  # by number, and the red ants
@@ -64,7 +65,7 @@ def test_a_request_for_rows_is_recorded_by_number_and_content(place: Place) -> N
     card = read_checkpoint(place.forgotten / WEIGHTS).card
     assert card is not None
     assert (card.forgotten, [rows.numbers for rows in card.forgotten_rows]) == ((), [tuple(sorted(ASKED)), (0, 6)])
-    assert "rows" not in read_checkpoint(place.original / WEIGHTS).card.as_record()  # type: ignore[union-attr]
+    assert "forgotten_rows" not in read_checkpoint(place.original / WEIGHTS).card.as_record()  # type: ignore[union-attr]
 
 
 def test_rows_are_audited_against_models_that_were_retrained_without_them(place: Place) -> None:
@@ -138,7 +139,7 @@ def test_training_leaves_rows_out(place: Place) -> None:
         (["--forget-subclass", "ant:red"], ["forget subclasses", "unsir"]),
         (["--forget-where", "peson=p1", "--method", "ssd"], ["did you mean 'person'"]),
         (["--forget-rows", "gone.csv", "--method", "ssd"], ["gone.csv", "cannot be read"]),
-        (["--forget-where", "fine=honey", "--method", "ssd"], ["class 'cat'", "--forget cat"]),
+        (["--forget-where", "fine=honey", "--method", "ssd"], ["class 'bee'", "--forget bee"]),
         (["--forget", "bee", "--forget-where", "person=p1", "--method", "ssd"], ["'bee', which the request forgets"]),
     ],
 )

@@ -133,7 +133,7 @@ def found_rows(
     log: AccessLog,
     progress: Progress | None = None,
 ) -> CaseRows:
-    """Find the rows of a request; those that a person names have no hash yet, as nobody has looked at them.
+    """Find the rows of a request by number; those that a person names have no hash yet.
 
     Args:
         wanted: what is asked for.
@@ -229,7 +229,7 @@ def named_case(
 
 
 def _unread(side: Side, numbers: tuple[int, ...]) -> NamedRows:
-    """Return rows that nobody has looked at."""
+    """Return rows that have a number and no hash yet."""
     return NamedRows(side=side, numbers=numbers, sha256=(), order="")
 
 
