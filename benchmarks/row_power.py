@@ -35,7 +35,7 @@ from unlearnkit.training.loop import train
 from unlearnkit.training.recipe import Recipe
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32")
-RECIPE = Recipe(epochs=40, batch_size=64, lr=0.1)
+RECIPE = Recipe(epochs=25, batch_size=64, lr=0.1)
 VOTING = {name: m for name, m in METRICS.items() if any(v.kinds >= ROWS for v in m.votes)}
 WITHOUT_TRAINING = {name: metric for name, metric in VOTING.items() if "return" not in metric.wants}
 

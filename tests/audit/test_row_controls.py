@@ -12,12 +12,14 @@ from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.metric import EVERY_KIND, ROWS
 from unlearnkit.audit.metrics.registry import PRIMARY, votes_for
 from unlearnkit.audit.observe.relearning import goal_parts
-from unlearnkit.methods import FineTune, NegGrad, unlearn
+from unlearnkit.audit.verdict import judge as judge_one
+from unlearnkit.methods import FineTune, unlearn
 from unlearnkit.request import CLASSES, ForgetRequest
 from unlearnkit.split import Part, split_for
 from unlearnkit.training.recipe import Recipe
 
 COUNT = 60
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -54,15 +56,12 @@ def test_fine_tuning_alone_is_caught(judge: RowJudge) -> None:
 
 
 def test_too_little_known_of_the_rows_is_a_mark_too() -> None:
-    """With true labels a retrained model knows most of the rows: none of them right is as telling as all of them."""
-    data, request = memorised(COUNT, random_labels=False)
-    judge = judge_for(data, request, retrained=3, metrics={"accuracy": METRICS["accuracy"]})
-    method = NegGrad(recipe=Recipe(epochs=20, batch_size=64, lr=0.05), ceiling=None)
-    ruined = unlearn(judge.original, method, data, request, seed=0, runtime=CPU).model
-    said = verdicts(judge(ruined))
-    assert said["accuracy/forget_train"] == "fail"
-    # the original is no better on rows that anyone would know: nothing follows from it
-    assert verdicts(judge(judge.original))["accuracy/forget_train"] == "unknown"
+    """A retrained model knows most ordinary rows: none of them right is as telling as what the original knows."""
+    (vote,) = [each for each in votes_for(ROWS) if each.key == "accuracy/forget_train"]
+    told = {"retrained": [0.9, 0.93, 0.92, 0.91, 0.93], "samples": 60, "prior": None, "votes": len(votes_for(ROWS))}
+    assert judge_one(vote, unlearned=0.1, original=1.0, **told).status == "fail"  # type: ignore[arg-type]
+    # an original that is no better on the rows than anyone tells nothing, and clears nobody
+    assert judge_one(vote, unlearned=0.92, original=0.93, **told).status == "unknown"  # type: ignore[arg-type]
 
 
 def test_classes_and_rows_at_once_are_not_judged(judge: RowJudge) -> None:
@@ -83,8 +82,8 @@ def test_what_is_about_a_class_drops_out_for_rows() -> None:
         "accuracy/retain_test",
         "accuracy/forget_train",
         "activation_distance/forget_train",
-        "membership_auc_rmia",
         "margin_distance/forget_train",
+        "membership_auc_rmia",
         "return_recovery/forget_train",
     ]
     of_classes = {name for name, metric in METRICS.items() if not metric.kinds >= ROWS}
