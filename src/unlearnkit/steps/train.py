@@ -169,13 +169,13 @@ def open_training_data(spec: TrainSpec, start: Checkpoint | None, progress: Prog
     chosen = found_rows(RowRequest(choice=spec.exclude_rows, duplicates=False), start, images, access, progress)
     recorded = earlier_rows(spec.recorded_rows, images, access, progress)
     every = [*recorded, *chosen.earlier, *chosen.single, *(rows for _, both in chosen.subclasses for rows in both)]
-    gone = {side: sorted({n for rows in every if rows.side == side for n in rows.numbers}) for side in SIDES}
+    left_out = {side: sorted({n for rows in every if rows.side == side for n in rows.numbers}) for side in SIDES}
     request = ResolvedRequest(
         forget=(),
         already_forgotten=excluded,
         classes=images.classes,
-        already_forgotten_rows=tuple(gone["train"]),
-        already_forgotten_test_rows=tuple(gone["test"]),
+        already_forgotten_rows=tuple(left_out["train"]),
+        already_forgotten_test_rows=tuple(left_out["test"]),
     )
     check_rows(request, images)
     split = split_resolved(request, images)
