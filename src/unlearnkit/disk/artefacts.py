@@ -28,6 +28,7 @@ OF_AUDITS = ("audit.json", "pictures.json")  # `unlearnkit audit FOLDER` writes 
 Number = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]  # sums and squares of it are finite too
 Count = Annotated[int, Field(ge=0, le=2**63)]
 Pair = Annotated[list[Number], Len(2, 2)]
+Band = Annotated[list[Number | None], Len(2, 2)]  # null: that side is open
 Hashes = dict[str, str]
 Values = list[Number]
 Doubts = list[Any]  # `report.sentences.read_doubt` reads each
@@ -51,6 +52,27 @@ class ManifestRecord(Artefact):
     device: str | None = None
     seed: int | None = None
     language: str | None = None
+
+
+class StatementRecord(Artefact):
+    """What was signed: a manifest, and when."""
+
+    manifest: ManifestRecord
+    signed: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]  # shown as it is
+
+
+class SignatureRecord(Artefact):
+    """A signature, the public key that checks it, and what it is of."""
+
+    key: Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$")]
+    signature: Annotated[str, Field(pattern="^[A-Za-z0-9+/]{86}==$")]
+    statement: StatementRecord
+
+
+class SignaturesRecord(Artefact):
+    """signature.json: who vouches for the manifest; no manifest lists this file."""
+
+    signatures: Annotated[list[SignatureRecord], Field(max_length=100)]
 
 
 class AttemptRecord(Artefact):
@@ -80,6 +102,8 @@ class ConfigurationRecord(Artefact):
     weights: str | None = None
     weights_key: str | None = None
     unlearned: str | None = None
+    exclude: list[str] | None = None
+    init: str | None = None
     data: str | None = None
     image_column: str | None = None
     label_column: str | None = None
@@ -193,7 +217,7 @@ class ReadingRecord(Artefact):
     target: str | None = None
     interval: Pair | None = None
     series: dict[str, Number] | None = None
-    band: Pair | None = None
+    band: Band | None = None
     verdict: str | None = None
     gap: Number | None = None
     doubts: Doubts | None = None
@@ -229,6 +253,7 @@ class AuditRecord(Artefact):
     seed: int | None = None
     stand_ins: str | None = None
     depth: str | None = None
+    spent: dict[str, SpentRecord] | None = None
 
 
 class IdentityRecord(Artefact):
@@ -285,6 +310,7 @@ class PicturesRecord(Artefact):
 
 SCHEMAS: dict[str, type[Artefact]] = {
     "manifest.json": ManifestRecord,
+    "signature.json": SignaturesRecord,
     "config.json": ConfigurationRecord,
     "request.json": RequestRecord,
     "access.json": AccessRecord,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from torch import nn
 
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
 from unlearnkit.data.row_names import NamedRows
-from unlearnkit.errors import ConfigError
+from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.models import build_model, check_model
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint, transformers_files
 from unlearnkit.models.head import find_head
@@ -25,6 +26,7 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, Split, check_rows, split_resolved
+from unlearnkit.steps.checkpoints import TrainingFile, check_unfinished, place_of, subject_of
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, look_at
 from unlearnkit.steps.judging import Examined
@@ -49,6 +51,7 @@ def train_run(
     progress: Progress | None = None,
     tracker: str | None = None,
     also: Artefacts | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train a model on all classes but the excluded ones, write its run folder, and return its summary.
 
@@ -67,17 +70,22 @@ def train_run(
         progress: where progress is shown.
         tracker: name of an experiment tracker.
         also: further files of the run folder.
+        resume: go on with what an interrupted run of the same training has left beside the folder; the weights become
+            those of a run that nothing interrupted.
 
     Raises:
-        InputError: something given cannot be used.
+        InputError: something given cannot be used, or what an interrupted run has left is another training's.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     output.check(spec.places())
     if spec.init and spec.pretrained:
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
+    check_unfinished(output.folder, resume=resume)
     runtime, progress = runtime or Runtime(), progress or Silent()
+    if resume and runtime.processes.count > 1:
+        raise ConfigError("Expected one process for --resume, but a launcher started several; start it without.")
     start = read_checkpoint(spec.init, spec.weights_key) if spec.init else None
-    opened = open_training_data(spec, start, progress)
+    opened = training_data(spec, start, progress)
     images, split, access = opened.images, opened.split, opened.access
     excluded = split.request.already_forgotten
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
@@ -96,7 +104,35 @@ def train_run(
             retained = view.part(Part.RETAIN_TRAIN)
             if start is None and not spec.pretrained:
                 initialise(network, retained, generator)
-            train(network, retained, recipe, stage="train", generator=generator, runtime=runtime, log=log)
+            subject = partial(
+                subject_of,
+                spec,
+                view,
+                images,
+                network,
+                recipe,
+                runtime,
+                start=start,
+                exclude=tuple(images.classes[k] for k in excluded),
+                seed=seed,
+            )
+            unfinished = TrainingFile(
+                place_of(output.folder), subject, resume=resume, access=access, log=log, progress=progress
+            )
+            try:
+                train(
+                    network,
+                    retained,
+                    recipe,
+                    stage="train",
+                    generator=generator,
+                    runtime=runtime,
+                    log=log,
+                    checkpoints=unfinished if runtime.processes.count == 1 else None,
+                )
+            except NonFiniteLossError:  # it would become so again
+                unfinished.discard()
+                raise
             log.meter.detach(network)
         accuracy = _accuracy(network, view.part(Part.RETAIN_VAL), runtime)
     total = log.join(log.total())
@@ -130,6 +166,7 @@ def train_run(
         overwrite=output.overwrite,
         manifest=manifest_record(output, [start] if start else [], seed=seed, runtime=runtime),
     )
+    unfinished.discard()
     return summary
 
 
@@ -150,7 +187,13 @@ class TrainingData:
     access: AccessLog
 
 
-def open_training_data(spec: TrainSpec, start: Checkpoint | None, progress: Progress | None) -> TrainingData:
+def open_training_data(spec: TrainSpec, start: Checkpoint | None, progress: Progress | None) -> tuple[ImageData, Split]:
+    """Open the data to train on, and its parts; see `training_data`."""
+    opened = training_data(spec, start, progress)
+    return opened.images, opened.split
+
+
+def training_data(spec: TrainSpec, start: Checkpoint | None, progress: Progress | None) -> TrainingData:
     """Open the data to train on, and split off what is excluded and what is held out; one retained image is read.
 
     Args:
