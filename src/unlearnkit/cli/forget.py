@@ -7,7 +7,15 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import (
+    audit_options,
+    command_line,
+    exit_strictly,
+    inputs_of,
+    print_result,
+    progress_of,
+    rows_of,
+)
 from unlearnkit.errors import ConfigError
 
 
@@ -15,6 +23,10 @@ def command(
     data: opt.Data,
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    forget_rows: opt.ForgetRows = None,
+    forget_where: opt.ForgetWhere = None,
+    forget_subclass: opt.ForgetSubclass = None,
+    no_duplicates: opt.NoDuplicates = False,
     weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
@@ -88,6 +100,7 @@ def command(
         ),
         weights_key=weights_key,
         trust_inputs=trust_inputs,
+        rows=rows_of(forget_rows, forget_where, forget_subclass, duplicates=not no_duplicates),
     )
     result = forget_run(
         spec,

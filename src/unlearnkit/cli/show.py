@@ -32,6 +32,17 @@ ROWS = (
     ("cost_seconds", None, "seconds of work", "{:.1f}"),
 )
 
+OF_PICTURES = (  # where single pictures or parts of classes were to be forgotten
+    ("accuracy", "forget_train", "accuracy on the pictures", "{:.1%}"),
+    ("accuracy", "retain_test", "retained test accuracy", "{:.1%}"),
+    ("activation_distance", "forget_train", "activation distance", "{:.2f}"),
+    ("margin_distance", "forget_train", "distance of margins", "{:.2f}"),
+    ("membership_auc_rmia", None, "membership AUC, RMIA", "{:.2f}"),
+    ("membership_auc_loss", None, "  loss", "{:.2f}"),
+    ("return_recovery", "forget_train", "retained data bring back", "{:.1%}"),
+    ("weight_distance", None, "weight distance", "{:.1f}"),
+    ("cost_seconds", None, "seconds of work", "{:.1f}"),
+)
 
 TIERS = {
     "E3": "training samples of the forgotten classes were there to look at",
@@ -215,7 +226,8 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
             name if name != "retrained" or len(retrained) == 1 else f"{len(retrained)} retrained", justify="right"
         )
     table.add_column("like these?")
-    for metric, part, title, form in ROWS:
+    of_pictures = "margin_distance/forget_train" in audit["votes"]
+    for metric, part, title, form in OF_PICTURES if of_pictures else ROWS:
         groups = [
             [
                 r

@@ -54,6 +54,7 @@ from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.fresh import fresh_model
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -62,6 +63,7 @@ class FineTune(ConfiguredMethod):
     """Fine-tuning on retained data; CF-k and EU-k with `last` and `reset`."""
 
     name: ClassVar[str] = "finetune"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     recipe: Recipe = Recipe(epochs=2, batch_size=128, lr=0.2, weight_decay=1.2e-5, schedule="cosine")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")

@@ -48,6 +48,7 @@ from torch import Tensor, nn
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Loss, supervised
 from unlearnkit.training.recipe import Recipe, rate_factor
@@ -57,6 +58,7 @@ class L1Sparse(ConfiguredMethod):
     """Fine-tuning with a falling L1 penalty."""
 
     name: ClassVar[str] = "l1-sparse"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     gamma: float = Field(
         default=1.9e-6,

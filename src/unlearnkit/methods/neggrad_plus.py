@@ -41,7 +41,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -50,10 +50,12 @@ from torch import Tensor, nn
 
 from unlearnkit.data.samples import Concat
 from unlearnkit.methods.common.fitting import fit, retained_subset
+from unlearnkit.methods.common.marking import marked, unmarked
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.neggrad import ceiling_for
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import logits_of
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion, Loss, per_sample
 from unlearnkit.training.recipe import Recipe
@@ -65,6 +67,7 @@ class NegGradPlus(ConfiguredMethod):
     """Descent on retained data against bounded ascent on forget data."""
 
     name: ClassVar[str] = "neggrad+"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     alpha: float = Field(
         default=0.53, gt=0, lt=1, description="weight of the retained data, against 1 - alpha (paper: tuned)"
@@ -110,32 +113,33 @@ class NegGradPlus(ConfiguredMethod):
         retained, forgotten = retained_subset(ctx, self.retain_per_class), ctx.view.part(Part.FORGET_TRAIN)
         repeats = self.repeats or max(1, round(len(retained) / len(forgotten)))
         repeated = forgotten.subset(torch.arange(len(forgotten)).repeat(repeats))
-        mixed = Concat([retained, repeated])
+        classes = len(ctx.request.classes)
+        mixed = Concat([retained, marked(repeated, classes)])
         loss = contrast(
             per_sample(ctx.criterion, label_smoothing=self.recipe.label_smoothing),
-            ctx.request.forget,
+            classes,
             alpha=self.alpha,
             share=len(repeated) / len(mixed),
-            ceiling=ceiling_for(self.ceiling, len(ctx.request.classes)),
+            ceiling=ceiling_for(self.ceiling, classes),
         )
         fit(model, mixed, self.recipe, ctx, stage="contrast", loss=loss, augment=self.augment)
         return model
 
 
-def contrast(each: Criterion, gone: Sequence[int], *, alpha: float, share: float, ceiling: float) -> Loss:
-    """Return the loss alpha L_R - (1 - alpha) L_F as a mean over images; their labels tell which kind each is.
+def contrast(each: Criterion, classes: int, *, alpha: float, share: float, ceiling: float) -> Loss:
+    """Return the loss alpha L_R - (1 - alpha) L_F as a mean over images; those to forget have marked labels.
 
     Args:
         each: (logits (n, K), labels (n,)) -> losses (n,).
-        gone: ids of the forgotten classes.
+        classes: K, by which labels are marked.
         alpha: weight of the retained samples.
         share: of the forgotten samples among all, in (0, 1).
         ceiling: largest loss of a forgotten sample that is still pushed up.
     """
 
     def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
-        losses_N = each(logits_of(model(images_NCHW)), labels_N)
-        forgotten_N = torch.isin(labels_N, torch.tensor(gone, device=labels_N.device))
+        true_N, forgotten_N = unmarked(labels_N, classes)
+        losses_N = each(logits_of(model(images_NCHW)), true_N)
         pushed_N = -(1 - alpha) / share * losses_N.clamp(max=ceiling)
         return torch.where(forgotten_N, pushed_N, alpha / (1 - share) * losses_N).mean()
 

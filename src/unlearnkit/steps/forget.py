@@ -79,6 +79,7 @@ def forget_run(
         reader=None if audit is None else "the audit (--no-audit leaves it out)",
         source=source,
         check=partial(check_parts, method),
+        progress=progress,
     )
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     bank_access = AccessLog(case.data)
@@ -87,6 +88,7 @@ def forget_run(
     say_remarks(case.data, progress)
     look = first_look(case, retrained=references[0], runtime=runtime, progress=progress)
     look.access.include(bank_access)
+    look.access.include(case.access)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
@@ -104,7 +106,8 @@ def forget_run(
             access=look.access,
         )
     resolved = result.split.request
-    card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
+    gone = (*resolved.already_forgotten, *resolved.forget)
+    card = card_for(case.architecture, images, forgotten=gone, rows=case.rows.forgotten())
     summary = _summary(result, out, choice.name)
     summary |= {"weights_note": case.weights_note, "stronger": dict(method.stronger())}
     runtime.processes.leave()
@@ -165,6 +168,7 @@ def _summary(result: Unlearned, out: Path, method: str) -> dict[str, Any]:
         "out": str(out),
         "method": method,
         "forget": list(result.split.request.forget_names),
+        "forget_rows": len(result.split.request.train_rows),
         "cost": result.cost["total"],
         "access": result.access.summary(result.split),
         "notes": result.notes,

@@ -2,7 +2,9 @@
 
 Idea. Noise is learned on which the frozen model errs as much as possible about the classes to forget. One epoch at a
 high learning rate on that noise, labelled with those classes, and a small subset of the retained data overwrites what
-the model knows of them (*impair*). An epoch on the retained subset alone heals the rest (*repair*).
+the model knows of them (*impair*). An epoch on the retained subset alone heals the rest (*repair*). It forgets whole
+classes: the noise maximises the error of an output, and a row or a subclass has none of its own; against the output of
+its class it would damage what is to stay.
 
 Update. Noise as in `methods/unsir/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled
 together. Repair: minimise CE over the retained subset; with `repair.distill` instead

@@ -35,6 +35,12 @@ HEADLINE = "Request to forget"
 HEADLINE_ONE = "Request to forget class {}"
 HEADLINE_SOME = "Request to forget classes {}"
 HEADLINE_MANY = "Request to forget {} classes"
+HEADLINE_PICTURES = "Request to forget {}"
+PICTURES = ("{} picture", "{} pictures")  # of one, of several
+CLASSES = ("{} class", "{} classes")
+PICTURES_OF_ONE = "{} of class {}"
+PICTURES_OF = "{} of {} classes"
+NONE_SHOWN = "none of them is shown"
 FORGET = "Forget"
 CLASS_ID = "id {}"
 OF_CLASSES = "of {} classes"
@@ -56,6 +62,7 @@ WHY = "Why: {}."
 EVIDENCE = "Evidence {}"
 CARDS = {
     "forget_test": "Accuracy on forgotten test data",
+    "forget_train": "Accuracy on the forgotten pictures",
     "retain_test": "Accuracy on retained test data",
     "cost": "Cost of forgetting",
 }
@@ -131,6 +138,8 @@ SECTIONS = {
 }
 FACTS = {
     "forget": "classes to forget",
+    "rows": "pictures to forget",
+    "duplicates": "duplicates among the retained pictures (exact, near)",
     "ids": "their ids",
     "earlier": "forgotten earlier",
     "classes": "classes of the model",
@@ -204,6 +213,10 @@ METRICS = {  # name in audit.json -> (title, what it says)
     "activation_distance": (
         "Distance of outputs to retrained",
         "mean distance between the probabilities for the same image, 0 the same, 1.41 opposite",
+    ),
+    "margin_distance": (
+        "Distance of margins to retrained",
+        "mean distance between the log-odds of the label on the same forgotten picture, 0 the same",
     ),
     "js_divergence": (
         "Divergence of outputs from retrained",
@@ -346,6 +359,17 @@ VERDICTS = {  # status -> (glyph, sentence)
         "This audit does not settle whether the model can be told from one retrained without these classes.",
     ),
     "none": ("–", "No audit has been made: the new weights exist, and nothing here says how well they forgot."),
+}
+VERDICTS_OF_PICTURES = {
+    "pass": (
+        "✓",
+        "By every measure that is resolved here, the model cannot be told from one retrained without these pictures.",
+    ),
+    "fail": ("✕", "The model can be told from one retrained without these pictures."),
+    "unknown": (
+        "?",
+        "This audit does not settle whether the model can be told from one retrained without these pictures.",
+    ),
 }
 
 TIERS = {  # tier of evidence -> what there was of the forgotten classes
@@ -675,6 +699,8 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "no_forgotten_data": "there is no data of the forgotten classes",
     "representation_unresolved": "representation not resolved ({reasons})",
     "outputs_and_membership_unresolved": "outputs and membership not resolved ({reasons})",
+    "rows_unresolved": "membership and outputs on the forgotten pictures not both resolved ({reasons})",
+    "mixed_request": "a request for classes and for single pictures at once is not judged; audit each by itself",
     "reading_unresolved": "{reading}: {reason}",
     "family_not_measured": "not measured",
     "judged_on_stand_ins": "judged on stand-ins, not on the forgotten data",

@@ -32,7 +32,13 @@ HEADLINE = "遗忘请求"
 HEADLINE_ONE = "遗忘请求：类别{}"
 HEADLINE_SOME = "遗忘请求：类别{}"
 HEADLINE_MANY = "遗忘请求：{} 个类别"
-FORGET = "要遗忘的类别"
+HEADLINE_PICTURES = "遗忘请求：{}"
+PICTURES = ("{} 张图片", "{} 张图片")
+CLASSES = ("{} 个类别", "{} 个类别")
+PICTURES_OF_ONE = "类别{1}的 {0}"
+PICTURES_OF = "{1} 个类别的 {0}"
+NONE_SHOWN = "均不展示"
+FORGET = "要遗忘的内容"
 CLASS_ID = "编号 {}"
 OF_CLASSES = "共 {} 个类别"
 EARLIER = "此前已遗忘"
@@ -53,6 +59,7 @@ WHY = "原因：{}。"
 EVIDENCE = "证据等级 {}"
 CARDS = {
     "forget_test": "遗忘类测试数据上的准确率",
+    "forget_train": "被遗忘图片上的准确率",
     "retain_test": "保留类测试数据上的准确率",
     "cost": "遗忘的成本",
 }
@@ -128,6 +135,8 @@ SECTIONS = {
 }
 FACTS = {
     "forget": "要遗忘的类别",
+    "rows": "要遗忘的图片",
+    "duplicates": "保留图片中的重复（完全相同、近似）",
     "ids": "类别编号",
     "earlier": "此前已遗忘",
     "classes": "模型的类别数",
@@ -192,6 +201,10 @@ METRICS = {
     "activation_distance": (
         "输出与重新训练模型的距离",
         "同一图像的两组概率之间的平均距离：0 表示相同，1.41 表示截然相反",
+    ),
+    "margin_distance": (
+        "间隔与重新训练模型的距离",
+        "同一张被遗忘的图片上标签对数几率之间的平均距离：0 表示相同",
     ),
     "js_divergence": (
         "输出与重新训练模型的散度",
@@ -310,6 +323,17 @@ VERDICTS = {
     "fail": ("✕", "可以把该模型与去掉这些类别的数据后重新训练的模型区分开。"),
     "unknown": ("?", "本次审计未能确定能否把该模型与去掉这些类别的数据后重新训练的模型区分开。"),
     "none": ("–", "尚未进行审计：新的权重已经生成，但这里没有任何内容说明遗忘效果如何。"),
+}
+VERDICTS_OF_PICTURES = {
+    "pass": (
+        "✓",
+        "在此能够判定的所有指标上，该模型与未使用这些图片重新训练的模型无法区分。",
+    ),
+    "fail": ("✕", "该模型可以与未使用这些图片重新训练的模型区分开来。"),
+    "unknown": (
+        "?",
+        "本次审计未能判定该模型能否与未使用这些图片重新训练的模型区分开来。",
+    ),
 }
 
 TIERS = {
@@ -606,6 +630,8 @@ SENTENCES = {
     "no_forgotten_data": "没有遗忘类的数据",
     "representation_unresolved": "表征未能判定（{reasons}）",
     "outputs_and_membership_unresolved": "输出与成员推断均未能判定（{reasons}）",
+    "rows_unresolved": "在被遗忘的图片上，成员推断与输出未能都得到判定（{reasons}）",
+    "mixed_request": "同时要求遗忘类别和单张图片的请求不予判定；请分别审计",
     "reading_unresolved": "{reading}：{reason}",
     "family_not_measured": "没有测量",
     "judged_on_stand_ins": "依据替代样本判定，而不是依据遗忘类数据",
