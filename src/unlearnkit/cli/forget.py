@@ -10,6 +10,11 @@ from unlearnkit.cli import options as opt
 from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
 from unlearnkit.errors import ConfigError
 
+STRICT = (
+    "write nothing and exit with 1 where more retained accuracy is lost than --tolerance; exit with 4 where the model "
+    "did not forget, and with 3 where the audit does not pass it otherwise"
+)
+
 
 def command(
     data: opt.Data,
@@ -26,7 +31,8 @@ def command(
     references: opt.References = None,
     shadows: opt.Shadows = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
-    strict: opt.Strict = False,
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT)] = False,
+    tolerance: opt.Tolerance = 0.02,
     quick: opt.Quick = False,
     full: opt.Full = False,
     audit_data: opt.AuditData = None,
@@ -64,7 +70,7 @@ def command(
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
-    if no_audit and (retrained or references or shadows or quick or full or audit_data or head or strict):
+    if no_audit and (retrained or references or shadows or quick or full or audit_data or head):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     spec = CaseSpec(
         weights=opt.weights_of(weights, model),
@@ -97,8 +103,10 @@ def command(
         runtime=runtime,
         progress=progress_of(quiet, runtime),
         tracker=track,
+        tolerance=tolerance,
+        strict=strict,
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)
-        if strict:
+        if strict and not no_audit:
             exit_strictly(result["audit"])

@@ -125,6 +125,12 @@ Strict = Annotated[
     bool,
     typer.Option("--strict", help="exit with 4 where the model did not forget, and with 3 without a pass otherwise"),
 ]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance", help="retained validation accuracy that may be lost, as a fraction; --strict fails beyond it"
+    ),
+]
 Quick = Annotated[
     bool, typer.Option("--quick", help="a look: 2,000 images, and no audit that trains (relearning, attacks)")
 ]

@@ -77,6 +77,13 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"validation accuracy {result['validation_accuracy']:.1%} "
             f"on {result['validation_samples']} samples held out"
         )
+    kept = result.get("notes", {}).get("safeguard")
+    if kept:
+        from unlearnkit.report.sentences import plain, read_doubt
+        from unlearnkit.report.words import ENGLISH
+
+        warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
+        lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), ENGLISH)}")
     search = result.get("notes", {}).get("search")
     if search and not search["accepted"]:
         lines.append(

@@ -11,7 +11,7 @@ from unlearnkit.data.images import ImageData
 from unlearnkit.runtime.processes import Processes
 from unlearnkit.split import Part, Side, Split
 
-Reader = Literal["method", "audit", "first_look"]
+Reader = Literal["method", "audit", "first_look", "safeguard"]
 READERS: tuple[Reader, ...] = get_args(Reader)
 
 
@@ -53,7 +53,8 @@ class AccessLog:
         """Return the counts for `access.json`: samples present, read by method and audit, decoded; by part and class.
 
         `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests. Reads of the first
-        look at foreign weights (`steps.first_look`) are listed where there was one.
+        look at foreign weights (`steps.first_look`) are listed where there was one, those of the safeguard after a run
+        (`methods.safeguard`) in the retained parts that it read.
         """
         sides: tuple[Side, ...] = ("train", "test")
         groups: dict[str, tuple[Side, Tensor]] = {part.value: (part.side, split[part]) for part in Part}
@@ -68,6 +69,8 @@ class AccessLog:
                 **({"read_by_first_look": self._read["first_look", side][rows]} if looked else {}),
                 "decoded": self._data.set(side).decoded[rows],
             }
+            if (guarded := self._read["safeguard", side][rows]).any():
+                masks["read_by_safeguard"] = guarded
             parts[name] = {
                 self._data.classes[k]: {"samples": int((labels == k).sum())}
                 | {key: int(mask[labels == k].sum()) for key, mask in masks.items()}

@@ -10,14 +10,17 @@ from typing import Any
 
 from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import is_local
-from unlearnkit.errors import UnlearnkitError
+from unlearnkit.errors import RetainedAccuracyError, UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
+from unlearnkit.methods.safeguard import LOST, TOLERANCE
 from unlearnkit.models import is_trusted_name
 from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
+from unlearnkit.report.sentences import plain, read_doubt
+from unlearnkit.report.words import ENGLISH
 from unlearnkit.run_dir import README, WEIGHTS, write_run
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
@@ -48,6 +51,8 @@ def forget_run(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     tracker: str | None = None,
+    tolerance: float = TOLERANCE,
+    strict: bool = False,
 ) -> dict[str, Any]:
     """Forget classes, write the run folder, audit and report; return a summary.
 
@@ -63,8 +68,11 @@ def forget_run(
         runtime: device, precision, processes.
         progress: where progress is shown.
         tracker: name of an experiment tracker.
+        tolerance: retained validation accuracy that may be lost, as a fraction.
+        strict: write nothing where more is lost.
 
     Raises:
+        RetainedAccuracyError: more was lost, and `strict`.
         InputError: something given cannot be used; nothing has been written, unless the audit found it, whose message
             then says where the new weights are.
         UnlearnkitError: the work failed; the same holds.
@@ -101,7 +109,10 @@ def forget_run(
             factory=case.fresh,
             track=track,
             access=look.access,
+            tolerance=tolerance,
         )
+    if strict:
+        _refuse_harm(result)
     resolved = result.split.request
     card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
     summary = _summary(result, out, choice.name)
@@ -148,6 +159,16 @@ def forget_run(
             raise type(error)(f"{error} {where}") from error
         summary |= {"audit": judged.as_dict(), "access": artefacts["access.json"]}
     return summary
+
+
+def _refuse_harm(result: Unlearned) -> None:
+    kept = result.notes.get("safeguard")
+    if kept is not None and kept["code"] == LOST:
+        raise RetainedAccuracyError(
+            f"Expected to lose at most {kept['values']['tolerance']:.1%} of the retained accuracy, but "
+            f"{plain(read_doubt(kept, 'the run'), ENGLISH)}; nothing was written. Let the method do less, raise "
+            "--tolerance, or leave out --strict."
+        )
 
 
 def _again(case: Case, out: Path) -> str:
