@@ -39,6 +39,7 @@ from unlearnkit.methods import (
     SalUn,
 )
 from unlearnkit.methods import METHODS as REGISTRY
+from unlearnkit.methods.common.rate_search import SearchSettings
 from unlearnkit.models import SmallCNN
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.recipe import Recipe
@@ -165,6 +166,12 @@ def trained_passes(
     return {stage: (epochs * samples, epochs * samples)}
 
 
+def searching_passes(method: FineTune, *, forgotten: int, **_: int) -> Passes:
+    """A training that is searched for with one trial of one step and one attempt, each judged, as is the original."""
+    passes = trained_passes(method, "finetune", forgotten=forgotten)
+    return passes | {"trial": (8, 8), "search": (3 * (len(CLASSES) - forgotten), 0)}
+
+
 def sizes(forgotten: int) -> tuple[int, int]:
     """Training samples of the classes to forget, and of the retained ones: one of each of those is held out."""
     return PER_CLASS * forgotten, (PER_CLASS - 1) * (len(CLASSES) - forgotten)
@@ -273,16 +280,22 @@ KNOWN: dict[str, Canonical] = {
     ),
     "original": Canonical(method=Original(), passes=no_passes, changes=False, trains=False, draws=False),
     "head-mask": Canonical(method=HeadMask(), passes=no_passes, trains=False, draws=False),
-    "finetune": Canonical(method=FineTune(recipe=STEPS), passes=partial(trained_passes, stage="finetune")),
-    "finetune:cf-k": Canonical(method=FineTune(recipe=STEPS, last=2), passes=partial(trained_passes, stage="finetune")),
+    "finetune": Canonical(method=FineTune(search=None, recipe=STEPS), passes=partial(trained_passes, stage="finetune")),
+    "finetune:cf-k": Canonical(
+        method=FineTune(search=None, recipe=STEPS, last=2), passes=partial(trained_passes, stage="finetune")
+    ),
     "finetune:eu-k": Canonical(
-        method=FineTune(recipe=STEPS, last=2, reset=True), passes=partial(trained_passes, stage="finetune")
+        method=FineTune(search=None, recipe=STEPS, last=2, reset=True), passes=partial(trained_passes, stage="finetune")
+    ),
+    "finetune:searching": Canonical(
+        method=FineTune(search=SearchSettings(trials=1, steps=1, attempts=1), recipe=STEPS), passes=searching_passes
     ),
     "neggrad": Canonical(
         method=NegGrad(recipe=STEPS), passes=partial(trained_passes, stage="ascend", retained=False, forget=1)
     ),
     "neggrad+": Canonical(
-        method=NegGradPlus(recipe=STEPS, repeats=3), passes=partial(trained_passes, stage="contrast", forget=3)
+        method=NegGradPlus(search=None, recipe=STEPS, repeats=3),
+        passes=partial(trained_passes, stage="contrast", forget=3),
     ),
     "random-label": Canonical(
         method=RandomLabel(recipe=STEPS), passes=partial(trained_passes, stage="relabel", forget=1)
@@ -291,7 +304,9 @@ KNOWN: dict[str, Canonical] = {
         method=RandomLabel(recipe=STEPS, retain=False),
         passes=partial(trained_passes, stage="relabel", retained=False, forget=1),
     ),
-    "l1-sparse": Canonical(method=L1Sparse(recipe=STEPS), passes=partial(trained_passes, stage="sparsify")),
+    "l1-sparse": Canonical(
+        method=L1Sparse(search=None, recipe=STEPS), passes=partial(trained_passes, stage="sparsify")
+    ),
     "fisher": Canonical(method=FisherForgetting(), passes=fisher_passes),
     "fisher:paper": Canonical(method=FisherForgetting.paper(), passes=fisher_passes),
     "ssd": Canonical(method=SSD(ratio=1.1), passes=ssd_passes, draws=False),

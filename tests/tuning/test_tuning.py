@@ -200,7 +200,18 @@ def test_a_methods_own_search_is_off_while_it_is_tuned_unless_asked_for() -> Non
 
 @pytest.mark.slow
 def test_the_command_of_a_method_that_searches_switches_that_off(digits_run: Path, tmp_path: Path) -> None:
-    done = tuning("--trials", "2", "--set", "noise=none", "--json", "-q", weights=digits_run, out=tmp_path / "tuned")
+    done = tuning(
+        "--method",
+        "unsir",
+        "--trials",
+        "2",
+        "--set",
+        "noise=none",
+        "--json",
+        "-q",
+        weights=digits_run,
+        out=tmp_path / "tuned",
+    )
     assert done.code == 0, done.err
     result = json.loads(done.out)
     assert result["settings"][:2] == ["noise=none", "search=none"]
@@ -536,7 +547,7 @@ def test_the_same_seed_writes_the_same_trials_and_a_person_can_read_them(digits_
         pytest.param(["--method", "retrain"], ["Retrain", "no setting to tune"], id="nothing to tune"),
         pytest.param(["--method", "unsyr"], ["'unsyr'"], id="unknown method"),
         pytest.param(["--trials", "1"], ["two trials", "got 1"], id="one trial"),
-        pytest.param(["--set", "impair.lr=-1"], ["'impair.lr'"], id="a setting out of range"),
+        pytest.param(["--method", "unsir", "--set", "impair.lr=-1"], ["'impair.lr'"], id="a setting out of range"),
         pytest.param(["--forget", "11"], ["11"], id="unknown class"),
         pytest.param(["--seed", "-1"], ["seed", "-1"], id="seed"),
     ],

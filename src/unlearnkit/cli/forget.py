@@ -23,7 +23,7 @@ def command(
     weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
-    method: opt.MethodName = "unsir",
+    method: opt.MethodName = None,
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
     already_forgotten: opt.Already = None,
@@ -62,7 +62,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Make a model forget classes, then audit and report."""
-    from unlearnkit.methods.choice import MethodChoice
+    from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.forget import forget_run
     from unlearnkit.steps.output import Output
@@ -96,7 +96,7 @@ def command(
     )
     result = forget_run(
         spec,
-        MethodChoice(method, preset, settings or []),
+        MethodChoice(method or RECOMMENDED, preset, settings or []),
         Output(out, overwrite, include_images, language, command_line()),
         audit=None if no_audit else options,
         seed=seed,

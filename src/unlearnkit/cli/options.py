@@ -39,7 +39,10 @@ WeightsKey = Annotated[
         "names begin with; a dot alone: nothing",
     ),
 ]
-MethodName = Annotated[str, typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class")]
+MethodName = Annotated[
+    str | None,
+    typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class; default: erase"),
+]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="folder to write; must not exist", show_default=False)]

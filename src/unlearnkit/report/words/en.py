@@ -381,9 +381,8 @@ LOST_ACCURACY = (
     "settings), or repair longer."
 )
 SEARCH_FAILED = (
-    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
-    "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "
-    "trained on the validation samples too, set search=none."
+    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the first attempt was "
+    "kept, which forgot most. Raise retain_per_class or the epochs (of UNSIR those of the repair), or try another method."
 )
 
 PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where the title in METRICS is too long
@@ -595,7 +594,11 @@ ATTEMPTS = "{} attempts, each from the start at lower rates."
 MEANS = "Each point is the mean of about {} steps."
 
 # what a method notes in config.json, by its code
-NOTED = {"no_retained_validation_samples": "no retained validation samples"}
+NOTED = {
+    "no_retained_validation_samples": "no retained validation samples",
+    "validation_known_by_heart": "the original was trained on the retained validation samples, so no rate was searched "
+    "for",
+}
 
 SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.audit.doubts`)
     "unknown": "unknown: {reason}",

@@ -335,9 +335,8 @@ TURN = {"raise": "调高 {}", "lower": "调低 {}"}
 TURN_SETTINGS = "要让 {} 遗忘得更多，请用 --set {}"
 LOST_ACCURACY = "保留类可能受到了损害：{}。请减弱该方法（`unlearnkit methods NAME` 会列出其设置），或延长修复。"
 SEARCH_FAILED = (
-    "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是准确率最高的一次尝试，"
-    "而它可能遗忘得最少。请增大 repair.epochs 或 retain_per_class；如果模型训练时也用过验证样本，"
-    "请设置 search=none。"
+    "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是第一次尝试，它遗忘得最多。"
+    "请增大 retain_per_class 或训练轮数（UNSIR 则为修复的轮数），或改用其他方法。"
 )
 
 PRIMARY = {
@@ -527,7 +526,10 @@ TRAINING = "{}：逐步损失"
 ATTEMPTS = "共 {} 次尝试，每次都以更低的学习率从头开始。"
 MEANS = "每个点约为 {} 步的均值。"
 
-NOTED = {"no_retained_validation_samples": "没有保留类的验证样本"}
+NOTED = {
+    "no_retained_validation_samples": "没有保留类验证样本",
+    "validation_known_by_heart": "原模型训练时用过保留类验证样本，因此没有搜索学习率",
+}
 
 SENTENCES = {
     "unknown": "未知：{reason}",
