@@ -5,14 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
-from commands import WEIGHTS, assert_refused, read, run_cli
+from commands import WEIGHTS, Outcome, assert_refused, read, run_cli
+from unlearnkit.methods.choice import RECOMMENDED
 
 HARMFUL = ("--method", "unsir", "--set", "search=none", "--set", "impair.lr=0.3", "--set", "repair.lr=1e-6")
 BRIEF = ("--set", "noise.steps=2", "--set", "repair.epochs=1")
 
 
-def forget(digits_run: Path, out: Path, *more: object) -> object:
+def forget(digits_run: Path, out: Path, *more: object) -> Outcome:
     given = ["--weights", digits_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
     return run_cli("forget", *given, "--out", out, *HARMFUL, *BRIEF, *more)
 
@@ -48,3 +50,29 @@ def test_the_tolerance_decides(digits_run: Path, tmp_path: Path) -> None:
 def test_a_tolerance_that_is_no_fraction_is_refused(digits_run: Path, tmp_path: Path, tolerance: str) -> None:
     refused = forget(digits_run, tmp_path / "out", "--tolerance", tolerance)
     assert_refused(refused, "Expected a tolerance from 0 to below 1")
+
+
+def test_without_a_method_the_recommended_one_runs(digits_run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    given = ["--weights", digits_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
+    done = run_cli("forget", *given, "--out", out)
+    assert done.code == 0, done
+    assert read(out, "config.json")["method"] == RECOMMENDED
+    assert "of 63 retained validation samples " in done.out
+    for command in ("forget", "tune"):
+        assert f"default: {RECOMMENDED}" in " ".join(run_cli(command, "--help").out.replace("\u2502", " ").split())
+
+
+def test_where_the_recommended_method_cannot_serve_a_model_unsir_is_named(tmp_path: Path) -> None:
+    """A single linear layer: there is nothing before the head."""
+    (tmp_path / "single.py").write_text(
+        "from torch import nn\n\n\ndef make(num_classes):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+    )
+    torch.save(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).state_dict(), tmp_path / "single.pt")
+    refused = run_cli(
+        "forget", "--weights", tmp_path / "single.pt", "--model", f"{tmp_path / 'single'}:make", "--channels", "1",
+        "--data", "digits", "--forget", "3", "--device", "cpu", "--trust-inputs", "--out", tmp_path / "out",
+    )  # fmt: skip
+    assert refused.code == 2, refused
+    assert "unsir" in refused.err

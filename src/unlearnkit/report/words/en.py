@@ -382,7 +382,8 @@ LOST_ACCURACY = (
 )
 SEARCH_FAILED = (
     "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the first attempt was "
-    "kept, which forgot most. Raise retain_per_class or the epochs (of UNSIR those of the repair), or try another method."
+    "kept, which forgot most. Raise retain_per_class or the epochs (of UNSIR those of the repair), or try another "
+    "method."
 )
 
 PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where the title in METRICS is too long
