@@ -75,7 +75,9 @@ class FineTune(ConfiguredMethod):
     augment: bool = Field(default=True, description="augment retained images where the data source does")
     last: int | None = Field(default=None, gt=0, description="train the last k layers alone (CF-k); none: all layers")
     reset: bool = Field(default=False, description="draw the last k layers anew first (EU-k)")
-    search: SearchSettings | None = Field(default=SearchSettings(), description="none: the rate as given")
+    search: SearchSettings | None = Field(
+        default=SearchSettings(), description="none: the rate as given, as always with reset"
+    )
 
     @model_validator(mode="after")
     def _reset_what(self) -> Self:
@@ -97,7 +99,7 @@ class FineTune(ConfiguredMethod):
     @property
     def needs(self) -> frozenset[Part]:
         """Retained training data, and retained validation data where the rate is searched."""
-        return frozenset({Part.RETAIN_TRAIN} | ({Part.RETAIN_VAL} if self.search else set()))
+        return frozenset({Part.RETAIN_TRAIN} | ({Part.RETAIN_VAL} if self.search and not self.reset else set()))
 
     def space(self) -> Space:
         """Rate, length and decay."""
@@ -123,7 +125,7 @@ class FineTune(ConfiguredMethod):
             fit(tried, retained, recipe, ctx, stage="finetune", augment=self.augment)
             return tried
 
-        if self.search is None:
+        if self.search is None or self.reset:  # few steps say nothing of layers that start anew
             return attempt(1.0)
         loss = supervised(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
         trial = partial(brief_trial, model, retained, self.recipe, loss, ctx, steps=self.search.steps)

@@ -1,4 +1,4 @@
-"""The search for a rate in fine-tuning, L1-sparse and NegGrad+: a rate that destroys a model is found by a few steps."""
+"""The search for a rate in fine-tuning, L1-sparse and NegGrad+: a few steps find a rate that destroys a model."""
 
 from __future__ import annotations
 
