@@ -31,6 +31,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -131,7 +132,7 @@ def compared(
 
     runs: dict[str, Callable[[], object]] = {
         "published": lambda: published(model, images, labels, data.shape, (0,), **numbers),
-        **{name: (lambda name=name, method=method: run(name, method)) for name, method in ways.items()},
+        **{name: partial(run, name, method) for name, method in ways.items()},
         "fisher, a few samples": lambda: run(
             "fisher, a few samples", FisherForgetting().with_settings([f"fisher.samples={fisher_samples}"])
         ),
@@ -252,7 +253,8 @@ def _cube(shape: tuple[int, ...]) -> int:
 
 def growth(*, smoke: bool) -> dict[str, list[dict[str, float]]]:
     """(c): seconds and memory of `erase` as one thing grows; each run in a process of its own."""
-    usual, found, classes = SMALL if smoke else USUAL, {}, 10 if smoke else 100
+    usual, classes = (SMALL, 10) if smoke else (USUAL, 100)
+    found: dict[str, list[dict[str, float]]] = {}
     for what, values in list(GROWTH.items())[: 1 if smoke else None]:
         found[what] = []
         for value in values[:1] if smoke else values:

@@ -158,8 +158,9 @@ class UNSIR(ConfiguredMethod):
 
         if self.search is None:
             return attempt(1.0)
-        mixed, loss = Concat([noise, retained]) if noise else retained, supervised(ctx.criterion)
-        trial = partial(brief_trial, model, mixed, plan.impair, loss, ctx, steps=self.search.steps)
+        mixed = Concat([noise, retained]) if noise else retained
+        known = supervised(ctx.criterion)
+        trial = partial(brief_trial, model, mixed, plan.impair, known, ctx, steps=self.search.steps)
         return search_rates(attempt, original, self.search, ctx, trial=trial)
 
     def _noise(self, model: nn.Module, retained: int, ctx: Context) -> Samples | None:
