@@ -281,14 +281,16 @@ PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
     ("unsir", "paper"): NOTEBOOK,
     ("unsir", "notebook"): NOTEBOOK | {"quirks": True},
     ("finetune", "paper"): {
-        **recipe(epochs=10, batch_size=256, lr=0.01, weight_decay=5e-4), **ALL_RETAINED, "last": None, "reset": False
+        **recipe(epochs=10, batch_size=256, lr=0.01, weight_decay=5e-4), **ALL_RETAINED, "last": None, "reset": False,
+        "search": None,
     },
     ("neggrad", "paper"): {**recipe(epochs=5, batch_size=256, lr=1e-4), "ceiling": None, "augment": True},
     ("neggrad+", "paper"): {
-        **recipe(epochs=10, batch_size=256, lr=0.01), **ALL_RETAINED, "alpha": 0.95, "ceiling": None, "repeats": None
+        **recipe(epochs=10, batch_size=256, lr=0.01), **ALL_RETAINED, "alpha": 0.95, "ceiling": None, "repeats": None,
+        "search": None,
     },
     ("l1-sparse", "paper"): {
-        **recipe(epochs=10, batch_size=256, lr=0.01, weight_decay=5e-4), **ALL_RETAINED, "gamma": 5e-4
+        **recipe(epochs=10, batch_size=256, lr=0.01, weight_decay=5e-4), **ALL_RETAINED, "gamma": 5e-4, "search": None
     },
     ("fisher", "paper"): {
         **FISHER, "alpha": 1e-6, "floor": 1e-8, "fisher.labels": "model", "fisher.per_sample": "loop"
