@@ -14,11 +14,12 @@ demo: $(VENV)/.installed
 # the checks that use one core run side by side, and then the tests have all cores
 test: $(VENV)/.dev
 	$(MAKE) -j2 lint types docs
-	$(MAKE) unit
+	UNLEARNKIT_SITE=$(CURDIR)/site $(MAKE) unit
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src scripts
 
 types: $(VENV)/.dev
 	$(BIN)/mypy

@@ -25,13 +25,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from comparison_runs import written
 from unlearnkit import UNSIR, ForgetRequest, Runtime, unlearn
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for, priors_for
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metrics.registry import PRIMARY, PRIMARY_METRICS
 from unlearnkit.audit.reading import ModelName
-from unlearnkit.compare.runs import written
 from unlearnkit.data import ImageData
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.head import find_head

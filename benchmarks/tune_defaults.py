@@ -25,8 +25,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from comparison_runs import written
 from unlearnkit import ForgetRequest, Runtime, unlearn
-from unlearnkit.compare.runs import written
 from unlearnkit.data import ImageData
 from unlearnkit.data.access import AccessLog
 from unlearnkit.data.view import DataView

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import os
 import shutil
@@ -37,6 +38,19 @@ if TYPE_CHECKING:
 
 CPU = Runtime(device=torch.device("cpu"))
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the hundreds of thousands of objects that were imported and collected: they stay."""
+    gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """What is written is there for every process at once; only a loss of power, which no test has, asks for more."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _descriptor: None)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +97,9 @@ def digits_judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
 
 @pytest.fixture(scope="session")
 def site(made_once: MadeOnce) -> Path:
-    """The documentation site as `make docs` builds it."""
+    """The documentation site as `make docs` builds it; `make test` has just built it, and says where."""
+    if "UNLEARNKIT_SITE" in os.environ:
+        return Path(os.environ["UNLEARNKIT_SITE"])
     if importlib.util.find_spec("mkdocs") is None:
         said = "Expected mkdocs, but it is not installed; do `pip install --group docs`."
         (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(said)

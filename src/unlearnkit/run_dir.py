@@ -13,6 +13,7 @@ import platform
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from unlearnkit.disk.staging import locked, put, staged, sweep
 from unlearnkit.errors import OutputError, reason
 
 MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"  # of the manifest, which therefore does not list it
 WEIGHTS = "model.safetensors"
 README = "README.md"  # the model card
 Artefacts = Mapping[str, bytes | str | Mapping[str, Any]]
@@ -123,6 +125,23 @@ def add_to_run(
     _change(folder, artefacts, step=step, facts=facts)
 
 
+def sign_run(folder: Path, content: Mapping[str, Any]) -> None:
+    """Put signatures into a run folder in one step; its manifest stays as it is.
+
+    Raises:
+        OutputError: the folder is no run folder or cannot be written.
+    """
+    read_json(folder, MANIFEST, "artefacts")
+    folder = folder.resolve()
+    sweep(folder.parent)
+    with _writing(folder), staged(folder) as staging, locked(folder.parent):
+        staging.chmod(folder.stat().st_mode & 0o777)
+        _write(staging, SIGNATURE, content)
+        _carry(folder, staging, {SIGNATURE})
+        put(staging, folder)
+        _carry(staging, folder, {SIGNATURE})
+
+
 def read_artefact(folder: Path, name: str) -> bytes:
     """Return the content of a file of a run folder, which must be a file of its own.
 
@@ -162,13 +181,17 @@ def read_json(folder: Path, name: str, *keys: str) -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that a result depends on."""
+    packages = ("unlearnkit", "torch", "torchvision", "numpy", "safetensors")
     found = {"python": platform.python_version(), "platform": platform.platform()}
-    for name in ("unlearnkit", "torch", "torchvision", "numpy", "safetensors"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = "not installed as a package"
-    return found
+    return found | {name: _version(name) for name in packages}
+
+
+@cache
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed as a package"
 
 
 def recorded_hashes(folder: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
@@ -252,7 +275,7 @@ def _check_replaceable(out: Path, *, overwrite: bool) -> None:
         manifest = read_json(out, MANIFEST, "artefacts")
     except OutputError as error:
         raise _something_else(out, f"it has no {MANIFEST} of ours: {error}") from error
-    strangers = sorted(present - {MANIFEST} - recorded_hashes(out, manifest).keys())
+    strangers = sorted(present - {MANIFEST, SIGNATURE} - recorded_hashes(out, manifest).keys())
     if strangers:
         raise OutputError(
             f"Expected an earlier run folder to overwrite, but {out} holds {strangers[0]} too, which its manifest does "

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from canonical import CPU
-from digits_controls import FORGOTTEN, REQUEST, Judge
+from digits_controls import FORGOTTEN, REQUEST, WITHOUT_TRAINING, Judge
 from unlearnkit.audit import Audit
 from unlearnkit.audit.bank import OWN_DEGREES, bank_for, banks, smallest_spread
 from unlearnkit.audit.metrics.registry import PRIMARY
@@ -81,7 +81,7 @@ def test_a_mask_of_the_outputs_fails_on_representation_although_its_accuracy_is_
     judged: Judge,
     trained: list[nn.Module],
 ) -> None:
-    result = judged(masked(trained[0]))
+    result = judged(masked(trained[0]), WITHOUT_TRAINING)
     said = verdicts(result)
     assert said["accuracy/forget_test"] == said["accuracy/retain_test"] == "pass"
     assert said["probe_recovery/forget_test"] == "fail"
@@ -91,7 +91,7 @@ def test_a_mask_of_the_outputs_fails_on_representation_although_its_accuracy_is_
 @pytest.mark.slow
 def test_new_weights_fail_on_retained_accuracy(judged: Judge) -> None:
     torch.manual_seed(0)
-    result = judged(SmallCNN(10, 1).eval())
+    result = judged(SmallCNN(10, 1).eval(), WITHOUT_TRAINING)
     assert result.verdict.status == "fail"
     assert verdicts(result)["accuracy/retain_test"] == "fail"
 
@@ -102,7 +102,7 @@ def test_one_fixed_wrong_class_fails_on_the_distribution_of_predictions(
 ) -> None:
     model = OneWrongClass(10, 1).eval()
     model.load_state_dict(trained[0].state_dict())
-    result = judged(model)
+    result = judged(model, WITHOUT_TRAINING)
     assert verdicts(result)["prediction_tv/forget_test"] == "fail"
     assert result.verdict.status == "fail"
 

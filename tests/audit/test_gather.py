@@ -29,6 +29,7 @@ from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split, split_for
 
 gather_module = import_module("unlearnkit.audit.observe.gather")  # its package has a function of that name
+one_process = pytest.mark.xdist_group("gather")  # gathers `at_once`
 OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
 
 
@@ -103,7 +104,8 @@ def read_at_once() -> dict[tuple[Any, ...], Any]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batch", [1, 7, 44])
+@one_process
+@pytest.mark.parametrize("batch", [1, 7])  # `at_once` has every part in one batch
 def test_readings_do_not_depend_on_the_batch_size(batch: int) -> None:
     whole, cut = at_once(), look(batch=batch)
     assert_alike(read_at_once(), readings(cut))
@@ -113,6 +115,7 @@ def test_readings_do_not_depend_on_the_batch_size(batch: int) -> None:
 
 
 @pytest.mark.slow
+@one_process
 def test_readings_do_not_depend_on_the_order_of_the_models() -> None:
     original, unlearned, retrained = MODELS["cnn-grey"].model(), other(1), [other(2), other(3)]
     backward = look({"retrained": retrained, "unlearned": unlearned, "original": original})
@@ -141,7 +144,7 @@ def test_identical_models_give_identical_readings() -> None:
 def test_outputs_are_the_models_own_on_every_row_of_the_part() -> None:
     data, split = prepared()
     model = other(1)
-    evidence = look({"original": MODELS["cnn-grey"].model(), "unlearned": model}, given=(data, split))
+    evidence = look({"original": MODELS["cnn-grey"].model(), "unlearned": model}, given=(data, split), metrics=OUTPUTS)
     (subject,) = evidence.named("unlearned")
     assert set(subject.outputs) == set(PARTS)
     for part, outputs in subject.outputs.items():
@@ -188,18 +191,14 @@ def test_models_are_left_unchanged() -> None:
         assert [c.training for c in model.modules()] == modes
 
 
-def test_the_random_state_is_left_alone() -> None:
+def test_the_random_state_is_left_alone_and_reads_are_the_audits_and_not_the_methods() -> None:
+    data, split = prepared()
+    access = AccessLog(data)
     before = torch.get_rng_state(), random.getstate(), np.random.get_state()[1].tolist()
-    look()
+    look(given=(data, split), access=access)
     assert torch.equal(before[0], torch.get_rng_state())
     assert before[1] == random.getstate()
     assert before[2] == np.random.get_state()[1].tolist()
-
-
-def test_reads_are_the_audits_and_not_the_methods() -> None:
-    data, split = prepared()
-    access = AccessLog(data)
-    look(given=(data, split), access=access)
     summary: Any = access.summary(split)
     for part, classes in summary["parts"].items():
         for counts in classes.values():
@@ -315,9 +314,10 @@ def test_earlier_evidence_stands_and_gives_what_one_gathering_gives() -> None:
 def test_earlier_evidence_of_other_samples_is_refused(changed: dict[str, Any]) -> None:
     models = {"original": MODELS["cnn-grey"].model(), "retrained": [other(2)]}
     first, then = prepared(per_class=40), prepared(per_class=40, forget=changed.pop("forget", (2,)))
-    earlier = look(models, given=first, images=103)
+    metrics = [*OUTPUTS, METRICS["weight_distance"]]
+    earlier = look(models, given=first, images=103, metrics=metrics)
     with pytest.raises(ConfigError, match="Expected earlier evidence of the same samples, but it is of others"):
-        look(models, given=then, earlier=earlier, **{"images": 103, **changed})
+        look(models, given=then, earlier=earlier, **{"images": 103, "metrics": metrics, **changed})
 
 
 def test_earlier_evidence_of_fewer_kinds_is_refused() -> None:

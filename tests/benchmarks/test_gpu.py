@@ -10,9 +10,13 @@ import pytest
 import torch
 from safetensors import safe_open
 
+import comparison_runs
 import gpu
-import unlearnkit.compare.runs as comparison_runs
-from unlearnkit.compare.grid import candidates
+import gpu_course
+import gpu_plan
+from brief import shorten
+from compare_methods import candidates
+from gpu_book import Book
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import build_model
 from unlearnkit.steps.output import Output
@@ -23,7 +27,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gpu")]  # one process m
 
 
 def run(folder: Path, *more: str) -> dict[str, Any]:
-    gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)  # no figure of an audit matters
+        gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
     content: dict[str, Any] = json.loads((folder / "out" / "gpu.json").read_text())
     return content
 
@@ -38,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_step_is_done_and_recorded(made: Path) -> None:
     content = json.loads((made / "out" / "gpu.json").read_text())
     assert content["smoke"]
-    assert tuple(content["steps"]) == gpu.STEPS
+    assert tuple(content["steps"]) == gpu_plan.STEPS
     assert content["left_out"] == []
     assert content["failed"] == {}
     units = {f"{step}/{name}": unit for step, each in content["steps"].items() for name, unit in each.items()}
@@ -80,13 +86,13 @@ def test_a_second_run_computes_nothing(made: Path, monkeypatch: pytest.MonkeyPat
 
     before = json.loads((made / "out" / "gpu.json").read_text())
     for name in ("train_run", "bank", "one", "evaluated"):
-        monkeypatch.setattr(gpu, name, never)
+        monkeypatch.setattr(gpu_course, name, never)
     monkeypatch.setattr(comparison_runs, "gather", never)
     assert run(made)["steps"] == before["steps"]
 
 
 def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    train = gpu.train_run
+    train = gpu_course.train_run
 
     def failing(spec: TrainSpec, output: Output, **told: Any) -> dict[str, Any]:
         if output.folder.name == "retrained-0":
@@ -94,7 +100,7 @@ def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch:
         return train(spec, output, **told)
 
     with monkeypatch.context() as patch:
-        patch.setattr(gpu, "train_run", failing)
+        patch.setattr(gpu_course, "train_run", failing)
         first = run(tmp_path, "--only", "small")["steps"]["small"]
     assert first["retrained-0"]["failure"]["type"] == "ValueError"
     assert first["retrained-0"]["failure"]["message"] == "injected"
@@ -115,7 +121,7 @@ def test_without_time_everything_is_left_out(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_unit_is_left_out_where_similar_ones_took_longer_than_is_left(tmp_path: Path) -> None:
-    book = gpu.Book(tmp_path, tmp_path, 100.0, smoke=True)
+    book = Book(tmp_path, tmp_path, 100.0, smoke=True)
     unit = {"failure": None, "result": {"done": True}}
     book.content["steps"] = {"small": {"original": unit | {"kind": "train small", "seconds": 200.0}}}
     assert book.unit("small", "retrained-0", "train small", dict) is None
@@ -125,13 +131,13 @@ def test_a_unit_is_left_out_where_similar_ones_took_longer_than_is_left(tmp_path
 
 
 def test_the_full_plan_names_what_there_is() -> None:
-    for network in gpu.FULL.networks.values():
+    for network in gpu_plan.FULL.networks.values():
         model = build_model(network.model, num_classes=10, in_channels=3)
         recipe = recipe_for(model, "crop_flip").with_settings(network.recipe)
         assert recipe.augment == "crop_flip"
         assert model(torch.zeros(2, 3, 32, 32)).shape == (2, 10)
-    known = candidates(recipe.model_dump(), gpu.FULL.changes)
-    assert {*gpu.FULL.methods, "retrain"} == set(known) == {*METHODS, "unsir-no-noise"}
-    assert set(gpu.FULL.few) <= set(known)
+    known = candidates(recipe.model_dump(), gpu_plan.FULL.changes)
+    assert {*gpu_plan.FULL.methods, "retrain"} == set(known) == {*METHODS, "unsir-no-noise"}
+    assert set(gpu_plan.FULL.few) <= set(known)
     weights = build_model("airbench", num_classes=10, in_channels=3).state_dict().values()
-    assert 4 * 2 * sum(value.numel() for value in weights) < gpu.FILE_BYTES
+    assert 4 * 2 * sum(value.numel() for value in weights) < gpu_plan.FILE_BYTES

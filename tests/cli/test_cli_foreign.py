@@ -38,7 +38,7 @@ def options(weights: Path, data: Path, out: Path) -> list[Any]:
 def test_one_of_two_sets_is_forgotten_and_audited(
     two_sets: Path, parquet_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
-    given = options(two_sets, parquet_folder(), tmp_path / "out")
+    given = options(two_sets, parquet_folder(per_class=8), tmp_path / "out")
     assert_refused(run_cli("forget", *given), "several (model, model_ema)", "--weights-key model.")
     assert not (tmp_path / "out").exists()
     done = run_cli("forget", *given, "--weights-key", "model_ema")
@@ -58,7 +58,7 @@ def test_one_of_two_sets_is_forgotten_and_audited(
 def test_grey_weights_read_grey_images(parquet_folder: Callable[..., Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(build_model(MODEL, num_classes=4, in_channels=1).state_dict(), tmp_path / "grey")
-    data = parquet_folder()
+    data = parquet_folder(per_class=8)
     done = run_cli("forget", *options(tmp_path / "grey", data, tmp_path / "out"))
     assert done.code == 0, done.err
     config = json.loads((tmp_path / "out" / "config.json").read_text())
@@ -70,7 +70,7 @@ def test_grey_weights_read_grey_images(parquet_folder: Callable[..., Path], tmp_
 
 def test_a_class_list_is_asked_for_where_the_head_is_wider(parquet_folder: Callable[..., Path], tmp_path: Path) -> None:
     torch.save(build_model(MODEL, num_classes=12, in_channels=3).state_dict(), tmp_path / "wide.th")
-    given = options(tmp_path / "wide.th", parquet_folder(), tmp_path / "out")
+    given = options(tmp_path / "wide.th", parquet_folder(per_class=8), tmp_path / "out")
     assert_refused(run_cli("forget", *given), "12 outputs, but there are 4 classes: give --classes FILE")
     (tmp_path / "classes.txt").write_text("\n".join([*(f"other{k}" for k in range(8)), "grey", "blue", "red", "green"]))
     done = run_cli("forget", *given, "--classes", tmp_path / "classes.txt")

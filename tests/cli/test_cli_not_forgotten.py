@@ -40,7 +40,9 @@ def test_a_run_that_changed_nothing_says_so(digits_run: Path, tmp_path: Path) ->
 def test_the_settings_of_the_method_that_forget_more_are_named(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = ["--method", "unsir", "--set", "search=none", "--set", "impair.lr=1e-9", "--set", "repair.lr=1e-9"]
-    done = run_cli(*options(digits_run, out, *given, "--set", "noise.steps=2", "--strict"))
+    done = run_cli(
+        *options(digits_run, out, *given, "--set", "noise.steps=2", "--set", "retain_per_class=4", "--strict")
+    )
     assert done.code == 4, done
     words = "To make unsir forget more, raise impair.lr, impair.epochs with --set"
     assert words in done.out

@@ -87,7 +87,7 @@ def test_invented_names_are_no_names() -> None:
     [([0, 2], (0, ("0", "1", "2"))), ([1, 3], (1, ("1", "2", "3"))), ([2], (0, ("0", "1", "2")))],
 )
 def test_classes_without_names_are_called_by_their_labels(labels: list[int], expected: object) -> None:
-    assert names_of_labels(labels) == expected
+    assert names_of_labels(labels, "made") == expected
 
 
 def test_classes_on_one_side_only_are_said_with_counts() -> None:

@@ -82,3 +82,12 @@ def test_replacing_a_link_replaces_the_link(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "mine"
     assert (tmp_path / "link").read_bytes() == b"new"
     assert sorted(files_of(tmp_path)) == ["link", "mine"]
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/kcore"), reason="Linux shows its state there")
+def test_a_file_of_the_running_system_is_not_read(tmp_path: Path) -> None:
+    """/proc/kmsg is a regular file that waits for ever, and /proc/kcore one of 128 TB."""
+    (tmp_path / "link").symlink_to("/proc/kcore")
+    for path in ("/proc/kmsg", "/proc/self/../kcore", tmp_path / "link"):
+        with pytest.raises(OSError, match="a file of the running system"):
+            read_regular(path)

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
-import sys
-import traceback
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from kills import killed
 from unlearnkit.disk.staging import HIDDEN, held, locked, staged, sweep
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import add_to_run, read_json, write_run
 from unlearnkit.steps.verify import verify_run
 
-EVENTS = {"open", "os.rename", "os.mkdir", "os.link", "os.remove", "os.rmdir", "os.chmod", "os.scandir", "os.listdir"}
 MOST = 400
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be copied")
 
@@ -24,30 +22,6 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes
 def write(folder: Path, kind: str, *, overwrite: bool = False) -> None:
     content = {"config.json": {"kind": kind}, "model.safetensors": kind.encode() * 1000, "transformers/x": b"x"}
     write_run(folder, content, overwrite=overwrite, manifest={})
-
-
-def killed(work: Callable[[], None], at: int) -> bool:
-    """Run the work in a process that kills itself at its nth call of the file system; False where it ended before."""
-    child = os.fork()
-    if child == 0:
-        count = 0
-
-        def hook(event: str, _args: object) -> None:
-            nonlocal count
-            count += event in EVENTS
-            if event in EVENTS and count == at:
-                os.kill(os.getpid(), signal.SIGKILL)
-
-        sys.addaudithook(hook)
-        try:
-            work()
-            os._exit(0)
-        finally:
-            traceback.print_exc()
-            os._exit(1)
-    status = os.waitpid(child, 0)[1]
-    assert status in (0, signal.SIGKILL), status
-    return status != 0
 
 
 def hidden(folder: Path) -> list[str]:
@@ -168,3 +142,52 @@ def test_a_second_command_on_a_folder_says_who_holds_it(tmp_path: Path) -> None:
     with held(tmp_path / "deep" / "run"):  # its process is gone
         assert len(list(tmp_path.iterdir())) == 1
     assert not list(tmp_path.iterdir())
+
+
+class LocksOfWindows:
+    """The module msvcrt as far as it is used: a lock that no second opening of a file gets."""
+
+    LK_NBLCK = 2
+
+    def __init__(self) -> None:
+        self.held: set[int] = set()
+
+    def locking(self, descriptor: int, _mode: int, count: int) -> None:
+        node = os.fstat(descriptor).st_ino
+        assert (os.lseek(descriptor, 0, os.SEEK_CUR), count) == (2**20, 1), "what others read is not locked"
+        if node in self.held:
+            raise OSError(errno.EACCES, "Permission denied")
+        self.held.add(node)
+
+
+@pytest.fixture
+def as_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fcntl and no exchange; the rest of Windows is not here."""
+    monkeypatch.setattr("unlearnkit.disk.staging.fcntl", None)
+    monkeypatch.setattr("unlearnkit.disk.staging.msvcrt", LocksOfWindows())
+    monkeypatch.setattr("unlearnkit.disk.staging._renameat2", lambda: None)
+
+
+@pytest.mark.usefixtures("as_on_windows")
+def test_without_locks_of_folders_a_second_command_is_refused_too(tmp_path: Path) -> None:
+    with (
+        held(tmp_path / "run"),
+        pytest.raises(OutputError, match=rf"process {os.getpid()} of .* is working on it"),
+        held(tmp_path / "run"),
+    ):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_on_windows")
+def test_without_locks_of_folders_no_kill_hides_a_run(tmp_path: Path) -> None:
+    for at in range(1, MOST, 3):
+        folder = tmp_path / str(at) / "run"
+        write(folder, "old")
+        ended = not killed(lambda folder=folder: write(folder, "new", overwrite=True), at)
+        assert read_json(folder, "config.json")["kind"] in ("old", "new"), at
+        assert verify_run(folder)["ok"], at
+        if ended:
+            break
+    assert at > 20

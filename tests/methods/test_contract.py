@@ -28,7 +28,10 @@ from unlearnkit import methods
 from unlearnkit.methods import Unlearned
 
 # written down apart from `needs`: a method that began to declare and to read forget data would hold its contract
-ZERO_GLANCE = {"unsir", "erase", "retrain", "original", "head-mask", "finetune", "l1-sparse", "fisher"}
+ZERO_GLANCE = {
+    *{"unsir", "erase", "retrain", "original", "head-mask", "finetune", "l1-sparse", "fisher"},
+    *{"ct", "weight-damage", "cola", "noisy-finetune", "gkt", "emmn"},
+}
 
 
 def meetings(*, rerun: bool) -> list[Any]:

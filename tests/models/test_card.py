@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +11,7 @@ import torch
 import yaml
 from markdown_it import MarkdownIt
 
+import forked
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes
@@ -48,10 +46,12 @@ import torch
 def make(num_classes, width):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3072, width), torch.nn.Linear(width, num_classes))
 """
-BLOCK = "import sys\nsys.modules['unlearnkit'] = None\n"  # from here on, importing it fails
+BLOCK = "import sys\nsys.modules |= {name: None for name in sys.modules if name.partition('.')[0] == 'unlearnkit'}\n"
+BLOCK += "sys.modules['unlearnkit'] = None\n"  # from here on, importing it fails
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group(forked.GROUP)
 def test_the_weights_load_without_unlearnkit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "factory_of_the_readme.py").write_text(FACTORY)
     monkeypatch.syspath_prepend(tmp_path)
@@ -74,8 +74,10 @@ def test_the_weights_load_without_unlearnkit(tmp_path: Path, monkeypatch: pytest
             "images = torch.randn((2, 3, 32, 32), generator=torch.Generator().manual_seed(0))\n"
             "with torch.no_grad():\n    torch.save(model(images), 'logits.pt')\n"
         )
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    subprocess.run([sys.executable, "-c", "\n".join(steps)], env=environment, check=True)
+    program = tmp_path / "program.py"
+    program.write_text("\n".join(steps))
+    done = forked.run(program, path=[tmp_path])
+    assert done.returncode == 0, done.stderr
     for i, logits in enumerate(wanted):
         torch.testing.assert_close(torch.load(tmp_path / str(i) / "logits.pt", weights_only=True), logits)
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -190,13 +188,3 @@ def test_models_of_no_zoo_say_nothing_and_unknown_ones_are_refused() -> None:
     for name in ("timm:resnet19", "timm:resnet10t.no_such_tag", "torchvision:resnet19"):
         with pytest.raises(ModelError, match="but got 'resnet"):
             own_preprocessing(name)
-
-
-def test_asking_for_models_imports_no_zoo() -> None:
-    script = (
-        "import sys, unlearnkit.models, unlearnkit.models.hub, unlearnkit.models.readme\n"
-        "heavy = ('timm', 'torchvision', 'huggingface_hub')\n"
-        "print([m for m in heavy if m in sys.modules])"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"

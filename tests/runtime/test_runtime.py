@@ -96,6 +96,7 @@ def test_the_layout_does_not_change_what_a_model_says() -> None:
 
 def test_what_was_decided_is_told() -> None:
     told = Runtime(device=CPU).fitted(SmallCNN(4, 1), (1, 8, 8)).described()
+    assert told.pop("threads") == torch.get_num_threads()
     assert told == {"device": "cpu", "precision": "fp32", "channels_last": True, "compile": False, "processes": 1}
 
 

@@ -27,6 +27,8 @@ from unlearnkit.steps.reference_bank import read_identity
 from unlearnkit.steps.retrain import retrain_run
 from unlearnkit.steps.specs import CaseSpec, RetrainSpec
 
+pytestmark = pytest.mark.xdist_group("banked")  # one process trains the seven models
+
 
 def retrain(of: Path, bank: Path, *exclude: str, count: int = 1, **more: Any) -> list[Path]:
     result = retrain_run(RetrainSpec(of=of, exclude=exclude, count=count, **more), bank, runtime=CPU)

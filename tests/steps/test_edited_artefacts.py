@@ -7,6 +7,8 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from unlearnkit.steps import audit as audit_step
 from unlearnkit.steps import drawing
 from unlearnkit.steps.first_look import FirstLook
 
+pytestmark = pytest.mark.slow
 EDITS = 100
 NEW: list[Any] = [
     None, True, -1, 0, 3, 10**30, 0.5, -1e308, 1e308, 1e-308, "", "x", "1e999", "\x1b[2K\n", "../x", "\ud800",
@@ -115,7 +118,6 @@ def test_verify_answers(name: str, finished: Path) -> None:
     assert_answered("verify", finished, name)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["config.json", "request.json", "access.json", "cost.json", MANIFEST, "pictures.json"])
 def test_the_audit_answers(name: str, copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Up to the measuring itself, which reads no artefact."""
@@ -131,6 +133,7 @@ def test_the_audit_answers(name: str, copied: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(audit_step, "audit_artefacts", measure)
     monkeypatch.setattr(audit_step, "first_look", _no_look)
+    monkeypatch.setattr("unlearnkit.plugins.entry_points", cache(entry_points))  # of all packages: once is enough
     before = copied.parent / "before"
     shutil.copytree(copied, before)
     original = (copied / name).read_bytes()

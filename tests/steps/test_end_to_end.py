@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from brief import shorten
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import OutputError
 from unlearnkit.models import SmallCNN
@@ -38,7 +39,9 @@ FOLDERS = {"retrained": "retrained-1"}
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     out = tmp_path_factory.mktemp("demo") / "run"
-    return out, demo_run(Output(out), seed=0)
+    with pytest.MonkeyPatch.context() as patch:
+        shorten(patch)
+        return out, demo_run(Output(out), seed=0)
 
 
 def read(demo: tuple[Path, dict[str, Any]], name: str) -> Any:

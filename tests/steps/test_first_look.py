@@ -14,8 +14,8 @@ from PIL import Image
 from torch import nn
 
 from commands import WEIGHTS, assert_refused, run_cli
+from comparison_runs import Bench
 from trained_once import CPU
-from unlearnkit.compare.runs import Bench
 from unlearnkit.data import ImageData
 from unlearnkit.data.preprocessing import Origin
 from unlearnkit.data.sources.registry import load_data

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -128,6 +129,26 @@ def test_a_pipe_in_a_folder_is_refused_and_not_waited_for(command: str, copied: 
     (copied / "config.json").unlink()
     os.mkfifo(copied / "config.json")
     assert_refused(run_cli(command, copied), "is a pipe and is no regular file")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/kcore"), reason="Linux shows its own state there")
+def test_a_file_that_never_ends_is_not_read(copied: Path) -> None:
+    """/proc/kmsg is a regular file that waits for ever, and /proc/kcore one of 128 TB."""
+    edit(copied, MANIFEST, inputs={"/proc/kmsg": "0" * 64})
+    assert_refused(run_cli("verify", copied), "/proc/kmsg", "of the running system")
+    edit(copied, "config.json", weights="/proc/kmsg")
+    assert_refused(run_cli("audit", copied, *AUDIT), "/proc/kmsg", "of the running system")
+
+
+def test_what_a_ledger_is_given_by_a_stranger_is_text_and_hashes(copied: Path, tmp_path: Path) -> None:
+    for name, changes in (("config.json", {"exclude": 7}), ("config.json", {"kind": ["\x1b[2K"]})):
+        edit(copied, name, **changes)
+        manifest = json.loads((copied / MANIFEST).read_text())
+        digest = hashlib.sha256((copied / name).read_bytes()).hexdigest()
+        edit(copied, MANIFEST, artefacts=manifest["artefacts"] | {name: digest})
+        assert_refused(run_cli("ledger", "add", copied, "--ledger", tmp_path / "ledger"), name)
+        edit(copied, name, exclude=[])
+    assert not (tmp_path / "ledger").exists()
 
 
 def test_pictures_to_delete_are_checked_before_anything_is_written(copied: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from unlearnkit.steps.specs import CaseSpec, SearchSpec
 from unlearnkit.steps.tune import tune_run
 from unlearnkit.steps.verify import verify_run
 
+pytestmark = pytest.mark.xdist_group("record")  # one process makes a folder of each kind
 PREPROCESSING = ("image_size", "shape", "mean", "std", "crop_pct", "interpolation")
 QUICK = AuditOptions(depth=Depth.QUICK)
 KINDS = ("train", "forget", "tune", "audit")

@@ -26,6 +26,8 @@ from unlearnkit.steps.retrain import retrain_run
 from unlearnkit.steps.specs import CaseSpec, RetrainSpec
 from unlearnkit.steps.train import train_run
 
+pytestmark = pytest.mark.xdist_group("retrain")  # one process trains the original and its bank
+
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory: pytest.TempPathFactory) -> Path:

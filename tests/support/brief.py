@@ -1,6 +1,6 @@
 """Cuts short what an audit trains: relearning, return and few-shot recovery have tests of their own.
 
-What the readings are worth is held where they are measured at length: in `audit/` and by the demo's run.
+What the readings are worth is held where they are measured at length: in `audit/`.
 """
 
 from __future__ import annotations

@@ -220,6 +220,32 @@ def erase_passes(method: Erase, *, forgotten: int, **_: int) -> Passes:
     return passes | ({"repair": (2 * steps, steps)} if steps else {})
 
 
+def lfssd_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    forget, retain = sizes(forgotten)
+    return {"importance_forget": (forget, forget), "importance_retain": (retain, retain)}
+
+
+def expand_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    forget, _retain = sizes(forgotten)
+    return {"expand": (2 * forget, 2 * forget)}
+
+
+def jit_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    forget, _retain = sizes(forgotten)
+    return {"smooth": (3 * forget, forget)}  # each image and its two copies, which are constants
+
+
+def heal_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    _forget, retain = sizes(forgotten)
+    return {"heal": (retain, retain)}
+
+
+def projected_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    forget, retain = sizes(forgotten)
+    kind = {"damp": "prototypes", "svd-projection": "inputs"}[method.name]
+    return {f"{kind}_forget": (forget, 0), f"{kind}_retain": (retain, 0)}
+
+
 def no_passes(method: Any, **_: int) -> Passes:
     return {}
 
@@ -237,6 +263,7 @@ class Canonical:
         draws: whether anything is drawn at random, so that another seed gives other weights; None: as above.
         fresh: whether it starts from a new model, and so keeps nothing that the caller froze.
         whole_layers: whether it refuses a model all of whose layers have frozen weights, whatever else is free.
+        shared: whether several processes share its passes; if not, each makes all of them.
     """
 
     method: Method
@@ -246,11 +273,28 @@ class Canonical:
     draws: bool | None = True
     fresh: bool = False
     whole_layers: bool = False
+    shared: bool = True
 
     @property
     def reads_forget(self) -> bool:
         """Whether the method declares forget data."""
         return any(part.forgotten for part in self.method.needs)
+
+
+MOST = {"epochs": 2, "steps": 2, "rounds": 2, "attempts": 2, "batch_size": 8}  # of a setting whose name ends so
+
+
+def cheap(method: ConfiguredMethod) -> list[str]:
+    """`NAME=VALUE` settings that make a method fast, found by the names of its settings."""
+    settings = ((each["name"], each["value"]) for each in method.described_settings())
+    limits = ((name, value, MOST.get(name.rpartition(".")[2])) for name, value in settings)
+    return [f"{name}={most}" for name, value, most in limits if most and isinstance(value, int) and value > most]
+
+
+def tiny(name: str, *settings: str, passes: Callable[..., Passes] = no_passes, **facts: bool) -> Canonical:
+    """A method's entry with cheap settings and these on top."""
+    method = REGISTRY[name]()
+    return Canonical(method=method.with_settings([*cheap(method), *settings]), passes=passes, **facts)
 
 
 STEPS = Recipe(epochs=2, batch_size=8, lr=0.01)
@@ -316,16 +360,22 @@ KNOWN: dict[str, Canonical] = {
     "boundary-shrink": Canonical(method=BoundaryShrink(recipe=STEPS), passes=boundary_passes),
     "delete": Canonical(method=DELETE(recipe=STEPS), passes=delete_passes),
     "delete:paper": Canonical(method=DELETE(recipe=STEPS, batch_statistics=True), passes=delete_passes),
+    "lfssd": Canonical(method=REGISTRY["lfssd"]().with_settings(["ratio=1.1"]), passes=lfssd_passes, draws=False),
+    "boundary-expand": tiny("boundary-expand", passes=expand_passes),
+    "jit": tiny("jit", "copies=2", "recipe.epochs=1", passes=jit_passes),
+    "ct": tiny("ct", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
+    "msg": tiny("msg", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
+    "weight-damage": tiny("weight-damage", "recipe.epochs=1", passes=heal_passes),
+    "svd-projection": tiny("svd-projection", passes=projected_passes, draws=False, whole_layers=True, shared=False),
+    "damp": tiny("damp", passes=projected_passes, draws=False, whole_layers=True, shared=False),
+    "head-distillation": tiny("head-distillation", "recipe.epochs=1", trains=False),
+    "gkt": tiny("gkt", "noise=4", "student_repeats=1", "gate=1", "rounds=1", fresh=True, shared=False),
+    "emmn": tiny("emmn", "noise.batch_size=4", "noise.steps=1"),
+    "noisy-finetune": tiny("noisy-finetune", "recipe.epochs=1", "lr=0.5"),
+    "cola": tiny("cola", "collapse.epochs=1", "align.epochs=1", shared=False),
+    "sfron": tiny("sfron", "rounds=1", "passes=1"),
+    "ntk": tiny("ntk", "per_class=12", draws=False, shared=False),
 }
-
-MOST = {"epochs": 2, "steps": 2, "rounds": 2, "attempts": 2, "batch_size": 8}  # of a setting whose name ends so
-
-
-def cheap(method: ConfiguredMethod) -> list[str]:
-    """`NAME=VALUE` settings that make a method fast, found by the names of its settings."""
-    settings = ((each["name"], each["value"]) for each in method.described_settings())
-    limits = ((name, value, MOST.get(name.rpartition(".")[2])) for name, value in settings)
-    return [f"{name}={most}" for name, value, most in limits if most and isinstance(value, int) and value > most]
 
 
 def derived(kind: type[ConfiguredMethod]) -> Canonical:

@@ -8,9 +8,15 @@ import io
 import json
 import sys
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import typer.main
+
 from unlearnkit.cli import main
+
+# typer makes the command anew from all signatures at every call, which a process does once
+typer.main.get_command = cache(typer.main.get_command)
 
 SMALL = ("noise.steps=2", "noise.batch_size=8", "retain_per_class=4", "search=none")
 FAST = ("--device", "cpu", "--method", "unsir", *(arg for setting in SMALL for arg in ("--set", setting)))

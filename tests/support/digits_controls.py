@@ -15,6 +15,7 @@ from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, Metric, audit, gather
 from unlearnkit.audit.bank import bank_for
 from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.metric import TRAINING
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.data import AccessLog, DataView
 from unlearnkit.data.sources.registry import load_data
@@ -30,6 +31,7 @@ from unlearnkit.steps.train import train_run
 FORGOTTEN = (1, 3, 5, 7, 9)
 REQUEST = ForgetRequest(classes=FORGOTTEN)
 VOTING = {name: METRICS[name] for name in PRIMARY_METRICS}  # the verdict rests on these alone
+WITHOUT_TRAINING = {name: metric for name, metric in VOTING.items() if not metric.wants & TRAINING}
 
 
 def train_digits(folder: Path) -> list[nn.Module]:
@@ -61,7 +63,10 @@ class Judge:
         assert bank is not None
         self.priors = bank.priors
 
-    def __call__(self, unlearned: nn.Module, metrics: Mapping[str, Metric] = VOTING) -> Audit:
+    def __call__(
+        self, unlearned: nn.Module, metrics: Mapping[str, Metric] = VOTING, by: Mapping[str, Metric] | None = None
+    ) -> Audit:
+        """Gather what `metrics` want, and audit by them, or by those alone that are given as `by`."""
         evidence = gather(
             {**self._models, "unlearned": unlearned},
             self._data,
@@ -73,7 +78,7 @@ class Judge:
         )
         if self._known is None:
             self._known = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        return audit(evidence, metrics, priors=self.priors)
+        return audit(evidence, by or metrics, priors=self.priors)
 
     def insider(self) -> Insider:
         """What an adversary has: all that there is."""

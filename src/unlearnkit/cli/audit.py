@@ -47,6 +47,7 @@ def command(
     device: opt.Device = None,
     precision: opt.Precision = "auto",
     language: opt.Language = None,
+    ledger: opt.Ledger = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -86,7 +87,7 @@ def command(
                 f"Expected a run folder alone, but got {given_options[0]} too; that option is for two weights files."
             )
         result = audit_folder(
-            Output(folder, include_images=include_images, language=language, command=command_line()),
+            Output(folder, include_images=include_images, language=language, command=command_line(), ledger=ledger),
             options=options,
             model=model,
             data=data,
@@ -129,7 +130,7 @@ def command(
         result = audit_pair(
             spec,
             unlearned,
-            Output(out, overwrite, include_images, language, command_line()),
+            Output(out, overwrite, include_images, language, command_line(), ledger),
             options=options,
             seed=seed,
             runtime=runtime,

@@ -2,60 +2,97 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.runtime.terminal import print_lines
+from unlearnkit.cli.common import command_line
+from unlearnkit.runtime.terminal import print_line, print_lines
+
+DATA_VARIABLE = "UNLEARNKIT_DATA"
 
 
 def command(
-    out: Annotated[Path, typer.Option("--out", help="JSON file to write; table and picture go beside it")],
-    data: Annotated[str | None, typer.Option("--data", help=opt.DATA_HELP, show_default=False)] = None,
-    models: Annotated[
+    suite: Annotated[
+        str | None, typer.Argument(help="TOML file, or the name of a suite that is shipped (--list names them)")
+    ] = None,
+    out: Annotated[
         Path | None,
-        typer.Option("--models", help="folder with the run folders original, retrained-0, retrained-1, ..."),
+        typer.Option("--out", help="folder of the comparison; the next run goes on where one stopped"),
     ] = None,
-    work: Annotated[Path | None, typer.Option("--work", help="folder where finished runs are kept")] = None,
-    forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
-    methods: Annotated[
-        list[str] | None, typer.Option("--method", help="method to run, or unsir-no-noise; repeatable; default: all")
+    data: Annotated[
+        Path | None, typer.Option("--data", help="folder that {data} in a suite stands for; default: UNLEARNKIT_DATA")
     ] = None,
-    variants: Annotated[
-        list[str] | None,
-        typer.Option("--variant", help="default, tuned or paper settings; repeatable; default: the first two"),
+    bank: opt.Bank = None,
+    jobs: Annotated[
+        int | None, typer.Option("--jobs", help="how many at once; default: 1, of a cluster all it has")
     ] = None,
-    settings: opt.Settings = None,
-    seeds: Annotated[int, typer.Option("--seeds", help="number of seeds of each run")] = 3,
-    trials: Annotated[int, typer.Option("--trials", help="trials of each method's tuning")] = 12,
-    retrained: Annotated[int, typer.Option("--retrained", help="retrained models to judge by, three at least")] = 3,
-    primary: Annotated[bool, typer.Option("--primary", help="audit by the readings that vote alone")] = False,
-    label: Annotated[str | None, typer.Option("--label", help="what to call the data; default: kind of source")] = None,
-    redraw: Annotated[bool, typer.Option("--redraw", help="draw table and picture from --out; nothing is run")] = False,
+    backend: Annotated[
+        str, typer.Option("--backend", help="backend of joblib: loky (processes of this machine), dask, ray, ...")
+    ] = "loky",
+    address: Annotated[
+        str | None, typer.Option("--address", help="of the cluster's scheduler, as tcp://host:8786")
+    ] = None,
+    row: Annotated[
+        str | None, typer.Option("--row", help="run the setting of one reported row alone, in place of a suite")
+    ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="print what would be done and its cost; nothing is run")] = False,
+    redraw: Annotated[
+        Path | None, typer.Option("--redraw", help="write tables and page again from this results.json; nothing is run")
+    ] = None,
+    names: Annotated[bool, typer.Option("--list", help="name the shipped suites and the reported rows")] = False,
+    device: opt.Device = None,
+    quiet: opt.Quiet = False,
 ) -> None:
-    """Run methods side by side on one request, judge all by the same audit, and write the table and the picture."""
-    from unlearnkit.compare.grid import Grid, compare_methods
-    from unlearnkit.compare.grid import redraw as drawn_again
-    from unlearnkit.compare.page import table
+    """Run a suite of methods, models and seeds, judge all by the same audit, and write tables and a page."""
+    from unlearnkit.compare.comparison import Comparison
+    from unlearnkit.compare.hand_out import CLUSTERS, Workers
+    from unlearnkit.compare.plan import plan as planned
+    from unlearnkit.compare.reported import named_row, only, reported_rows
+    from unlearnkit.compare.results import PAGE
+    from unlearnkit.compare.results import redraw as drawn_again
+    from unlearnkit.compare.suite import read_suite, shipped
+    from unlearnkit.compare.work import Place
     from unlearnkit.errors import ConfigError
+    from unlearnkit.steps.reference_bank import default_bank
 
-    if redraw:
-        print_lines(table(drawn_again(out)))
+    if names:
+        print_lines("\n".join([*shipped(), *(f"--row {name}" for name in reported_rows())]))
         return
-    required = {"--data": data, "--models": models, "--work": work, "--forget": forget or None}
-    missing = [name for name, value in required.items() if value is None]
-    if data is None or models is None or work is None or missing:
-        raise ConfigError(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds; add what is missing.")
-    grid = Grid(
-        methods=tuple(methods or ()),
-        variants=tuple(variants or ("default", "tuned")),
-        seeds=seeds,
-        trials=trials,
-        settings=tuple(settings or ()),
-        primary=primary,
-        label=label,
+    if redraw is not None:
+        drawn_again(redraw)
+        return
+    if (suite is None) == (row is None):
+        raise ConfigError("Expected a suite or --row ID, one of the two; `unlearnkit compare --list` names them.")
+    if out is None:
+        raise ConfigError("Expected a folder for the comparison, but got none; give --out DIR.")
+    if row is not None:
+        reported = named_row(row)
+        name, chosen = row, only(read_suite(reported.suite)[1], reported)
+    else:
+        name, chosen = read_suite(str(suite))
+    named = data or (Path(os.environ[DATA_VARIABLE]) if os.environ.get(DATA_VARIABLE) else None)
+    place = Place(
+        out=out.absolute(),
+        bank=(bank or default_bank()).absolute(),
+        data=named.absolute() if named else None,
+        device=device,
+        command=tuple(command_line()),
     )
-    result = compare_methods(grid, data=data, models=models, work=work, forget=forget, retrained=retrained, out=out)
-    print_lines(table(result))
+    workers = Workers(jobs=jobs if jobs is not None or backend in CLUSTERS else 1, backend=backend, address=address)
+    say = (lambda _: None) if quiet else print_line
+    comparison = Comparison(name=name, suite=chosen, place=place, workers=workers, say=say)
+    if not quiet or plan:
+        print_lines("\n".join(planned(comparison.cells, comparison.open(), place, jobs or 1)))
+    if plan:
+        return
+    results = comparison.run()
+    failed = sum(bool(each["failure"]) for group in results["groups"] for each in group["rows"])
+    if not quiet:
+        print_line(f"{failed} cells failed; give the same command again to try them once more" if failed else "done")
+        print_line(str(comparison.folder / PAGE))
+    if failed:
+        raise typer.Exit(1)

@@ -57,6 +57,7 @@ def command(
     compile: opt.Compile = False,
     track: opt.Tracker = None,
     language: opt.Language = None,
+    ledger: opt.Ledger = None,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -97,7 +98,7 @@ def command(
     result = forget_run(
         spec,
         MethodChoice(method or RECOMMENDED, preset, settings or []),
-        Output(out, overwrite, include_images, language, command_line()),
+        Output(out, overwrite, include_images, language, command_line(), ledger),
         audit=None if no_audit else options,
         seed=seed,
         runtime=runtime,

@@ -152,6 +152,14 @@ IncludeImages = Annotated[
         help="write pictures of samples into the run folder and the report although the data may show people",
     ),
 ]
+Resume = Annotated[
+    bool,
+    typer.Option("--resume", help="go on with an interrupted training (OUT.unfinished.safetensors), bit for bit"),
+]
+Ledger = Annotated[
+    Path | None,
+    typer.Option("--ledger", envvar="UNLEARNKIT_LEDGER", help="file of the ledger (`unlearnkit ledger`)"),
+]
 Language = Annotated[
     str | None,
     typer.Option("--language", help="of the report, as en or zh (Chinese); default: the one it had before, else en"),

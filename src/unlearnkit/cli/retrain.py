@@ -27,6 +27,7 @@ def command(
     precision: opt.Precision = "auto",
     micro_batch: opt.MicroBatch = None,
     compile: opt.Compile = False,
+    resume: opt.Resume = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -53,6 +54,7 @@ def command(
         command=command_line(),
         runtime=Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile),
         progress=progress_of(quiet),
+        resume=resume,
     )
     if as_json:
         print_result(result, as_json, quiet)

@@ -40,6 +40,7 @@ TIERS = {
 }
 
 
+LIKE_THESE = {"pass": "yes", "fail": "no", "unknown": "unknown"}  # nosec B105  # a verdict
 SIGNALS = {
     "samples": "how far forgotten training samples are still recognised",
     "remade": "how far images that the original takes for the forgotten classes, made without any of theirs, still are",
@@ -125,8 +126,30 @@ def show_verified(result: dict[str, Any]) -> None:
     console = Console(highlight=False)
     for file in result["files"]:
         console.print(_text(f"{file['state']:<12}  {file['kind']:<8}  {file['name']}"), soft_wrap=True)
+    for line in _signature_lines(result):
+        console.print(_text(line), soft_wrap=True)
     summary = "everything is as recorded" if result["ok"] else "not everything is as recorded"
     console.print(_text(f"{summary}; sha256 of the manifest: {result['manifest']}"), soft_wrap=True)
+
+
+def _signature_lines(result: dict[str, Any]) -> list[str]:
+    """Say who signed the folder, and whether that still holds for all of it."""
+    lines = []
+    for one in result["signatures"]:
+        who = "the key that was asked for" if one["asked_for"] else "a key"
+        line = f"{one['state']}: {who}, {one['key']}, says that it signed on {one['signed']}"
+        if one["state"] == "forged":
+            line = f"forged: a signature in the name of {one['key']} is not by that key"
+        elif one["state"] == "changed after signing":
+            line += f"; changed, new or gone since: {listed(one['changed'], most=20) or 'what it records'}"
+        lines.append(line)
+    if not result["signatures"]:
+        lines.append("unsigned: who changes a file on purpose can change what is recorded of it too")
+    elif result["signed_by_key"] is None:
+        lines.append("whose key that is nobody has checked; --key PUBLIC asks for the signature of a key that you know")
+    if result["signed_by_key"] is False:
+        lines.append("NOT SIGNED by the key that was asked for, as it is now")
+    return lines
 
 
 def show_methods(described: list[dict[str, Any]]) -> None:
@@ -214,7 +237,7 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
         if any(groups):
             cells = [_cell(group, form) for group in (groups if retrained else groups[:2])]
             verdict = next((r["verdict"] for r in groups[1]), None)
-            table.add_row(title, *cells, {"pass": "yes", "fail": "no", "unknown": "unknown"}.get(verdict or "", ""))
+            table.add_row(title, *cells, LIKE_THESE.get(verdict or "", ""))
     console.print(table)
     why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], ENGLISH)
     console.print(_text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)

@@ -41,6 +41,7 @@ def command(
     micro_batch: opt.MicroBatch = None,
     compile: opt.Compile = False,
     track: opt.Tracker = None,
+    resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -77,6 +78,14 @@ def command(
         trust_inputs=trust_inputs,
     )
     output = Output(out, overwrite=overwrite, command=command_line())
-    result = train_run(spec, output, seed=seed, runtime=runtime, progress=progress_of(quiet, runtime), tracker=track)
+    result = train_run(
+        spec,
+        output,
+        seed=seed,
+        runtime=runtime,
+        progress=progress_of(quiet, runtime),
+        tracker=track,
+        resume=resume,
+    )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, get_args
 
 import torch
@@ -33,6 +34,29 @@ class AccessLog:
         """Add the reads that another log of the same data has counted."""
         for key, mask in other._read.items():
             self._read[key] |= mask
+
+    def marks(self) -> dict[str, Tensor]:
+        """Return what has been counted so far, by name: the masks themselves, and how often each side was read."""
+        sides: tuple[Side, ...] = ("train", "test")
+        masks = {f"access.{reader}.{side}": mask for (reader, side), mask in self._read.items()}
+        masks |= {f"access.decoded.{side}": self._data.set(side).decoded for side in sides}
+        return masks | {f"access.reads.{side}": torch.tensor(self._data.set(side).reads) for side in sides}
+
+    def take_over(self, marks: Mapping[str, Tensor]) -> None:
+        """Add what an interrupted run has counted; reads of random images are counted on from there.
+
+        Raises:
+            ValueError: they are not those of this data.
+        """
+        for name, own in self.marks().items():
+            found = marks.get(name)
+            if found is None or (found.shape, found.dtype) != (own.shape, own.dtype):
+                raise ValueError(f"it counts no {name!r} of this data")
+        for name, own in self.marks().items():
+            if own.dtype == torch.bool:
+                own |= marks[name]
+        self._data.train.reads = int(marks["access.reads.train"])
+        self._data.test.reads = int(marks["access.reads.test"])
 
     def join(self, processes: Processes) -> None:
         """Add the reads and decodings of the run's other processes."""

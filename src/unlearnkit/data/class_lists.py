@@ -7,6 +7,25 @@ from collections.abc import Sequence
 from unlearnkit.class_names import listed
 from unlearnkit.errors import DataError
 
+MOST_CLASSES = 100_000  # ImageNet's largest list has 21,841; tables by class and the head are made for all of them
+
+
+def check_count(count: int, source: str) -> None:
+    """Refuse more classes than a list may have, before anything is made for each of them.
+
+    Args:
+        count: of the classes; of labels without names, the largest one and one more.
+        source: of the data, for the message.
+
+    Raises:
+        DataError: there are more than `MOST_CLASSES`.
+    """
+    if count > MOST_CLASSES:
+        raise DataError(
+            f"Expected at most {MOST_CLASSES:,} classes, but the labels of {source} stand for {count:,}; number the "
+            "classes from 0 without gaps, or name the column or the list that holds class labels."
+        )
+
 
 def ids_by_name(wanted: Sequence[str], classes: Sequence[str], source: str) -> list[int]:
     """Return the id in the list `wanted` of each of the `classes` of a source.
@@ -54,13 +73,18 @@ def ids_by_label(wanted: Sequence[str], labels: Sequence[int], source: str) -> t
     return first, [label - first for label in labels]
 
 
-def names_of_labels(labels: Sequence[int]) -> tuple[int, tuple[str, ...]]:
+def names_of_labels(labels: Sequence[int], source: str) -> tuple[int, tuple[str, ...]]:
     """Return the first label and the names of classes that have none: their labels as text, from 0.
 
     Where the smallest label is 1 they start from 1.
 
     Args:
         labels: those that occur.
+        source: of the data, for the message.
+
+    Raises:
+        DataError: there are too many.
     """
     first = 1 if min(labels) == 1 else 0
+    check_count(1 + max(labels) - first, source)
     return first, tuple(str(k) for k in range(first, 1 + max(labels)))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.class_names import all_in_one_form, repeated, unprintable
-from unlearnkit.data.class_lists import ids_by_label, ids_by_name
+from unlearnkit.data.class_lists import check_count, ids_by_label, ids_by_name
 from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, Origin, Preprocessing
 from unlearnkit.data.storage import Storage, Store, checked_storage, checked_workers
 from unlearnkit.data.stream import DecodeFn, RowReader, Shape, Share, read_seed, seeded, stream
@@ -62,7 +62,7 @@ class ImageSet:
         self.decode_seconds = 0.0
         self._decode = decode
         self._seed: int | None = None
-        self._reads = 0
+        self.reads = 0  # so far; the seeds of random reads depend on it
         self._store = Store(self.storage, len(labels))
 
     @classmethod
@@ -159,16 +159,16 @@ class ImageSet:
     @contextmanager
     def seeded_reads(self, seed: int) -> Iterator[None]:
         """Seed random reads in the `with` block and count them from 0; the earlier state is restored afterwards."""
-        before = self._seed, self._reads
-        self._seed, self._reads = seed, 0
+        before = self._seed, self.reads
+        self._seed, self.reads = seed, 0
         try:
             yield
         finally:
-            self._seed, self._reads = before
+            self._seed, self.reads = before
 
     def _read_number(self) -> int:
-        self._reads += 1
-        return self._reads
+        self.reads += 1
+        return self.reads
 
     def _drawn(self, shares: Iterable[tuple[Tensor, range]], read: int) -> Iterator[Share]:
         """Return what is to be read; this process draws it, even for workers, so that every row is counted."""
@@ -230,6 +230,7 @@ class ImageData:
     remarks: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        check_count(len(self.classes), self.source)
         object.__setattr__(self, "classes", all_in_one_form(self.classes))
         twice = repeated(self.classes)
         wrong = next(filter(unprintable, self.classes), None)
@@ -319,6 +320,7 @@ class ImageData:
         Raises:
             DataError: the data holds a class that the model does not know, or the list names one twice.
         """
+        check_count(len(classes), "the class list")
         wanted = all_in_one_form(classes)
         if wanted == self.classes:
             return self

@@ -182,7 +182,7 @@ class Augmented:
 
     def __init__(self, samples: Samples, generator: torch.Generator, max_shift: int | None = None) -> None:
         self._samples, self._generator, self._max_shift = samples, generator, max_shift
-        self._mirrored = torch.rand(len(samples), generator=generator) < 0.5
+        self.mirrored = torch.rand(len(samples), generator=generator) < 0.5
 
     def __len__(self) -> int:
         return len(self._samples)
@@ -207,8 +207,8 @@ class Augmented:
 
     def _turn(self, positions: Tensor) -> Tensor:
         """Return (m,) bool, which of the images at `positions` are mirrored in this read."""
-        now = self._mirrored[positions]
-        self._mirrored[positions] = ~now
+        now = self.mirrored[positions]
+        self.mirrored[positions] = ~now
         return now
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import pickle  # nosec B403  # the name of its error alone
 import random
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence

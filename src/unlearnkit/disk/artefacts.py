@@ -53,6 +53,27 @@ class ManifestRecord(Artefact):
     language: str | None = None
 
 
+class StatementRecord(Artefact):
+    """What was signed: a manifest, and when."""
+
+    manifest: ManifestRecord
+    signed: Annotated[str, Field(pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$")]  # shown as it is
+
+
+class SignatureRecord(Artefact):
+    """A signature, the public key that checks it, and what it is of."""
+
+    key: Annotated[str, Field(pattern="^[A-Za-z0-9+/]{43}=$")]
+    signature: Annotated[str, Field(pattern="^[A-Za-z0-9+/]{86}==$")]
+    statement: StatementRecord
+
+
+class SignaturesRecord(Artefact):
+    """signature.json: who vouches for the manifest; no manifest lists this file."""
+
+    signatures: Annotated[list[SignatureRecord], Field(max_length=100)]
+
+
 class AttemptRecord(Artefact):
     """One of the rates that a method tried."""
 
@@ -81,6 +102,8 @@ class ConfigurationRecord(Artefact):
     weights: str | None = None
     weights_key: str | None = None
     unlearned: str | None = None
+    exclude: list[str] | None = None
+    init: str | None = None
     data: str | None = None
     image_column: str | None = None
     label_column: str | None = None
@@ -255,6 +278,7 @@ class PicturesRecord(Artefact):
 
 SCHEMAS: dict[str, type[Artefact]] = {
     "manifest.json": ManifestRecord,
+    "signature.json": SignaturesRecord,
     "config.json": ConfigurationRecord,
     "request.json": RequestRecord,
     "access.json": AccessRecord,

@@ -20,6 +20,7 @@ from unlearnkit.errors import OutputError
 
 DEEPEST = 2  # an artefact lies in the run folder or one folder below
 MARK = "unlearnkit"  # in the names of what is only there while a command writes
+OF_THE_KERNEL = ("/proc/", "/sys/")
 # Windows lacks these; a pipe there has a name of its own kind.
 NO_WAIT, NO_LINK = getattr(os, "O_NONBLOCK", 0), getattr(os, "O_NOFOLLOW", 0)
 _PRIVATE = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -55,9 +56,13 @@ def inside(folder: Path, name: object) -> Path:
 def open_regular(path: str | Path) -> BinaryIO:
     """Open a regular file to read; links are followed, and a pipe or a device is not waited for.
 
+    Nor are the files by which Linux shows its own state: some never end, and some wait for ever.
+
     Raises:
         OSError: it cannot be opened, or is no regular file.
     """
+    if os.path.realpath(path).startswith(OF_THE_KERNEL):
+        raise OSError(0, "it is a file of the running system and no regular file", str(path))
     descriptor = os.open(path, os.O_RDONLY | NO_WAIT | _PRIVATE)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -78,13 +83,18 @@ def read_regular(path: str | Path) -> bytes:
         return file.read()
 
 
-def write_new(path: Path, data: bytes) -> str:
+def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> str:
     """Write a file that is not there yet, through to the disk, and return its sha256; no link is followed.
+
+    Args:
+        path: of the file.
+        data: its content.
+        mode: who may read and write it, less what the process's mask takes away.
 
     Raises:
         OSError: it is there, or cannot be written.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | _PRIVATE, 0o666)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK | _PRIVATE, mode)
     with os.fdopen(descriptor, "wb") as file:
         file.write(data)
         file.flush()

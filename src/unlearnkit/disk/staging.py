@@ -27,11 +27,16 @@ try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment, unused-ignore]
+try:
+    import msvcrt
+except ImportError:  # elsewhere
+    msvcrt = None  # type: ignore[assignment, unused-ignore]
 
 HOLD = "0" * 16  # ends the name of the file that a command locks while it works on a folder
 STALE = 3600  # seconds, after which a file that was to replace another is left over; these have no locks
 RETIRED = "-old"  # ends the name of a folder that is being replaced in two steps
 HIDDEN = re.compile(rf"\.(?P<name>.+)\.{MARK}-[0-9a-f]{{16}}(?P<retired>{RETIRED})?")
+_BYTE = 2**20  # that Windows locks in a file: others may not even read what is locked, and the name stands before it
 _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2
 _WITHOUT_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 _WITHOUT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
@@ -100,8 +105,13 @@ def held(out: Path) -> Iterator[None]:
         yield
     finally:
         with locked(parent):
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+            if fcntl is None:  # Windows deletes no file that is open, and another command may have opened it by now
+                os.close(descriptor)
+                with contextlib.suppress(OSError):
+                    path.unlink()
+            else:
+                path.unlink(missing_ok=True)
+                os.close(descriptor)
 
 
 def put(staging: Path, out: Path) -> bool:
@@ -141,10 +151,12 @@ def sweep(folder: Path) -> None:
             if found is None or entry.is_symlink():
                 continue
             descriptor = _lock(Path(entry.path), wait=False)
+            out = folder / found["name"]
             if descriptor is None:  # somebody works on it, or nobody can know
+                if fcntl is None and found["retired"] and not os.path.lexists(out):
+                    Path(entry.path).rename(out)
                 continue
             try:
-                out = folder / found["name"]
                 if found["retired"] and not os.path.lexists(out):
                     Path(entry.path).rename(out)
                 elif entry.is_dir():
@@ -181,7 +193,7 @@ def _lock(path: Path, *, wait: bool) -> int | None:
 def _try_lock(descriptor: int) -> bool:
     """Lock an open file, unless another process has; where there are no locks, nobody keeps anybody out."""
     if fcntl is None:
-        return True
+        return msvcrt is None or _lock_byte(descriptor)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -190,6 +202,20 @@ def _try_lock(descriptor: int) -> bool:
         if error.errno == errno.EWOULDBLOCK:
             return False
         raise
+    return True
+
+
+def _lock_byte(descriptor: int) -> bool:
+    """Lock an open file as Windows does it; False where another process has."""
+    os.lseek(descriptor, _BYTE, os.SEEK_SET)
+    try:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EDEADLK):
+            return False
+        raise
+    finally:
+        os.lseek(descriptor, 0, os.SEEK_SET)
     return True
 
 

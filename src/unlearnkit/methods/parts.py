@@ -31,7 +31,8 @@ def check_parts(method: Method, split: Split, *, tunable: bool = False) -> None:
     alternatives = {
         name: kind() for name, kind in METHODS.items() if not kind.control and (kind().space() or not tunable)
     }
-    able = [known + how for known, other in alternatives.items() for how in _ways(other, split)]
+    shown = any(len(split[part]) for part in Part)  # without a single image nobody knows their shape
+    able = [known + how for known, other in alternatives.items() for how in _ways(other, split) if shown]
     instead = f"or choose a method that does without ({', '.join(able)})" if able else "no method does without"
     raise DataError(
         f"Expected samples in {' and '.join(missing)}, which {name} reads, but the data has none; "

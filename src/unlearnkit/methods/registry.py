@@ -6,23 +6,42 @@ from collections.abc import Sequence
 
 from unlearnkit.errors import ConfigError, UnlearnkitError
 from unlearnkit.methods.bad_teacher import BadTeacher
+from unlearnkit.methods.boundary_expand import BoundaryExpand
 from unlearnkit.methods.boundary_shrink import BoundaryShrink
+from unlearnkit.methods.cmf import CMF
+from unlearnkit.methods.cola import COLA
+from unlearnkit.methods.conv_transpose import ConvTranspose
+from unlearnkit.methods.damp import DAMP
 from unlearnkit.methods.delete import DELETE
+from unlearnkit.methods.emmn import EMMN
 from unlearnkit.methods.erase.erase import Erase
 from unlearnkit.methods.finetune import FineTune
 from unlearnkit.methods.fisher import FisherForgetting
+from unlearnkit.methods.gkt import GKT
+from unlearnkit.methods.head_distillation import HeadDistillation
 from unlearnkit.methods.head_mask import HeadMask
+from unlearnkit.methods.jit import JiT
 from unlearnkit.methods.l1_sparse import L1Sparse
+from unlearnkit.methods.lfssd import LFSSD
+from unlearnkit.methods.lotus import LoTUS
 from unlearnkit.methods.method import ConfiguredMethod
+from unlearnkit.methods.msg import MSG
 from unlearnkit.methods.neggrad import NegGrad
 from unlearnkit.methods.neggrad_plus import NegGradPlus
+from unlearnkit.methods.noisy_finetune import NoisyFineTune
+from unlearnkit.methods.ntk import NTKScrubbing
 from unlearnkit.methods.original import Original
 from unlearnkit.methods.random_label import RandomLabel
 from unlearnkit.methods.retrain import Retrain
 from unlearnkit.methods.salun import SalUn
+from unlearnkit.methods.scar import SCAR
 from unlearnkit.methods.scrub import SCRUB
+from unlearnkit.methods.sfron import SFRon
 from unlearnkit.methods.ssd import SSD
+from unlearnkit.methods.svd_projection import SVDProjection
+from unlearnkit.methods.trew import TREW
 from unlearnkit.methods.unsir.unsir import UNSIR
+from unlearnkit.methods.weight_damage import WeightDamage
 from unlearnkit.plugins import Plugins, import_path
 
 
@@ -61,6 +80,25 @@ METHODS = _by_name(  # in the order of `unlearnkit methods`
     BadTeacher,
     BoundaryShrink,
     DELETE,
+    LFSSD,
+    BoundaryExpand,
+    JiT,
+    ConvTranspose,
+    MSG,
+    WeightDamage,
+    SVDProjection,
+    DAMP,
+    HeadDistillation,
+    SCAR,
+    LoTUS,
+    SFRon,
+    CMF,
+    COLA,
+    TREW,
+    NoisyFineTune,
+    GKT,
+    EMMN,
+    NTKScrubbing,
 )
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from safetensors.torch import save
 from torch import Tensor, nn
 
+from unlearnkit.disk.files import open_regular
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError, WeightsError
 from unlearnkit.models.key_match import Matched
@@ -114,8 +115,12 @@ def transformers_files(model: nn.Module, card: ModelCard) -> dict[str, bytes | s
 
 
 def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
+    """Return the SHA-256 of a regular file in hexadecimal.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+    """
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

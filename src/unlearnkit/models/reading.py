@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from unlearnkit.class_names import unprintable
+from unlearnkit.disk.files import open_regular
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import SeveralWeightsError, WeightsError, reason
 
@@ -76,8 +77,13 @@ def read_state(path: Path, key: str | None = None) -> FoundState:
             else ("none", "name a .safetensors file")
         )
         raise WeightsError(f"Expected a weights file at {path}, but there is {found}; {hint}.")
-    with path.open("rb") as file:
-        start = file.read(265)
+    try:
+        with open_regular(path) as file:
+            start = file.read(265)
+    except OSError as error:
+        raise WeightsError(
+            f"Expected a weights file at {path}, but it cannot be read ({error.strerror or error}); name another file."
+        ) from error
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") <= LARGEST_HEADER:
         _check_header(path)
         state, metadata = _safetensors(path)

@@ -64,7 +64,7 @@ def marked(doubt: Doubt, words: Words) -> Markup:
         values[QUOTED] = _english(values[QUOTED])
     sentence = _filled(None if template is None else escape(template), values)
     if sentence is not None:
-        return Markup(sentence)
+        return Markup(sentence)  # nosec B704  # of our own words; values are put in by `format`, which escapes
     bare = clean(_bare(doubt))
     return escape(bare) if words is ENGLISH else _english(bare)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -36,6 +36,7 @@ class Stage:
         self._track, self._first_step = track, first_step
         self._pending: list[Tensor] = []
         self.losses: list[float] = []
+        self.began = Mark(0.0, 0, 0)
 
     def step(self, loss: Tensor) -> None:
         """Record the loss of one step.
@@ -89,6 +90,7 @@ class RunLog:
     history: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    _paused: float = 0.0
 
     def keep_images(self, name: str, images: Tensor, labels: Tensor) -> None:
         """Keep the first few images that the method itself made for each class; never samples of the data.
@@ -109,20 +111,44 @@ class RunLog:
         """Time a stage of `steps` steps; a second stage of the same name adds to the first."""
         self._reset_peak()
         stage = Stage(name, self.progress, self.track, first_step=len(self.history.get(name, ())))
-        began = self.mark()
+        stage.began = self.mark()
         self.progress.start(name, steps)
         try:
             yield stage
             stage.check()
         finally:  # a stage that failed has cost something too
             self.progress.finish()
-            self.stages[name] = self.stages.get(name, Cost()) + self.since(began)
+            self.stages[name] = self.so_far(name, stage)
             self.history.setdefault(name, []).extend(stage.losses)
+
+    def so_far(self, name: str, stage: Stage) -> Cost:
+        """Return the cost of a running stage, with those of its name before."""
+        return self.stages.get(name, Cost()) + self.since(stage.began)
+
+    def go_on(self, name: str, losses: list[float], cost: Mapping[str, float]) -> None:
+        """Take over what an interrupted run recorded of a stage; the stage of that name adds to it."""
+        self.history[name] = losses
+        self.stages[name] = Cost(
+            seconds=cost["seconds"],
+            samples_forward=int(cost["samples_forward"]),
+            samples_backward=int(cost["samples_backward"]),
+            peak_memory_bytes=int(cost["peak_memory_bytes"]),
+        )
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave what happens in the `with` block out of the seconds of a stage."""
+        began = self.mark()
+        try:
+            yield
+        finally:
+            self._paused += self.mark().seconds - began.seconds
 
     def mark(self) -> Mark:
         """Read the clock and the meter, with the device synchronised."""
         self.runtime.synchronize()
-        return Mark(time.perf_counter() - self.decode_seconds(), self.meter.forward, self.meter.backward)
+        seconds = time.perf_counter() - self.decode_seconds() - self._paused
+        return Mark(seconds, self.meter.forward, self.meter.backward)
 
     def since(self, mark: Mark) -> Cost:
         """Return the cost since `mark`, without decoding."""

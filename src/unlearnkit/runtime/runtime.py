@@ -116,6 +116,7 @@ class Runtime:
             "channels_last": self.channels_last,
             "compile": self.compile,
             "processes": self.processes.count,
+            "threads": torch.get_num_threads(),
         }
 
     def alone(self) -> Self:

@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from unlearnkit.audit import Evidence
 from unlearnkit.data import AccessLog
 from unlearnkit.disk.files import inside
 from unlearnkit.errors import OutputError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource
+from unlearnkit.proof.signatures import superseded
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, add_to_run, read_json, recorded_hashes, write_run
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed
@@ -21,6 +23,7 @@ from unlearnkit.steps.banked import retrained_for
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, first_look
+from unlearnkit.steps.ledger import check_ledger, record
 from unlearnkit.steps.opening import InputOptions, recorded_data, recorded_model
 from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import Pictures
@@ -46,6 +49,7 @@ def audit_folder(
     seed: int = 0,
     runtime: Runtime | None = None,
     progress: Progress | None = None,
+    earlier: Evidence | None = None,
 ) -> dict[str, Any]:
     """Audit a run folder made by `forget`, write its audit.json and report.html, and return the audit.
 
@@ -60,6 +64,7 @@ def audit_folder(
         original: the weights before forgetting, where they have been moved.
         trust_inputs: see `CaseSpec`; what the folder was made with is kept.
         seed, runtime, progress: see `forget_run`.
+        earlier: see `audit_artefacts`.
 
     Raises:
         InputError: the folder is no such run, or its original weights are gone or have changed.
@@ -67,6 +72,7 @@ def audit_folder(
     folder = output.folder
     check_seed(seed)
     check_language(output.language)
+    check_ledger(output.ledger)
     runtime = runtime or Runtime()
     case, config = _recorded(folder, model, data, original, trust_inputs=trust_inputs)
     unlearned = read_checkpoint(inside(folder, WEIGHTS))
@@ -81,6 +87,7 @@ def audit_folder(
         progress=progress,
         options=options,
         include_images=output.include_images,
+        earlier=earlier,
     )
     artefacts["access.json"] = _merged(
         read_json(folder, "access.json", "parts", "forget_samples_read"), artefacts["access.json"]
@@ -88,6 +95,10 @@ def audit_folder(
     references = [checkpoint for checkpoint, _ in (*inputs.retrained, *inputs.shadows)]
     step = manifest_record(replace(output, language=None), [case.checkpoint, *references], seed=seed, runtime=runtime)
     add_audit(folder, artefacts, pictures, step=step, language=output.language)
+    record(output.ledger, folder)
+    note = superseded(folder)
+    if note:
+        (progress or Silent()).say(note)
     return result.as_dict()
 
 
@@ -164,6 +175,7 @@ def audit_pair(
         manifest=manifest_record(output, [before, after], seed=seed, runtime=runtime),
     )
     report_run(output.folder, language=output.language)
+    record(output.ledger, output.folder)
     return result.as_dict()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from unlearnkit.audit import Audit, audit, gather
+from unlearnkit.audit import Audit, Evidence, audit, gather
 from unlearnkit.audit.bank import bank_for, priors_for
 from unlearnkit.audit.named import named_metrics
 from unlearnkit.audit.observe.embedding import embedding
@@ -43,6 +43,9 @@ class Depth(StrEnum):
         if quick and full:
             raise ConfigError("Expected --quick or --full, but got both; choose one, or neither for the default.")
         return cls.QUICK if quick else cls.FULL if full else cls.DEFAULT
+
+
+SAMPLES = {Depth.QUICK: QUICK_IMAGES, Depth.DEFAULT: IMAGES, Depth.FULL: None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +133,12 @@ def audit_artefacts(
     progress: Progress | None,
     options: AuditOptions,
     include_images: bool = False,
+    earlier: Evidence | None = None,
 ) -> tuple[dict[str, dict[str, Any]], Pictures, Audit]:
     """Gather the evidence, apply every metric, and draw the pictures that are allowed.
+
+    `earlier` is what `reference_evidence` gave for the same original, retrained models, data and options: these are
+    not run again.
 
     Returns:
         the artefacts (audit.json, access.json), the pictures, and the audit.
@@ -155,9 +162,10 @@ def audit_artefacts(
         access=inputs.access,
         costs=inputs.costs,
         progress=progress,
-        images={Depth.QUICK: QUICK_IMAGES, Depth.DEFAULT: IMAGES, Depth.FULL: None}[depth],
+        images=SAMPLES[depth],
         stand_ins=stand_ins,
         head=options.head,
+        earlier=earlier,
         shadows=[model for _, model in inputs.shadows],
     )
     bank = bank_for(inputs.data.source, inputs.data.classes, inputs.model or "", inputs.split.request.forget_names)
@@ -184,6 +192,30 @@ def audit_artefacts(
         },
     )
     return {"audit.json": content, "access.json": inputs.access.summary(inputs.split)}, pictures, result
+
+
+def reference_evidence(
+    case: Case, retrained: Opened, *, seed: int, runtime: Runtime, options: AuditOptions
+) -> Evidence:
+    """Observe the original and the retrained models alone, for several audits that share them (see `audit_artefacts`).
+
+    Args:
+        case: with the original.
+        retrained: as `open_references` gives them.
+        seed, runtime, options: those of the audits.
+    """
+    metrics, _ = named_metrics(quick=options.depth is Depth.QUICK)
+    return gather(
+        {"original": case.model, "retrained": [model for _, model in retrained]},
+        case.data,
+        case.split,
+        metrics=metrics.values(),
+        seed=seed,
+        runtime=runtime,
+        costs=cost_beside(retrained, case.checkpoint.path),
+        images=SAMPLES[options.depth],
+        head=options.head,
+    )
 
 
 def _view(inputs: AuditInputs, stand_ins: ImageData | None, runtime: Runtime) -> DataView:

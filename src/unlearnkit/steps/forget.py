@@ -31,6 +31,7 @@ from unlearnkit.steps.banked import retrained_for
 from unlearnkit.steps.case import Case
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import first_look
+from unlearnkit.steps.ledger import record
 from unlearnkit.steps.opening import card_for
 from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.pictures import NOISE, Pictures, noise
@@ -145,6 +146,7 @@ def forget_run(
         overwrite=output.overwrite,
         manifest=manifest_record(output, [case.checkpoint], seed=seed, runtime=runtime),
     )
+    record(output.ledger, out)
     if audit is not None:
         inputs = AuditInputs.of(
             case, result.model, references, access=result.access, unlearned_cost=result.cost["total"]
@@ -164,6 +166,7 @@ def forget_run(
         except UnlearnkitError as error:
             where = f"The new weights are in {out}; mend this and run `{_again(case, out)}`."
             raise type(error)(f"{error} {where}") from error
+        record(output.ledger, out)
         summary |= {"audit": judged.as_dict(), "access": artefacts["access.json"]}
     return summary
 

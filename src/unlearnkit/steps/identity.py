@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -16,10 +16,22 @@ from unlearnkit.data.access import Reader
 from unlearnkit.data.fingerprint import fingerprint
 from unlearnkit.runtime.progress import Progress
 from unlearnkit.split import Part, Split
-from unlearnkit.steps.recorded_training import RecordedTraining
+from unlearnkit.training.recipe import Recipe
 
 SCHEMA = 1  # raised where training gives another model than before from the same values below
 FITS_IN = ("classes", "excluded", "model", "structure", "fed", "start", "recipe", "data")  # cheap ones first
+
+
+class Training(Protocol):
+    """What the identity of a model takes of its training: where it began, and by which recipe it went on."""
+
+    @property
+    def start(self) -> str | None:
+        """SHA-256 of the weights that it begins with, `pretrained` for published ones, None for none."""
+
+    @property
+    def recipe(self) -> Recipe:
+        """All settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,12 +89,12 @@ class Identity:
 
 
 def identity_of(
-    recorded: RecordedTraining, images: ImageData, split: Split, network: nn.Module, *, model: str, data: str, seed: int
+    recorded: Training, images: ImageData, split: Split, network: nn.Module, *, model: str, data: str, seed: int
 ) -> Identity:
     """Return the identity of a model that is trained as another was, without some classes.
 
     Args:
-        recorded: how the other was trained.
+        recorded: how the other was, or is to be, trained.
         images: the data, its shape known.
         split: the classes that are forgotten, now or earlier, are those left out.
         network: of the architecture; its weights do not matter.
@@ -96,7 +108,7 @@ def identity_of(
         classes=tuple(images.classes),
         excluded=tuple(images.classes[k] for k in sorted({*request.forget, *request.already_forgotten})),
         model=model,
-        structure=_structure(network),
+        structure=structure_of(network),
         fed={"shape": list(images.shape), **images.preprocessing.as_record()},
         start=recorded.start,
         recipe=recorded.recipe.model_dump(mode="json"),
@@ -121,7 +133,7 @@ def data_fingerprint(images: ImageData, split: Split, *, reader: Reader, log: Ac
         return fingerprint(view.part(Part.RETAIN_TRAIN), progress)
 
 
-def _structure(network: nn.Module) -> str:
+def structure_of(network: nn.Module) -> str:
     """Hash the layers of a network: their kinds, and names, shapes and types of its weights."""
     kinds = [f"{name}: {type(module).__name__}" for name, module in network.named_modules()]
     weights = [f"{name}: {tuple(value.shape)} {value.dtype}" for name, value in network.state_dict().items()]

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 from unlearnkit.disk.staging import held
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import check_output
+from unlearnkit.steps.ledger import check_ledger
 from unlearnkit.steps.report import check_language
 
 P = ParamSpec("P")
@@ -29,6 +30,7 @@ class Output:
         include_images: whether pictures of samples are written although the data may show people.
         language: of the report; None: the one that it had before, else English.
         command: the command line, for the manifest.
+        ledger: file of the ledger that runs of `forget` and `audit` are written into; None: none.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class Output:
     include_images: bool = False
     language: str | None = None
     command: Sequence[str] = ()
+    ledger: Path | None = None
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
         """Refuse, before any work, a folder that cannot or must not be written.
@@ -44,9 +47,10 @@ class Output:
             inputs: files that the step reads, and that must therefore not be inside the folder.
 
         Raises:
-            OutputError: see `check_output`.
+            OutputError: see `check_output`; or the ledger cannot be added to.
             ConfigError: there is no report in the language.
         """
+        check_ledger(self.ledger)
         check_output(self.folder, overwrite=self.overwrite, inputs=inputs)
         check_language(self.language)
 

@@ -8,6 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from unlearnkit.data import ImageData
 from unlearnkit.data.preprocessing import Origin
 from unlearnkit.data.remarks import remarks_on
@@ -157,6 +159,7 @@ def tune_config(
         "signal": tuned.signal.value,
         "seed": seed,
         "optuna": version("optuna"),
+        "threads": torch.get_num_threads(),
         **_fed(case, look),
     }
 
@@ -171,6 +174,7 @@ def audit_config(case: Case, unlearned: Path, *, look: FirstLook, seed: int, run
         **data_record(case.data, case.spec.inputs),
         "seed": seed,
         "precision": runtime.precision,
+        "runtime": runtime.described(),
         **_fed(case, look),
     }
 

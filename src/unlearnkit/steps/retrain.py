@@ -18,6 +18,7 @@ from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed, isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.steps.checkpoints import place_of
 from unlearnkit.steps.identity import Identity, data_fingerprint, identity_of
 from unlearnkit.steps.opening import model_name, recorded_data
 from unlearnkit.steps.output import Output
@@ -34,6 +35,7 @@ def retrain_run(
     command: Sequence[str] = (),
     runtime: Runtime | None = None,
     progress: Progress | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train the reference models that the bank does not hold yet, and return where all of them are.
 
@@ -44,7 +46,7 @@ def retrain_run(
         spec: which models.
         bank: folder of the reference bank; it is made where there is none.
         command: the command line, for the manifests.
-        runtime, progress: see `train_run`.
+        runtime, progress, resume: see `train_run`; without `resume` an interrupted training is begun anew.
 
     Raises:
         InputError: the original's training is not known or cannot be repeated; nothing has been trained.
@@ -57,7 +59,15 @@ def retrain_run(
     start = _start(recorded, training, progress)
     identity = _identity(training, recorded, start, progress)
     references = [
-        _reference(training, replace(identity, seed=seed), bank, command=command, runtime=runtime, progress=progress)
+        banked_model(
+            training,
+            replace(identity, seed=seed),
+            bank,
+            command=command,
+            runtime=runtime,
+            progress=progress,
+            resume=resume,
+        )
         for seed in seeds
     ]
     return {
@@ -68,7 +78,7 @@ def retrain_run(
     }
 
 
-def _reference(
+def banked_model(
     training: TrainSpec,
     identity: Identity,
     bank: Path,
@@ -76,20 +86,42 @@ def _reference(
     command: Sequence[str],
     runtime: Runtime,
     progress: Progress,
+    resume: bool,
 ) -> dict[str, Any]:
-    """Return where a model is, and train it first where the bank does not hold it whole."""
+    """Return where a model is, and train it first where the bank does not hold it whole.
+
+    Args:
+        training: how it is trained.
+        identity: what it is, which names its folder.
+        bank: folder of the reference bank.
+        command, runtime, progress, resume: see `retrain_run`.
+    """
     entry = bank / identity.key
     wrong = damage(entry) if os.path.lexists(entry) else None
     if wrong is not None:
         progress.say(f"note: {entry} is unfinished or damaged, and is trained again: {wrong}")
         discard(entry)
     trained = not entry.exists()
+    unfinished = place_of(entry)
+    if unfinished.exists() and not (trained and resume):
+        if trained:
+            progress.say(f"note: {unfinished} is trained anew; --resume would go on with it")
+        unfinished.unlink(missing_ok=True)
     if trained:
-        progress.say(f"seed {identity.seed}: training without {listed(identity.excluded)}")
+        without = f" without {listed(identity.excluded)}" if identity.excluded else ""
+        progress.say(f"seed {identity.seed}: training{without}")
         # overwrite: another process may train the same model meanwhile, and what it wrote is as good
         output = Output(entry, overwrite=True, command=command)
         also = {REFERENCE: identity.as_record()}
-        train_run(training, output, seed=identity.seed, runtime=runtime, progress=progress, also=also)
+        train_run(
+            training,
+            output,
+            seed=identity.seed,
+            runtime=runtime,
+            progress=progress,
+            also=also,
+            resume=resume and unfinished.exists(),
+        )
     accuracy = read_json(entry, "config.json", "validation_accuracy")["validation_accuracy"]
     return {
         "path": str(entry / WEIGHTS),

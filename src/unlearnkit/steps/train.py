@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
-from unlearnkit.errors import ConfigError
+from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.models import build_model, check_model
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint, transformers_files
 from unlearnkit.models.head import find_head
@@ -23,6 +24,7 @@ from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
 from unlearnkit.split import Part, Split, split_resolved
+from unlearnkit.steps.checkpoints import TrainingFile, check_unfinished, place_of, subject_of
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, look_at
 from unlearnkit.steps.judging import Examined
@@ -46,6 +48,7 @@ def train_run(
     progress: Progress | None = None,
     tracker: str | None = None,
     also: Artefacts | None = None,
+    resume: bool = False,
 ) -> dict[str, Any]:
     """Train a model on all classes but the excluded ones, write its run folder, and return its summary.
 
@@ -64,15 +67,20 @@ def train_run(
         progress: where progress is shown.
         tracker: name of an experiment tracker.
         also: further files of the run folder.
+        resume: go on with what an interrupted run of the same training has left beside the folder; the weights become
+            those of a run that nothing interrupted.
 
     Raises:
-        InputError: something given cannot be used.
+        InputError: something given cannot be used, or what an interrupted run has left is another training's.
         NonFiniteLossError: the loss became NaN or infinite.
     """
     output.check(spec.places())
     if spec.init and spec.pretrained:
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
+    check_unfinished(output.folder, resume=resume)
     runtime, progress = runtime or Runtime(), progress or Silent()
+    if resume and runtime.processes.count > 1:
+        raise ConfigError("Expected one process for --resume, but a launcher started several; start it without.")
     start = read_checkpoint(spec.init, spec.weights_key) if spec.init else None
     images, split = open_training_data(spec, start, progress)
     excluded = split.request.already_forgotten
@@ -93,7 +101,35 @@ def train_run(
             retained = view.part(Part.RETAIN_TRAIN)
             if start is None and not spec.pretrained:
                 initialise(network, retained, generator)
-            train(network, retained, recipe, stage="train", generator=generator, runtime=runtime, log=log)
+            subject = partial(
+                subject_of,
+                spec,
+                view,
+                images,
+                network,
+                recipe,
+                runtime,
+                start=start,
+                exclude=tuple(images.classes[k] for k in excluded),
+                seed=seed,
+            )
+            unfinished = TrainingFile(
+                place_of(output.folder), subject, resume=resume, access=access, log=log, progress=progress
+            )
+            try:
+                train(
+                    network,
+                    retained,
+                    recipe,
+                    stage="train",
+                    generator=generator,
+                    runtime=runtime,
+                    log=log,
+                    checkpoints=unfinished if runtime.processes.count == 1 else None,
+                )
+            except NonFiniteLossError:  # it would become so again
+                unfinished.discard()
+                raise
             log.meter.detach(network)
         accuracy = _accuracy(network, view.part(Part.RETAIN_VAL), runtime)
     total = log.join(log.total())
@@ -127,6 +163,7 @@ def train_run(
         overwrite=output.overwrite,
         manifest=manifest_record(output, [start] if start else [], seed=seed, runtime=runtime),
     )
+    unfinished.discard()
     return summary
 
 

@@ -27,7 +27,7 @@ class Lookahead:
     def __init__(self, model: nn.Module, steps: int) -> None:
         tensors = [*(p for p in model.parameters() if p.requires_grad), *model.buffers()]
         self._fast = [t.detach() for t in tensors if t.is_floating_point()]
-        self._slow = [t.clone() for t in self._fast]
+        self.slow = [t.clone() for t in self._fast]
         self._steps = steps
 
     @torch.no_grad()
@@ -35,8 +35,8 @@ class Lookahead:
         """Pull the weights to the slow ones, if this is due after `step` steps (1 to T)."""
         if step % EVERY == 0:
             decay = DECAY * (step / self._steps) ** 3
-            for fast, slow in zip(self._fast, self._slow, strict=True):
+            for fast, slow in zip(self._fast, self.slow, strict=True):
                 fast.copy_(slow.lerp_(fast, 1 - decay))
         elif step == self._steps > EVERY:  # what was learned since the last pull has not been averaged
-            for fast, slow in zip(self._fast, self._slow, strict=True):
+            for fast, slow in zip(self._fast, self.slow, strict=True):
                 fast.copy_(slow)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import cast
 
 import torch
@@ -23,6 +24,7 @@ from unlearnkit.training.lookahead import Lookahead
 from unlearnkit.training.losses import Loss, supervised
 from unlearnkit.training.micro_batches import MicroBatches
 from unlearnkit.training.recipe import Recipe, make_optimizer, rate_factor
+from unlearnkit.training.resuming import Checkpoints, Training
 
 
 def even_batches(order: Tensor, batch_size: int) -> Sequence[Tensor]:
@@ -45,6 +47,7 @@ def train(
     loss: Loss | None = None,
     after_step: Callable[[], None] | None = None,
     stored_statistics: bool = False,
+    checkpoints: Checkpoints | None = None,
 ) -> None:
     """Train `model` in place on `samples`, reshuffled every epoch; frozen parameters stay frozen.
 
@@ -68,6 +71,7 @@ def train(
         after_step: called when a step has changed the weights, for a method that puts some of them back.
         stored_statistics: train in eval mode: BatchNorm uses and keeps its stored statistics, and dropout is off. For
             batches of forget data alone, whose statistics are not those of the data that is to be kept.
+        checkpoints: where the state is left at the ends of epochs, and taken from to go on; of one process alone.
 
     Raises:
         ModelError: the model has no trainable parameter.
@@ -79,8 +83,8 @@ def train(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss = loss or supervised(label_smoothing=recipe.label_smoothing)
     processes, labels = runtime.processes, samples.labels
-    if recipe.augment == "crop_flip":
-        samples = Augmented(samples, generator, recipe.max_shift)
+    mirrored = Augmented(samples, generator, recipe.max_shift) if recipe.augment == "crop_flip" else None
+    samples = samples if mirrored is None else mirrored
     if stored_statistics:
         model.eval()
     else:
@@ -91,9 +95,23 @@ def train(
     compiled = cast(nn.Module, torch.compile(model)) if runtime.compile else model
     micro_batches = MicroBatches(compiled, loss, runtime, log)
     lookahead = Lookahead(model, steps) if recipe.lookahead else None
-    with log.stage(stage, steps) as progress, _own_randomness(runtime):
-        step = 0
-        for _ in range(recipe.epochs):
+    training = Training(
+        model=model,
+        optimizer=optimizer,
+        generator=generator,
+        mirrored=mirrored,
+        lookahead=lookahead,
+        micro_batches=micro_batches,
+        log=log,
+        device=runtime.device,
+    )
+    saved = checkpoints.load() if checkpoints else None
+    if saved is not None:
+        training.put_back(saved, stage)
+    epochs = saved.epochs if saved else 0
+    step = epochs * steps_per_epoch
+    with log.stage(stage, steps - step) as progress, _own_randomness(runtime):
+        for epoch in range(epochs, recipe.epochs):
             order = torch.randperm(len(samples), generator=generator)
             batches = [Batch(p, processes.share(len(p))) for p in even_batches(order, recipe.batch_size)]
             for batch, images in zip(batches, samples.stream(batches), strict=True):
@@ -114,6 +132,9 @@ def train(
                     lookahead.after(step)
                 if after_step:
                     after_step()
+            if checkpoints:
+                with log.paused():
+                    checkpoints.save(epoch + 1, partial(training.take, epoch + 1, stage, progress))
     processes.average_buffers(model)
 
 

@@ -18,7 +18,7 @@ class MicroBatches:
 
     def __init__(self, model: nn.Module, loss: Loss, runtime: Runtime, log: RunLog) -> None:
         self._model, self._loss, self._runtime, self._log = model, loss, runtime, log
-        self._size = runtime.micro_batch_size
+        self.size = runtime.micro_batch_size
 
     def backward(self, images: Tensor, labels: Tensor, *, of: int) -> Tensor:
         """Set the weights' gradients to those of (sum of these images' losses) / `of`, and return that value."""
@@ -26,13 +26,13 @@ class MicroBatches:
             try:
                 return self._backward(images, labels, of)
             except RuntimeError as error:
-                size = min(self._size or len(images), len(images))
+                size = min(self.size or len(images), len(images))
                 if size == 1 or not out_of_memory(error):
                     raise
-                self._size = (size + 1) // 2
+                self.size = (size + 1) // 2
             # outside of the handler, whose traceback would keep the failed micro-batch's tensors alive
-            self._log.notes["micro_batch_size"] = self._size
-            self._log.progress.say(f"out of memory: batches are computed in micro-batches of {self._size} images")
+            self._log.notes["micro_batch_size"] = self.size
+            self._log.progress.say(f"out of memory: batches are computed in micro-batches of {self.size} images")
             if self._runtime.device.type == "cuda":
                 torch.cuda.empty_cache()
 
@@ -40,7 +40,7 @@ class MicroBatches:
         for parameter in self._model.parameters():
             parameter.grad = None
         values = []
-        size = self._size or max(1, len(images))
+        size = self.size or max(1, len(images))
         for micro_batch, target in zip(images.split(size), labels.split(size), strict=True):
             with self._runtime.autocast():
                 loss = self._loss(self._model, self._runtime.inputs(micro_batch), target)

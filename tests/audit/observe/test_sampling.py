@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import unlearnkit.audit.observe.attacking as attacks_module
-import unlearnkit.audit.observe.relearning as relearn_module
+from brief import shorten
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.audit import METRICS, QUICK, RETRAIN_FREE, Evidence, audit, gather
 from unlearnkit.audit.doubts import Doubt
@@ -47,8 +47,8 @@ def without_dogs() -> ImageData:
 
 @pytest.fixture(autouse=True)
 def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relearning and few-shot recovery have their own tests; here they may be short."""
-    monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
+    """What an audit trains has tests of its own; here it may be short."""
+    shorten(monkeypatch)
     monkeypatch.setattr(attacks_module, "SHOTS", (1,))
 
 

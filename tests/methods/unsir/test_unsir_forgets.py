@@ -46,8 +46,8 @@ def forbid(data: ImageData, *classes: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [(3,), (0, 8), (1, 2, 4, 5, 6, 7, 9)], ids=["one", "two", "seven"])
-def test_it_forgets_one_class_and_several(digits_run: Path, classes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("classes", [(0, 8), (1, 2, 4, 5, 6, 7, 9)], ids=["two", "seven"])
+def test_it_forgets_several_classes(digits_run: Path, classes: tuple[int, ...]) -> None:
     model, data = digits_model(digits_run)
     retained = [k for k in range(10) if k not in classes]
     assert accuracy(model, load_data("digits"), *classes) > 0.9
@@ -61,19 +61,25 @@ def test_it_forgets_one_class_and_several(digits_run: Path, classes: tuple[int, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [UNSIR(), UNSIR(noise=None)], ids=["default", "no-noise"])
-def test_a_class_forgotten_earlier_is_neither_read_nor_brought_back(digits_run: Path, method: UNSIR) -> None:
+def test_it_forgets_a_class_and_one_forgotten_earlier_is_neither_read_nor_brought_back(
+    digits_run: Path, method: UNSIR
+) -> None:
     model, first_data = digits_model(digits_run)
+    assert accuracy(model, load_data("digits"), 3) > 0.9
     forbid(first_data, 3)
     first = unlearn(model, method, first_data, ForgetRequest(classes=(3,)), seed=0, runtime=CPU)
+    fresh, others = load_data("digits"), [0, 1, 2, 4, 5, 6, 8, 9]
+    assert accuracy(first.model, fresh, 3) <= 0.1
+    assert accuracy(first.model, fresh, *others, 7) >= 0.9
+    assert accuracy(model, fresh, 3) > 0.9
     data = load_data("digits")
     forbid(data, 3, 7)
     request = ForgetRequest(classes=(7,), already_forgotten=(3,))
     second = unlearn(first.model, method, data, request, seed=1, runtime=CPU)
-    fresh = load_data("digits")
     assert accuracy(first.model, fresh, 7) > 0.5
     assert accuracy(second.model, fresh, 3) <= 0.1
     assert accuracy(second.model, fresh, 7) <= 0.1
-    assert accuracy(second.model, fresh, 0, 1, 2, 4, 5, 6, 8, 9) >= 0.9
+    assert accuracy(second.model, fresh, *others) >= 0.9
     summary: Any = second.access.summary(second.split)
     assert summary["forget_samples_read"] == summary["forget_samples_decoded"] == 0
     assert list(summary["parts"]["excluded_train"]) == ["3"]

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from unlearnkit.class_names import all_in_one_form, repeated
+from unlearnkit.data.class_lists import check_count
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import DataError
 
@@ -66,11 +67,12 @@ def class_names(feature: Any, title: str) -> tuple[str, ...] | None:
     """Return the names of a `ClassLabel` feature, or None where it has none.
 
     Raises:
-        DataError: one stands twice.
+        DataError: one stands twice, or there are too many.
     """
     names = feature.get("names") if isinstance(feature, dict) else None
     if not isinstance(names, list) or not names:
         return None
+    check_count(len(names), title)
     twice = repeated([str(name) for name in names])
     if twice is not None:
         raise DataError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from unlearnkit.data.images import ImageData, ImageSet
 from unlearnkit.data.preprocessing import Preprocessing
@@ -29,17 +32,13 @@ def load_digits(rest: str, options: ImageOptions) -> ImageData:
         raise ConfigError(f"Expected an image size of 8 for digits, but got {given_size}; leave --image-size out.")
     if preprocessing.channels == 3:
         raise ConfigError("Expected 1 channel for digits, but got 3; leave the channels out.")
-    from sklearn.datasets import load_digits as sklearn_digits
-
-    bunch = sklearn_digits()
-    labels = torch.from_numpy(bunch.target.astype(np.int64))
-    pixels = torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1)
+    pixels, labels = _bundled()
     is_test = torch.zeros(len(labels), dtype=torch.bool)
     for class_id in range(10):
         is_test[torch.nonzero(labels == class_id).flatten()[4::5]] = True
 
-    def image_set(mask: torch.Tensor) -> ImageSet:
-        return ImageSet.from_tensor(pixels[mask], labels[mask], storage=options.storage)
+    def image_set(mask: Tensor) -> ImageSet:
+        return ImageSet.from_tensor(pixels[mask], labels[mask], storage=options.storage)  # copies
 
     return ImageData(
         source="digits",
@@ -49,3 +48,13 @@ def load_digits(rest: str, options: ImageOptions) -> ImageData:
         preprocessing=Preprocessing(mean=(0.3,), std=(0.4,), channels=1),
         personal=False,
     )
+
+
+@cache
+def _bundled() -> tuple[Tensor, Tensor]:
+    """Pixels (1797, 1, 8, 8) uint8 and labels, parsed from the source's text once; nobody may change them."""
+    from sklearn.datasets import load_digits as sklearn_digits
+
+    bunch = sklearn_digits()
+    labels = torch.from_numpy(bunch.target.astype(np.int64))
+    return torch.from_numpy(np.round(bunch.images * (255 / 16)).astype(np.uint8)).unsqueeze(1), labels

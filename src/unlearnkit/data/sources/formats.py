@@ -25,7 +25,7 @@ from PIL import (  # noqa: F401  isort: skip
     WebPImagePlugin,
 )
 
-from unlearnkit.disk.files import read_regular
+from unlearnkit.disk.files import open_regular, read_regular
 from unlearnkit.errors import DataError
 
 # format of Pillow -> endings of its files, in lower case
@@ -93,7 +93,7 @@ def is_picture(path: str, ending: str) -> bool:
     if not Path(path).is_file():  # a pipe, say
         return False
     try:
-        with Path(path).open("rb") as file:
+        with open_regular(path) as file:
             return _begins_as_picture(file.read(HEAD))
     except OSError as error:
         raise DataError(

@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 
 from unlearnkit.class_names import all_in_one_form, in_one_form, listed, numeric_order
+from unlearnkit.data.class_lists import check_count
 from unlearnkit.data.images import ImageData, ImageSet
 from unlearnkit.data.sources.decode import ImageOptions, picture_set
 from unlearnkit.data.sources.folder_layout import entries, sides_of
@@ -42,6 +43,7 @@ def load_image_folder(directory: str, options: ImageOptions) -> ImageData:
     layout = sides_of(folder)
     folders = {side: _class_folders(side) for side in (layout.train, layout.test) if side is not None}
     names = _class_order(list(folders.values()))
+    check_count(len(names), str(folder))
     unread = Unread()
     for name in layout.loose:
         unread.add(name)

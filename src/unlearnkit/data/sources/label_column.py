@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.class_names import all_in_one_form, listed, numeric_order
-from unlearnkit.data.class_lists import names_of_labels
+from unlearnkit.data.class_lists import check_count, names_of_labels
 from unlearnkit.data.sources.columns import is_text
 from unlearnkit.errors import DataError
 
@@ -56,7 +56,7 @@ def read_labels(
         listing: whether the model's class list is known, so that nobody wonders about the order.
 
     Raises:
-        DataError: labels are missing, negative, beyond the names, or of different types.
+        DataError: labels are missing, negative, beyond the names, of different types, or too many.
     """
     for side, column in columns.items():
         if column.null_count or not len(column):
@@ -76,7 +76,7 @@ def read_labels(
     ids = {side: torch.from_numpy(column.to_numpy().astype(np.int64)) for side, column in columns.items()}
     present = torch.cat(list(ids.values())).unique().tolist()
     named = names is not None
-    first, classes = (0, names) if names is not None else names_of_labels(present)
+    first, classes = (0, names) if names is not None else names_of_labels(present, next(iter(titles.values())))
     for side, labels in ids.items():
         bad = labels[(labels < 0) | (labels >= first + len(classes))]
         if len(bad):
@@ -100,6 +100,7 @@ def _of_text(columns: Mapping[str, pa.ChunkedArray], titles: Mapping[str, str], 
     words: dict[str, tuple[str, ...]] = {}
     for side, column in columns.items():
         encoded = column.cast(pa.large_string()).combine_chunks().dictionary_encode()
+        check_count(len(encoded.dictionary), titles[side])
         words[side] = all_in_one_form(encoded.dictionary.to_pylist())
         codes[side] = torch.from_numpy(encoded.indices.to_numpy(zero_copy_only=False).astype(np.int64))
         if "" in words[side]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset, TensorDataset
 
+from unlearnkit.data.class_lists import check_count
 from unlearnkit.errors import DataError
 
 
@@ -37,7 +38,7 @@ def checked_labels(labels: Any, count: int, title: str) -> Tensor:
     """Return labels as (count,) int64.
 
     Raises:
-        DataError: they are not `count` integers from 0.
+        DataError: they are not `count` integers from 0, or stand for too many classes.
     """
     try:
         values = labels.numpy(force=True) if isinstance(labels, Tensor) else np.asarray(labels)
@@ -54,4 +55,5 @@ def checked_labels(labels: Any, count: int, title: str) -> Tensor:
         raise DataError(f"Expected integer labels for {title}, but got {found}; give class ids from 0.")
     if values.min() < 0:
         raise DataError(f"Expected labels from 0 for {title}, but got {values.min()}; a label is a class id.")
+    check_count(1 + int(values.max()), title)
     return torch.from_numpy(values.astype(np.int64))

@@ -27,6 +27,7 @@ from unlearnkit.training.micro_batches import MicroBatches, out_of_memory
 
 Weights = dict[str, Tensor]
 SquaresFn = Callable[[Tensor, Tensor, Tensor], Weights]
+Measure = Callable[[Tensor], Tensor]
 
 GRADIENT_BYTES = 2**30  # what the gradients of one chunk may take, where no chunk size is given
 # from so many trainable weights on, a CPU is faster sample by sample: vmap takes 0.8 of the loop's time with 125,000,
@@ -34,12 +35,9 @@ GRADIENT_BYTES = 2**30  # what the gradients of one chunk may take, where no chu
 LOOP_WEIGHTS = 1_000_000
 
 
-class FisherSettings(Config):
-    """Settings for the estimate of the Fisher diagonal."""
+class ImportanceSettings(Config):
+    """Settings for gradients that are taken sample by sample."""
 
-    labels: Literal["true", "model"] = Field(
-        default="true", description="true: the data's labels (empirical); model: all classes, weighted by its outputs"
-    )
     samples: int | None = Field(default=None, gt=0, description="samples drawn from each part that is read; none: all")
     per_sample: Literal["auto", "vmap", "loop"] = Field(
         default="auto",
@@ -48,6 +46,14 @@ class FisherSettings(Config):
     )
     chunk: int | None = Field(
         default=None, gt=0, description="samples whose gradients are held at once; none: as many as fit in 1 GiB"
+    )
+
+
+class FisherSettings(ImportanceSettings):
+    """Settings for the estimate of the Fisher diagonal."""
+
+    labels: Literal["true", "model"] = Field(
+        default="true", description="true: the data's labels (empirical); model: all classes, weighted by its outputs"
     )
 
 
@@ -66,6 +72,7 @@ def fisher_diagonal(
     runtime: Runtime,
     log: RunLog,
     criterion: Criterion | None = None,
+    measure: Measure = torch.square,
 ) -> Weights:
     """Estimate the diagonal of the Fisher information, sample by sample, in eval mode.
 
@@ -86,6 +93,8 @@ def fisher_diagonal(
         runtime: device, precision, processes.
         log: where the cost goes.
         criterion: (logits, labels) -> mean loss in place of cross-entropy.
+        measure: what of each sample's gradient is averaged in place of its square; linear in no case, or gradients of
+            opposite sign would cancel.
 
     Raises:
         ModelError: torch.func refuses the model, where `per_sample` is vmap or auto chooses it.
@@ -100,7 +109,7 @@ def fisher_diagonal(
     size = settings.chunk or min(runtime.eval_batch_size, max(1, GRADIENT_BYTES // one_gradient))
     chunks = own_positions.split(size) if len(own_positions) else ()
     build = _vectorised if _at_once(settings, weights) else _one_by_one
-    squares = build(model, weights, criterion or F.cross_entropy)
+    squares = build(model, weights, criterion or F.cross_entropy, measure)
     with log.stage(stage, len(chunks)) as progress, evaluating(model), log.meter.by_hand(model):
         for positions_M, images_MCHW in zip(chunks, samples.stream([Batch(p) for p in chunks]), strict=True):
             inputs_MCHW = runtime.inputs(images_MCHW)
@@ -166,7 +175,7 @@ def _labels(
         yield torch.full_like(labels_M, k).to(device), shares_M
 
 
-def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
+def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion, measure: Measure) -> SquaresFn:
     """Return the sums of squared per-sample gradients, computed by torch.func."""
 
     def loss(weights: Weights, image: Tensor, label: Tensor) -> Tensor:
@@ -187,12 +196,12 @@ def _vectorised(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
                 f"({str(error).strip().splitlines()[0]}); set fisher.per_sample=loop, slower with the same numbers."
             ) from error
         # not squared in place: the gradients of two parameters that are added may share their memory
-        return {name: torch.tensordot(shares_M.to(g), g.square(), dims=1) for name, g in found.items()}
+        return {name: torch.tensordot(shares_M.to(g), measure(g), dims=1) for name, g in found.items()}
 
     return squares
 
 
-def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> SquaresFn:
+def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion, measure: Measure) -> SquaresFn:
     """Return the same sums, computed by one ordinary backward pass for each sample."""
     parameters = {name: p for name, p in model.named_parameters() if name in weights}
 
@@ -203,7 +212,7 @@ def _one_by_one(model: nn.Module, weights: Weights, criterion: Criterion) -> Squ
             found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
             for name, gradient in zip(parameters, found, strict=True):
                 if gradient is not None:
-                    total[name] += share * gradient.square()
+                    total[name] += share * measure(gradient)
         return total
 
     return squares

@@ -51,7 +51,7 @@ COMPARED = "Compared with"
 DATA = "Data"
 SUMMARY = "Summary"
 VERDICT = "Verdict"
-STATUSES = {"pass": "pass", "fail": "fail", "unknown": "unknown", "none": "not audited"}
+STATUSES = {"pass": "pass", "fail": "fail", "unknown": "unknown", "none": "not audited"}  # nosec B105  # a verdict
 WHY = "Why: {}."
 EVIDENCE = "Evidence {}"
 CARDS = {
@@ -399,7 +399,7 @@ PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where
     "return_recovery/forget_test": "return",
     "relearn_steps": "relearning",
 }
-STATUS = {"pass": "inside the band", "fail": "outside", "unknown": "not established"}
+STATUS = {"pass": "inside the band", "fail": "outside", "unknown": "not established"}  # nosec B105  # a verdict
 BAND_COLUMNS = ("band", "distance, 1 at the band's end", "judged")
 GAP = "at {}× the way to the end of the band"
 FARTHEST = "Farthest from the retrained models: {}, at {}× the way from their mean to the end of the band."

@@ -1,4 +1,10 @@
-"""Runs every method beside retraining, tuned under one equal budget, and puts all under the same audit.
+"""Runs every method beside retraining, tuned under one equal budget, and puts all under the same audit, in one process.
+
+    python benchmarks/compare_methods.py --data SOURCE --models DIR --work DIR --forget ID --out FILE.json
+    python benchmarks/compare_methods.py --redraw --out FILE.json
+
+`unlearnkit compare` runs suites, with a run folder for every cell; this keeps the evidence on one original in memory
+and is what the tables of docs/comparison.md and `gpu.py` are made with.
 
 `models` holds run folders `original`, `retrained-0`, `retrained-1` and so on, made by `benchmarks/make_bank.py` or by
 `unlearnkit train`. Tuning is `unlearnkit.tuning.tune` with the same number of trials for every method: retained
@@ -12,6 +18,7 @@ are audited again. A method that cannot run is a row with the reason.
 
 from __future__ import annotations
 
+import argparse
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,11 +27,11 @@ from typing import Any
 
 import torch
 
+from comparison_runs import Bench, written
 from unlearnkit import UNSIR
 from unlearnkit.audit import METRICS
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.compare.page import picture, table
-from unlearnkit.compare.runs import Bench, written
 from unlearnkit.disk.files import read_regular
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.disk.staging import sweep
@@ -32,6 +39,7 @@ from unlearnkit.errors import ConfigError
 from unlearnkit.methods import ConfiguredMethod, Retrain
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.run_dir import read_json, versions
+from unlearnkit.runtime.terminal import print_lines
 from unlearnkit.split import Part
 
 VARIANTS = ("default", "tuned", "paper")
@@ -176,13 +184,13 @@ def redraw(results: Path) -> dict[str, Any]:
         result: dict[str, Any] = parse_json(read_regular(results))
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"Expected results of a comparison at {results}, but they cannot be read ({error}); run `unlearnkit "
-            "compare` without --redraw first."
+            f"Expected results of a comparison at {results}, but they cannot be read ({error}); run this "
+            "without --redraw first."
         ) from error
     if result.get("benchmark") != "compare_methods":
         raise ConfigError(
             f"Expected results of a comparison at {results}, but the file holds something else; name the file that "
-            "`unlearnkit compare --out` wrote."
+            "--out wrote."
         )
     draw(results, result)
     return result
@@ -254,3 +262,51 @@ def one(
             return common | {"needs": sorted(method.needs), "failure": found["failure"]}
         method = method.with_settings(found["chosen"])
     return common | {"needs": sorted(method.needs)} | bench.run(name, method, seed)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="JSON file to write; table and picture go beside it")
+    parser.add_argument("--data", help="data source")
+    parser.add_argument("--models", type=Path, help="folder with the run folders original, retrained-0, ...")
+    parser.add_argument("--work", type=Path, help="folder where finished runs are kept")
+    parser.add_argument("--forget", action="append", default=[], help="class to forget; repeatable")
+    parser.add_argument("--method", action="append", default=[], help="method, or unsir-no-noise; repeatable")
+    parser.add_argument("--variant", action="append", default=[], help="default, tuned or paper; repeatable")
+    parser.add_argument("--set", action="append", default=[], help="NAME=VALUE, for every method that has it")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--trials", type=int, default=12, help="trials of each method's tuning")
+    parser.add_argument("--retrained", type=int, default=3, help="retrained models to judge by, three at least")
+    parser.add_argument("--primary", action="store_true", help="audit by the readings that vote alone")
+    parser.add_argument("--label", help="what to call the data; default: kind of source")
+    parser.add_argument("--redraw", action="store_true", help="draw table and picture from --out; nothing is run")
+    asked = parser.parse_args(argv)
+    if asked.redraw:
+        print_lines(table(redraw(asked.out)))
+        return
+    missing = [f"--{name}" for name in ("data", "models", "work", "forget") if not getattr(asked, name)]
+    if missing:
+        raise ConfigError(f"Expected {', '.join(missing)}, or --redraw to draw what --out holds; add what is missing.")
+    grid = Grid(
+        methods=tuple(asked.method),
+        variants=tuple(asked.variant or ("default", "tuned")),
+        seeds=asked.seeds,
+        trials=asked.trials,
+        settings=tuple(asked.set),
+        primary=asked.primary,
+        label=asked.label,
+    )
+    result = compare_methods(
+        grid,
+        data=asked.data,
+        models=asked.models,
+        work=asked.work,
+        forget=asked.forget,
+        retrained=asked.retrained,
+        out=asked.out,
+    )
+    print_lines(table(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import random
 import shutil
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -13,15 +12,13 @@ from typing import Any
 
 import pytest
 
+import compare_methods as grid
+import comparison_runs
 import unlearnkit.audit.observe.attacking as attacks_module
 import unlearnkit.audit.observe.relearning as relearn_module
-import unlearnkit.compare.grid as grid
-import unlearnkit.compare.runs as comparison_runs
 from canonical import CPU
 from unlearnkit.audit.metrics.registry import PRIMARY
-from unlearnkit.cli import app
-from unlearnkit.compare.page import SHOWN, picture, table
-from unlearnkit.compare.trade_off import Point, front, trade_off
+from unlearnkit.compare.page import SHOWN
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import UNSIR, ConfiguredMethod
 from unlearnkit.methods.registry import METHODS
@@ -62,7 +59,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
 
 
 def run(arguments: list[str]) -> None:
-    app(["compare", *arguments], standalone_mode=False)
+    grid.main(arguments)
 
 
 def repeated(option: str, *values: str) -> list[str]:
@@ -299,184 +296,6 @@ def test_missing_arguments_are_named(tmp_path: Path) -> None:
     other.write_text("{}")
     with pytest.raises(ConfigError, match="holds something else"):
         run(["--redraw", "--out", str(other)])
-
-
-def row(method: str, seed: int, gap: float, samples: int, variant: str = "default", **more: Any) -> dict[str, Any]:
-    primary = {
-        each.key: {"family": each.family, "value": 0.5, "status": "pass", "gap": gap, "retrained": [0.4, 0.5, 0.6]}
-        for each in PRIMARY
-    }
-    verdict = {"worst_gap": gap, "worst": "probe_recovery/forget_test", "families_passed": ["accuracy"] * (seed + 1)}
-    cost = {"seconds": samples / 100, "samples_forward": samples / 2, "samples_backward": samples / 2}
-    common = {"method": method, "variant": variant, "seed": seed, "control": False, "failure": None, "verdict": verdict}
-    return common | {"primary": primary, "cost": cost, "needs": [], "forget_samples_read": 0} | more
-
-
-def results(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    retraining = [{"seconds": 10.0 * k, "samples_forward": 500 * k, "samples_backward": 500 * k} for k in (1, 2, 9)]
-    named = {"model": "small-cnn", "data": "digits", "forget": ["3"], "tuning": {}, "trials": 2, "seeds": 3}
-    return named | {"rows": rows, "retraining": retraining}
-
-
-def test_the_table_gives_medians_and_ranges_over_the_seeds() -> None:
-    lines = table(results([row("ssd", 0, 1.0, 200), row("ssd", 1, 4.0, 400), row("ssd", 2, 2.0, 200)])).splitlines()
-    cells = [cell.strip() for cell in lines[3].strip("|").split("|")]
-    assert cells == [
-        "`ssd`",
-        "default",
-        "no",
-        "50.0",
-        "50.0",
-        "2 (1 to 3) of 5",
-        "2.0 (1.0 to 4.0)",
-        "probe",
-        "0.10 (0.10 to 0.20)",
-        "0.10 (0.10 to 0.20)",
-    ]
-    assert lines[2].count("50.0 (40.0 to 60.0)") == 2
-
-
-def test_the_readings_that_vote_are_bold_where_most_runs_fail_and_in_brackets_where_none_is_judged() -> None:
-    rows = [row("ssd", seed, 1.0, 200) for seed in range(3)]
-    for seed, (fails, value) in enumerate(((True, 0.1), (True, 0.2), (False, 0.9))):
-        rows[seed]["primary"]["probe_recovery/forget_test"] |= {"status": "fail" if fails else "pass", "value": value}
-        rows[seed]["primary"]["membership_auc_loss"] |= {"status": "fail" if seed == 0 else "pass", "value": 0.7}
-        rows[seed]["primary"]["class_membership_auc"] |= {"status": "unknown", "value": None if seed == 1 else 0.6}
-    lines = table(results(rows)).splitlines()
-    start = next(i for i, line in enumerate(lines) if line.startswith("The readings that vote")) + 2
-    heads, _, retrained, ssd = (
-        [cell.strip() for cell in line.strip("|").split("|")] for line in lines[start : start + 4]
-    )
-    found = dict(zip(heads, ssd, strict=True))
-    assert found["probe"] == "**0.20**"
-    assert found["membership of samples"] == "0.70"
-    assert found["membership of the class"] == "(0.60)"
-    assert found["outputs"] == "0.50"
-    assert retrained[2] == "0.50 (0.40 to 0.60)"
-
-
-def test_seeds_that_are_missing_are_named() -> None:
-    """A method that diverges under some seeds is not to look better than it is."""
-    failed = {"method": "ssd", "variant": "default", "control": False, "needs": [], "failure": "diverged"}
-    rows = [row("ssd", 0, 1.0, 200), failed | {"seed": 1}, failed | {"seed": 2, "failure": "too large"}]
-    rows += [failed | {"method": "fisher", "seed": seed} for seed in range(3)]
-    text = table(results(rows))
-    assert "| `ssd` | default, 1 of 3 seeds | no |" in text
-    lines = text.splitlines()
-    assert lines[lines.index("Not run:") + 2 :][:3] == [
-        "- `ssd`, default, seed 1: diverged",
-        "- `ssd`, default, seed 2: too large",
-        "- `fisher`, default: diverged",
-    ]
-
-
-def test_the_picture_shows_the_tuned_variant_where_there_is_one() -> None:
-    rows = [row("ssd", 0, 5.0, 200), row("ssd", 0, 3.0, 100, "tuned"), row("fisher", 0, 2.0, 4000)]
-    rows.append(row("scrub", 0, 1.0, 10, "paper"))
-    rows.append({"method": "delete", "variant": "default", "seed": 0, "control": False, "failure": "no", "needs": []})
-    tips = [
-        each.text or "" for each in ElementTree.fromstring(picture(results(rows))).iter() if each.tag.endswith("title")
-    ]
-    assert [tip.partition(":")[0] for tip in tips[1:]] == ["ssd", "fisher"]
-    assert tips[1].endswith("bands of the retrained models 3.00")
-
-
-def test_the_nearest_to_retraining_comes_first_and_controls_come_last() -> None:
-    rows = [row("original", 0, 0.1, 0, control=True), row("ssd", 0, 5.0, 200), row("fisher", 0, 2.0, 4000)]
-    lines = table(results([*rows, row("ssd", 0, 1.0, 200, "tuned")]) | {"seeds": 1}).splitlines()
-    assert [" ".join(line.split("|")[1:3]).split() for line in lines[3 : lines.index("")]] == [
-        ["`ssd`", "tuned"],
-        ["`fisher`", "default"],
-        ["`ssd`", "default"],
-        ["`original`", "(control)", "default"],
-    ]
-
-
-def test_the_front_is_what_no_contender_beats_in_both() -> None:
-    draw = random.Random(0)
-    for _ in range(50):
-        points = [
-            Point(name=str(i), x=draw.randint(1, 6), y=draw.randint(1, 6), contender=draw.random() < 0.8)
-            for i in range(8)
-        ]
-        contenders = [p for p in points if p.contender]
-        best = {
-            (p.x, p.y)
-            for p in contenders
-            if not any(q.x <= p.x and q.y <= p.y and (q.x, q.y) != (p.x, p.y) for q in contenders)
-        }
-        found = front(points)
-        assert {(p.x, p.y) for p in found} == best
-        assert [p.x for p in found] == sorted(p.x for p in found)
-
-
-def drawn(points: list[Point]) -> ElementTree.Element:
-    return ElementTree.fromstring(
-        trade_off(
-            points,
-            title="a < b",
-            description="&",
-            x_name="x",
-            y_name="y",
-            shapes={"filled": "one", "cross": "two"},
-            x_limit=(1.0, "whole"),
-            y_limit=(1.0, "end"),
-        )
-    )
-
-
-def test_the_picture_is_well_formed_whatever_a_name_says() -> None:
-    names = ['<script>"&', "\x00", "名前", "plain"]
-    root = drawn([Point(name=name, x=2.0**-i, y=2.0**i) for i, name in enumerate(names)])
-    texts = [each.text for each in root.iter() if each.tag.endswith("}text")]
-    assert [name for name in ('<script>"&', "�", "名前", "plain") if name not in texts] == []
-    assert texts.count("plain") == 1
-    assert not [each for each in root.iter() if each.tag.endswith("script")]
-
-
-@pytest.mark.parametrize("cheapest", [0.0201, 0.0235, 0.025, 0.05, 0.1])
-def test_the_name_of_the_left_edge_stands_apart_from_the_ticks(cheapest: float) -> None:
-    points = [Point(name="free", x=0.0, y=8.0, contender=False), Point(name="a", x=cheapest, y=2.0)]
-    labels = [
-        each for each in drawn(points).iter() if each.tag.endswith("}text") and each.get("text-anchor") == "middle"
-    ]
-    places = sorted(float(each.get("x", "nan")) for each in labels if each.get("y") == labels[0].get("y"))
-    (edge,) = [float(each.get("x", "nan")) for each in labels if each.text == "≈ 0"]
-    assert places[0] == edge
-    assert places[1] - edge > 35
-
-
-@pytest.mark.parametrize("height", [1.15, 1.0, 0.9])
-def test_the_name_of_the_limit_keeps_apart_from_marks_and_their_names(height: float) -> None:
-    """A mark at the left edge has its name where the limit's would be."""
-    points = [Point(name="free", x=0.0, y=height, contender=False), Point(name="a", x=0.5, y=5.0)]
-    texts = {each.text: each for each in drawn(points).iter() if each.tag.endswith("}text")}
-    (left, base), (across, down) = (
-        [float(texts[name].get(key, "nan")) for key in ("x", "y")] for name in ("end", "free")
-    )
-    assert abs(down - base) >= 14 or abs(across - left) >= 6.4 * len("free")
-
-
-def test_cheaper_is_left_nearer_is_lower_and_labels_keep_apart() -> None:
-    points = [Point(name=f"method-{i}", x=0.5 + 0.01 * i, y=3 + 0.02 * i) for i in range(12)]
-    points.append(Point(name="free", x=0.0, y=8.0, shape="cross", contender=False))
-    root = drawn(points)
-    places = {}
-    for group in root.iter("{http://www.w3.org/2000/svg}g"):
-        across, down = group.get("transform", "").removeprefix("translate(").rstrip(")").split()
-        tip = next((each.text or "" for each in group if each.tag.endswith("title")), "")
-        if tip:
-            places[tip.partition(":")[0]] = float(across), float(down)
-    assert places["method-0"][0] < places["method-11"][0]
-    assert places["method-0"][1] > places["method-11"][1]
-    assert places["free"][0] < places["method-0"][0]
-    assert places["free"][1] < places["method-11"][1]
-    labels = [each for each in root.iter("{http://www.w3.org/2000/svg}text") if (each.text or "").startswith("method")]
-    corners = [(float(each.get("x", 0)), float(each.get("y", 0))) for each in labels]
-    assert len(corners) == 12
-    for i, (a, b) in enumerate(corners):
-        for c, d in corners[i + 1 :]:
-            assert abs(b - d) > 10 or abs(a - c) > 45, (a, b, c, d)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", "{}", '{"key": 1, "key": 2}', "\\ud800"])

@@ -1,0 +1,128 @@
+"""Hands jobs to joblib: processes of this machine, or any backend that joblib knows, as a Dask or Ray cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from unlearnkit.compare.suite import nearest
+from unlearnkit.compare.work import Done, Job, attempt
+from unlearnkit.errors import ConfigError, ProcessError, reason
+
+LOCAL = "loky"
+CLUSTERS = ("dask", "ray")
+KNOWN = (LOCAL, "multiprocessing", "threading", "sequential", *CLUSTERS)
+INSTALL = "install it with `pip install {}`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Workers:
+    """Who does the jobs.
+
+    Args:
+        jobs: how many at once; of a cluster, None leaves it to the cluster.
+        backend: name of a backend of joblib.
+        address: of the cluster's scheduler.
+
+    Raises:
+        ConfigError: fewer than one job, or an address without a cluster.
+    """
+
+    jobs: int | None = 1
+    backend: str = LOCAL
+    address: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.jobs is not None and self.jobs < 1:
+            raise ConfigError(f"Expected at least one job at once, but got --jobs {self.jobs}; give 1 or more.")
+        if self.address is not None and self.backend not in CLUSTERS:
+            raise ConfigError(
+                f"Expected --backend dask or ray beside --address, but got {self.backend}; add one, or leave the "
+                "address out."
+            )
+        if self.backend == "dask" and self.address is None:
+            raise ConfigError(
+                "Expected the address of a Dask scheduler, but got none; give --address tcp://HOST:PORT, as "
+                "`dask scheduler` prints it."
+            )
+
+    def do(self, jobs: Sequence[tuple[str, Job]]) -> Iterator[Done]:
+        """Do all jobs, and return what became of each as it ends.
+
+        Raises:
+            ConfigError: there is no such backend, or its scheduler does not answer.
+            ProcessError: a worker was killed, more often than its backend tries again.
+        """
+        if not jobs:
+            return
+        with self._backend():
+            working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+            try:
+                yield from working(delayed(attempt)(name, job) for name, job in jobs)
+            except (TerminatedWorkerError, *_killed()) as error:
+                raise ProcessError(
+                    f"Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "
+                    f"({reason(error)}); "
+                    "give the same command again, with fewer --jobs: what is finished is kept."
+                ) from error
+
+    @contextmanager
+    def _backend(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            if self.backend == "dask":
+                stack.enter_context(_dask(str(self.address)))
+            if self.backend == "ray":
+                _ray(self.address)
+            count = -1 if self.jobs is None else self.jobs
+            try:
+                stack.enter_context(parallel_config(backend=self.backend, n_jobs=count))
+            except ValueError as error:
+                raise ConfigError(
+                    f"Expected a backend that joblib knows, but got {self.backend!r}; {nearest(self.backend, KNOWN)}"
+                ) from error
+            yield
+
+
+@contextmanager
+def _dask(address: str) -> Iterator[None]:
+    """Be a client of a Dask scheduler, which joblib's backend finds."""
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError(
+            f"Expected Dask for --backend dask, but it is missing; {INSTALL.format('unlearnkit[cluster]')}."
+        ) from error
+    try:
+        client = Client(address, timeout=20)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Expected a Dask scheduler at {address}, but none answers ({reason(error)}); start one with `dask "
+            "scheduler` and workers with `dask worker`."
+        ) from error
+    with client:
+        yield
+
+
+def _ray(address: str | None) -> None:
+    """Join a Ray cluster and register its backend with joblib."""
+    try:
+        import ray
+        from ray.util.joblib import register_ray
+    except ImportError as error:
+        raise ConfigError(f"Expected Ray for --backend ray, but it is missing; {INSTALL.format('ray')}.") from error
+    ray.init(address=address, ignore_reinit_error=True)
+    register_ray()
+
+
+def _killed() -> tuple[type[Exception], ...]:
+    """Return what Dask raises where workers were killed again and again, or the scheduler is gone."""
+    try:
+        from distributed.comm.core import CommClosedError
+        from distributed.scheduler import KilledWorker
+    except ImportError:
+        return ()
+    return (KilledWorker, CommClosedError)

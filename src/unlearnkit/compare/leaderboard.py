@@ -1,0 +1,113 @@
+"""Makes the page of a suite: one HTML file that needs no other, with a table to sort, pictures, and reported rows."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib import resources
+from typing import Any
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from unlearnkit.compare.page import SHORT, finished, picture, shares, worst
+from unlearnkit.compare.reported import beside, statements
+from unlearnkit.report.text import clean, number
+
+HEADS = (  # of the table of runs, and whether numbers stand below
+    ("Model, data: classes", False),
+    ("Method", False),
+    ("Settings", False),
+    ("Seeds", False),
+    ("Verdict", False),
+    ("Worst gap", True),
+    ("Where", False),
+    ("Forgotten %", True),
+    ("Retained %", True),
+    ("Forgotten samples read", True),
+    ("Seconds", True),
+    ("Samples / retraining's", True),
+)
+UP = "../../"  # from the suite's folder to that of the cells
+
+
+def leaderboard(results: dict[str, Any]) -> str:
+    """Return the page.
+
+    Args:
+        results: as `collected` returns them.
+    """
+    page = Environment(
+        loader=ChoiceLoader([PackageLoader("unlearnkit.compare", "."), PackageLoader("unlearnkit.report", ".")]),
+        autoescape=True,
+        finalize=lambda value: clean(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = resources.files("unlearnkit.report").joinpath("page.js").read_text(encoding="utf-8")
+    return page.get_template("leaderboard.html.j2").render(
+        results=results,
+        suite=results["suite"],
+        rows=[row for group in results["groups"] for row in _rows(group, results["suite"]["metrics"])],
+        heads=[*HEADS, *((metric, True) for metric in results["suite"]["metrics"]), ("Report", False)],
+        failed=[
+            {"group": _where(group), "method": row["method"], "seed": row["seed"], "why": row["failure"]}
+            for group in results["groups"]
+            for row in group["rows"]
+            if row["failure"]
+        ],
+        pictures=[(_where(group), _image(picture(group))) for group in results["groups"] if finished(group["rows"])],
+        beside=beside(results),
+        statements=statements(results),
+        script=Markup(script),  # our own file; the page's policy lets nothing run that has another hash
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+    )
+
+
+def _rows(group: dict[str, Any], metrics: list[str]) -> list[dict[str, Any]]:
+    """Return what the table shows of every finished run, the nearest to retraining first."""
+    rows = []
+    for (method, variant), runs in sorted(finished(group["rows"]).items(), key=lambda item: worst(item[1])):
+        for run in sorted(runs, key=lambda each: each["verdict"]["worst_gap"]):
+            spent = run["cost"]["samples_forward"] + run["cost"]["samples_backward"]
+            rows.append(
+                {
+                    "where": _where(group),
+                    "method": method,
+                    "variant": variant,
+                    "seed": run["seed"],
+                    "control": run["control"],
+                    "reads": run["forget_samples_read"],
+                    "verdict": run["verdict"]["status"],
+                    "worst": SHORT.get(run["verdict"]["worst"], run["verdict"]["worst"]),
+                    "gap": _number(run["verdict"]["worst_gap"]),
+                    "forgotten": _number(run["primary"]["accuracy/forget_test"]["value"], 100),
+                    "retained": _number(run["primary"]["accuracy/retain_test"]["value"], 100),
+                    "seconds": _number(run["cost"]["seconds"]),
+                    "share": _number(shares(group, [run], "samples")[0]) if spent else ("0", "0"),
+                    "metrics": [_number(_value(run, metric)) for metric in metrics],
+                    "report": f"{UP}{run['run']}/report.html",
+                }
+            )
+    return rows
+
+
+def _value(run: dict[str, Any], key: str) -> float | None:
+    reading = run["primary"].get(key) or run["shown"].get(key) or {"value": None}
+    value: float | None = reading["value"]
+    return value
+
+
+def _where(group: dict[str, Any]) -> str:
+    before = "".join(f"{', '.join(earlier)}, then " for earlier in group["after"])
+    return f"{group['model']}, {group['data']}: {before}{', '.join(group['forget'])}"
+
+
+def _number(value: float | None, scale: float = 1.0) -> tuple[str, str]:
+    """Return a number as it is shown, and as it is sorted by; what is unknown is sorted last."""
+    return ("unknown", "") if value is None else (number(scale * value), repr(scale * float(value)))
+
+
+def _image(svg: str) -> str:
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode('ascii')}"

@@ -1,0 +1,304 @@
+"""Holds measured rows against reported ones, and what an article states against what a suite shows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any, Literal
+
+from pydantic import Field
+
+from unlearnkit.compare.suite import Name, Suite, nearest
+from unlearnkit.config import Config
+from unlearnkit.disk.json_text import parse_json
+from unlearnkit.errors import ConfigError
+
+HELD, NOT_HELD, UNMEASURED = "held", "not held", "not measured"
+Group = dict[str, Any]
+Rows = Sequence[dict[str, Any]]
+
+
+class ReportedRow(Config):
+    """A figure that somebody published, its setting, and how far a measurement may lie from it."""
+
+    id: str = Field(description="what --row names")
+    source: str = Field(description="where it stands")
+    suite: str = Field(description="shipped suite that has its setting")
+    data: str = Field(description="data source of the setting, as the suite writes it")
+    model: str = Field(description="model of the setting")
+    forget: tuple[Name, ...] = Field(description="classes of the request")
+    method: str = Field(description="label of the method in the suite")
+    reading: str = Field(description="reading that votes, and that it is a value of")
+    reported: float = Field(description="the published value")
+    tolerance: float = Field(gt=0, description="largest difference that counts as the same")
+    note: str = Field(default="", description="in what our setting differs")
+
+
+class Statement(Config):
+    """Something that an article says in words, and which figures decide whether a suite bears it out."""
+
+    id: str = Field(description="its name")
+    source: str = Field(description="where it stands")
+    text: str = Field(description="what it says")
+    check: Literal["cost_alike", "repair_better", "weights_alike", "relearn_long", "spread", "faster", "faster_than"]
+    method: str = Field(default="unsir", description="label of the method that it is about")
+    other: str = Field(default="", description="label of the method that it is compared with")
+    limit: float = Field(default=1.0, gt=0, description="see the checks")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Beside:
+    """A reported figure beside the measured ones."""
+
+    id: str
+    source: str
+    note: str
+    reading: str
+    reported: float
+    tolerance: float
+    measured: tuple[float, ...]
+
+    @property
+    def shown(self) -> str:
+        """The median of what was measured, and the number of runs."""
+        if not self.measured:
+            return UNMEASURED
+        return f"{statistics.median(self.measured):.4g} ({len(self.measured)} runs)"
+
+    @property
+    def holds(self) -> str:
+        """Whether the median lies within the tolerance."""
+        if not self.measured:
+            return UNMEASURED
+        near = abs(statistics.median(self.measured) - self.reported) <= self.tolerance
+        return "yes" if near else "no"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stated:
+    """A statement and what a suite says to it."""
+
+    id: str
+    text: str
+    source: str
+    outcome: str
+    figures: str
+
+
+@cache
+def reported_rows() -> dict[str, ReportedRow]:
+    """Return all reported rows by their ids."""
+    return {row.id: row for row in (ReportedRow(**each) for each in _content("rows"))}
+
+
+def named_row(name: str) -> ReportedRow:
+    """Return a reported row.
+
+    Raises:
+        ConfigError: there is none of this name.
+    """
+    rows = reported_rows()
+    if name not in rows:
+        raise ConfigError(f"Expected the id of a reported row, but got {name!r}; {nearest(name, rows)}")
+    return rows[name]
+
+
+def only(suite: Suite, row: ReportedRow) -> Suite:
+    """Return a suite with the one setting, request and method of a reported row.
+
+    Raises:
+        ConfigError: the suite does not have them.
+    """
+    settings = [
+        setting.model_copy(update={"requests": (request,)})
+        for setting in suite.settings
+        if (setting.data, setting.model) == (row.data, row.model)
+        for request in setting.requests
+        if not request.after and sorted(map(str, request.forget)) == sorted(map(str, row.forget))
+    ]
+    methods = [method for method in suite.methods if method.shown == row.method]
+    if not settings or not methods:
+        raise ConfigError(
+            f"Expected the setting of the reported row {row.id} in its suite {row.suite}, but it has none; choose "
+            "another row."
+        )
+    return suite.model_copy(update={"settings": tuple(settings), "methods": tuple(methods)})
+
+
+def beside(results: dict[str, Any]) -> list[Beside]:
+    """Return the reported rows whose setting a suite has, each with what was measured of it."""
+    found = []
+    for row in reported_rows().values():
+        for group in results["groups"]:
+            same = (group["data"], group["model"], group["after"]) == (row.data, row.model, [])
+            if same and sorted(group["forget"]) == sorted(map(str, row.forget)):
+                done = _done(group, row.method)
+                values = [each["primary"].get(row.reading, {}).get("value") for each in done]
+                found.append(
+                    Beside(
+                        id=row.id,
+                        source=row.source,
+                        note=row.note,
+                        reading=row.reading,
+                        reported=row.reported,
+                        tolerance=row.tolerance,
+                        measured=tuple(value for value in values if value is not None),
+                    )
+                )
+    return found
+
+
+def statements(results: dict[str, Any]) -> list[Stated]:
+    """Return what the article states, each with what a suite says to it: held where it holds in every setting."""
+    found = []
+    for each in _content("statements"):
+        statement = Statement(**each)
+        checks = ((name, CHECKS[statement.check](statement, groups)) for name, groups in _settings(results))
+        checked = [(name, found_here) for name, found_here in checks if found_here is not None]
+        outcome = UNMEASURED
+        if checked:
+            outcome = HELD if all(held for _, (held, _) in checked) else NOT_HELD
+        figures = "; ".join(f"{name}: {figure}" for name, (_, figure) in checked)
+        found.append(
+            Stated(id=statement.id, text=statement.text, source=statement.source, outcome=outcome, figures=figures)
+        )
+    return found
+
+
+Outcome = tuple[bool, str] | None
+
+
+def _cost_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
+    """Most classes against fewest: the seconds differ by less than the factor `limit`."""
+    ends = _ends(statement, groups)
+    if ends is None:
+        return None
+    few, many = (_seconds(_done(group, statement.method)) for group in ends)
+    if not few:
+        return None
+    sizes = " and ".join(str(len(group["forget"])) for group in ends)
+    return many / few <= statement.limit and few / many <= statement.limit, f"{few:.3g} and {many:.3g} s for {sizes}"
+
+
+def _repair_better(statement: Statement, groups: Sequence[Group]) -> Outcome:
+    """Most classes against fewest: no more retained accuracy is lost."""
+    ends = _ends(statement, groups)
+    if ends is None:
+        return None
+    few, many = (_lost(_done(group, statement.method)) for group in ends)
+    sizes = " and ".join(str(len(group["forget"])) for group in ends)
+    return many <= few, f"{100 * few:.1f} and {100 * many:.1f} points lost for {sizes}"
+
+
+def _weights_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
+    """The distance to the original lies within the factor `limit` of the retrained models'."""
+    found = _pairs(statement, groups, "weight_distance")
+    ratios = [value / statistics.median(retrained) for value, retrained in found if statistics.median(retrained) > 0]
+    if not ratios:
+        return None
+    ratio = statistics.median(ratios)
+    return 1 / statement.limit <= ratio <= statement.limit, f"{ratio:.2f} of the retrained models' distance"
+
+
+def _relearn_long(statement: Statement, groups: Sequence[Group]) -> Outcome:
+    """Relearning takes no fewer steps than `limit` times what the quickest retrained model takes."""
+    ratios = [value / min(retrained) for value, retrained in _pairs(statement, groups, "relearn_steps")]
+    if not ratios:
+        return None
+    ratio = statistics.median(ratios)
+    return ratio >= statement.limit, f"{ratio:.2f} of the quickest retrained model's steps"
+
+
+def _spread(statement: Statement, groups: Sequence[Group]) -> Outcome:
+    """In most runs the predictions on forgotten data are spread as the retrained models' are."""
+    found = [
+        row["primary"].get("prediction_tv/forget_test") for group in groups for row in _done(group, statement.method)
+    ]
+    known = [reading for reading in found if reading is not None and reading["value"] is not None]
+    if not known:
+        return None
+    like = sum(reading["status"] != "fail" for reading in known)
+    far = statistics.median(reading["value"] for reading in known)
+    return 2 * like > len(known), f"{like} of {len(known)} runs within the band, total variation {far:.2f}"
+
+
+def _faster(statement: Statement, groups: Sequence[Group]) -> Outcome:
+    """Retraining takes at least `limit` times as long."""
+    ratios = [
+        statistics.median(cost["seconds"] for cost in group["retraining"]) / spent
+        for group in groups
+        if group["retraining"] and (spent := _seconds(_done(group, statement.method)))
+    ]
+    return None if not ratios else (min(ratios) >= statement.limit, f"{min(ratios):.1f} to {max(ratios):.1f} times")
+
+
+def _faster_than(statement: Statement, groups: Sequence[Group]) -> Outcome:
+    """The other method takes at least `limit` times as long."""
+    ratios = [
+        theirs / ours
+        for group in groups
+        if (ours := _seconds(_done(group, statement.method))) and (theirs := _seconds(_done(group, statement.other)))
+    ]
+    return None if not ratios else (min(ratios) >= statement.limit, f"{min(ratios):.1f} to {max(ratios):.1f} times")
+
+
+CHECKS: dict[str, Callable[[Statement, Sequence[Group]], Outcome]] = {
+    "cost_alike": _cost_alike,
+    "repair_better": _repair_better,
+    "weights_alike": _weights_alike,
+    "relearn_long": _relearn_long,
+    "spread": _spread,
+    "faster": _faster,
+    "faster_than": _faster_than,
+}
+
+
+def _settings(results: dict[str, Any]) -> list[tuple[str, list[Group]]]:
+    """Return the groups of each model and data, without those that follow an earlier request."""
+    found: dict[str, list[Group]] = {}
+    for group in results["groups"]:
+        if not group["after"]:
+            found.setdefault(f"{group['model']} on {group['data']}", []).append(group)
+    return list(found.items())
+
+
+def _ends(statement: Statement, groups: Sequence[Group]) -> tuple[Group, Group] | None:
+    """Return the groups with the fewest and with the most classes that have finished runs of the method."""
+    ready = sorted((g for g in groups if _done(g, statement.method)), key=lambda g: len(g["forget"]))
+    if not ready or len(ready[0]["forget"]) == len(ready[-1]["forget"]):
+        return None
+    return ready[0], ready[-1]
+
+
+def _done(group: Group, method: str) -> list[dict[str, Any]]:
+    return [row for row in group["rows"] if row["method"] == method and not row["failure"]]
+
+
+def _seconds(rows: Rows) -> float:
+    return statistics.median(row["cost"]["seconds"] for row in rows) if rows else 0.0
+
+
+def _lost(rows: Rows) -> float:
+    readings = [row["primary"]["accuracy/retain_test"] for row in rows]
+    return float(statistics.median(reading["original"] - reading["value"] for reading in readings))
+
+
+def _pairs(statement: Statement, groups: Sequence[Group], key: str) -> list[tuple[float, list[float]]]:
+    """Return a reading of every run with those of the retrained models, where all are known."""
+    found = []
+    for group in groups:
+        for row in _done(group, statement.method):
+            reading = row["primary"].get(key) or row["shown"].get(key)
+            if reading and reading["value"] is not None and reading["retrained"] and None not in reading["retrained"]:
+                found.append((reading["value"], reading["retrained"]))
+    return found
+
+
+def _content(part: str) -> list[dict[str, Any]]:
+    """Return what the files beside this one hold, in the order of their names."""
+    folder = resources.files("unlearnkit.compare") / "reported"
+    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".json")), key=lambda entry: entry.name)
+    return [each for file in files for each in parse_json(file.read_bytes()).get(part, [])]

@@ -1,0 +1,227 @@
+"""Defines a suite: the data, models, requests, methods and seeds of a comparison, read from a TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+
+from unlearnkit.audit.metrics.registry import METRICS
+from unlearnkit.config import Config
+from unlearnkit.disk.files import read_regular
+from unlearnkit.errors import ConfigError, reason
+from unlearnkit.methods import METHODS
+from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.methods.registry import PLUGINS as METHOD_PLUGINS
+from unlearnkit.models import BUILTIN, is_trusted_name
+from unlearnkit.models import PLUGINS as MODEL_PLUGINS
+
+SHIPPED = resources.files("unlearnkit.compare") / "suites"
+READINGS = [name for metric in METRICS.values() for name in metric.readings]
+LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,60}")
+FIRST_RETRAINED = 1000  # seed of the first retrained model; the originals' lie below
+MOST_CELLS = 20_000
+Name = str | int  # a class, by its name or its id
+
+
+class SuiteRequest(Config):
+    """Classes to forget together, and what was forgotten before them by the same method, request by request."""
+
+    forget: tuple[Name, ...] = Field(min_length=1, description="classes to forget")
+    after: tuple[tuple[Name, ...], ...] = Field(default=(), description="requests that come before, in their order")
+
+    @property
+    def gone(self) -> tuple[Name, ...]:
+        """All classes that are forgotten at the end."""
+        return (*(name for earlier in self.after for name in earlier), *self.forget)
+
+
+class SuiteSetting(Config):
+    """Data, a model that is trained on it, and the requests that the trained model gets."""
+
+    data: str = Field(description="data source; {data} stands for the folder that --data names")
+    model: str = Field(description="name of the architecture")
+    recipe: tuple[str, ...] = Field(default=(), description="NAME=VALUE changes of the training")
+    pretrained: bool = Field(default=False, description="begin with published weights")
+    image_size: int | None = Field(default=None, ge=1, le=4096, description="resize images to this height and width")
+    requests: tuple[SuiteRequest, ...] = Field(min_length=1, description="what is to be forgotten")
+
+
+class SuiteMethod(Config):
+    """A method with its settings, under a label of its own."""
+
+    name: str = Field(description="name of the method")
+    label: str = Field(default="", description="what its rows are called; default: its name")
+    preset: str = Field(default="default", description="what the settings start from")
+    set: tuple[str, ...] = Field(default=(), description="NAME=VALUE changes of the preset")
+    trials: int = Field(default=0, ge=0, le=1000, description="trials of a search of its other settings; 0: none")
+
+    @property
+    def shown(self) -> str:
+        """What its rows are called."""
+        return self.label or self.name
+
+    def choice(self, more: Iterable[str] = ()) -> MethodChoice:
+        """Return the method with its settings, and with others on top."""
+        return MethodChoice(self.name, self.preset, (*self.set, *more))
+
+
+class Suite(Config):
+    """A comparison: every setting x request x method x training seed x unlearning seed is a cell.
+
+    Raises:
+        ConfigError: see `Config`; also for an unknown method, model or metric, and for impossible numbers.
+    """
+
+    title: str = Field(min_length=1, max_length=200, description="what it is about")
+    note: str = Field(default="", description="what a reader must know")
+    settings: tuple[SuiteSetting, ...] = Field(min_length=1, description="data, model and requests")
+    methods: tuple[SuiteMethod, ...] = Field(min_length=1, description="what is compared")
+    training_seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one original for each")
+    unlearning_seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="runs of each method")
+    retrained: int = Field(default=3, ge=3, le=50, description="retrained models to judge by, three at least")
+    audit: Literal["quick", "default", "full"] = Field(default="default", description="how thoroughly")
+    metrics: tuple[str, ...] = Field(
+        default=(), description="readings shown besides, as weight_distance or zrf/forget_test"
+    )
+
+    def model_post_init(self, _context: Any) -> None:
+        """Check what one field alone cannot say."""
+        for setting in self.settings:
+            _check_model(setting.model)
+        for method in self.methods:
+            _check_method(method)
+        for metric in self.metrics:
+            _check_known(metric.partition("/")[0], READINGS, "metrics")
+        _check_distinct("methods", [method.shown for method in self.methods])
+        for field in ("training_seeds", "unlearning_seeds"):
+            seeds = getattr(self, field)
+            _check_distinct(field, seeds)
+            if min(seeds) < 0 or max(seeds) >= FIRST_RETRAINED:
+                raise ConfigError(
+                    f"Expected {field} from 0 to {FIRST_RETRAINED - 1}, as the retrained models have those after them, "
+                    f"but got {min(seeds)} to {max(seeds)}; choose others."
+                )
+        if self.size > MOST_CELLS:
+            raise ConfigError(f"Expected at most {MOST_CELLS:,} cells, but got {self.size:,}; divide the suite.")
+
+    @property
+    def size(self) -> int:
+        """How many cells it has."""
+        requests = sum(len(setting.requests) for setting in self.settings)
+        return requests * len(self.methods) * len(self.training_seeds) * len(self.unlearning_seeds)
+
+
+def read_suite(name: str) -> tuple[str, Suite]:
+    """Read a suite of a TOML file, or one that is shipped, and return its name and itself.
+
+    Raises:
+        ConfigError: there is no such file or suite, or it says something that cannot be meant.
+    """
+    path = Path(name)
+    if path.suffix == ".toml":
+        short = path.stem
+        if LABEL.fullmatch(short) is None:
+            raise ConfigError(
+                f"Expected a suite whose name has letters, digits, '.', '_', '+' and '-' alone, but got {short!r}; "
+                "rename the file."
+            )
+        try:
+            data = read_regular(path)
+        except OSError as error:
+            raise ConfigError(
+                f"Expected a suite at {path}, but it cannot be read ({error.strerror or reason(error)}); name a TOML "
+                f"file or one of {', '.join(shipped())}."
+            ) from error
+    else:
+        _check_known(name, shipped(), "shipped suites", advice="or name a TOML file")
+        short, data = name, (SHIPPED / f"{name}.toml").read_bytes()
+    try:
+        content = tomllib.loads(data.decode("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"Expected TOML in the suite {name}, but got: {reason(error)}; mend the line.") from error
+    return short, suite_from(content)
+
+
+def suite_from(content: Mapping[str, Any]) -> Suite:
+    """Build a suite from what a file says.
+
+    Raises:
+        ConfigError: see `Suite`; an unknown key is named with the nearest one.
+    """
+    _check_keys(content, Suite, "the suite")
+    return Suite(**content)
+
+
+def shipped() -> list[str]:
+    """Return the names of the suites that come with the package."""
+    return sorted(entry.name.removesuffix(".toml") for entry in SHIPPED.iterdir() if entry.name.endswith(".toml"))
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return a question for the nearest known name, or the list of them."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}."
+
+
+def _check_keys(content: object, kind: type[Config], place: str) -> None:
+    """Refuse keys that no field has, here and in the tables inside."""
+    if not isinstance(content, Mapping):
+        return  # the field itself says what it wants
+    for key, value in content.items():
+        if key not in kind.model_fields:
+            raise ConfigError(
+                f"Expected a key of {place}, but got {key!r}, which is unknown; {nearest(key, kind.model_fields)}"
+            )
+        inner = next((each for each in _inside(kind.model_fields[key].annotation) if isinstance(each, type)), None)
+        if inner is not None and issubclass(inner, Config) and isinstance(value, list | tuple):
+            for number, each in enumerate(value, start=1):
+                _check_keys(each, inner, f"{key} {number}")
+
+
+def _inside(annotation: Any) -> tuple[Any, ...]:
+    return get_args(annotation)
+
+
+def _check_model(name: str) -> None:
+    """Refuse a model that a file may not name, and a built-in one that there is not."""
+    if not is_trusted_name(name):
+        raise ConfigError(
+            f"Expected a model without code or files of its own, as a suite may come from a stranger, but got "
+            f"{name!r}; use a built-in one, timm:NAME, torchvision:NAME, or one that an installed package declares."
+        )
+    plain = name.partition(",")[0]
+    if ":" not in plain:
+        _check_known(plain, [*BUILTIN, *MODEL_PLUGINS.names()], "models", advice="or write timm:NAME, torchvision:NAME")
+
+
+def _check_method(method: SuiteMethod) -> None:
+    _check_known(method.name, [*METHODS, *METHOD_PLUGINS.names()], "methods")
+    if LABEL.fullmatch(method.shown) is None:
+        raise ConfigError(
+            f"Expected a label of letters, digits, '.', '_', '+' and '-', but got {method.label!r}; choose another."
+        )
+    made = method.choice().make()
+    if method.trials and not made.space():
+        raise ConfigError(f"Expected no trials for {method.name}, which has nothing to search; leave them out.")
+
+
+def _check_known(name: str, known: Iterable[str], what: str, *, advice: str = "") -> None:
+    names = list(known)
+    if name not in names:
+        more = f" {advice[0].upper()}{advice[1:]}." if advice else ""
+        raise ConfigError(f"Expected one of the {what}, but got {name!r}; {nearest(name, names)}{more}")
+
+
+def _check_distinct(what: str, values: Iterable[Any]) -> None:
+    seen = list(values)
+    twice = next((value for value in seen if seen.count(value) > 1), None)
+    if twice is not None:
+        raise ConfigError(f"Expected each of the {what} once, but got {twice!r} twice; leave one out, or label it.")

@@ -1,0 +1,119 @@
+"""Writes the results of a suite as Markdown, LaTeX and Parquet."""
+
+from __future__ import annotations
+
+import io
+import statistics
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from unlearnkit.compare.page import finished, shares, table, worst
+from unlearnkit.compare.reported import beside, statements
+
+SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+}  # fmt: skip
+
+
+def heading(group: dict[str, Any]) -> str:
+    """Return what a group of rows is about."""
+    before = "".join(f", after {', '.join(earlier)}" for earlier in group["after"])
+    return f"{group['model']} on {group['data']}: forget {', '.join(group['forget'])}{before}"
+
+
+def markdown(results: dict[str, Any]) -> str:
+    """Return a section with the table of each setting and request, what was reported, and the article's statements."""
+    suite = results["suite"]
+    lines = [f"# {_plain(suite['title'])}", ""]
+    if suite["note"]:
+        lines += [_plain(suite["note"]), ""]
+    for group in results["groups"]:
+        lines += [f"## {_plain(heading(group))}", "", table(group), ""]
+    rows = beside(results)
+    if rows:
+        lines += [
+            "## Reported and measured",
+            "",
+            "| row | source | reported | measured | tolerance | within |",
+            "| --- " * 6 + "|",
+        ]
+        lines += [
+            f"| `{row.id}` | {_plain(row.source)} | {row.reported:g} | {row.shown} | {row.tolerance:g} | {row.holds} |"
+            for row in rows
+        ]
+        lines.append("")
+    lines += ["## The article's statements", "", "| statement | outcome | figures |", "| --- " * 3 + "|"]
+    lines += [f"| {_plain(each.text)} | {each.outcome} | {_plain(each.figures)} |" for each in statements(results)]
+    return "\n".join(lines) + "\n"
+
+
+def latex(results: dict[str, Any]) -> str:
+    """Return a tabular for each setting and request: medians over the seeds."""
+    parts = []
+    for group in results["groups"]:
+        lines = [
+            f"% {heading(group)}",
+            r"\begin{tabular}{llrrrrl}",
+            r"\hline",
+            r"method & settings & $A_f$ & $A_r$ & worst gap & samples & verdicts \\",
+            r"\hline",
+        ]
+        for (method, variant), rows in sorted(finished(group["rows"]).items(), key=lambda item: worst(item[1])):
+            cells = [
+                _tex(method),
+                _tex(variant),
+                *(_accuracy(rows, part) for part in ("forget_test", "retain_test")),
+                f"{worst(rows):.2f}",
+                f"{statistics.median(shares(group, rows, 'samples')):.2f}",
+                _tex(", ".join(dict.fromkeys(row["verdict"]["status"] for row in rows))),
+            ]
+            lines.append(" & ".join(cells) + r" \\")
+        parts.append("\n".join([*lines, r"\hline", r"\end{tabular}"]))
+    return "\n\n".join(parts).replace("\r", " ") + "\n"
+
+
+def parquet(results: dict[str, Any]) -> bytes:
+    """Return one row for each cell, with a column for each reading that votes."""
+    rows = [_flat(results["name"], group, row) for group in results["groups"] for row in group["rows"]]
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+    file = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{key: row.get(key) for key in columns} for row in rows]), file)
+    return file.getvalue()
+
+
+def _flat(suite: str, group: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {
+        "suite": suite,
+        "data": group["data"],
+        "model": group["model"],
+        "forget": group["forget"],
+        "after": [", ".join(earlier) for earlier in group["after"]],
+        **{key: row[key] for key in ("cell", "method", "variant", "training_seed", "seed", "control", "failure")},
+    }
+    if row["failure"]:
+        return flat
+    flat |= {"run": row["run"], "verdict": row["verdict"]["status"], "worst": row["verdict"]["worst"]}
+    flat |= {"worst_gap": row["verdict"]["worst_gap"], "forget_samples_read": row["forget_samples_read"]}
+    flat |= {key: row["cost"][key] for key in ("seconds", "samples_forward", "samples_backward")}
+    flat |= {f"primary/{key}": reading["value"] for key, reading in row["primary"].items()}
+    return flat | {f"shown/{key}": reading["value"] for key, reading in row["shown"].items()}
+
+
+def _accuracy(rows: list[dict[str, Any]], part: str) -> str:
+    values = [value for row in rows if (value := row["primary"][f"accuracy/{part}"]["value"]) is not None]
+    return f"{100 * statistics.median(values):.1f}" if values else "--"
+
+
+def _tex(text: str) -> str:
+    return "".join(SPECIAL.get(character, character) for character in text if character.isprintable())
+
+
+def _plain(text: str) -> str:
+    """Return text that Markdown takes for itself alone: no markup, no cell ends, no lines."""
+    kept = "".join(character if character.isprintable() else " " for character in text)
+    for mark in "\\`|*<>[]":
+        kept = kept.replace(mark, f"\\{mark}")
+    return kept

@@ -1,0 +1,276 @@
+"""Does the work of a suite, one job at a time, wherever a job is sent: an original, retrained models, a search, a cell.
+
+A job takes plain values and paths, so it can run in another process or on another machine that sees the same folders.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from unlearnkit.audit import Evidence
+from unlearnkit.compare.cells import OriginalKey, ReferenceKey, SuiteCell
+from unlearnkit.compare.rows import row_of
+from unlearnkit.compare.suite import FIRST_RETRAINED, SuiteSetting
+from unlearnkit.disk.files import read_regular, replace_file
+from unlearnkit.disk.json_text import parse_json
+from unlearnkit.errors import ConfigError, UnlearnkitError, reason
+from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.run_dir import WEIGHTS, encoded, read_json
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.steps.audit import audit_folder
+from unlearnkit.steps.auditing import AuditOptions, Depth, reference_evidence
+from unlearnkit.steps.case import Case
+from unlearnkit.steps.forget import forget_run
+from unlearnkit.steps.opening import InputOptions
+from unlearnkit.steps.original import original_run
+from unlearnkit.steps.output import Output
+from unlearnkit.steps.references import open_references
+from unlearnkit.steps.retrain import retrain_run
+from unlearnkit.steps.specs import CaseSpec, RetrainSpec, SearchSpec, TrainSpec
+from unlearnkit.steps.tune import tune_run
+
+AUDIT_SEED = 0
+TUNING_SEED = 1000  # apart from the seeds of the runs
+PLACEHOLDER = "{data}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where a suite's files lie, and what its jobs run on.
+
+    Args:
+        out: folder of the comparison.
+        bank: folder of the reference bank.
+        data: folder that `{data}` stands for; None: nobody named one.
+        device: name of the device; None: the best there is.
+        command: the command line, for the manifests.
+    """
+
+    out: Path
+    bank: Path
+    data: Path | None = None
+    device: str | None = None
+    command: tuple[str, ...] = ()
+
+    @property
+    def cells(self) -> Path:
+        """The cells' run folders."""
+        return self.out / "cells"
+
+    @property
+    def results(self) -> Path:
+        """One JSON file for each cell."""
+        return self.out / "results"
+
+    def source(self, setting: SuiteSetting) -> str:
+        """Return the data source of a setting, the folder filled in.
+
+        Raises:
+            ConfigError: nobody named the folder.
+        """
+        if PLACEHOLDER in setting.data and self.data is None:
+            raise ConfigError(
+                f"Expected a folder for {PLACEHOLDER} in the suite's source {setting.data}, but none was named; give "
+                "--data DIR, or set UNLEARNKIT_DATA."
+            )
+        return setting.data.replace(PLACEHOLDER, str(self.data))
+
+    def runtime(self) -> Runtime:
+        """Return what jobs run on."""
+        return Runtime.named(self.device, "auto")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What became of a job: its result, or in one sentence why there is none."""
+
+    name: str
+    result: dict[str, Any] | None
+    failure: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class OriginalJob:
+    """Trains an original, unless the bank holds it."""
+
+    key: OriginalKey
+    place: Place
+
+    def run(self) -> dict[str, Any]:
+        """Return where the weights are."""
+        place = self.place
+        return original_run(
+            training(self.key.setting, place),
+            place.bank,
+            seed=self.key.seed,
+            command=place.command,
+            runtime=place.runtime(),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReferenceJob:
+    """Trains the models without the classes of a request, unless the bank holds them."""
+
+    key: ReferenceKey
+    original: Path
+    place: Place
+
+    def run(self) -> dict[str, Any]:
+        """Return where their weights are."""
+        spec = RetrainSpec(
+            of=self.original.parent,
+            exclude=self.key.excluded,
+            count=self.key.count,
+            seed=FIRST_RETRAINED,
+            data=self.place.source(self.key.setting),
+            model=self.key.setting.model,
+        )
+        return retrain_run(spec, self.place.bank, command=self.place.command, runtime=self.place.runtime())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchJob:
+    """Searches the settings of a method for one original and one request."""
+
+    cell: SuiteCell
+    original: Path
+    place: Place
+
+    def run(self) -> dict[str, Any]:
+        """Return the settings that were found."""
+        cell, place = self.cell, self.place
+        assert cell.search is not None, "a search has trials"
+        folder = place.out / "searches" / cell.search
+        if not (folder / "settings.json").is_file():
+            # a search is of the first of several requests: later ones begin with weights that it does not know
+            first = cell.request.after[0] if cell.request.after else cell.request.forget
+            spec = CaseSpec(weights=self.original, data=place.source(cell.setting), forget=first)
+            output = Output(folder, overwrite=True, command=place.command)
+            search = SearchSpec(trials=cell.method.trials)
+            choice = method_of(cell, self.original)
+            tune_run(spec, choice, output, search=search, seed=TUNING_SEED, runtime=place.runtime())
+        return {"settings": read_json(folder, "settings.json", "settings")["settings"]}
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellJob:
+    """Runs a cell: forgets, audits, writes the report, and keeps the row of the table."""
+
+    cell: SuiteCell
+    original: Path
+    retrained: tuple[Path, ...]
+    found: tuple[str, ...]
+    place: Place
+
+    def run(self) -> dict[str, Any]:
+        """Return the row."""
+        cell, place = self.cell, self.place
+        folder, source, runtime = place.cells / cell.name, place.source(cell.setting), place.runtime()
+        choice = method_of(cell, self.original, self.found)
+        weights = self.original
+        for number, forget in enumerate(cell.request.after, start=1):
+            before = Output(place.out / "before" / f"{cell.name}-{number}", overwrite=True, command=place.command)
+            spec = CaseSpec(weights=weights, data=source, forget=forget)
+            forget_run(spec, choice, before, audit=None, seed=cell.seed, runtime=runtime)
+            weights = before.folder / WEIGHTS
+        spec = CaseSpec(weights=weights, data=source, forget=cell.request.forget)
+        output = Output(folder, overwrite=True, command=place.command)
+        forget_run(spec, choice, output, audit=None, seed=cell.seed, runtime=runtime)
+        options = AuditOptions(retrained=self.retrained, depth=Depth(cell.audit))
+        audit_folder(
+            output,
+            options=options,
+            model=cell.setting.model,
+            data=source,
+            seed=AUDIT_SEED,
+            runtime=runtime,
+            earlier=_observed(spec, options, runtime),
+        )
+        return row_of(folder, cell, [path.parent for path in self.retrained])
+
+
+Job = OriginalJob | ReferenceJob | SearchJob | CellJob
+_ONE_AT_A_TIME = threading.Lock()  # in a process: the global random generators are its own, and not a thread's
+
+
+def attempt(name: str, job: Job) -> Done:
+    """Run a job, and return its result or, in one sentence, why there is none; of a cell, keep either in its file.
+
+    Raises:
+        OSError: a cell's file cannot be written, as on a full disk.
+    """
+    try:
+        with _ONE_AT_A_TIME:
+            done = Done(name, job.run())
+    except UnlearnkitError as error:
+        done = Done(name, None, one_line(str(error)))
+    except Exception as error:  # noqa: BLE001 - whatever a method of somebody else's raises must not cost the others
+        done = Done(name, None, one_line(f"{type(error).__name__}: {reason(error)}"))
+    if isinstance(job, CellJob):
+        keep(job.place, job.cell, done)
+    return done
+
+
+def keep(place: Place, cell: SuiteCell, done: Done) -> None:
+    """Write what became of a cell to its file.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    place.results.mkdir(parents=True, exist_ok=True)
+    content = {"cell": cell.as_record(), "failure": done.failure, **(done.result or {})}
+    replace_file(place.results / f"{cell.name}.json", encoded(content))
+
+
+def kept(place: Place, cell: SuiteCell) -> dict[str, Any] | None:
+    """Return what became of a cell; None where nothing is known, or what there is cannot be read."""
+    try:
+        content = parse_json(read_regular(place.results / f"{cell.name}.json"))
+    except (OSError, ValueError):
+        return None
+    whole = isinstance(content, dict) and content.get("cell") == cell.as_record() and "failure" in content
+    return content if whole else None
+
+
+def training(setting: SuiteSetting, place: Place) -> TrainSpec:
+    """Return how the originals of a setting are trained."""
+    return TrainSpec(
+        model=setting.model,
+        data=place.source(setting),
+        pretrained=setting.pretrained,
+        settings=setting.recipe,
+        inputs=InputOptions.by_hand(size=setting.image_size),
+    )
+
+
+def method_of(cell: SuiteCell, original: Path, found: tuple[str, ...] = ()) -> MethodChoice:
+    """Return the method of a cell; retraining has the recipe of the original, unless the suite says otherwise."""
+    choice = cell.method.choice(found)
+    if choice.name != "retrain":
+        return choice
+    recipe = read_json(original.parent, "config.json", "recipe")["recipe"]
+    same = [f"{key}={recipe[key]}" for key in ("epochs", "batch_size", "lr") if key not in choice.names_set]
+    return replace(choice, settings=(*same, *choice.settings))
+
+
+def one_line(text: str) -> str:
+    """Return a message as one line."""
+    return " ".join(text.split())
+
+
+_LAST: dict[tuple[object, ...], Evidence] = {}  # of this process: what the cells of one original and request share
+
+
+def _observed(spec: CaseSpec, options: AuditOptions, runtime: Runtime) -> Evidence:
+    """Return the evidence on the original and the retrained models, which is gathered once for cells in a row."""
+    key = (str(spec.weights), spec.data, tuple(spec.forget), tuple(options.retrained), options.depth, runtime.device)
+    if key not in _LAST:
+        _LAST.clear()
+        case = Case.opened(spec, reader="the comparison")
+        retrained, _ = open_references(case, options.retrained, ())
+        _LAST[key] = reference_evidence(case, retrained, seed=AUDIT_SEED, runtime=runtime, options=options)
+    return _LAST[key]

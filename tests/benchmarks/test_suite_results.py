@@ -1,0 +1,27 @@
+"""The committed results of suites: their tables and pages are those that one command makes of them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from unlearnkit.compare.results import redraw
+
+SUITES = Path(__file__).parents[2] / "benchmarks" / "results" / "suites"
+FOLDERS = sorted(path.parent for path in SUITES.glob("*/results.json"))
+
+
+def test_there_are_results() -> None:
+    assert FOLDERS
+
+
+@pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: folder.name)
+def test_tables_and_page_are_made_from_the_results(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "results.json", tmp_path)
+    results = redraw(tmp_path / "results.json")
+    for name in ("results.md", "results.tex", "index.html"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), f"unlearnkit compare --redraw {folder}"
+    assert str(Path.home()) not in (folder / "results.json").read_text()
+    assert all(row["failure"] != "not run yet" for group in results["groups"] for row in group["rows"])

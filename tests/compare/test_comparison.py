@@ -1,0 +1,170 @@
+"""A tiny suite is run: results, resuming, failures, a changed suite, locks, and a full disk."""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import unlearnkit.compare.work as work
+from commands import run_cli
+from suites import TINY, comparison, tiny
+from unlearnkit.compare.results import redraw
+from unlearnkit.disk.staging import held
+from unlearnkit.errors import ConfigError, OutputError
+
+pytestmark = pytest.mark.xdist_group("suites")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the tiny suite was run; one of its two cells cannot be."""
+    folder = tmp_path_factory.mktemp("suite")
+    comparison(tiny(), folder, []).run()
+    return folder
+
+
+def never(*_: object, **__: object) -> Any:
+    raise AssertionError("computed again")
+
+
+def test_every_cell_is_a_run_folder_and_a_file_and_a_failed_one_has_its_reason(made: Path) -> None:
+    files = {path.stem: json.loads(path.read_text()) for path in (made / "out" / "results").glob("*.json")}
+    failures = {content["cell"]["method"]: content["failure"] for content in files.values()}
+    assert failures["original"] is None
+    assert failures["ssd"].startswith("Expected alpha below")
+    (name,) = (name for name, content in files.items() if content["failure"] is None)
+    cell = files[name]
+    assert (made / "out" / cell["run"] / "report.html").is_file()
+    assert len(cell["retraining"]) == 3
+    assert cell["control"] is True
+    assert cell["verdict"]["status"] in ("pass", "fail", "unknown")
+    assert len(list((made / "bank").iterdir())) == 4  # the original and three retrained models
+
+
+def test_tables_and_page_are_written_and_redrawn(made: Path, tmp_path: Path) -> None:
+    (folder,) = (made / "out" / "suites").iterdir()
+    rows = pq.read_table(folder / "results.parquet").to_pylist()
+    assert [(row["method"], row["failure"] is None) for row in rows] == [("original", True), ("ssd", False)]
+    assert rows[0]["primary/accuracy/retain_test"] is not None
+    text = (folder / "results.md").read_text()
+    assert "| `original` (control) | default | no |" in text
+    assert "- `ssd`, paper: Expected alpha below" in text
+    assert r"original & default &" in (folder / "results.tex").read_text()
+    page = (folder / "index.html").read_text()
+    (link,) = re.findall('href="([^"]*report.html)"', page)
+    assert (folder / link).resolve().is_file()
+    copy = tmp_path / "results.json"
+    copy.write_bytes((folder / "results.json").read_bytes())
+    redraw(copy)
+    for name in ("results.md", "results.tex", "index.html"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    copy.write_text("{}")
+    with pytest.raises(ConfigError, match="holds something else"):
+        redraw(copy)
+
+
+def test_what_is_finished_is_not_done_again_and_what_failed_is_tried(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+    forget = work.forget_run
+    monkeypatch.setattr(work, "audit_folder", never)
+    monkeypatch.setattr(work, "forget_run", lambda *a, **k: (tried.append(a[1].name), forget(*a, **k)))
+    monkeypatch.setattr("unlearnkit.steps.retrain.train_run", never)
+    lines: list[str] = []
+    results = comparison(tiny(), made, lines).run()
+    assert tried == ["ssd"]
+    assert lines[0] == "tiny: 2 cells, 1 finished earlier"
+    assert [row["failure"] is None for row in results["groups"][0]["rows"]] == [True, False]
+
+
+def test_a_changed_suite_says_what_changed_and_both_are_kept(made: Path) -> None:
+    lines: list[str] = []
+    changed = tiny(methods=[{"name": "original"}, {"name": "head-mask"}])
+    comparison(changed, made, lines).run()
+    assert "changed since the last run here: method ssd: not there any more" in lines
+    assert "changed since the last run here: method head-mask: new" in lines
+    assert "tiny: 2 cells, 1 finished earlier" in lines
+    folders = list((made / "out" / "suites").iterdir())
+    assert len(folders) == 2
+    assert all((folder / "index.html").is_file() for folder in folders)
+    (made / "out" / "suite.json").write_text("{")
+    with pytest.raises(OutputError, match="take the file away"):
+        comparison(changed, made, []).run()
+    (made / "out" / "suite.json").unlink()
+
+
+def test_a_second_comparison_in_the_folder_waits_its_turn(made: Path) -> None:
+    with held(made / "out"), pytest.raises(OutputError, match="is working on it"):
+        comparison(tiny(), made, []).run()
+
+
+def test_a_full_disk_ends_the_suite_with_a_sentence_and_the_next_run_goes_on(
+    made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = tiny(methods=[{"name": "original"}, {"name": "head-mask"}, {"name": "ssd", "preset": "paper"}])
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(work, "replace_file", full)
+        with pytest.raises(OutputError, match=r"No space left on device; make room .* finished cells are kept"):
+            comparison(suite, made, []).run()
+    with monkeypatch.context() as patch:  # the disk is full while a run folder is written
+        patch.setattr("unlearnkit.run_dir.write_new", full)
+        results = comparison(tiny(unlearning_seeds=[7], methods=[{"name": "original"}]), made, []).run()
+    assert "No space left on device" in results["groups"][0]["rows"][0]["failure"]
+    lines: list[str] = []
+    comparison(suite, made, lines).run()
+    assert any(line.startswith("tiny: 3 cells, ") and not line.endswith(" 0 finished earlier") for line in lines)
+
+
+def test_cells_without_data_are_recorded_and_the_others_go_on(made: Path, tmp_path: Path) -> None:
+    gone = TINY["settings"][0] | {"data": "parquet:{data}/none"}
+    suite = tiny(settings=[gone, TINY["settings"][0]], methods=[{"name": "original"}])
+    results = comparison(suite, made, []).run()
+    failures = [group["rows"][0]["failure"] for group in results["groups"]]
+    assert "give --data DIR, or set UNLEARNKIT_DATA" in failures[0]
+    assert failures[1] is None
+    results = comparison(suite, made, [], place={"data": tmp_path}).run()
+    assert str(tmp_path) in results["groups"][0]["rows"][0]["failure"]
+
+
+def test_the_command_plans_runs_and_names_what_there_is(made: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tiny.toml"
+    file.write_text(
+        'title = "tiny"\naudit = "quick"\n[[settings]]\ndata = "digits"\nmodel = "small-cnn,width=4"\n'
+        'recipe = ["epochs=1"]\nrequests = [{ forget = ["3"] }]\n[[methods]]\nname = "original"\n'
+    )
+    at = ("--out", made / "out", "--bank", made / "bank", "--device", "cpu")
+    done = run_cli("compare", file, "--out", tmp_path / "new", "--plan")
+    assert done.code == 0, done.err
+    assert "1 cells, 0 finished, 1 to run" in done.out
+    assert "1 originals 0 s, 3 retrained models" in done.out
+    assert not (tmp_path / "new").exists()
+    done = run_cli("compare", file, *at)
+    assert done.code == 0, done.err
+    assert "1 cells, 1 finished, 0 to run" in done.out
+    assert Path(done.out.splitlines()[-1]).is_file()
+    assert "cifar10-small" in run_cli("compare", "--list").out
+    for words, said in (
+        (("--out", tmp_path), "Expected a suite or --row ID"),
+        ((file,), "give --out DIR"),
+        (
+            ("--row", "unsir-cifar10-resnet18-1-retaind", "--out", tmp_path),
+            "did you mean 'unsir-cifar10-resnet18-1-retained'",
+        ),
+        ((file, *at, "--jobs", 0), "at least one job"),
+        ((file, *at, "--backend", "dask"), "--address tcp://HOST:PORT"),
+        ((file, *at, "--address", "tcp://x:1"), "beside --address"),
+    ):
+        done = run_cli("compare", *words)
+        assert done.code == 2, done.out
+        assert said in done.err

@@ -1,0 +1,73 @@
+"""Reported figures beside measured ones, and what is said of an article's statements, from made-up results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from suites import made_group, made_results, made_row
+from unlearnkit.compare.reported import HELD, NOT_HELD, UNMEASURED, beside, statements
+from unlearnkit.compare.tables import latex, markdown
+
+
+def paper(value: float, **more: Any) -> dict[str, Any]:
+    row = made_row("unsir-paper", 0.5, **more)
+    row["primary"]["accuracy/retain_test"]["value"] = value
+    return row
+
+
+def test_a_reported_row_stands_beside_what_was_measured_of_its_setting() -> None:
+    near = made_results(made_group([paper(0.70), paper(0.72, seed="0/1"), paper(0.99, seed="0/2")]))
+    by_id = {row.id: row for row in beside(near)}
+    row = by_id["unsir-cifar10-resnet18-1-retained"]
+    assert (row.holds, row.shown) == ("yes", "0.72 (3 runs)")
+    assert set(by_id) == {"unsir-cifar10-resnet18-1-retained", "unsir-cifar10-resnet18-1-forgotten"}
+    (far, _) = beside(made_results(made_group([paper(0.60)])))
+    assert far.holds == "no"
+    (none, _) = beside(made_results(made_group([paper(0.7) | {"failure": "no"}])))
+    assert (none.holds, none.shown) == (UNMEASURED, UNMEASURED)
+    assert beside(made_results(made_group([paper(0.7)], after=[["1"]]))) == []
+    assert beside(made_results(made_group([paper(0.7)], model="airbench"))) == []
+    assert "| `unsir-cifar10-resnet18-1-retained` |" in markdown(near)
+
+
+def test_every_statement_is_held_not_held_or_not_measured() -> None:
+    def said(*groups: dict[str, Any]) -> dict[str, tuple[str, str]]:
+        return {each.id: (each.outcome, each.figures) for each in statements(made_results(*groups))}
+
+    assert {outcome for outcome, _ in said(made_group([])).values()} == {UNMEASURED}
+    cheap = {"seconds": 1.0, "samples_forward": 1, "samples_backward": 1}
+    many = made_row("unsir", 0.5)
+    many["primary"]["accuracy/retain_test"] |= {"value": 0.59}
+    fisher = made_row("fisher", 3.0, cost=cheap | {"seconds": 2000.0})
+    one = [made_row("unsir", 0.5), paper(0.7, cost=cheap), fisher]
+    found = said(made_group(one), made_group([many], forget=["0", "1", "2"]))
+    assert {key: outcome for key, (outcome, _) in found.items()} == {
+        "one-or-many": HELD,
+        "better-repair": HELD,
+        "weight-distance": HELD,
+        "relearning": UNMEASURED,
+        "spread": HELD,
+        "154-times": HELD,
+        "1875-times": HELD,
+    }
+    assert "2 and 2 s for 1 and 3" in found["one-or-many"][1]
+    few = made_row("unsir", 3.0, cost=cheap | {"seconds": 9.0})
+    few["shown"]["weight_distance"]["value"] = 2.0
+    few["shown"]["relearn_steps"] = {"value": 3.0, "original": 2.0, "retrained": [9.0, 8.0, 7.0]}
+    worse = made_row("unsir", 3.0)
+    worse["primary"]["accuracy/retain_test"] |= {"value": 0.2}
+    found = said(
+        made_group([few, paper(0.7, cost=cheap | {"seconds": 9.0}), made_row("fisher", 1.0)]),
+        made_group([worse], forget=["0", "1"]),
+    )
+    assert {outcome for outcome, _ in found.values()} == {NOT_HELD}
+
+
+def test_hostile_words_are_text_in_markdown_and_latex() -> None:
+    bad = r"a|b`<i>\input{x}%$_&#~^"
+    results = made_results(made_group([made_row("unsir", 0.5, variant=bad)], data=bad), title="x\n| y |")
+    text = markdown(results)
+    assert "<i>" not in text.replace(r"\<i\>", "").replace(bad, "")
+    assert "\n| y |" not in text
+    (line,) = (line for line in latex(results).splitlines() if line.startswith("unsir &"))
+    assert r"\textbackslash{}input\{x\}\%\$\_\&\#" in line

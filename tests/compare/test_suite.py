@@ -1,0 +1,117 @@
+"""A suite's file: what it may say, what is refused in one sentence, and which cells it comes to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from suites import TINY, tiny
+from unlearnkit.compare.cells import cells_of
+from unlearnkit.compare.changes import changes
+from unlearnkit.compare.reported import only, reported_rows
+from unlearnkit.compare.suite import read_suite, shipped, suite_from
+from unlearnkit.errors import ConfigError
+
+SETTING = TINY["settings"][0]
+
+
+def setting(**changed: Any) -> dict[str, Any]:
+    return {"settings": [SETTING | changed]}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"titel": "x"}, "got 'titel', which is unknown; did you mean 'title'"),
+        (setting(modle="x"), r"a key of settings 1, but got 'modle'.*did you mean 'model'"),
+        (setting(requests=[{"forgt": ["3"]}]), r"'forgt'|'forget'"),
+        (setting(model="smal-cnn"), "got 'smal-cnn'; did you mean 'small-cnn'"),
+        (setting(model="os:system"), "may come from a stranger"),
+        (setting(model="timm:hf-hub:someone/net"), "may come from a stranger"),
+        (setting(image_size=0), "greater than or equal to 1"),
+        (setting(image_size=10**6), "less than or equal to 4096"),
+        (setting(requests=[]), "at least 1 item"),
+        ({"methods": [{"name": "unsr"}]}, "got 'unsr'; did you mean 'unsir'"),
+        ({"methods": [{"name": "os:system"}]}, "one of the methods, but got 'os:system'"),
+        ({"methods": [{"name": "unsir", "set": ["rounnds=1"]}]}, "did you mean rounds"),
+        ({"methods": [{"name": "unsir", "preset": "papr"}]}, "got 'papr'"),
+        ({"methods": [{"name": "unsir"}, {"name": "unsir"}]}, "got 'unsir' twice"),
+        ({"methods": [{"name": "unsir", "label": "../up"}]}, r"got '\.\./up'"),
+        ({"methods": [{"name": "original", "trials": 3}]}, "nothing to search"),
+        ({"metrics": ["zfr"]}, "got 'zfr'; did you mean 'zrf'"),
+        ({"retrained": 2}, "greater than or equal to 3"),
+        ({"audit": "deep"}, "'quick', 'default' or 'full'"),
+        ({"training_seeds": []}, "at least 1 item"),
+        ({"training_seeds": [1000]}, "from 0 to 999"),
+        ({"unlearning_seeds": [1, 1]}, "got 1 twice"),
+        ({"unlearning_seeds": list(range(1000)), "training_seeds": list(range(100))}, "got 200,000; divide"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(changed: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        suite_from(TINY | changed)
+
+
+def test_files_that_hold_no_suite_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="got 'digit'; did you mean 'digits'"):
+        read_suite("digit")
+    with pytest.raises(ConfigError, match="No such file"):
+        read_suite(str(tmp_path / "none.toml"))
+    for name, text, said in (
+        ("a", "title =", "Expected TOML"),
+        ("b", "\udcff", "Expected TOML"),
+        ("c d", "", "rename the file"),
+    ):
+        path = tmp_path / f"{name}.toml"
+        path.write_bytes(text.encode("utf-8", "surrogateescape"))
+        with pytest.raises(ConfigError, match=said):
+            read_suite(str(path))
+
+
+def test_every_shipped_suite_can_be_read_and_has_a_reduced_one() -> None:
+    names = set(shipped())
+    suites = {name: read_suite(name)[1] for name in names}
+    full = {name for name in names if not name.endswith("-small")} - {"digits"}
+    assert {f"{name}-small" for name in full} <= names
+    assert all(suite.size > 1 for suite in suites.values())
+    for row in reported_rows().values():
+        assert only(suites[row.suite], row).size == 9, row.id  # three training seeds and three of unlearning
+    with pytest.raises(ConfigError, match="has none; choose another"):
+        only(tiny(), next(iter(reported_rows().values())))
+
+
+def test_a_cell_is_named_by_what_decides_it() -> None:
+    def names(**changed: Any) -> set[str]:
+        return {cell.name for cell in cells_of(tiny(**changed))}
+
+    assert len(names()) == 2
+    assert names(title="other", note="x") == names()
+    assert not names() & names(audit="default")
+    assert not names() & names(retrained=4)
+    assert not names() & names(**setting(recipe=["epochs=2"]))
+    assert len(names(unlearning_seeds=[0, 1]) & names()) == 2
+    both = [{"forget": ["3"]}, {"forget": ["3"], "after": [["8"]]}]
+    assert len(names(**setting(requests=both)) & names()) == 2
+    cells = cells_of(tiny(training_seeds=[0, 1], **setting(requests=both)))
+    assert len({cell.original.name for cell in cells}) == 2
+    assert len({cell.references.name for cell in cells}) == 2  # all originals of a setting share them
+
+
+def test_a_changed_suite_is_said_line_by_line() -> None:
+    def record(**changed: Any) -> dict[str, Any]:
+        return {"name": "tiny", "suite": tiny(**changed).model_dump(mode="json")}
+
+    assert changes(record(), record()) == []
+    new = {"retrained": 5, "methods": [{"name": "original"}, {"name": "finetune"}], **setting(recipe=["epochs=9"])}
+    lines = changes(record(), record(**new))
+    assert [line.removeprefix("changed since the last run here: ").partition(":")[0] for line in lines] == [
+        "small-cnn,width=4 on digits",
+        "method ssd",
+        "retrained",
+        "method finetune",
+    ]
+    assert lines[1].endswith("not there any more")
+    assert lines[2].endswith("retrained: 3, now 5")
+    assert lines[3].endswith("new")
