@@ -143,7 +143,7 @@ def tiny_vit(channels: int) -> nn.Module:
 Passes = dict[str, tuple[int, int]]  # stage -> samples forward, samples backward
 
 
-def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int) -> Passes:
+def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int, trials: int) -> Passes:
     """Hand count, with the numbers of TINY: 6 noise images a class, 2 steps, 2 repeats, 4 retained images a class."""
     subset = RETAIN * (len(CLASSES) - forgotten)
     learned = 6 * forgotten  # all of them pass in every step
@@ -154,7 +154,9 @@ def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int)
     passes["impair"] = (attempts * impair, attempts * impair)
     passes["repair"] = (attempts * (subset + teacher), attempts * subset)
     if method.search:
-        passes["search"] = ((1 + attempts) * (len(CLASSES) - forgotten), 0)  # one validation image a class
+        passes["search"] = ((1 + trials + attempts) * (len(CLASSES) - forgotten), 0)  # one validation image a class
+        assert impair <= method.search.steps * 8  # a trial passes all that there is
+        passes["trial"] = (trials * impair, trials * impair)
     return passes
 
 
@@ -254,7 +256,7 @@ def no_passes(method: Any, **_: int) -> Passes:
 class Canonical:
     """A method with tiny settings, and how many samples each of its stages passes.
 
-    `passes` takes the method, `forgotten`, `channels` and `attempts` (of a search; 1 without) and names the stages it
+    `passes` takes the method, `forgotten`, `channels`, `attempts` (of a search; 1 without) and `trials`, and names the stages it
     knows; other stages must merely cost something.
 
     Args:
