@@ -256,8 +256,8 @@ def no_passes(method: Any, **_: int) -> Passes:
 class Canonical:
     """A method with tiny settings, and how many samples each of its stages passes.
 
-    `passes` takes the method, `forgotten`, `channels`, `attempts` (of a search; 1 without) and `trials`, and names the stages it
-    knows; other stages must merely cost something.
+    `passes` takes the method, `forgotten`, `channels`, `attempts` (of a search; 1 without) and `trials`, and names the
+    stages it knows; other stages must merely cost something.
 
     Args:
         changes: whether any weight changes; None: it is not known, and not tested.
