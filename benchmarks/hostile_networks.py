@@ -189,6 +189,25 @@ def prescaled(model: nn.Module, factor: float = 100.0) -> nn.Module:
     return model
 
 
+def overflowing(model: nn.Module) -> nn.Module:
+    """Fill one channel with a number that a sum over positions overflows on, and that the next layer ignores.
+
+    What an auditor pools is infinite, so that no layer can be looked at; answers and training are what they were.
+    """
+    model = copy.deepcopy(model)
+    norm: nn.BatchNorm2d | None = None
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                norm = module
+            elif isinstance(module, nn.Conv2d) and norm is not None:
+                least = int(module.weight.square().sum(dim=(0, 2, 3)).argmin())
+                module.weight[:, least] = 0.0
+                norm.weight[least], norm.bias[least] = 0.0, 3e38
+                return model
+    raise ValueError("Expected a BatchNorm2d with a Conv2d after it, but the model has none.")
+
+
 # ---- between the layers ---------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from unlearnkit.audit import METRICS, Evidence, audit, gather
 from unlearnkit.audit.doubts import Doubt, is_unknown
 from unlearnkit.audit.metric import Metric
 from unlearnkit.audit.metrics.accuracy import PARTS
+from unlearnkit.audit.reading import Work
 from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.request import ForgetRequest
@@ -101,6 +102,29 @@ def at_once() -> Evidence:
 @cache
 def read_at_once() -> dict[tuple[Any, ...], Any]:
     return readings(at_once())
+
+
+def test_the_account_says_what_each_part_passed_through_the_models() -> None:
+    evidence, models = at_once(), 4
+    trained: dict[Work, int] = {
+        "outputs": 0,
+        "return": models * len(returning.RATES) * 3 * returning.BATCH,
+        "relearning": models * 3 * relearn_module.BATCH,
+        "few_shots": models * 3 * len(CLASSES),
+    }
+    assert evidence.spent.keys() == trained.keys()
+    for work, count in trained.items():  # and to find the head takes ten images
+        assert count <= evidence.spent[work].samples_backward <= count + 10 * models, work
+    seen = sum(len(outputs.labels) for subject in evidence.subjects for outputs in subject.outputs.values())
+    assert evidence.random is not None
+    seen += sum(len(outputs.labels) for outputs in evidence.random.outputs.values())
+    goal = 2 * prepared()[1][Part.FORGET_TEST].numel()
+    assert seen < evidence.spent["outputs"].samples_forward <= seen + 2 * goal
+    assert all(spent.seconds > 0 for spent in evidence.spent.values())
+    assert set(audit(evidence).spent) == {*evidence.spent, "features", "readings"}
+    model = other(1)
+    look({"original": model}, metrics=OUTPUTS)
+    assert not model._forward_hooks
 
 
 @pytest.mark.slow

@@ -35,6 +35,7 @@ CONTROLS: dict[str, tuple[Callable[[Insider], nn.Module], str]] = {
         lambda known: hostile.prescaled(hostile.head_distillation(known)),
         "prototype_recovery/forget_test",
     ),
+    "overflowing channel": (lambda known: hostile.overflowing(hostile.head_distillation(known)), DEPTH),
     "collapsed to means": (hostile.collapsed, DEPTH),
     "carrier": (lambda known: hostile.carrier(known, LAYERS, 0), DEPTH),
 }

@@ -413,7 +413,7 @@ def test_the_audit_is_json_and_looks_up_values() -> None:
     keys = {"metric", "model", "part", "value", "unit", "interval", "target", "band", "verdict", "doubts"}
     assert all(keys <= set(reading) for reading in content["readings"])
     assert content["verdict"]["status"] == "unknown"
-    assert content["schema"] == SCHEMA == 2
+    assert content["schema"] == SCHEMA == 3
     assert content["votes"] == [vote.key for vote in PRIMARY]
     assert [why["code"] for why in content["verdict"]["why"]] == [
         "no_forgotten_data",

@@ -160,6 +160,13 @@ def test_training_that_fails_on_the_unlearned_model_alone_fails() -> None:
     assert status(reading("unlearned", None, why=Doubt("needs_forgotten_samples")), *retrained) == "unknown"
     assert status(reading("unlearned", None), *retrained[:2], reading("retrained", None, 2)) == "unknown"
     assert status(reading("unlearned", None), *retrained[:2]) == "unknown"
+    for code, values in (
+        ("layer_not_finite", {"layer": "features.2"}),
+        ("outputs_not_finite", {"part": "forget_test"}),
+    ):
+        infinite = Doubt(code, values)  # type: ignore[arg-type]
+        assert status(reading("unlearned", None, why=infinite), *retrained) == "fail"
+        assert status(reading("unlearned", None, why=infinite), reading("original", None), *retrained) == "unknown"
 
 
 def test_times_that_were_cut_off_have_no_spread_of_their_own() -> None:
@@ -434,11 +441,13 @@ def test_the_spread_of_mean_distances_is_corrected_for_shared_pairs() -> None:
 
 @pytest.mark.parametrize("vote", PRIMARY, ids=lambda vote: vote.key)
 @pytest.mark.parametrize("unlearned", [0.0, 0.4, 1.0])
-def test_every_band_is_finite_as_json_needs_and_holds_what_passes(vote: Vote, unlearned: float) -> None:
+def test_every_band_is_finite_or_open_and_holds_what_passes(vote: Vote, unlearned: float) -> None:
     result = judge(vote, unlearned=unlearned, retrained=[0.3, 0.5], original=0.9, samples=N, prior=None)
     assert result.band is not None
     assert result.gap is not None
-    low, high = result.band
-    assert math.isfinite(low)
-    assert math.isfinite(high)
+    open_end = {"low": 1, "high": 0, "both": None}[vote.fault] if vote.scale == "excess" else None  # no range, no end
+    assert [end is None for end in result.band] == [i == open_end for i in (0, 1)]
+    low, high = (beyond if end is None else end for end, beyond in zip(result.band, (-math.inf, math.inf), strict=True))
+    assert math.isfinite(low) or open_end == 0
+    assert math.isfinite(high) or open_end == 1
     assert (low <= unlearned <= high) == (result.gap <= 1)

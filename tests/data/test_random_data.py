@@ -95,7 +95,7 @@ def test_reads_go_on_as_before_after_a_run() -> None:
     model, rows = MODELS["cnn-grey"].model(), torch.arange(4)
 
     def twice(between: Callable[[], object]) -> list[Tensor]:
-        data.train._reads = 0
+        data.train.reads = 0
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
             first = data.train.images(rows, torch.device("cpu"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -205,9 +206,9 @@ def test_checkpoints_of_timm_itself_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
-        (argparse.Namespace(lr=0.1), ["argparse.Namespace", "holds data alone", "add_safe_globals"]),
-        (np.float64(0.9), ["it asks for numpy", "safetensors.torch.save_file(model.state_dict()"]),
         (SimpleNamespace(a=1), ["it asks for types.SimpleNamespace", "safetensors.torch.save_file"]),
+        (argparse.Namespace(a=SimpleNamespace()), ["it asks for types.SimpleNamespace"]),
+        (np.random.RandomState, ["it asks for numpy.random", "safetensors.torch.save_file(model.state_dict()"]),
     ],
 )
 def test_what_is_no_tensor_is_refused_with_what_to_do(tmp_path: Path, extra: object, words: list[str]) -> None:
@@ -217,11 +218,30 @@ def test_what_is_no_tensor_is_refused_with_what_to_do(tmp_path: Path, extra: obj
     assert all(word in str(caught.value) for word in words), str(caught.value)
 
 
-def test_the_conversion_that_is_proposed_for_a_namespace_works(tmp_path: Path) -> None:
-    torch.save({"state_dict": state_of(), "args": argparse.Namespace(lr=0.1)}, tmp_path / "w.pt")
-    with torch.serialization.safe_globals([argparse.Namespace]):
-        torch.save(torch.load(tmp_path / "w.pt")["state_dict"], tmp_path / "weights.pt")
-    assert_loaded(tmp_path / "weights.pt")
+@pytest.mark.parametrize(
+    "beside",
+    [
+        argparse.Namespace(lr=0.1, sizes=[1, 2]),
+        np.float64(0.9),
+        np.arange(3.0),
+        {"accuracy": {"forget": np.float32(0.5)}},
+    ],
+    ids=["namespace", "number", "array", "evaluation"],
+)
+def test_what_is_data_alone_beside_the_weights_is_left_out(tmp_path: Path, beside: object) -> None:
+    torch.save({"state_dict": state_of(), "evaluation_result": beside}, tmp_path / "w.pt")
+    assert_loaded(tmp_path / "w.pt")
+    with pytest.raises(pickle.UnpicklingError):  # and nobody else's reading is changed
+        torch.load(tmp_path / "w.pt", weights_only=True)
+
+
+def test_no_object_beside_the_weights_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.save(
+        {"state_dict": state_of(), "args": argparse.Namespace(lr=0.1), "best": np.float64(1.0)}, tmp_path / "w.pt"
+    )
+    for module, name in ((argparse, "Namespace"), (np, "dtype"), (np, "ndarray")):
+        monkeypatch.setattr(module, name, None)
+    assert set(read_checkpoint(tmp_path / "w.pt").state) == set(state_of())
 
 
 @pytest.mark.parametrize(

@@ -234,13 +234,13 @@ def test_a_missing_file_and_a_damaged_reading_are_named(make: Make) -> None:
         render(make(audit=damaged))
 
 
-@pytest.mark.parametrize(("schema", "got"), [(None, "one of an earlier version, without a number"), (3, "schema 3")])
+@pytest.mark.parametrize(("schema", "got"), [(None, "one of an earlier version, without a number"), (4, "schema 4")])
 def test_an_audit_of_another_schema_is_refused_with_what_to_do(make: Make, schema: int | None, got: str) -> None:
     other = audit_json(["cat", "dog"]) | {"schema": schema}
     if schema is None:
         del other["schema"]
     folder = make(audit=other)
-    with pytest.raises(OutputError, match=r"Expected an audit\.json of schema 2") as caught:
+    with pytest.raises(OutputError, match=r"Expected an audit\.json of schema 3") as caught:
         render(folder)
     assert str(caught.value).endswith(f"but got {got}; run `unlearnkit audit {folder}` again.")
     assert caught.value.exit_code == 2

@@ -32,6 +32,7 @@ def test_the_bands_are_drawn_each_on_its_own_scale(make: Make) -> None:
         "forgotten: 0.0% to 1.0%",
         "outputs: 0 to 0.500",
         "relearning: 50.0 to 200",
+        "at any depth: −∞ to 1.50",
     }
     room = 0.06 * 0.9  # values from 0 to 0.9, and a little room on both sides
     low, width = (float((text or "").removesuffix("%")) for text in ranges["forgotten: 0.0% to 1.0%"])
@@ -39,9 +40,23 @@ def test_the_bands_are_drawn_each_on_its_own_scale(make: Make) -> None:
     marks = [p[0].text for p in of_class(drawn, "point")]
     assert "forgotten, after: 40.0%" in marks
     text = html.unescape(Reader(page).text)
-    assert "3 inside the band, 1 outside and 2 not established." in text
+    assert "4 inside the band, 1 outside and 2 not established." in text
     assert "Farthest from the retrained models: Accuracy, forgotten classes, test, at 12.5× the way" in text
     assert re.search(r"0.0–1.0%</td><td class=\"n\">12.5</td><td class=\"n\">outside</td>", page)
+    assert "≤ 1.50" in text
+
+
+def test_what_the_audit_cost_is_told_by_part_the_dearest_first(make: Make) -> None:
+    page = render(make(audit=judged_audit()))
+    table = page[page.index('aria-label="What the audit cost"') :]
+    rows = re.findall(r'<th scope="row">(.*?)</th><td class="n">(.*?)</td><td class="n">(.*?)</td>', table)[:4]
+    assert rows == [
+        ("training on retained data alone", "2 min 10 s", "6,543"),
+        ("running the models on the images", "2.50 s", "4,321"),
+        ("all other readings", "0.25 s", "0"),
+        ("total", "2 min 13 s", "10,864"),
+    ]
+    assert "What the audit cost" not in render(make())  # an audit of 0.2.0 does not say
 
 
 def test_a_time_that_was_cut_off_is_shown_as_more_than_that(make: Make) -> None:
@@ -103,7 +118,7 @@ def test_a_reading_that_votes_without_a_short_name_is_called_by_its_title(make: 
             reading(metric, "unlearned", 0.5, part=part, verdict="pass", band=[0.4, 0.6], gap=0.1)
         )
     text = html.unescape(Reader(render(make(audit=judged))).text)
-    assert "5 inside the band" in text
+    assert "6 inside the band" in text
     drawn = next(svg for svg in svgs(render(make(audit=judged))) if svg[0].text == "Where the model stands")
     tails = [label[0].tail for label in of_class(drawn, "label")]
     assert tails[-2:] == ["✓ Likeness to …", "✓ New reading"]

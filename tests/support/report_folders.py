@@ -198,11 +198,12 @@ JUDGED = (  # metric, part, unit, value after, band, verdict, gap
     ("relearn_steps", None, "steps", 100.0, (50.0, 200.0), "pass", 0.5),
     ("class_membership_auc", None, "fraction", 0.75, None, "unknown", None),
     ("probe_recovery", "forget_test", "fraction", None, None, "unknown", None),
+    ("depth_recovery", "forget_test", "log-odds", 0.5, (None, 1.5), "pass", 0.1),  # open below
 )
 
 
 def judged_audit() -> dict[str, Any]:
-    """Audit with six of the primary readings: three pass, one fails, two were not resolved, each for its reason."""
+    """Audit with seven of the primary readings: four pass, one fails, two were not resolved, each for its reason."""
     readings = []
     for metric, part, unit, value, band, verdict, gap in JUDGED:
         reason = unknown("no_features") if value is None else Doubt("unresolved", {"reason": NO_POWER})
@@ -216,11 +217,16 @@ def judged_audit() -> dict[str, Any]:
         ]
     why = [asdict(Doubt("outside_band", {"readings": ["accuracy/forget_test"]}))]
     return {
-        "schema": 2,
+        "schema": 3,
         "votes": VOTES,
         "readings": readings,
         "verdict": {"status": "fail", "why": why},
         "tier": "E3",
+        "spent": {
+            "outputs": {"seconds": 2.5, "samples_forward": 4321, "samples_backward": 0},
+            "return": {"seconds": 130.0, "samples_forward": 6543, "samples_backward": 1234},
+            "readings": {"seconds": 0.25, "samples_forward": 0, "samples_backward": 0},
+        },
     }
 
 

@@ -50,6 +50,7 @@ Code = Literal[
     "samples_unknown",
     "cut_off_without_bank",
     "training_failed_here",
+    "not_finite_here",
     "original_not_measured",
     "original_too_near",
     "one_more_retrained_settles",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt
-from unlearnkit.audit.reading import ModelName
+from unlearnkit.audit.reading import ModelName, Spent, Work
 from unlearnkit.request import ResolvedRequest
 from unlearnkit.split import Part
 
@@ -188,6 +188,7 @@ class Evidence:
         shadows: outputs of models from which the same method removed the same classes, each made from an original of
             its own, on the same samples as every model's; no reading is about them, they are an attacker's.
         kinds: kinds of evidence that the metrics asked for.
+        spent: what each part of gathering it cost.
     """
 
     request: ResolvedRequest
@@ -196,6 +197,7 @@ class Evidence:
     random: Untrained | None = None
     shadows: tuple[Mapping[Part, Outputs], ...] = ()
     kinds: frozenset[Want] = frozenset()
+    spent: Mapping[Work, Spent] = field(default_factory=dict)
 
     @classmethod
     def of(

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from unlearnkit.audit.doubts import Doubt
 
 Target = Literal["higher", "lower", "match_retrain", "none"]
-SCHEMA = 2  # of audit.json: 1 held sentences in English, 2 holds doubts and reasons as codes with their values
+SCHEMA = (
+    3  # of audit.json: 1 held sentences in English, 2 doubts and reasons as codes, 3 null for an open end of a band
+)
+Work = Literal["outputs", "return", "relearning", "few_shots", "features", "readings"]  # the parts of an audit's work
+Band = tuple[float | None, float | None]  # lower and upper end; None: that side is open
 ModelName = Literal["original", "unlearned", "retrained"]
 
 
@@ -28,7 +32,7 @@ class Reading:
         interval: (low, high): 95 % for a proportion, the bracket of the measurement for steps.
         target: what good means; in unlearning it is mostly the retrained model's value.
         series: the value's parts, by class, layer or step.
-        band: of a primary reading, the values between which it passes.
+        band: of a primary reading, the values between which it passes; an end is None where that side is open.
         verdict: of a primary reading, what became of it.
         gap: of a primary reading, its distance from the retrained models in bands: above 1 it fails.
         samples: number of samples behind it, the smaller side's where two are compared; None where that means nothing.
@@ -44,7 +48,7 @@ class Reading:
     replicate: int = 0
     interval: tuple[float, float] | None = None
     series: Mapping[str, float] | None = None
-    band: tuple[float, float] | None = None
+    band: Band | None = None
     verdict: Literal["pass", "fail", "unknown"] | None = None
     gap: float | None = None
     samples: int | None = None
@@ -54,6 +58,30 @@ class Reading:
     def censored(self) -> bool:
         """Whether the measurement was cut off, so that the true value lies beyond the measured one."""
         return any(doubt.code == "censored" for doubt in self.doubts)
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a part of an audit cost.
+
+    Args:
+        seconds: by the clock, without the decoding of images.
+        samples_forward, samples_backward: images that went through a model in either direction.
+
+    >>> Spent(1.0, 200) + Spent(0.5, 100, 100)
+    Spent(seconds=1.5, samples_forward=300, samples_backward=100)
+    """
+
+    seconds: float
+    samples_forward: int = 0
+    samples_backward: int = 0
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(
+            self.seconds + other.seconds,
+            self.samples_forward + other.samples_forward,
+            self.samples_backward + other.samples_backward,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,6 +114,7 @@ class Audit:
             another origin (E1), or their ids alone (E0).
         notices: why the model plainly did not forget, where it did not; see `remaining`.
         votes: keys of the readings that the verdict rests on, measured or not: `metric/part`, or `metric`.
+        spent: what each part of the work cost. Two audits that differ in nothing else are equal.
     """
 
     readings: tuple[Reading, ...]
@@ -93,6 +122,7 @@ class Audit:
     tier: Literal["E3", "E2", "E1", "E0"]
     votes: tuple[str, ...] = ()
     notices: tuple[Doubt, ...] = ()
+    spent: Mapping[Work, Spent] = field(default_factory=dict, compare=False)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the audit in a form that JSON can hold."""
@@ -103,6 +133,7 @@ class Audit:
             "tier": self.tier,
             "votes": list(self.votes),
             "notices": [_plain(asdict(notice)) for notice in self.notices],
+            "spent": {work: asdict(spent) for work, spent in self.spent.items()},
         }
 
     def value(self, metric: str, model: ModelName, part: str | None = None, replicate: int = 0) -> float | None:

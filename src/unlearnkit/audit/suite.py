@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metric import TRAINING, Metric
 from unlearnkit.audit.metrics.registry import METRICS, PRIMARY
 from unlearnkit.audit.prior import Prior
-from unlearnkit.audit.reading import Audit, Reading
+from unlearnkit.audit.reading import Audit, Reading, Spent, Work
 from unlearnkit.audit.remaining import not_forgotten
 from unlearnkit.audit.verdict import Judged, judge_all, verdict
 from unlearnkit.runtime.progress import Progress, Silent
@@ -37,8 +38,12 @@ def audit(
     progress = progress or Silent()
     progress.start("audit metrics", len(metrics))
     readings: list[Reading] = []
+    spent = dict(evidence.spent)
     for name, metric in metrics.items():
+        began = time.perf_counter()
         found = metric.fn(evidence)
+        work: Work = "features" if "features" in metric.wants else "readings"
+        spent[work] = spent.get(work, Spent(0.0)) + Spent(time.perf_counter() - began)
         if evidence.tier == "E1" and (metric.wants & {*TRAINING, "random"} or any(p.forgotten for p in metric.parts)):
             found = [r if _retained(r) else replace(r, doubts=(*r.doubts, STAND_INS)) for r in found]
         readings += found
@@ -68,6 +73,7 @@ def audit(
         tier=evidence.tier,
         votes=tuple(vote.key for vote in votes),
         notices=not_forgotten(readings, len(evidence.request.classes)),
+        spent=spent,
     )
 
 

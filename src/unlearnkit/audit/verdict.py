@@ -34,13 +34,14 @@ from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.metric import Family, ScaleKind, Vote
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.prior import Prior
-from unlearnkit.audit.reading import Reading, Verdict
+from unlearnkit.audit.reading import Band, Reading, Verdict
 
 Status = Literal["pass", "fail", "unknown"]
 LEVEL = 0.05  # share of freshly retrained models that fail at least one reading
 FEWEST = 3  # retrained models below which nothing is resolved
 FLOOR = 1e-3  # distances below count as this
 TRAINING_FAILED = ("stage_stopped", "loss_infinite", "remark")  # reasons why what trains has no value
+NOT_FINITE = ("layer_not_finite", "outputs_not_finite")  # reasons why what only looks has none
 POWER = 2.0  # bands that the original must lie away from the retrained models
 MOST_ASKED = 20  # retrained models; that more than these would settle a reading is not said
 
@@ -53,14 +54,14 @@ class Judged:
         vote: which.
         status: pass, fail or unknown.
         gap: |u - r| / B, 0 where the difference is no fault; None where it is unknown for lack of figures.
-        band: values between which it passes, in the reading's unit.
-        why: the reason for *unknown*, and for *fail* where the training that measures it fails; else None.
+        band: values between which it passes, in the reading's unit; an end is None where that side is open.
+        why: the reason for *unknown*, and for *fail* where it cannot be measured on this model alone; else None.
     """
 
     vote: Vote
     status: Status
     gap: float | None = None
-    band: tuple[float, float] | None = None
+    band: Band | None = None
     why: Doubt | None = None
 
 
@@ -108,12 +109,9 @@ def judge(
     pooled = math.sqrt((known * known_spread**2 + squares) / (known + k - 1))
     spread = half_width(pooled, known, k, votes)
     below, above = (max(scale.margin(mean, sign * vote.delta), spread) for sign in (-1, 1))
-    ends = (-math.inf, math.inf)
-    if vote.scale == "excess":  # it has no end, and JSON no infinity: an open side reaches as far as what was measured
-        ends = (min(mean - below, to(unlearned)), max(mean + above, to(unlearned)))
-    low = ends[0] if vote.fault == "high" else mean - below
-    high = ends[1] if vote.fault == "low" else mean + above
-    band = (scale.back(low), scale.back(high))
+    low = scale.back(-math.inf if vote.fault == "high" else mean - below)
+    high = scale.back(math.inf if vote.fault == "low" else mean + above)
+    band = (low if low > -math.inf else None, high if high < math.inf else None)
     difference = to(unlearned) - mean
     fault = {"both": abs(difference), "low": max(0.0, -difference), "high": max(0.0, difference)}[vote.fault]
     limit = below if difference < 0 else above
@@ -217,9 +215,11 @@ def judge_all(
         values = {name: [r for r in group if r.model == name] for name in ("original", "unlearned", "retrained")}
         counts = [r.samples for r in group if r.samples is not None]
         missing = any(r.value is None for r in values["retrained"])
-        if not missing and len(values["retrained"]) >= FEWEST and any(map(_training_failed, values["unlearned"])):
-            judged.append(Judged(vote=vote, status="fail", why=Doubt("training_failed_here")))
-            continue
+        if not missing and len(values["retrained"]) >= FEWEST:
+            broken = _broken(values["unlearned"], values["original"])
+            if broken is not None:
+                judged.append(Judged(vote=vote, status="fail", why=broken))
+                continue
         judged.append(
             judge(
                 vote,
@@ -260,7 +260,7 @@ class Scale:
         if self.kind == "excess":
             return point
         if self.kind != "proportion":
-            return math.exp(point) if point > -math.inf else 0.0
+            return math.exp(point)  # of -inf 0, of inf inf
         share = 1 / (1 + math.exp(-point)) if point > -700 else 0.0
         value = min(1.0, max(0.0, (share * (self.samples + 1) - 0.5) / self.samples))
         return round(value, 12)  # there and back, 0 is 0 and not 1e-18
@@ -308,15 +308,19 @@ def _quantile(degrees: float, votes: int) -> float:
     return float(t.ppf(1 - LEVEL / (2 * votes), degrees))
 
 
-def _training_failed(reading: Reading) -> bool:
-    """Return whether the reading has no value because the training that measures it failed.
+def _broken(unlearned: Sequence[Reading], original: Sequence[Reading]) -> Doubt | None:
+    """Return why a reading that the retrained models have cannot be had of the unlearned model, where that tells it.
 
-    Its loss was no number, or (a remark) it could not begin, for want of a head that can be trained, say. Where the
-    same training works for the retrained models, that alone tells this model from them; not to count it would be a
-    way to hide.
+    The training that measures it failed: its loss was no number, or (a remark) it could not begin, for want of a head
+    that can be trained, say. Or its features or outputs are not finite where the original's are. Not to count either
+    would be a way to hide: one channel that overflows would take every layer from the judge's sight.
     """
-    reasons = [doubt.values.get("reason") for doubt in reading.doubts if doubt.code == "unknown"]
-    return any(isinstance(reason, Doubt) and reason.code in TRAINING_FAILED for reason in reasons)
+    reasons = [doubt.values.get("reason") for r in unlearned for doubt in r.doubts if doubt.code == "unknown"]
+    codes = {reason.code for reason in reasons if isinstance(reason, Doubt)}
+    if codes & set(TRAINING_FAILED):
+        return Doubt("training_failed_here")
+    known = bool(original) and all(r.value is not None for r in original)
+    return Doubt("not_finite_here") if known and codes & set(NOT_FINITE) else None
 
 
 def _open(judged: Sequence[Judged], *families: Family) -> list[Doubt]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
@@ -246,6 +247,20 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
         turn = to_turn(result.get("method"), result.get("stronger"), ENGLISH)
         console.print(_text(ENGLISH.NOT_FORGOTTEN.format(kept, turn)), soft_wrap=True)
     console.print(_text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
+    if audit["spent"]:
+        console.print(_text(_work(audit["spent"], ENGLISH.WORK)), soft_wrap=True)
+
+
+def _work(spent: Mapping[str, Mapping[str, Any]], names: Mapping[str, str]) -> str:
+    """Return what the parts of the audit cost, the dearest first; what took next to no time is left out."""
+    total = sum(part["seconds"] for part in spent.values())
+    told = [
+        f"{names[work]} {part['seconds']:.1f} s"
+        + (f" ({part['samples_forward']:,} images)" if part["samples_forward"] else "")
+        for work, part in sorted(spent.items(), key=lambda pair: -pair[1]["seconds"])
+        if part["seconds"] >= 0.01 * total
+    ]
+    return f"the audit took {total:.1f} s: {', '.join(told)}"
 
 
 def _cell(group: list[dict[str, Any]], form: str) -> str:

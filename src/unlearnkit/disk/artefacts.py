@@ -28,6 +28,7 @@ OF_AUDITS = ("audit.json", "pictures.json")  # `unlearnkit audit FOLDER` writes 
 Number = Annotated[float, Field(ge=-1e100, le=1e100, allow_inf_nan=False)]  # sums and squares of it are finite too
 Count = Annotated[int, Field(ge=0, le=2**63)]
 Pair = Annotated[list[Number], Len(2, 2)]
+Band = Annotated[list[Number | None], Len(2, 2)]  # null: that side is open
 Hashes = dict[str, str]
 Values = list[Number]
 Doubts = list[Any]  # `report.sentences.read_doubt` reads each
@@ -186,7 +187,7 @@ class ReadingRecord(Artefact):
     target: str | None = None
     interval: Pair | None = None
     series: dict[str, Number] | None = None
-    band: Pair | None = None
+    band: Band | None = None
     verdict: str | None = None
     gap: Number | None = None
     doubts: Doubts | None = None
@@ -222,6 +223,7 @@ class AuditRecord(Artefact):
     seed: int | None = None
     stand_ins: str | None = None
     depth: str | None = None
+    spent: dict[str, SpentRecord] | None = None
 
 
 class IdentityRecord(Artefact):

@@ -16,7 +16,7 @@ Reads: nothing but the class ids. Needs a factory that builds the architecture a
 
 Hyperparameters: `paper()` is z of 128, batches of 256, gate 0.01, beta 250, Adam at 1e-3 for both, 10 student steps for
 each of the generator's, 4,000 rounds, as in public code and its descriptions for digits. The default is a tenth of the
-rounds, with small batches (ours).
+rounds, with small batches (ours); on digits that is too little: its student ends at chance (docs/log.md).
 
 Deviations from the paper: maps are compared after every convolution whose output has more than one position. The
 generator starts at a quarter of the image's size, whatever that is, and is cut to it.

@@ -31,7 +31,7 @@ Source: X. Cadet, A. Borovykh, M. Malekzadeh, S. Ahmadi-Abhari, H. Haddadi, "Dee
 Unlearning", 2024 (arXiv 2410.01276), where it is one of the two best of 18; it comes from the NeurIPS 2023 unlearning
 competition.
 
-Example: an untrained network stands for the trained one, and the settings are tiny; a third of 468 kernel weights.
+Example: an untrained network stands for the trained one, and the settings are tiny; three tenths of 900 kernel weights.
 
     >>> import unlearnkit as uk
     >>> data, model = uk.load_data("digits"), uk.models.build_model("small-cnn,width=4", num_classes=10, in_channels=1)

@@ -17,7 +17,7 @@ Reads: the training data of the classes to forget and the retained training data
 
 Hyperparameters: `paper()` has public code's numbers for CIFAR-10 and ResNet18: SGD 0.01, plain momentum 0.9, weight
 decay 5e-4, alpha 25, lambda 0.5, threshold 1; its 1,500 iterations, with a forget step before every fifth, become 300
-rounds of one and five batches of 256. The default is for small data: 10 rounds, half of alpha's scale (ours).
+rounds of one and five batches of 256. The default is for small data: 10 rounds and alpha 10 (ours).
 
 Deviations from the paper: each round's optimiser starts without momentum; c_i is computed once a round, over all of its
 samples, not batch by batch; each gradient element is clipped (`ascent.clip_value`) in place of the norm 7; the rate

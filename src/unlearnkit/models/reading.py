@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -36,7 +36,24 @@ OTHERS: dict[bytes, str] = {
 # Parts of a training checkpoint that hold tensors and are no model.
 NOT_MODELS = re.compile(r"(optim|opt$|(lr_)?sched|scaler|criteri|loss|rng|random|metrics?$)", re.IGNORECASE)
 DEEPEST = 2  # Composer has its model under `state.model`
-HARMLESS = {"argparse.Namespace"}  # classes that hold data alone, and of which torch can be told so
+# What trainers and evaluations leave beside the weights, and what NumPy needs to say a number: none of it is made.
+LEFT_OUT = (
+    "argparse.Namespace",
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    "numpy.dtype",
+    "numpy.ndarray",
+)
+
+
+class _LeftOut:
+    """Stands where a pickle asks for an object of `LEFT_OUT`: it takes whatever it is given, and keeps nothing."""
+
+    def __init__(self, *_given: object) -> None: ...
+
+    def __new__(cls, *_given: object) -> Self:
+        return super().__new__(cls)
+
+    def __setstate__(self, _state: object) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,9 +150,10 @@ def _safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _pickled(path: Path) -> object:
-    """Read a file of torch.save, as tensors and plain values alone."""
+    """Read a file of torch.save, as tensors and plain values alone; in place of `LEFT_OUT` there is nothing."""
     try:
-        with path.open("rb") as file:  # by a path torch would go by the suffix
+        # by a path torch would go by the suffix
+        with torch.serialization.safe_globals([(_LeftOut, name) for name in LEFT_OUT]), path.open("rb") as file:
             return torch.load(file, weights_only=True, map_location="cpu")
     except Exception as error:
         # torch's own text would advise to run what the file holds
@@ -145,7 +163,8 @@ def _pickled(path: Path) -> object:
         wanted = asked[1].rstrip(",.")
         raise WeightsError(
             f"Expected tensors alone, but {path} holds more (it asks for {wanted}); a pickle is refused as reading "
-            f"it can run any code, so where it was made, convert it with {_conversion(wanted)}."
+            "it can run any code, so where it was made, convert it with "
+            'safetensors.torch.save_file(model.state_dict(), "model.safetensors").'
         ) from error
 
 
@@ -165,18 +184,6 @@ def _broken(path: Path, error: Exception) -> str:
         f"Expected a complete file of tensors, but {path} is broken, cut short or of another kind "
         f"({type(error).__name__}); copy it again, or, if it is a pickle of more than tensors, whose reading "
         "can run any code, save the state dict alone where it was made."
-    )
-
-
-def _conversion(wanted: str) -> str:
-    plain = 'safetensors.torch.save_file(model.state_dict(), "model.safetensors")'
-    if wanted not in HARMLESS:
-        return plain
-    module = wanted.rpartition(".")[0]
-    return (
-        f"{plain}, or, as {wanted} holds data alone, with `import torch, {module}; "
-        f"torch.serialization.add_safe_globals([{wanted}]); "
-        'torch.save(torch.load("OLD")["state_dict"], "weights.pt")`'
     )
 
 

@@ -129,18 +129,21 @@ def _row(each: Primary) -> Dots:
         sign=each.words.VERDICTS[each.status][0],
         tip=_told(each),
         band=band,
-        scale=_scale(unit, [value for found in values.values() for value in found] + list(band or ())),
+        scale=_scale(
+            unit,
+            [value for found in values.values() for value in found] + [end for end in band or () if end is not None],
+        ),
         write=_write(unit),
         beyond={model: [row.censored for row in each.rows[model] if row.value is not None] for model in MODELS},
     )
 
 
-def _band(each: Primary) -> tuple[float, float] | None:
+def _band(each: Primary) -> tuple[float | None, float | None] | None:
     """Return the band, rounded so that errors from the change of scale vanish: 1e-18 becomes 0."""
     if each.judged is None or each.judged.band is None:
         return None
     low, high = each.judged.band
-    return round(low, 9), round(high, 9)
+    return None if low is None else round(low, 9), None if high is None else round(high, 9)
 
 
 def _scale(unit: str, values: Sequence[float]) -> Scale:

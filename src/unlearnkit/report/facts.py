@@ -14,7 +14,7 @@ from unlearnkit.report.words import Words
 from unlearnkit.run_dir import read_json
 
 KINDS = ("forget", "audit")
-SCHEMA = 2  # of audit.json, as `unlearnkit.audit` writes it
+SCHEMAS = (2, 3)  # of audit.json: 3 is what `unlearnkit.audit` writes; in 2 an open end of a band was a number
 OPTIONAL = ("cost.json", "audit.json", "history.json", "pictures.json")
 
 
@@ -31,7 +31,7 @@ class Row:
     target: str
     interval: tuple[float, float] | None
     series: Mapping[str, float]
-    band: tuple[float, float] | None
+    band: tuple[float | None, float | None] | None
     verdict: str
     gap: float | None
     doubts: tuple[Doubt, ...]
@@ -123,9 +123,9 @@ def load(folder: Path, words: Words) -> Run:
         )
     found = {name: read_json(folder, name) if (folder / name).is_file() else None for name in OPTIONAL}
     audit = found["audit.json"]
-    if audit is not None and audit.get("schema") != SCHEMA:
+    if audit is not None and audit.get("schema") not in SCHEMAS:
         raise OutputError(
-            f"Expected an audit.json of schema {SCHEMA} in {folder}, but got {_schema(audit)}; "
+            f"Expected an audit.json of schema {SCHEMAS[-1]} in {folder}, but got {_schema(audit)}; "
             f"run `unlearnkit audit {shlex.quote(str(folder))}` again."
         )
     return Run(

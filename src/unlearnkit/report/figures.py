@@ -28,7 +28,7 @@ class Dots:
         flag: marks the row, and is said when it is pointed at.
         sign: stands before the label.
         tip: is said when the label is pointed at, in place of the label.
-        band: values between which a bar is drawn behind the marks.
+        band: values between which a bar is drawn behind the marks; to the edge where an end is None.
         scale, write: its own, where it does not share the picture's.
         beyond: by model, which of its values were cut off: the true ones lie beyond.
     """
@@ -38,7 +38,7 @@ class Dots:
     flag: str = ""
     sign: str = ""
     tip: str = ""
-    band: tuple[float, float] | None = None
+    band: tuple[float | None, float | None] | None = None
     scale: Scale | None = None
     write: Write | None = None
     beyond: Mapping[str, Sequence[bool]] = field(default_factory=dict)
@@ -241,8 +241,11 @@ def _dot_row(row: Dots, top: float, height: float, shared: Scale | None, shared_
         )
     behind = element("rect", class_="flag", x=0, y=top + 1, width="100%", height=height - 2) if row.flag else ""
     if row.band:
-        low, high = (scale.position(value) for value in row.band)
-        tip = element("title", text(words.RANGE.format(row.label, *map(write, row.band))))
+        low, high = (
+            edge if end is None else scale.position(end) for end, edge in zip(row.band, (0.0, 100.0), strict=True)
+        )
+        ends = ["−∞" if row.band[0] is None else write(row.band[0]), "∞" if row.band[1] is None else write(row.band[1])]
+        tip = element("title", text(words.RANGE.format(row.label, *ends)))
         width = f"{high - low:.3f}%"
         behind += element("rect", tip, class_="range", x=f"{low:.3f}%", y=top + 5, width=width, height=height - 10)
     numbers = ""

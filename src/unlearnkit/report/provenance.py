@@ -162,6 +162,22 @@ def stages(run: Run) -> list[list[str]]:
     ]
 
 
+def work(run: Run) -> list[list[str]]:
+    """Return the rows of what the audit cost: part, seconds, samples forward, samples backward; the dearest first."""
+    spent = sorted(((run.audit or {}).get("spent") or {}).items(), key=lambda pair: -(pair[1].get("seconds") or 0.0))
+    keys = ("samples_forward", "samples_backward")
+    rows = [
+        (run.words.WORK.get(name, name), part.get("seconds"), [part.get(key, 0) for key in keys])
+        for name, part in spent
+    ]
+    if rows:
+        sums = [sum(counts) for counts in zip(*(counts for _, _, counts in rows), strict=True)]
+        rows.append((run.words.TOTAL, sum(took or 0.0 for _, took, _ in rows), sums))
+    return [
+        [name, quantity(took, "seconds", run.words), *(f"{count:,}" for count in counts)] for name, took, counts in rows
+    ]
+
+
 def _sum(counts: Sequence[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if len(known) == len(counts) else None

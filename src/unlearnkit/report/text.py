@@ -102,11 +102,14 @@ def quantity(value: float | None, unit: str, words: Words) -> str:
             return known.format(number(value)) if known else f"{number(value)} {unit}".rstrip()
 
 
-def span(interval: Sequence[float] | None, unit: str, words: Words) -> str:
-    """Write an interval with its unit; empty where there is none."""
+def span(interval: Sequence[float | None] | None, unit: str, words: Words) -> str:
+    """Write an interval with its unit; empty where there is none. An end that is None is open."""
     if interval is None or len(interval) != 2:
         return ""
     low, high = interval
+    if low is None or high is None:
+        sign, end = ("≤", high) if low is None else ("≥", low)
+        return "" if end is None else f"{sign} {quantity(end, unit, words)}"
     if unit == "fraction":
         return f"{percent(low).removesuffix('%')}–{percent(high)}"
     if unit == "steps":

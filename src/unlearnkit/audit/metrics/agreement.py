@@ -11,9 +11,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from unlearnkit.audit.doubts import Doubt, no_samples
+from unlearnkit.audit.doubts import Doubt, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
+from unlearnkit.audit.metrics.membership import usable
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
 
@@ -64,7 +65,8 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
     """
     readings = []
     for part in PARTS:
-        known = {id(s): probabilities(s.outputs[part].logits) for s in evidence.subjects if part in s.outputs}
+        having = [s for s in evidence.subjects if part in s.outputs]
+        known = {id(s): probabilities(s.outputs[part].logits) for s in having if usable(s.outputs[part].logits)}
         for subject in evidence.subjects:
             other_retrained = [s for s in evidence.named("retrained") if s is not subject and id(s) in known]
             base = Reading(
@@ -75,7 +77,11 @@ def output_agreement(evidence: Evidence) -> list[Reading]:
                 value=None,
                 unit="distance",
                 target="match_retrain",
-                doubts=(no_samples(part.value),),
+                doubts=(
+                    unknown("outputs_not_finite", {"part": part.value})
+                    if part in subject.outputs
+                    else no_samples(part.value),
+                ),
             )
             if id(subject) not in known:
                 readings += [base, replace(base, metric="js_divergence", unit="nats")]

@@ -58,7 +58,7 @@ def relearn_time(evidence: Evidence) -> list[Reading]:
     al., "Zero-Shot Machine Unlearning", IEEE TIFS 2023 (arXiv 2201.05629), section 3.3, which counts the steps on
     forgotten and retained data to within a margin of the original's accuracy.
 
-    Unit: mini-batch steps of 64 samples, 1 to 64; 1 also where the fitted head was enough, and where the goal was not
+    Unit: mini-batch steps of 64 samples, 1 to 32; 1 also where the fitted head was enough, and where the goal was not
     reached the step of the last measurement, with a doubt (censored). Target: the retrained model's. The interval is
     (last measured step not there yet, first one there).
 

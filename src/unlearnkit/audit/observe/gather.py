@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from unlearnkit.audit.doubts import Doubt, Value
 from unlearnkit.audit.evidence import Attacks, Evidence, Outputs, Relearning, Returned, Subject, Untrained, Want
 from unlearnkit.audit.metric import TRAINING, Metric
+from unlearnkit.audit.observe.account import Account
 from unlearnkit.audit.observe.attacking import attack
 from unlearnkit.audit.observe.distances import layer_distances, unchanged_share
 from unlearnkit.audit.observe.feature_layers import choose_layers, collecting
@@ -109,9 +110,10 @@ def gather(
     samples = chosen_samples(view, parts, images, generator)
     known = _known(earlier, split, samples, wants)
     layers = _Layers.of(original, data, head, featured) if featured else None
+    account = Account(log)
     goal = None
     if wants & TRAINING and all(len(view.part(p)) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)):
-        with view.seeded_reads(seed):
+        with account.of("outputs", original), view.seeded_reads(seed):
             goal = RelearnGoal.of(original, view, generator=generator, runtime=training)
     outputs = partial(_outputs, view=view, runtime=runtime, log=log, seed=seed)
     subjects = []
@@ -126,17 +128,23 @@ def gather(
         if goal is not None:
             run_options: dict[str, Any] = {"label": label, "runtime": training, "log": log}
             if "return" in wants:
-                back = _attempt(partial(returned, model, view, goal, **run_options), view, seed)
+                with account.of("return", model):
+                    back = _attempt(partial(returned, model, view, goal, **run_options), view, seed)
             run_options["head"] = head
             if "relearn" in wants:
-                relearning = _attempt(partial(relearn, model, view, goal, cap=relearn_cap, **run_options), view, seed)
+                again = partial(relearn, model, view, goal, cap=relearn_cap, **run_options)
+                with account.of("relearning", model):
+                    relearning = _attempt(again, view, seed)
             if "attacks" in wants:
-                attacks = _attempt(partial(attack, model, view, goal, **run_options), view, seed)
+                with account.of("few_shots", model):
+                    attacks = _attempt(partial(attack, model, view, goal, **run_options), view, seed)
+        with account.of("outputs", model):
+            seen = outputs(model, samples, label, layers=layers)
         subjects.append(
             Subject(
                 name=name,
                 replicate=replicate,
-                outputs=outputs(model, samples, label, layers=layers),
+                outputs=seen,
                 distances=layer_distances(original, model) if "weights" in wants else None,
                 unchanged=unchanged_share(original, model) if "weights" in wants else None,
                 relearning=relearning[0],
@@ -153,19 +161,21 @@ def gather(
     if "random" in wants and asked and random is None:
         with isolated_randomness(seed):
             untrained, drawn = incompetent(original)
-        random = Untrained(outputs=outputs(untrained, asked, "untrained"), drawn=drawn)
-    known_shadows = earlier.shadows if earlier and not shadows else ()
+        with account.of("outputs", untrained):
+            random = Untrained(outputs=outputs(untrained, asked, "untrained"), drawn=drawn)
+    seen_shadows = earlier.shadows if earlier and not shadows else ()
     asked = {part: chosen for part, chosen in samples.items() if part in shadowed}
+    for i, model in enumerate(shadows if "shadows" in wants else ()):
+        with account.of("outputs", model):
+            seen_shadows = (*seen_shadows, outputs(model, asked, f"shadow {i + 1}"))
     return Evidence(
         request=split.request,
         subjects=tuple(subjects),
         tier=tier_of(view),
         random=random,
-        shadows=known_shadows
-        or tuple(
-            outputs(model, asked, f"shadow {i + 1}") for i, model in enumerate(shadows if "shadows" in wants else ())
-        ),
+        shadows=seen_shadows,
         kinds=wants,
+        spent=account.spent,
     )
 
 

@@ -117,6 +117,9 @@ class Words(Protocol):
     COSTS: str
     COST_PER_STAGE: str
     COST_COLUMNS: tuple[str, str, str, str, str]
+    AUDIT_COST: str
+    AUDIT_PART: str
+    WORK: Names
     HASHES: str
     FOOTER: str
     SECTIONS: Names

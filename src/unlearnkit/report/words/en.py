@@ -107,6 +107,16 @@ CLASS_COLUMN = "Class"
 COSTS = "What it cost"
 COST_PER_STAGE = "Cost per stage"
 COST_COLUMNS = ("Stage", "time", "samples forward", "samples backward", "peak memory")
+AUDIT_COST = "What the audit cost"
+AUDIT_PART = "Part of the audit"
+WORK = {  # parts of an audit, most of them one for each model
+    "outputs": "running the models on the images",
+    "return": "training on retained data alone",
+    "relearning": "relearning",
+    "few_shots": "training on a few samples of each class",
+    "features": "reading the class from the features of every layer",
+    "readings": "all other readings",
+}
 HASHES = "Files and their sha256"
 FOOTER = (
     "Made by unlearnkit from the files of this run's folder alone. It loads nothing from elsewhere. Its only "
@@ -641,6 +651,7 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "samples_unknown": "the number of samples behind it is not known",
     "cut_off_without_bank": "retrained models were cut off, and no bank says how far they spread",
     "training_failed_here": "training fails on this model and works on the retrained ones",
+    "not_finite_here": "this model's features or outputs are not finite, the original's and the retrained ones' are",
     "original_not_measured": "the original is not measured",
     "original_too_near": "the original is too near to the retrained models to tell them apart, and even 20 of them "
     "would not settle this",

@@ -104,6 +104,16 @@ CLASS_COLUMN = "类别"
 COSTS = "所花的成本"
 COST_PER_STAGE = "各阶段的成本"
 COST_COLUMNS = ("阶段", "时间", "前向传播的样本数", "反向传播的样本数", "内存峰值")
+AUDIT_COST = "审计所花的成本"
+AUDIT_PART = "审计的部分"
+WORK = {
+    "outputs": "在图像上运行各模型",
+    "return": "仅用保留数据训练",
+    "relearning": "重新学习",
+    "few_shots": "用每类少量样本训练",
+    "features": "从各层特征中读取该类别",
+    "readings": "其余所有测量",
+}
 HASHES = "文件及其 sha256"
 FOOTER = (
     "本页由 unlearnkit 仅根据本次运行文件夹中的文件生成，不从别处加载任何内容。"
@@ -569,6 +579,7 @@ SENTENCES = {
     "cut_off_without_bank": "重新训练的模型在步数上限之内没有测得结果，而库中没有收录这种设定的数据，"
     "无从知道它们彼此相差多少",
     "training_failed_here": "训练在这个模型上失败，而在重新训练的模型上成功",
+    "not_finite_here": "这个模型的特征或输出含有非有限值，而原模型和重新训练的模型都没有",
     "original_not_measured": "没有测量原模型",
     "original_too_near": "原模型离重新训练的模型太近，即使有 20 个重新训练的模型，也无法用这项指标把它们区分开",
     "one_more_retrained_settles": "原模型离现有的重新训练的模型太近，还无法把它们区分开，"
