@@ -133,7 +133,7 @@ def test_the_ceiling_of_neggrad_plus_holds_for_forgotten_samples_alone() -> None
 
 def test_neggrad_plus_sees_each_forget_sample_as_often_as_asked() -> None:
     for repeats, times in ((1, 1), (4, 4), (None, 3)):  # 33 retained, 12 to forget
-        result = forget(NegGradPlus(recipe=STEPS, repeats=repeats))
+        result = forget(NegGradPlus(search=None, recipe=STEPS, repeats=repeats))
         assert result.cost["total"]["samples_forward"] == 2 * (33 + times * 12)
 
 
@@ -151,14 +151,16 @@ def test_the_weights_of_neggrad_plus_hold_however_often_forget_samples_are_repea
         seen.append(torch.stack([value, 0.7 * of[1] - 0.3 * of[0]]))
 
     monkeypatch.setattr("unlearnkit.methods.common.fitting.train", spy)
-    forget(NegGradPlus(recipe=STEPS, repeats=repeats, alpha=0.7, ceiling=None), 0)
+    forget(NegGradPlus(search=None, recipe=STEPS, repeats=repeats, alpha=0.7, ceiling=None), 0)
     assert seen[0][0].item() == pytest.approx(seen[0][1].item(), rel=1e-5)
 
 
 def test_neggrad_plus_forgets_more_the_more_it_is_told_to() -> None:
     losses = {}
     for alpha in (0.99, 0.5):
-        result = forget(NegGradPlus(recipe=Recipe(epochs=2, batch_size=16, lr=0.02), alpha=alpha, ceiling=None))
+        result = forget(
+            NegGradPlus(search=None, recipe=Recipe(epochs=2, batch_size=16, lr=0.02), alpha=alpha, ceiling=None)
+        )
         losses[alpha] = loss_on(result.model, result, Part.FORGET_TRAIN)
     assert losses[0.5] > losses[0.99]
 

@@ -18,6 +18,11 @@ from unlearnkit.cli.common import (
 )
 from unlearnkit.errors import ConfigError
 
+STRICT = (
+    "write nothing and exit with 1 where more retained accuracy is lost than --tolerance; exit with 4 where the model "
+    "did not forget, and with 3 where the audit does not pass it otherwise"
+)
+
 
 def command(
     data: opt.Data,
@@ -30,7 +35,7 @@ def command(
     weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
-    method: opt.MethodName = "unsir",
+    method: opt.MethodName = None,
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
     already_forgotten: opt.Already = None,
@@ -38,7 +43,8 @@ def command(
     references: opt.References = None,
     shadows: opt.Shadows = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
-    strict: opt.Strict = False,
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT)] = False,
+    tolerance: opt.Tolerance = 0.02,
     quick: opt.Quick = False,
     full: opt.Full = False,
     audit_data: opt.AuditData = None,
@@ -69,7 +75,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Make a model forget classes, then audit and report."""
-    from unlearnkit.methods.choice import MethodChoice
+    from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.forget import forget_run
     from unlearnkit.steps.output import Output
@@ -77,7 +83,7 @@ def command(
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
-    if no_audit and (retrained or references or shadows or quick or full or audit_data or head or strict):
+    if no_audit and (retrained or references or shadows or quick or full or audit_data or head):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     spec = CaseSpec(
         weights=opt.weights_of(weights, model),
@@ -104,15 +110,17 @@ def command(
     )
     result = forget_run(
         spec,
-        MethodChoice(method, preset, settings or []),
+        MethodChoice(method or RECOMMENDED, preset, settings or []),
         Output(out, overwrite, include_images, language, command_line(), ledger),
         audit=None if no_audit else options,
         seed=seed,
         runtime=runtime,
         progress=progress_of(quiet, runtime),
         tracker=track,
+        tolerance=tolerance,
+        strict=strict,
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)
-        if strict:
+        if strict and not no_audit:
             exit_strictly(result["audit"])

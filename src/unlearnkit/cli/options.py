@@ -39,7 +39,10 @@ WeightsKey = Annotated[
         "names begin with; a dot alone: nothing",
     ),
 ]
-MethodName = Annotated[str, typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class")]
+MethodName = Annotated[
+    str | None,
+    typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class; default: erase"),
+]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="folder to write; must not exist", show_default=False)]
@@ -153,6 +156,12 @@ Tracker = Annotated[
 Strict = Annotated[
     bool,
     typer.Option("--strict", help="exit with 4 where the model did not forget, and with 3 without a pass otherwise"),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance", help="retained validation accuracy that may be lost, as a fraction; --strict fails beyond it"
+    ),
 ]
 Quick = Annotated[
     bool, typer.Option("--quick", help="a look: 2,000 images, and no audit that trains (relearning, attacks)")

@@ -90,12 +90,23 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"validation accuracy {result['validation_accuracy']:.1%} "
             f"on {result['validation_samples']} samples held out"
         )
+    kept = result.get("notes", {}).get("safeguard")
+    if kept:
+        from unlearnkit.report.sentences import plain, read_doubt
+        from unlearnkit.report.words import ENGLISH
+
+        warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
+        lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), ENGLISH)}")
     search = result.get("notes", {}).get("search")
     if search and not search["accepted"]:
         lines.append(
-            "warning: retained validation accuracy fell by more than the tolerance at every rate, and the most "
-            "accurate attempt was kept, which may have forgotten least; raise repair.epochs or retain_per_class, or, "
-            "if the model was trained on the validation samples too, give --set search=none."
+            "warning: retained validation accuracy fell by more than the tolerance at every rate, and the first "
+            "attempt was kept, which forgot most; raise retain_per_class or the epochs, or try another method."
+        )
+    elif search and search.get("skipped") == "validation_known_by_heart":
+        lines.append(
+            "note: the original was trained on the retained validation samples, so no rate was searched for; the rates "
+            "are as given"
         )
     absent = result.get("notes", {}).get("no_samples_of")
     if absent:

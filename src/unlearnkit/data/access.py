@@ -12,7 +12,7 @@ from unlearnkit.data.images import ImageData
 from unlearnkit.runtime.processes import Processes
 from unlearnkit.split import Part, Side, Split
 
-Reader = Literal["method", "audit", "first_look", "naming"]
+Reader = Literal["method", "audit", "first_look", "naming", "safeguard"]
 READERS: tuple[Reader, ...] = get_args(Reader)
 
 
@@ -78,7 +78,7 @@ class AccessLog:
 
         `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests. Reads of the first
         look at foreign weights (`steps.first_look`) and of the naming of rows by content (`data.row_names`) are listed
-        where there were any.
+        where there were any, those of the safeguard after a run (`methods.safeguard`) in the parts that it read.
         """
         sides: tuple[Side, ...] = ("train", "test")
         groups: dict[str, tuple[Side, Tensor]] = {part.value: (part.side, split[part]) for part in Part}
@@ -94,6 +94,8 @@ class AccessLog:
                 **{f"read_by_{reader}": self._read[reader, side][rows] for reader in beside},
                 "decoded": self._data.set(side).decoded[rows],
             }
+            if (guarded := self._read["safeguard", side][rows]).any():
+                masks["read_by_safeguard"] = guarded
             parts[name] = {
                 self._data.classes[k]: {"samples": int((labels == k).sum())}
                 | {key: int(mask[labels == k].sum()) for key, mask in masks.items()}

@@ -92,6 +92,7 @@ class NotesRecord(Artefact):
     """What a method notes of its run."""
 
     search: SearchRecord | None = None
+    safeguard: dict[str, Any] | None = None
 
 
 class ConfigurationRecord(Artefact):

@@ -14,6 +14,7 @@ from unlearnkit.report.sentences import filled, joined, marked, read_doubt, to_t
 from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, several, span
 from unlearnkit.report.words import Words
 
+HARMED = ("retained_accuracy_lost", "retained_accuracy_by_heart")  # what the safeguard of a run warns of
 MOST_NAMES = 5  # of classes without samples that a warning names
 
 
@@ -133,6 +134,8 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
     if absent := notes.get("no_samples_of"):
         more = [run.words.MORE.format(f"{len(absent) - MOST_NAMES:,}")] if len(absent) > MOST_NAMES else []
         found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join([*absent[:MOST_NAMES], *more])), []))
+    if (kept := notes.get("safeguard")) and (doubt := read_doubt(kept, "config.json")).code in HARMED:
+        found.append((filled(run.words.LOST_ACCURACY, marked(doubt, run.words)), []))
     search = notes.get("search") or {}
     if search.get("accepted") is False:
         found.append((run.words.SEARCH_FAILED, []))

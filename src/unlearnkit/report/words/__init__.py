@@ -171,6 +171,7 @@ class Words(Protocol):
     DECODED: str
     NO_RETRAINED: str
     SEARCH_FAILED: str
+    LOST_ACCURACY: str  # by how much
     NO_SAMPLES_OF: str  # names
     NOT_FORGOTTEN: str  # why, what to turn
     TURN_UP: str  # where no setting of the method is known

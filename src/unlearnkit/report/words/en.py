@@ -410,10 +410,14 @@ NOT_FORGOTTEN = (
 TURN_UP = "Turn up the method's learning rate or its epochs"
 TURN = {"raise": "raise {}", "lower": "lower {}"}
 TURN_SETTINGS = "To make {} forget more, {} with --set"
+LOST_ACCURACY = (
+    "The retained classes may have suffered: {}. Let the method do less (`unlearnkit methods NAME` lists its "
+    "settings), or repair longer."
+)
 SEARCH_FAILED = (
-    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
-    "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "
-    "trained on the validation samples too, set search=none."
+    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the first attempt was "
+    "kept, which forgot most. Raise retain_per_class or the epochs (of UNSIR those of the repair), or try another "
+    "method."
 )
 
 PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where the title in METRICS is too long
@@ -625,7 +629,11 @@ ATTEMPTS = "{} attempts, each from the start at lower rates."
 MEANS = "Each point is the mean of about {} steps."
 
 # what a method notes in config.json, by its code
-NOTED = {"no_retained_validation_samples": "no retained validation samples"}
+NOTED = {
+    "no_retained_validation_samples": "no retained validation samples",
+    "validation_known_by_heart": "the original was trained on the retained validation samples, so no rate was searched "
+    "for",
+}
 
 SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.audit.doubts`)
     "unknown": "unknown: {reason}",
@@ -709,5 +717,17 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "not_forgotten_chance": "it still names {accuracy:.1%} of the samples of the forgotten classes rightly, where "
     "chance is {chance:.1%}",
     "weights_unchanged": "its weights are exactly those from before",
+    "retained_accuracy_kept": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the original "
+    "without the forgotten outputs: at most {bound:.1%} is lost (one-sided, 95 %), within the {tolerance:.1%} that "
+    "may be",
+    "retained_accuracy_open": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the original "
+    "without the forgotten outputs: up to {bound:.1%} may be lost (one-sided, 95 %), so these samples do not rule out "
+    "more than the {tolerance:.1%} that may be",
+    "retained_accuracy_lost": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the original "
+    "without the forgotten outputs: at least {bound:.1%} is lost (one-sided, 95 %), more than the {tolerance:.1%} that "
+    "may be",
+    "retained_accuracy_by_heart": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the "
+    "original without the forgotten outputs: at least {bound:.1%} is lost, more than the {tolerance:.1%} that may be; "
+    "but the original knows these samples as well as those that it was trained on, and so may have known them by heart",
     "remark": "{text}",
 }

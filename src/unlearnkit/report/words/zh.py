@@ -367,10 +367,10 @@ NOT_FORGOTTEN = (
 TURN_UP = "请调高该方法的学习率或轮数"
 TURN = {"raise": "调高 {}", "lower": "调低 {}"}
 TURN_SETTINGS = "要让 {} 遗忘得更多，请用 --set {}"
+LOST_ACCURACY = "保留类可能受到了损害：{}。请减弱该方法（`unlearnkit methods NAME` 会列出其设置），或延长修复。"
 SEARCH_FAILED = (
-    "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是准确率最高的一次尝试，"
-    "而它可能遗忘得最少。请增大 repair.epochs 或 retain_per_class；如果模型训练时也用过验证样本，"
-    "请设置 search=none。"
+    "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是第一次尝试，它遗忘得最多。"
+    "请增大 retain_per_class 或训练轮数（UNSIR 则为修复的轮数），或改用其他方法。"
 )
 
 PRIMARY = {
@@ -560,7 +560,10 @@ TRAINING = "{}：逐步损失"
 ATTEMPTS = "共 {} 次尝试，每次都以更低的学习率从头开始。"
 MEANS = "每个点约为 {} 步的均值。"
 
-NOTED = {"no_retained_validation_samples": "没有保留类的验证样本"}
+NOTED = {
+    "no_retained_validation_samples": "没有保留类的验证样本",
+    "validation_known_by_heart": "原模型训练时用过保留类验证样本，因此没有搜索学习率",
+}
 
 SENTENCES = {
     "unknown": "未知：{reason}",
@@ -638,5 +641,17 @@ SENTENCES = {
     "not_forgotten_retrained": "对遗忘类的样本，它仍有 {accuracy:.1%} 识别正确，而重新训练的模型最多 {retrained:.1%}",
     "not_forgotten_chance": "对遗忘类的样本，它仍有 {accuracy:.1%} 识别正确，而随机水平为 {chance:.1%}",
     "weights_unchanged": "其权重与遗忘之前完全相同",
+    "retained_accuracy_kept": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失至多 {bound:.1%}（单侧 95%），未超出允许的 {tolerance:.1%}",
+    "retained_accuracy_open": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失可能达到 {bound:.1%}（单侧 95%），因此这些样本不能排除损失超出允许的 {tolerance:.1%}",
+    "retained_accuracy_lost": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失至少 {bound:.1%}（单侧 95%），超出了允许的 {tolerance:.1%}",
+    "retained_accuracy_by_heart": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失至少 {bound:.1%}，超出了允许的 {tolerance:.1%}；但原模型对这些样本与对训练样本同样熟悉，可能早已记住了它们",
     "remark": "{text}",
 }
