@@ -42,7 +42,8 @@ def projectable(model: nn.Module, ctx: Context, name: str) -> list[Stage]:
         stages = find_stages(model, head=head_name, shape=ctx.shape).stages
     head = own_head(model, head_name)
     if head.weight.requires_grad and (isinstance(head, nn.Linear) or head.groups == 1):
-        stages = [*stages, Stage(head_name, head, None, 1.0, 0)]
+        # how many positions and inputs it has is seen where it runs
+        stages = [*stages, Stage(head_name, head, norm=None, depth=1.0, positions=0, inputs=0)]
     if not stages:
         raise ModelError(
             f"Expected a convolution or linear layer that {name} can project (not grouped, not frozen, with weights of "
