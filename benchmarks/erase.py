@@ -1,6 +1,6 @@
 """Erasure against mask, masked distillation and retrained models on a reference network: quality, seconds, share.
 
-    python benchmarks/erase.py --data DIR --network small [--seeds 3] [--set strength=2 ...] [--name NAME]
+    python benchmarks/erase.py --data DIR --network small [--seeds 3] [--set level=1 ...] [--name NAME]
 
 `--data` is a folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten by a network of
 benchmarks/references, so that nothing need be trained. Columns: accuracy on retained test images (A_r) and on those of

@@ -1,6 +1,6 @@
 """Judges `erase` by the audit's votes on a reference network: three retrained models, the bank or prior, several seeds.
 
-    python benchmarks/erase_audit.py --data DIR --network small [--seeds 3] [--images 4000] [--set strength=2 ...]
+    python benchmarks/erase_audit.py --data DIR --network small [--seeds 3] [--images 4000] [--set level=1 ...]
 
 `--data` is a folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten by a network of
 benchmarks/references, so that nothing need be trained. Prints each vote with its band and writes
