@@ -27,7 +27,7 @@ from kills import killed, killed_after
 from unlearnkit.disk import staging
 from unlearnkit.proof.keys import make_key
 from unlearnkit.proof.ledger import append, check, entries
-from unlearnkit.run_dir import add_to_run, read_json, write_run
+from unlearnkit.run_dir import Artefacts, add_to_run, read_json, write_run
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps import checkpoints
 from unlearnkit.steps.output import Output
@@ -64,7 +64,11 @@ class Row:
 
 def write(folder: Path, kind: str, *, overwrite: bool = False) -> None:
     """Write a small run folder."""
-    content = {"config.json": {"kind": kind}, "model.safetensors": kind.encode() * 1000, "transformers/x": b"x"}
+    content: Artefacts = {
+        "config.json": {"kind": kind},
+        "model.safetensors": kind.encode() * 1000,
+        "transformers/x": b"x",
+    }
     write_run(folder, content, overwrite=overwrite, manifest={})
 
 

@@ -12,8 +12,8 @@ import os
 import secrets
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import BinaryIO
 
 from unlearnkit.class_names import unprintable
 from unlearnkit.errors import OutputError
@@ -53,7 +53,7 @@ def inside(folder: Path, name: object) -> Path:
     return path
 
 
-def open_regular(path: str | Path) -> BinaryIO:
+def open_regular(path: str | Path) -> BufferedReader:
     """Open a regular file to read; links are followed, and a pipe or a device is not waited for.
 
     Nor are the files by which Linux shows its own state: some never end, and some wait for ever.
