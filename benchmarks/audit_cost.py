@@ -142,11 +142,8 @@ def drawn(name: str, data: ImageData, split: Split, retrained: int) -> Evidence:
         return Outputs(logits=logits, labels=labels, sampled_from=len(split[part]), features=known)
 
     subjects = []
-    named: list[tuple[ModelName, int]] = [
-        ("original", 0),
-        ("unlearned", 0),
-        *(("retrained", i) for i in range(retrained)),
-    ]
+    named: list[tuple[ModelName, int]] = [("original", 0), ("unlearned", 0)]
+    named += [("retrained", i) for i in range(retrained)]
     for model_name, replicate in named:
         means = {
             layer: torch.randn(len(data.classes), width, generator=generator) * 3 / width**0.5

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unlearnkit import ForgetRequest, Part, Split, split_for
 from unlearnkit.errors import ConfigError, DataError, RequestError
-from unlearnkit.request import ResolvedRequest
+from unlearnkit.request import ResolvedRequest, Subclass
 from unlearnkit.split import Side, split_resolved
 
 SIDES: tuple[Side, ...] = ("train", "test")
@@ -169,3 +169,81 @@ def test_training_on_nothing_is_refused(labels: tuple[int, ...]) -> None:
 def test_a_request_is_checked_against_the_class_list() -> None:
     with pytest.raises(RequestError, match="0 to 1"):
         split_for(ForgetRequest(classes=(2,)), Labels(("a", "b"), (0, 1), ()))
+
+
+@dataclass(frozen=True)
+class RowCase:
+    data: Labels
+    request: ForgetRequest
+
+
+@st.composite
+def row_cases(draw: st.DrawFn) -> RowCase:
+    """A request for rows, a subclass and perhaps a class, after another for rows; every class keeps its first row."""
+    case = draw(cases())
+    fates = dict.fromkeys(range(len(case.data.classes)), "stay")
+    fates |= dict.fromkeys(case.forget, "forget") | dict.fromkeys(case.earlier, "earlier")
+    free = [i for i, k in enumerate(case.data.train) if fates[k] == "stay"]
+    kept = {case.data.train[i]: i for i in reversed(free)}.values()  # the first row of each class stays
+    picked = [draw(st.sampled_from(("no", "row", "sub", "gone"))) if i not in kept else "no" for i in free]
+    chosen = {fate: tuple(i for i, p in zip(free, picked, strict=True) if p == fate) for fate in ("row", "sub", "gone")}
+    held = tuple(i for i, k in enumerate(case.data.test) if fates[k] == "stay")[:2]
+    classes = case.forget if draw(st.booleans()) or not (chosen["row"] or chosen["sub"]) else ()
+    request = ForgetRequest(
+        classes=classes,
+        rows=chosen["row"],
+        subclasses=(Subclass(name="a:b", train=chosen["sub"], test=held),) if chosen["sub"] else (),
+        already_forgotten=case.earlier,
+        already_forgotten_rows=chosen["gone"],
+    )
+    return RowCase(case.data, request)
+
+
+@given(row_cases(), st.sampled_from((0.0, 0.3, 0.5)))
+def test_rows_subclasses_and_classes_are_parted_completely(case: RowCase, fraction: float) -> None:
+    split, request = split_for(case.request, case.data, val_fraction=fraction), case.request
+    for side in SIDES:
+        pieces = [split[part].tolist() for part in Part if part.side == side] + [split.excluded[side].tolist()]
+        assert sorted(row for piece in pieces for row in piece) == list(range(len(case.data.labels(side))))
+    single = {*request.rows, *(row for each in request.subclasses for row in each.train)}
+    of_classes = {i for i, k in enumerate(case.data.train) if k in request.classes}
+    assert rows(split, Part.FORGET_TRAIN) == single | of_classes
+    assert set(request.already_forgotten_rows) <= set(split.excluded["train"].tolist())
+    held_out = {row for each in request.subclasses for row in each.test}
+    assert {i for i in rows(split, Part.FORGET_TEST) if case.data.test[i] not in request.classes} == held_out
+    assert set(split.never_learned.tolist()) <= single
+
+
+def test_rows_to_forget_do_not_move_the_validation_rows_of_others() -> None:
+    data = Labels(("a", "b"), (0, 1) * 40, (0, 1))
+    before = split_for(ForgetRequest(classes=("a",)), data, val_fraction=0.2)
+    held_out = split_resolved(
+        ResolvedRequest(forget=(), already_forgotten=(), classes=data.classes), data, val_fraction=0.2
+    )
+    asked = tuple(sorted(rows(held_out, Part.RETAIN_VAL)))[:3]
+    learned = min(rows(held_out, Part.RETAIN_TRAIN))
+    after = split_for(ForgetRequest(rows=(*asked, learned)), data, val_fraction=0.2)
+    assert rows(after, Part.RETAIN_VAL) == rows(held_out, Part.RETAIN_VAL) - set(asked)
+    assert tuple(after.never_learned.tolist()) == asked
+    assert rows(before, Part.RETAIN_VAL) <= rows(held_out, Part.RETAIN_VAL)
+
+
+@pytest.mark.parametrize(
+    ("request_", "words"),
+    [
+        (ForgetRequest(rows=(6,)), "0 to 5, but got 6"),
+        (ForgetRequest(rows=(-1,)), "0 to 5, but got -1"),
+        (ForgetRequest(rows=(0,), already_forgotten_rows=(9,)), "0 to 5, but got 9"),
+        (ForgetRequest(rows=(0, 0)), "row 0 is named twice"),
+        (ForgetRequest(rows=(0,), subclasses=(Subclass(name="a:x", train=(0, 1)),)), "row 0 is named twice"),
+        (ForgetRequest(rows=(0,), already_forgotten_rows=(0,)), "row 0 is already forgotten"),
+        (ForgetRequest(rows=(0,), already_forgotten=("a",)), "row 0 is of class 'a', which is already forgotten"),
+        (ForgetRequest(rows=(0,), classes=("a",)), "row 0 is of class 'a', which the request forgets whole"),
+        (ForgetRequest(rows=(0, 2, 4)), "all that is left of class 'a'; ask for the class: --forget a"),
+        (ForgetRequest(rows=(0, 2), already_forgotten_rows=(4,)), "all that is left of class 'a'"),
+        (ForgetRequest(subclasses=(Subclass(name="a:x", train=(0,), test=(7,)),)), "test data, 0 to 1, but got 7"),
+    ],
+)
+def test_rows_that_cannot_be_forgotten_are_refused(request_: ForgetRequest, words: str) -> None:
+    with pytest.raises(RequestError, match=words):
+        split_for(request_, Labels(("a", "b"), (0, 1) * 3, (0, 1)))

@@ -70,6 +70,10 @@ class StageLossError(NonFiniteLossError):
         )
 
 
+class RetainedAccuracyError(UnlearnkitError):
+    """A run has cost more retained accuracy than it may; nothing has been written."""
+
+
 class ProcessError(UnlearnkitError):
     """The processes of a run cannot find each other, or one of them has died."""
 

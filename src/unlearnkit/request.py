@@ -1,16 +1,21 @@
-"""Defines the request: classes to forget, by name or id, and the classes that were forgotten earlier."""
+"""Defines the request: classes, subclasses and rows to forget, and what was forgotten earlier."""
 
 from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from unlearnkit.class_names import all_in_one_form, in_one_form, listed
 from unlearnkit.errors import RequestError
 
 ClassRef = str | int
+Kind = Literal["classes", "subclasses", "rows"]
+CLASSES: frozenset[Kind] = frozenset({"classes"})
+EVERY_KIND: frozenset[Kind] = frozenset({"classes", "subclasses", "rows"})
 
 
 def resolve_class(ref: ClassRef, classes: Sequence[str]) -> int:
@@ -59,12 +64,59 @@ def resolve_classes(refs: Sequence[ClassRef], classes: Sequence[str]) -> tuple[i
 
 
 @dataclass(frozen=True, kw_only=True)
+class Subclass:
+    """A part of a class that has no output of its own, such as the rockets among the vehicles.
+
+    Args:
+        name: `COARSE:FINE`, the class and the part of it.
+        train, test: its rows in the two stored sets, counted from 0.
+    """
+
+    name: str
+    train: tuple[int, ...]
+    test: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ResolvedRequest:
-    """A request with sorted ids, checked against the model's class list."""
+    """A request with sorted ids, checked against the model's class list.
+
+    Args:
+        forget, already_forgotten: ids of classes.
+        classes: the model's class list.
+        rows: training rows to forget one by one, ascending.
+        subclasses: parts of classes to forget.
+        already_forgotten_rows, already_forgotten_test_rows: rows of the two stored sets forgotten earlier, one by one
+            or with a subclass.
+    """
 
     forget: tuple[int, ...]
     already_forgotten: tuple[int, ...]
     classes: tuple[str, ...]
+    rows: tuple[int, ...] = ()
+    subclasses: tuple[Subclass, ...] = ()
+    already_forgotten_rows: tuple[int, ...] = ()
+    already_forgotten_test_rows: tuple[int, ...] = ()
+
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What the request consists of."""
+        parts: dict[Kind, bool] = {
+            "classes": bool(self.forget),
+            "subclasses": bool(self.subclasses),
+            "rows": bool(self.rows),
+        }
+        return frozenset(kind for kind, there in parts.items() if there)
+
+    @property
+    def train_rows(self) -> tuple[int, ...]:
+        """Training rows to forget one by one or with a subclass, ascending; those of whole classes are not in it."""
+        return tuple(sorted({*self.rows, *(row for each in self.subclasses for row in each.train)}))
+
+    @property
+    def test_rows(self) -> tuple[int, ...]:
+        """Held-out rows of the subclasses to forget, ascending."""
+        return tuple(sorted({row for each in self.subclasses for row in each.test}))
 
     @property
     def retained(self) -> tuple[int, ...]:
@@ -80,29 +132,44 @@ class ResolvedRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetRequest:
-    """Classes to forget, and classes that earlier requests removed.
+    """What to forget: classes, subclasses, single rows, or several of these; and what earlier requests removed.
 
     Args:
-        classes: names or ids of the classes to forget now; at least one.
+        classes: names or ids of the classes to forget now.
+        rows: numbers of the training rows to forget now, counted from 0, in classes that stay.
+        subclasses: parts of classes to forget now.
         already_forgotten: names or ids of classes forgotten earlier. Their data is left out of every part,
             so that a later request cannot bring them back.
+        already_forgotten_rows, already_forgotten_test_rows: rows of the two stored sets that were forgotten earlier,
+            which are left out alike.
+
+    >>> ForgetRequest(classes=("dog",), rows=(9, 4)).resolve(["cat", "dog"]).rows
+    (4, 9)
     """
 
-    classes: tuple[ClassRef, ...]
+    classes: tuple[ClassRef, ...] = ()
+    rows: tuple[int, ...] = ()
+    subclasses: tuple[Subclass, ...] = ()
     already_forgotten: tuple[ClassRef, ...] = ()
+    already_forgotten_rows: tuple[int, ...] = ()
+    already_forgotten_test_rows: tuple[int, ...] = ()
 
     def resolve(self, classes: Sequence[str]) -> ResolvedRequest:
-        """Check the request against the model's class list.
+        """Check the request against the model's class list; `split_for` checks its rows against the data.
 
         Raises:
-            RequestError: no class, an unknown class, one named twice, one already forgotten, or no class left.
+            RequestError: nothing to forget, an unknown class, a class or a row named twice or already forgotten, or no
+                class left.
         """
         if isinstance(self.classes, str):
             raise RequestError(
                 f"Expected a tuple of classes, but got the text {self.classes!r}; write ({self.classes!r},)."
             )
-        if not self.classes:
-            raise RequestError("Expected at least one class to forget, but got none; name one with --forget CLASS.")
+        if not self.classes and not self.rows and not self.subclasses:
+            raise RequestError(
+                "Expected at least one class to forget, or rows, but got none; name one with --forget CLASS, or rows "
+                "with --forget-rows FILE."
+            )
         forget = resolve_classes(self.classes, classes)
         earlier = resolve_classes(self.already_forgotten, classes)
         for class_id in forget:
@@ -116,4 +183,23 @@ class ForgetRequest:
                 f"Expected at least one class to stay, but the request leaves none of the {len(classes)} classes; "
                 "a model with nothing to retain should simply be deleted."
             )
-        return ResolvedRequest(forget=forget, already_forgotten=earlier, classes=tuple(classes))
+        gone = set(self.already_forgotten_rows)
+        asked = [*self.rows, *(row for each in self.subclasses for row in each.train)]
+        for row in sorted(asked):
+            if row in gone:
+                raise RequestError(
+                    f"Expected rows that these weights know, but row {row} is already forgotten (or was left out of "
+                    "their training); leave it out of the request."
+                )
+        twice = next((row for row, count in Counter(asked).items() if count > 1), None)
+        if twice is not None:
+            raise RequestError(f"Expected each row once, but row {twice} is named twice; name it once.")
+        return ResolvedRequest(
+            forget=forget,
+            already_forgotten=earlier,
+            classes=tuple(classes),
+            rows=tuple(sorted(self.rows)),
+            subclasses=self.subclasses,
+            already_forgotten_rows=tuple(sorted(gone)),
+            already_forgotten_test_rows=tuple(sorted({*self.already_forgotten_test_rows})),
+        )

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
 
-from unlearnkit.errors import ConfigError, DataError
+from unlearnkit.errors import ConfigError, DataError, RequestError
 from unlearnkit.request import ForgetRequest, ResolvedRequest
 
 Side = Literal["train", "test"]
@@ -32,7 +33,7 @@ class Part(StrEnum):
 
     @property
     def forgotten(self) -> bool:
-        """Whether the part holds the classes to forget."""
+        """Whether the part holds what is to be forgotten."""
         return self.value.startswith("forget")
 
 
@@ -53,13 +54,21 @@ class Labelled(Protocol):
 class Split:
     """Row indices of every part of the data.
 
-    The five parts and `excluded` (rows of classes forgotten earlier, handed out to nobody) are disjoint, and
-    together they are all rows of both stored sets. A part is empty where its data is gone.
+    The five parts and `excluded` (rows that were forgotten earlier, handed out to nobody) are disjoint, and
+    together they are all rows of both stored sets. A part is empty where its data is gone; `forget_test` also where
+    single rows are forgotten, which have no held-out samples of their kind.
+
+    Args:
+        request: what is forgotten.
+        rows: of every part.
+        excluded: rows forgotten earlier, alone or with their class.
+        never_learned: rows to forget one by one that every training here holds out for validation.
     """
 
     request: ResolvedRequest
     rows: Mapping[Part, Tensor]
     excluded: Mapping[Side, Tensor]
+    never_learned: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __getitem__(self, part: Part) -> Tensor:
         return self.rows[part]
@@ -96,12 +105,13 @@ def split_for(request: ForgetRequest, data: Labelled, *, val_fraction: float = 0
         seed: seed of the draw. It is no run seed: keep it the same for training and forgetting.
 
     Raises:
-        RequestError: the request does not fit the class list.
+        RequestError: the request does not fit the class list, or its rows do not fit the data.
         ConfigError: `val_fraction` is out of range.
     """
     if not 0 <= val_fraction <= 0.5:
         raise ConfigError(f"Expected val_fraction from 0 to 0.5, but got {val_fraction}; 0.05 is the default.")
     resolved = request.resolve(data.classes)
+    check_rows(resolved, data)
     return split_resolved(resolved, data, val_fraction=val_fraction, seed=seed)
 
 
@@ -118,22 +128,78 @@ def split_resolved(request: ResolvedRequest, data: Labelled, *, val_fraction: fl
     rows: dict[Part, Tensor] = {}
     excluded: dict[Side, Tensor] = {}
     sides: tuple[Side, ...] = ("train", "test")
+    single = {"train": request.train_rows, "test": request.test_rows}
+    gone = {"train": request.already_forgotten_rows, "test": request.already_forgotten_test_rows}
     for side in sides:
         labels = data.labels(side)
-        is_forget, is_earlier = torch.isin(labels, forget), torch.isin(labels, earlier)
+        is_earlier = torch.isin(labels, earlier) | _marked(gone[side], len(labels))
+        is_forget = (torch.isin(labels, forget) | _marked(single[side], len(labels))) & ~is_earlier
         excluded[side] = torch.nonzero(is_earlier).flatten()
         rows[Part(f"forget_{side}")] = torch.nonzero(is_forget).flatten()
         rows[Part(f"retain_{side}")] = torch.nonzero(~is_forget & ~is_earlier).flatten()
-    retained = rows[Part.RETAIN_TRAIN]
-    if not request.forget and not len(retained):
+    if not request.kinds and not len(rows[Part.RETAIN_TRAIN]):
         raise DataError(
             "Expected training samples of the retained classes, but the data has none; "
             "give data that still holds the classes to keep."
         )
-    held_out = _held_out(retained, data.labels("train"), val_fraction, seed)
-    rows[Part.RETAIN_VAL] = retained[held_out]
-    rows[Part.RETAIN_TRAIN] = retained[~held_out]
-    return Split(request=request, rows=rows, excluded=excluded)
+    labels = data.labels("train")
+    stays = torch.nonzero(~torch.isin(labels, torch.cat([forget, earlier]))).flatten()  # whole classes; rows or not
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    held_out[stays[_held_out(stays, labels, val_fraction, seed)]] = True
+    retained = rows[Part.RETAIN_TRAIN]
+    rows[Part.RETAIN_VAL] = retained[held_out[retained]]
+    rows[Part.RETAIN_TRAIN] = retained[~held_out[retained]]
+    learned = rows[Part.FORGET_TRAIN]
+    return Split(request=request, rows=rows, excluded=excluded, never_learned=learned[held_out[learned]])
+
+
+def check_rows(request: ResolvedRequest, data: Labelled) -> None:
+    """Refuse rows that the data does not have, and rows that go with their class.
+
+    Raises:
+        RequestError: a row is out of range, its class is forgotten whole now or was earlier, or nothing of its class
+            would be left.
+    """
+    sides = (
+        ("train", (*request.train_rows, *request.already_forgotten_rows)),
+        ("test", (*request.test_rows, *request.already_forgotten_test_rows)),
+    )
+    for side, single in sides:
+        count = len(data.labels("train" if side == "train" else "test"))
+        wrong = next((row for row in single if not 0 <= row < count), None)
+        if wrong is not None:
+            raise RequestError(
+                f"Expected rows of the {'training' if side == 'train' else 'test'} data, 0 to {count - 1}, but got "
+                f"{wrong}; rows are counted from 0."
+            )
+    labels = data.labels("train")
+    asked = torch.tensor(request.train_rows, dtype=torch.int64)
+    for row, class_id in zip(asked.tolist(), labels[asked].tolist(), strict=True):
+        if class_id in request.forget:
+            raise RequestError(
+                f"Expected rows of classes that stay, but row {row} is of class {request.classes[class_id]!r}, which "
+                "the request forgets whole; leave the row out."
+            )
+        if class_id in request.already_forgotten:
+            raise RequestError(
+                f"Expected rows that these weights know, but row {row} is of class {request.classes[class_id]!r}, "
+                "which is already forgotten; leave it out of the request."
+            )
+    left = ~(_marked(request.train_rows, len(labels)) | _marked(request.already_forgotten_rows, len(labels)))
+    for class_id in labels[asked].unique().tolist():
+        if not bool(left[labels == class_id].any()):
+            name = request.classes[class_id]
+            raise RequestError(
+                f"Expected rows that leave something of their class, but they are all that is left of class {name!r}; "
+                f"ask for the class: --forget {shlex.quote(name)}."
+            )
+
+
+def _marked(rows: tuple[int, ...], count: int) -> Tensor:
+    """Mark single rows among `count`, (count,) bool."""
+    mark = torch.zeros(count, dtype=torch.bool)
+    mark[torch.tensor(rows, dtype=torch.int64)] = True
+    return mark
 
 
 def _held_out(rows: Tensor, labels: Tensor, fraction: float, seed: int) -> Tensor:

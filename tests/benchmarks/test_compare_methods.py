@@ -136,7 +136,8 @@ def test_rows_hold_the_readings_the_cost_and_the_reads(made: tuple[Path, list[st
     assert accuracy["value"] == accuracy["original"]
     tuned = by_name["finetune", "default"]
     assert tuned["read"]["retain_train"] == 8 * 20
-    assert tuned["cost"]["samples_backward"] == METHODS["finetune"]().model_dump()["recipe"]["epochs"] * 8 * 20
+    once = METHODS["finetune"]().model_dump()["recipe"]["epochs"] * 8 * 20
+    assert tuned["cost"]["samples_backward"] >= once + 8 * 20  # and a trial of the rate, on all of them
 
 
 @pytest.mark.slow

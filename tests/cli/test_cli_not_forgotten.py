@@ -83,10 +83,3 @@ def test_a_run_that_forgot_does_not(digits_run: Path, tmp_path: Path) -> None:
     assert "did not forget" not in done.out
     assert read(out, "audit.json")["notices"] == []
     assert "did not forget" not in (out / "report.html").read_text(encoding="utf-8")
-
-
-def test_strict_without_an_audit_is_refused(digits_run: Path, tmp_path: Path) -> None:
-    given = [word for word in options(digits_run, tmp_path / "out", "--no-audit", "--strict") if word != "--quick"]
-    refused = run_cli(*given)
-    assert refused.code == 2
-    assert "--no-audit alone" in refused.err

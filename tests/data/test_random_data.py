@@ -19,7 +19,7 @@ from unlearnkit.training.recipe import Recipe
 from unlearnkit.tuning import tune
 
 REQUEST = ForgetRequest(classes=(2,))
-METHOD = FineTune(recipe=Recipe(epochs=1, batch_size=8, lr=0.05))
+METHOD = FineTune(search=None, recipe=Recipe(epochs=1, batch_size=8, lr=0.05))
 
 
 def noisy() -> ImageData:

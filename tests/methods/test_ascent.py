@@ -14,7 +14,7 @@ import unlearnkit.methods.random_label as random_label_module
 from canonical import CPU, MODELS, STEPS, tiny_data
 from unlearnkit.data import ImageData
 from unlearnkit.data.view import Samples
-from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.methods import Method, NegGrad, NegGradPlus, RandomLabel, Unlearned, unlearn
 from unlearnkit.methods.neggrad import ascent, ceiling_for
 from unlearnkit.methods.neggrad_plus import contrast
@@ -99,7 +99,8 @@ def test_a_criterion_gives_each_samples_loss() -> None:
 # ---- NegGrad+ ----------------------------------------------------------------------------------------------------
 
 LOGITS = torch.randn((8, 4), generator=torch.Generator().manual_seed(1))
-LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 0])  # 1 and 3 are forgotten: 3 of 8
+LABELS = torch.tensor([0, 1, 2, 3, 0, 1, 2, 0])
+MARKED = LABELS + 4 * torch.isin(LABELS, torch.tensor([1, 3]))  # 1 and 3 are forgotten: 3 of 8
 
 
 def mean_loss(chosen: list[int]) -> float:
@@ -110,23 +111,21 @@ def mean_loss(chosen: list[int]) -> float:
 
 @pytest.mark.parametrize("alpha", [0.95, 0.5, 0.1])
 def test_neggrad_plus_is_the_weighted_difference_of_the_two_mean_losses(alpha: float) -> None:
-    loss = contrast(per_sample(), (1, 3), alpha=alpha, share=3 / 8, ceiling=math.inf)
+    loss = contrast(per_sample(), 4, alpha=alpha, share=3 / 8, ceiling=math.inf)
     expected = alpha * mean_loss([0, 2, 4, 6, 7]) - (1 - alpha) * mean_loss([1, 3, 5])
-    assert float(loss(nn.Identity(), LOGITS, LABELS)) == pytest.approx(expected, rel=1e-5)
+    assert float(loss(nn.Identity(), LOGITS, MARKED)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_neggrad_plus_computed_in_pieces_adds_up() -> None:
-    loss = contrast(per_sample(), (1, 3), alpha=0.7, share=3 / 8, ceiling=math.inf)
+    loss = contrast(per_sample(), 4, alpha=0.7, share=3 / 8, ceiling=math.inf)
     pieces = [slice(0, 1), slice(1, 2), slice(2, 7), slice(7, 8)]  # some with one kind alone
-    total = sum(float(loss(nn.Identity(), LOGITS[p], LABELS[p])) * len(LABELS[p]) / 8 for p in pieces)
-    assert total == pytest.approx(float(loss(nn.Identity(), LOGITS, LABELS)), rel=1e-5)
+    total = sum(float(loss(nn.Identity(), LOGITS[p], MARKED[p])) * len(LABELS[p]) / 8 for p in pieces)
+    assert total == pytest.approx(float(loss(nn.Identity(), LOGITS, MARKED)), rel=1e-5)
 
 
 def test_the_ceiling_of_neggrad_plus_holds_for_forgotten_samples_alone() -> None:
     logits = torch.tensor([[-9.0, 0.0], [0.0, -9.0]], requires_grad=True)
-    contrast(per_sample(), (1,), alpha=0.5, share=0.5, ceiling=1.0)(
-        nn.Identity(), logits, torch.tensor([0, 1])
-    ).backward()
+    contrast(per_sample(), 2, alpha=0.5, share=0.5, ceiling=1.0)(nn.Identity(), logits, torch.tensor([0, 3])).backward()
     assert logits.grad is not None
     assert logits.grad[0].abs().max() > 0.1
     assert torch.equal(logits.grad[1], torch.zeros(2))
@@ -134,7 +133,7 @@ def test_the_ceiling_of_neggrad_plus_holds_for_forgotten_samples_alone() -> None
 
 def test_neggrad_plus_sees_each_forget_sample_as_often_as_asked() -> None:
     for repeats, times in ((1, 1), (4, 4), (None, 3)):  # 33 retained, 12 to forget
-        result = forget(NegGradPlus(recipe=STEPS, repeats=repeats))
+        result = forget(NegGradPlus(search=None, recipe=STEPS, repeats=repeats))
         assert result.cost["total"]["samples_forward"] == 2 * (33 + times * 12)
 
 
@@ -148,18 +147,20 @@ def test_the_weights_of_neggrad_plus_hold_however_often_forget_samples_are_repea
     def spy(model: nn.Module, samples: Any, recipe: Recipe, **options: Any) -> None:
         x, y = samples.images(torch.arange(len(samples))), samples.labels
         value = options["loss"](model, x, y)
-        of = [F.cross_entropy(model(x[chosen]), y[chosen]) for chosen in (y == 0, y != 0)]
+        of = [F.cross_entropy(model(x[chosen]), y[chosen] % 4) for chosen in (y == 4, y < 4)]  # class 0 is marked
         seen.append(torch.stack([value, 0.7 * of[1] - 0.3 * of[0]]))
 
     monkeypatch.setattr("unlearnkit.methods.common.fitting.train", spy)
-    forget(NegGradPlus(recipe=STEPS, repeats=repeats, alpha=0.7, ceiling=None), 0)
+    forget(NegGradPlus(search=None, recipe=STEPS, repeats=repeats, alpha=0.7, ceiling=None), 0)
     assert seen[0][0].item() == pytest.approx(seen[0][1].item(), rel=1e-5)
 
 
 def test_neggrad_plus_forgets_more_the_more_it_is_told_to() -> None:
     losses = {}
     for alpha in (0.99, 0.5):
-        result = forget(NegGradPlus(recipe=Recipe(epochs=2, batch_size=16, lr=0.02), alpha=alpha, ceiling=None))
+        result = forget(
+            NegGradPlus(search=None, recipe=Recipe(epochs=2, batch_size=16, lr=0.02), alpha=alpha, ceiling=None)
+        )
         losses[alpha] = loss_on(result.model, result, Part.FORGET_TRAIN)
     assert losses[0.5] > losses[0.99]
 
@@ -193,11 +194,22 @@ def test_a_random_label_is_neither_the_true_one_nor_a_forgotten_class(
 
 
 def test_random_labels_are_uniform_over_the_retained_classes() -> None:
-    labels = wrong_labels(6000, (0, 3, 5), torch.Generator().manual_seed(0))
+    labels = wrong_labels(torch.ones(6000, dtype=torch.int64), (0, 3, 5), torch.Generator().manual_seed(0))
     counts = labels.bincount(minlength=6).tolist()
     assert sum(counts) == 6000
     assert counts[1] == counts[2] == counts[4] == 0
     assert all(abs(counts[k] - 2000) < 150 for k in (0, 3, 5))  # four standard deviations
+
+
+def test_random_labels_of_rows_are_never_their_own() -> None:
+    own = torch.tensor([0, 3, 5, 1]).repeat(1500)  # 1 is of a class that is forgotten whole
+    labels = wrong_labels(own, (0, 3, 5), torch.Generator().manual_seed(0))
+    assert not bool((labels == own).any())
+    counts = torch.bincount(labels[own == 3], minlength=6).tolist()
+    assert counts[1] == counts[2] == counts[3] == counts[4] == 0
+    assert abs(counts[0] - 750) < 90
+    with pytest.raises(ConfigError, match="only one stays"):
+        wrong_labels(torch.tensor([2]), (2,), torch.Generator())
 
 
 def test_random_label_without_retained_data_declares_none() -> None:

@@ -233,6 +233,7 @@ def test_cost_is_positive_and_equals_the_hand_count(method: str, model: str, req
         forgotten=len(REQUESTS[request_name]),
         channels=MODELS[model].channels,
         attempts=len(result.notes.get("search", {}).get("attempts", [0])),
+        trials=len(result.notes.get("search", {}).get("trials", [])),
     )
     stages = result.cost["stages"]
     assert set(expected) <= set(stages) == set(result.history)

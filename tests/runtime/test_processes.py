@@ -159,7 +159,17 @@ def test_the_command_line_writes_once(tmp_path: Path) -> None:
     small = ("--model", "small-cnn,width=4", "--epochs", 1)
     done = succeeded(launch(2, "unlearnkit", "train", *small, *digits, "--out", trained))
     assert [each.stdout.count("written to") for each in done] == [1, 0]
-    cheap = ("--set", "noise.steps=2", "--set", "retain_per_class=20", "--set", "search=none", "--quick")
+    cheap = (
+        "--method",
+        "unsir",
+        "--set",
+        "noise.steps=2",
+        "--set",
+        "retain_per_class=20",
+        "--set",
+        "search=none",
+        "--quick",
+    )
     given = ("--weights", trained / "model.safetensors", *digits, "--forget", 3, *cheap)
     done = succeeded(launch(2, "unlearnkit", "forget", *given, "--trust-inputs", "--out", tmp_path / "run"))
     assert [each.stdout.count("written to") for each in done] == [1, 0]

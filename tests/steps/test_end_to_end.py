@@ -138,7 +138,8 @@ def test_the_cost_file_has_its_documented_keys_and_adds_up(demo: tuple[Path, dic
     keys = {"seconds", "samples_forward", "samples_backward", "peak_memory_bytes"}
     assert all(set(stage) == keys for stage in (*cost["stages"].values(), cost["total"]))
     for key in ("samples_forward", "samples_backward"):
-        assert cost["total"][key] == sum(stage[key] for stage in cost["stages"].values()) > 0
+        assert cost["total"][key] == sum(stage[key] for stage in cost["stages"].values())
+    assert cost["total"]["samples_forward"] > 0
     stages = sum(s["seconds"] for s in cost["stages"].values())
     assert stages <= cost["total"]["seconds"] < stages + 5
     assert 0 < cost["total"]["seconds"] < 60
@@ -163,7 +164,8 @@ def test_the_weights_load_in_plain_torch(demo: tuple[Path, dict[str, Any]]) -> N
     for key, tensor in states["original"].items():
         if tensor.is_floating_point():
             assert not torch.equal(tensor, states["retrained-1"][key]), key  # no backbone was kept
-            assert not torch.equal(tensor, states["unlearned"][key]), key
+    changed = {key for key, tensor in states["original"].items() if not torch.equal(tensor, states["unlearned"][key])}
+    assert {"head.weight"} < changed
 
 
 def test_files_are_of_sane_size(demo: tuple[Path, dict[str, Any]]) -> None:

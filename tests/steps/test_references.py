@@ -158,7 +158,11 @@ def test_retrain_refuses_a_factory_that_is_none() -> None:
             forget(Retrain(epochs=1), model=original, factory=factory)
 
 
-STARTERS: list[Method] = [Retrain(epochs=1), FineTune(recipe=STEP, last=1, reset=True), BadTeacher(recipe=STEP)]
+STARTERS: list[Method] = [
+    Retrain(epochs=1),
+    FineTune(search=None, recipe=STEP, last=1, reset=True),
+    BadTeacher(recipe=STEP),
+]
 starters = pytest.mark.parametrize("method", STARTERS, ids=["retrain", "eu-k", "bad-teacher"])
 
 

@@ -39,6 +39,7 @@ from unlearnkit.methods import (
     SalUn,
 )
 from unlearnkit.methods import METHODS as REGISTRY
+from unlearnkit.methods.common.rate_search import SearchSettings
 from unlearnkit.models import SmallCNN
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.training.recipe import Recipe
@@ -142,7 +143,7 @@ def tiny_vit(channels: int) -> nn.Module:
 Passes = dict[str, tuple[int, int]]  # stage -> samples forward, samples backward
 
 
-def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int) -> Passes:
+def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int, trials: int) -> Passes:
     """Hand count, with the numbers of TINY: 6 noise images a class, 2 steps, 2 repeats, 4 retained images a class."""
     subset = RETAIN * (len(CLASSES) - forgotten)
     learned = 6 * forgotten  # all of them pass in every step
@@ -153,7 +154,9 @@ def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int)
     passes["impair"] = (attempts * impair, attempts * impair)
     passes["repair"] = (attempts * (subset + teacher), attempts * subset)
     if method.search:
-        passes["search"] = ((1 + attempts) * (len(CLASSES) - forgotten), 0)  # one validation image a class
+        passes["search"] = ((1 + trials + attempts) * (len(CLASSES) - forgotten), 0)  # one validation image a class
+        assert impair <= method.search.steps * 8  # a trial passes all that there is
+        passes["trial"] = (trials * impair, trials * impair)
     return passes
 
 
@@ -163,6 +166,12 @@ def trained_passes(
     """Hand count of one training: the retained samples that are not held out, and each forget sample `forget` times."""
     samples = retained * (PER_CLASS - 1) * (len(CLASSES) - forgotten) + forget * PER_CLASS * forgotten
     return {stage: (epochs * samples, epochs * samples)}
+
+
+def searching_passes(method: FineTune, *, forgotten: int, **_: int) -> Passes:
+    """A training that is searched for with one trial of one step and one attempt, each judged, as is the original."""
+    passes = trained_passes(method, "finetune", forgotten=forgotten)
+    return passes | {"trial": (8, 8), "search": (3 * (len(CLASSES) - forgotten), 0)}
 
 
 def sizes(forgotten: int) -> tuple[int, int]:
@@ -247,8 +256,8 @@ def no_passes(method: Any, **_: int) -> Passes:
 class Canonical:
     """A method with tiny settings, and how many samples each of its stages passes.
 
-    `passes` takes the method, `forgotten`, `channels` and `attempts` (of a search; 1 without) and names the stages it
-    knows; other stages must merely cost something.
+    `passes` takes the method, `forgotten`, `channels`, `attempts` (of a search; 1 without) and `trials`, and names the
+    stages it knows; other stages must merely cost something.
 
     Args:
         changes: whether any weight changes; None: it is not known, and not tested.
@@ -304,7 +313,9 @@ KNOWN: dict[str, Canonical] = {
         .model_copy(update={"noise": None}),
         passes=unsir_passes,
     ),
-    "erase": Canonical(method=Erase(retain_per_class=RETAIN, start=0.3), passes=erase_passes, whole_layers=True),
+    "erase": Canonical(
+        method=Erase(retain_per_class=RETAIN, start=0.3, level=0.0), passes=erase_passes, whole_layers=True
+    ),
     "erase:repair": Canonical(
         method=Erase(retain_per_class=RETAIN, start=0.3, rows=0).with_settings(
             ["repair.steps=2", "repair.batch_size=8"]
@@ -317,16 +328,22 @@ KNOWN: dict[str, Canonical] = {
     ),
     "original": Canonical(method=Original(), passes=no_passes, changes=False, trains=False, draws=False),
     "head-mask": Canonical(method=HeadMask(), passes=no_passes, trains=False, draws=False),
-    "finetune": Canonical(method=FineTune(recipe=STEPS), passes=partial(trained_passes, stage="finetune")),
-    "finetune:cf-k": Canonical(method=FineTune(recipe=STEPS, last=2), passes=partial(trained_passes, stage="finetune")),
+    "finetune": Canonical(method=FineTune(search=None, recipe=STEPS), passes=partial(trained_passes, stage="finetune")),
+    "finetune:cf-k": Canonical(
+        method=FineTune(search=None, recipe=STEPS, last=2), passes=partial(trained_passes, stage="finetune")
+    ),
     "finetune:eu-k": Canonical(
-        method=FineTune(recipe=STEPS, last=2, reset=True), passes=partial(trained_passes, stage="finetune")
+        method=FineTune(search=None, recipe=STEPS, last=2, reset=True), passes=partial(trained_passes, stage="finetune")
+    ),
+    "finetune:searching": Canonical(
+        method=FineTune(search=SearchSettings(trials=1, steps=1, attempts=1), recipe=STEPS), passes=searching_passes
     ),
     "neggrad": Canonical(
         method=NegGrad(recipe=STEPS), passes=partial(trained_passes, stage="ascend", retained=False, forget=1)
     ),
     "neggrad+": Canonical(
-        method=NegGradPlus(recipe=STEPS, repeats=3), passes=partial(trained_passes, stage="contrast", forget=3)
+        method=NegGradPlus(search=None, recipe=STEPS, repeats=3),
+        passes=partial(trained_passes, stage="contrast", forget=3),
     ),
     "random-label": Canonical(
         method=RandomLabel(recipe=STEPS), passes=partial(trained_passes, stage="relabel", forget=1)
@@ -335,7 +352,9 @@ KNOWN: dict[str, Canonical] = {
         method=RandomLabel(recipe=STEPS, retain=False),
         passes=partial(trained_passes, stage="relabel", retained=False, forget=1),
     ),
-    "l1-sparse": Canonical(method=L1Sparse(recipe=STEPS), passes=partial(trained_passes, stage="sparsify")),
+    "l1-sparse": Canonical(
+        method=L1Sparse(search=None, recipe=STEPS), passes=partial(trained_passes, stage="sparsify")
+    ),
     "fisher": Canonical(method=FisherForgetting(), passes=fisher_passes),
     "fisher:paper": Canonical(method=FisherForgetting.paper(), passes=fisher_passes),
     "ssd": Canonical(method=SSD(ratio=1.1), passes=ssd_passes, draws=False),

@@ -19,7 +19,7 @@ from unlearnkit.cli import main
 typer.main.get_command = cache(typer.main.get_command)
 
 SMALL = ("noise.steps=2", "noise.batch_size=8", "retain_per_class=4", "search=none")
-FAST = ("--device", "cpu", *(arg for setting in SMALL for arg in ("--set", setting)))
+FAST = ("--device", "cpu", "--method", "unsir", *(arg for setting in SMALL for arg in ("--set", setting)))
 
 WEIGHTS = "model.safetensors"
 ARTEFACTS = {

@@ -43,7 +43,8 @@ def test_the_command_writes_a_folder_and_names_the_command_that_forgets(digits_r
     assert tried["trials"] == result["trials"]
     assert json.loads((out / "access.json").read_text())["forget_samples_read"] == 0
     fixed = ["recipe.epochs=1", "retain_per_class=10"]
-    assert chosen["settings"] == [*fixed, *tried["trials"][tried["best"]]["settings"]] == result["settings"]
+    found = [*fixed, "search=none", *tried["trials"][tried["best"]]["settings"]]
+    assert chosen["settings"] == found == result["settings"]
     assert not any(setting.startswith("recipe.epochs") for trial in tried["trials"] for setting in trial["settings"])
     space = json.loads((out / "config.json").read_text())["space"]
     assert space.keys() == METHODS["finetune"]().space().keys() - {"recipe.epochs"}
@@ -90,7 +91,7 @@ def test_the_same_seed_writes_the_same_trials_and_a_person_can_read_them(digits_
         pytest.param(["--method", "retrain"], ["Retrain", "no setting to tune"], id="nothing to tune"),
         pytest.param(["--method", "unsyr"], ["'unsyr'"], id="unknown method"),
         pytest.param(["--trials", "1"], ["two trials", "got 1"], id="one trial"),
-        pytest.param(["--set", "impair.lr=-1"], ["'impair.lr'"], id="a setting out of range"),
+        pytest.param(["--method", "unsir", "--set", "impair.lr=-1"], ["'impair.lr'"], id="a setting out of range"),
         pytest.param(["--forget", "11"], ["11"], id="unknown class"),
         pytest.param(["--seed", "-1"], ["seed", "-1"], id="seed"),
     ],
@@ -115,7 +116,7 @@ def test_without_optuna_the_extra_is_named(digits_run: Path, tmp_path: Path, mon
 
 @pytest.mark.slow
 def test_the_command_of_a_method_that_searches_switches_that_off(digits_run: Path, tmp_path: Path) -> None:
-    brief = ("--trials", "2", "--set", "noise=none", "--set", "retain_per_class=10")
+    brief = ("--method", "unsir", "--trials", "2", "--set", "noise=none", "--set", "retain_per_class=10")
     done = tuning(*brief, "--json", "-q", weights=digits_run, out=tmp_path / "tuned")
     assert done.code == 0, done.err
     result = json.loads(done.out)

@@ -80,6 +80,8 @@ Code = Literal[
     "no_forgotten_data",
     "representation_unresolved",
     "outputs_and_membership_unresolved",
+    "rows_unresolved",
+    "mixed_request",
     "reading_unresolved",
     "family_not_measured",
     "judged_on_stand_ins",
@@ -87,11 +89,17 @@ Code = Literal[
     "not_forgotten_retrained",
     "not_forgotten_chance",
     "weights_unchanged",
+    # the retained validation accuracy after a run (`unlearnkit.methods.safeguard`)
+    "retained_accuracy_kept",
+    "retained_accuracy_open",
+    "retained_accuracy_lost",
+    "retained_accuracy_by_heart",
     # a sentence in English that has no code: the message of an error, or what a metric of another package says
     "remark",
 ]
 Value = Union[str, int, float, Sequence[str], "Doubt", Sequence["Doubt"]]
 
+COMPARED = ("before", "after", "n", "bound", "tolerance")
 PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that is not here has none
     "unknown": ("reason",),
     "unresolved": ("reason",),
@@ -119,9 +127,14 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "readings_unresolved": ("readings",),
     "representation_unresolved": ("reasons",),
     "outputs_and_membership_unresolved": ("reasons",),
+    "rows_unresolved": ("reasons",),
     "reading_unresolved": ("reading", "reason"),
     "not_forgotten_retrained": ("accuracy", "retrained"),
     "not_forgotten_chance": ("accuracy", "chance"),
+    "retained_accuracy_kept": COMPARED,
+    "retained_accuracy_open": COMPARED,
+    "retained_accuracy_lost": COMPARED,
+    "retained_accuracy_by_heart": COMPARED,
     "remark": ("text",),
 }
 CODES: tuple[Code, ...] = get_args(Code)

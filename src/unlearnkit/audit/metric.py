@@ -8,11 +8,27 @@ from typing import Literal
 
 from unlearnkit.audit.evidence import Evidence, Want
 from unlearnkit.audit.reading import Reading
+from unlearnkit.request import CLASSES, EVERY_KIND, Kind
 from unlearnkit.split import Part
 
 Family = Literal["accuracy", "outputs", "membership", "representation", "relearn"]
 ScaleKind = Literal["proportion", "distance", "time", "excess"]
 
+__all__ = [
+    "CLASSES",
+    "EVERY_KIND",
+    "FEATURES",
+    "OUTPUTS",
+    "ROWS",
+    "TRAINING",
+    "Family",
+    "Kind",
+    "Metric",
+    "ScaleKind",
+    "Vote",
+]
+
+ROWS: frozenset[Kind] = EVERY_KIND - CLASSES  # requests for rows and for subclasses, which are rows of one class
 OUTPUTS: frozenset[Want] = frozenset({"outputs"})
 FEATURES: frozenset[Want] = frozenset({"outputs", "features"})
 TRAINING: frozenset[Want] = frozenset(
@@ -37,6 +53,7 @@ class Vote:
             held against all k of them by all of it. What is measured is corrected for that.
         counted: whether a proportion counts samples or pairs of them, so that chance spreads it as a binomial one.
             Total variation does not: it is a distance of two distributions.
+        kinds: requests that it votes on: those that ask for nothing else.
     """
 
     metric: str
@@ -48,6 +65,7 @@ class Vote:
     powerless: bool = False
     pairwise: bool = False
     counted: bool = True
+    kinds: frozenset[Kind] = CLASSES
 
     def widened(self, k: int) -> float:
         """Return the factor on the spread of k retrained models' own values; 1 for fewer than three of them."""
@@ -70,6 +88,7 @@ class Metric:
         parts: parts whose outputs it looks at.
         votes: those of its readings that vote; all others are shown and decide nothing.
         retrain_free: whether it says something without a retrained model.
+        kinds: requests that it says something about. Of rows there is no class to recover, and no held-out part.
     """
 
     fn: Callable[[Evidence], list[Reading]]
@@ -78,3 +97,4 @@ class Metric:
     parts: frozenset[Part] = frozenset()
     votes: tuple[Vote, ...] = ()
     retrain_free: bool = True
+    kinds: frozenset[Kind] = CLASSES

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metric import TRAINING, Metric
-from unlearnkit.audit.metrics.registry import METRICS, PRIMARY
+from unlearnkit.audit.metric import CLASSES, ROWS, TRAINING, Metric
+from unlearnkit.audit.metrics.registry import METRICS, votes_for
 from unlearnkit.audit.prior import Prior
 from unlearnkit.audit.reading import Audit, Reading, Spent, Work
 from unlearnkit.audit.remaining import not_forgotten
@@ -29,6 +29,9 @@ def audit(
 ) -> Audit:
     """Apply the metrics to the evidence, and judge the primary readings (see `verdict`).
 
+    Metrics and votes that are not made for what was asked for (`Metric.kinds`, `Vote.kinds`) are left out. What banks
+    say of classes says nothing of rows, whose readings have no prior. A request for classes and rows is not judged.
+
     Args:
         evidence: what was gathered.
         metrics: which metrics.
@@ -36,6 +39,8 @@ def audit(
         progress: where progress is shown.
     """
     progress = progress or Silent()
+    kinds = evidence.request.kinds
+    metrics = {name: metric for name, metric in metrics.items() if kinds <= metric.kinds}
     progress.start("audit metrics", len(metrics))
     readings: list[Reading] = []
     spent = dict(evidence.spent)
@@ -50,7 +55,11 @@ def audit(
         progress.advance(name)
     progress.finish()
     # all of the registry, whether they were measured or not, and those of metrics that are not in it
-    votes = tuple(dict.fromkeys([*PRIMARY, *(vote for metric in metrics.values() for vote in metric.votes)]))
+    given = [vote for metric in metrics.values() for vote in metric.votes if kinds <= vote.kinds]
+    votes = tuple(dict.fromkeys([*votes_for(kinds), *given]))
+    if priors is not None:
+        known = {vote.key for vote in votes if vote.kinds >= CLASSES}
+        priors = {key: prior for key, prior in priors.items() if key in known}
     judged = judge_all(readings, priors, votes)
     by_key: dict[tuple[str, str | None], Judged] = {(j.vote.metric, j.vote.part): j for j in judged}
     for i, reading in enumerate(readings):
@@ -64,7 +73,9 @@ def audit(
                 gap=judgement.gap,
                 doubts=(*reading.doubts, *why),
             )
-    joined = verdict(judged, forgotten_data=evidence.tier != "E0")
+    joined = verdict(judged, forgotten_data=evidence.tier != "E0", rows=bool(kinds & ROWS))
+    if kinds & ROWS and kinds & CLASSES:
+        joined = replace(joined, status="unknown", why=(Doubt("mixed_request"),))
     if evidence.tier == "E1":
         joined = replace(joined, why=(*joined.why, Doubt("judged_on_stand_ins")))
     return Audit(
@@ -72,7 +83,7 @@ def audit(
         verdict=joined,
         tier=evidence.tier,
         votes=tuple(vote.key for vote in votes),
-        notices=not_forgotten(readings, len(evidence.request.classes)),
+        notices=not_forgotten(readings, len(evidence.request.classes), rows=bool(kinds & ROWS)),
         spent=spent,
     )
 

@@ -153,15 +153,18 @@ def settling(away: float, margin: float, pooled: float, known: float, *, given: 
     return None
 
 
-def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict:
+def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True, rows: bool = False) -> Verdict:
     """Combine the judgements of the primary readings into the verdict.
 
     *fail* if any reading fails; *pass* if all that are resolved pass, and representation and one of outputs and
     membership are among them; else *unknown*. Without any data of the forgotten classes nothing is ever passed.
 
+    Of rows there is no class to recover: there membership and outputs must both be resolved.
+
     Args:
         judged: one for each primary reading.
         forgotten_data: whether there are samples of the forgotten classes (evidence above E0).
+        rows: whether rows or subclasses were to be forgotten.
     """
     failed = [j.vote.key for j in judged if j.status == "fail"]
     passed = {j.vote.family for j in judged if j.status == "pass"} - {
@@ -186,9 +189,11 @@ def verdict(judged: Sequence[Judged], *, forgotten_data: bool = True) -> Verdict
     reasons = []
     if not forgotten_data:
         reasons.append(Doubt("no_forgotten_data"))
-    if "representation" not in resolved:
+    if rows and not resolved >= {"membership", "outputs"}:
+        reasons.append(Doubt("rows_unresolved", {"reasons": _open(judged, "membership", "outputs")}))
+    if not rows and "representation" not in resolved:
         reasons.append(Doubt("representation_unresolved", {"reasons": _open(judged, "representation")}))
-    if not resolved & {"outputs", "membership"}:
+    if not rows and not resolved & {"outputs", "membership"}:
         open_readings = _open(judged, "outputs", "membership")
         reasons.append(Doubt("outputs_and_membership_unresolved", {"reasons": open_readings}))
     if reasons:

@@ -8,7 +8,15 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import (
+    audit_options,
+    command_line,
+    exit_strictly,
+    inputs_of,
+    print_result,
+    progress_of,
+    rows_of,
+)
 from unlearnkit.errors import ConfigError
 
 
@@ -23,6 +31,10 @@ def command(
     weights_key: opt.WeightsKey = None,
     data: Annotated[str | None, typer.Option("--data", help=opt.DATA_HELP)] = None,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    forget_rows: opt.ForgetRows = None,
+    forget_where: opt.ForgetWhere = None,
+    forget_subclass: opt.ForgetSubclass = None,
+    no_duplicates: opt.NoDuplicates = False,
     already_forgotten: opt.Already = None,
     out: Annotated[Path | None, typer.Option("--out", help="folder to write, for two weights files")] = None,
     strict: opt.Strict = False,
@@ -68,6 +80,10 @@ def command(
         pair_options = {
             "--unlearned": unlearned,
             "--forget": forget,
+            "--forget-rows": forget_rows,
+            "--forget-where": forget_where,
+            "--forget-subclass": forget_subclass,
+            "--no-duplicates": no_duplicates,
             "--out": out,
             "--already-forgotten": already_forgotten,
             "--image-size": image_size,
@@ -126,6 +142,7 @@ def command(
             ),
             weights_key=weights_key,
             trust_inputs=trust_inputs,
+            rows=rows_of(forget_rows, forget_where, forget_subclass, duplicates=not no_duplicates),
         )
         result = audit_pair(
             spec,

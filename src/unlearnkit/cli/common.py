@@ -18,6 +18,7 @@ AUTO = "auto"  # the reference bank's usual place
 if TYPE_CHECKING:
     from unlearnkit.steps.auditing import AuditOptions
     from unlearnkit.steps.opening import InputOptions
+    from unlearnkit.steps.rows import RowRequest
 
 
 def command_line() -> list[str]:
@@ -55,6 +56,15 @@ def audit_options(
         depth=Depth.chosen(quick=quick, full=full),
         audit_data=audit_data,
     )
+
+
+def rows_of(
+    file: Path | None, where: list[str] | None, subclasses: list[str] | None, *, duplicates: bool = True
+) -> RowRequest:
+    """Turn the options on rows into a RowRequest."""
+    from unlearnkit.steps.rows import RowRequest
+
+    return RowRequest.by_hand(file, where or (), subclasses or (), duplicates=duplicates)
 
 
 def inputs_of(

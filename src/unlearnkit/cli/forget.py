@@ -7,18 +7,35 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import audit_options, command_line, exit_strictly, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import (
+    audit_options,
+    command_line,
+    exit_strictly,
+    inputs_of,
+    print_result,
+    progress_of,
+    rows_of,
+)
 from unlearnkit.errors import ConfigError
+
+STRICT = (
+    "write nothing and exit with 1 where more retained accuracy is lost than --tolerance; exit with 4 where the model "
+    "did not forget, and with 3 where the audit does not pass it otherwise"
+)
 
 
 def command(
     data: opt.Data,
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    forget_rows: opt.ForgetRows = None,
+    forget_where: opt.ForgetWhere = None,
+    forget_subclass: opt.ForgetSubclass = None,
+    no_duplicates: opt.NoDuplicates = False,
     weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
-    method: opt.MethodName = "unsir",
+    method: opt.MethodName = None,
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
     already_forgotten: opt.Already = None,
@@ -26,7 +43,8 @@ def command(
     references: opt.References = None,
     shadows: opt.Shadows = None,
     no_audit: Annotated[bool, typer.Option("--no-audit", help="stop after forgetting")] = False,
-    strict: opt.Strict = False,
+    strict: Annotated[bool, typer.Option("--strict", help=STRICT)] = False,
+    tolerance: opt.Tolerance = 0.02,
     quick: opt.Quick = False,
     full: opt.Full = False,
     audit_data: opt.AuditData = None,
@@ -57,7 +75,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Make a model forget classes, then audit and report."""
-    from unlearnkit.methods.choice import MethodChoice
+    from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.forget import forget_run
     from unlearnkit.steps.output import Output
@@ -65,7 +83,7 @@ def command(
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
-    if no_audit and (retrained or references or shadows or quick or full or audit_data or head or strict):
+    if no_audit and (retrained or references or shadows or quick or full or audit_data or head):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
     spec = CaseSpec(
         weights=opt.weights_of(weights, model),
@@ -88,18 +106,21 @@ def command(
         ),
         weights_key=weights_key,
         trust_inputs=trust_inputs,
+        rows=rows_of(forget_rows, forget_where, forget_subclass, duplicates=not no_duplicates),
     )
     result = forget_run(
         spec,
-        MethodChoice(method, preset, settings or []),
+        MethodChoice(method or RECOMMENDED, preset, settings or []),
         Output(out, overwrite, include_images, language, command_line(), ledger),
         audit=None if no_audit else options,
         seed=seed,
         runtime=runtime,
         progress=progress_of(quiet, runtime),
         tracker=track,
+        tolerance=tolerance,
+        strict=strict,
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)
-        if strict:
+        if strict and not no_audit:
             exit_strictly(result["audit"])

@@ -39,11 +39,43 @@ WeightsKey = Annotated[
         "names begin with; a dot alone: nothing",
     ),
 ]
-MethodName = Annotated[str, typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class")]
+MethodName = Annotated[
+    str | None,
+    typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class; default: erase"),
+]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
 Out = Annotated[Path, typer.Option("--out", help="folder to write; must not exist", show_default=False)]
 Forget = Annotated[list[str], typer.Option("--forget", help="class to forget, by name or id; repeatable")]
+ForgetRows = Annotated[
+    Path | None,
+    typer.Option(
+        "--forget-rows",
+        help="rows to forget: CSV or Parquet with one column, `row` (training rows from 0), `file_name`, `sha256`, or "
+        "a column of the data's metadata",
+    ),
+]
+ForgetWhere = Annotated[
+    list[str] | None,
+    typer.Option("--forget-where", help="rows to forget: column=value of the data's metadata; repeatable"),
+]
+ForgetSubclass = Annotated[
+    list[str] | None,
+    typer.Option("--forget-subclass", help="COARSE:FINE, a part of a class, where the data has both; repeatable"),
+]
+ExcludeRows = Annotated[
+    Path | None, typer.Option("--exclude-rows", help="rows to leave out: a file as for `forget --forget-rows`")
+]
+ExcludeWhere = Annotated[
+    list[str] | None, typer.Option("--exclude-where", help="rows to leave out: column=value; repeatable")
+]
+ExcludeSubclass = Annotated[
+    list[str] | None, typer.Option("--exclude-subclass", help="COARSE:FINE to leave out; repeatable")
+]
+NoDuplicates = Annotated[
+    bool,
+    typer.Option("--no-duplicates", help="do not look for duplicates of the rows in the retained part"),
+]
 Retrained = Annotated[
     list[Path] | None, typer.Option("--retrained", help="weights retrained without the classes; repeatable")
 ]
@@ -124,6 +156,12 @@ Tracker = Annotated[
 Strict = Annotated[
     bool,
     typer.Option("--strict", help="exit with 4 where the model did not forget, and with 3 without a pass otherwise"),
+]
+Tolerance = Annotated[
+    float,
+    typer.Option(
+        "--tolerance", help="retained validation accuracy that may be lost, as a fraction; --strict fails beyond it"
+    ),
 ]
 Quick = Annotated[
     bool, typer.Option("--quick", help="a look: 2,000 images, and no audit that trains (relearning, attacks)")

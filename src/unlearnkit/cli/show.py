@@ -32,6 +32,17 @@ ROWS = (
     ("cost_seconds", None, "seconds of work", "{:.1f}"),
 )
 
+OF_PICTURES = (  # where single pictures or parts of classes were to be forgotten
+    ("accuracy", "forget_train", "accuracy on the pictures", "{:.1%}"),
+    ("accuracy", "retain_test", "retained test accuracy", "{:.1%}"),
+    ("activation_distance", "forget_train", "activation distance", "{:.2f}"),
+    ("margin_distance", "forget_train", "distance of margins", "{:.2f}"),
+    ("membership_auc_rmia", None, "membership AUC, RMIA", "{:.2f}"),
+    ("membership_auc_loss", None, "  loss", "{:.2f}"),
+    ("return_recovery", "forget_train", "retained data bring back", "{:.1%}"),
+    ("weight_distance", None, "weight distance", "{:.1f}"),
+    ("cost_seconds", None, "seconds of work", "{:.1f}"),
+)
 
 TIERS = {
     "E3": "training samples of the forgotten classes were there to look at",
@@ -79,12 +90,23 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"validation accuracy {result['validation_accuracy']:.1%} "
             f"on {result['validation_samples']} samples held out"
         )
+    kept = result.get("notes", {}).get("safeguard")
+    if kept:
+        from unlearnkit.report.sentences import plain, read_doubt
+        from unlearnkit.report.words import ENGLISH
+
+        warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
+        lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), ENGLISH)}")
     search = result.get("notes", {}).get("search")
     if search and not search["accepted"]:
         lines.append(
-            "warning: retained validation accuracy fell by more than the tolerance at every rate, and the most "
-            "accurate attempt was kept, which may have forgotten least; raise repair.epochs or retain_per_class, or, "
-            "if the model was trained on the validation samples too, give --set search=none."
+            "warning: retained validation accuracy fell by more than the tolerance at every rate, and the first "
+            "attempt was kept, which forgot most; raise retain_per_class or the epochs, or try another method."
+        )
+    elif search and search.get("skipped") == "validation_known_by_heart":
+        lines.append(
+            "note: the original was trained on the retained validation samples, so no rate was searched for; the rates "
+            "are as given"
         )
     absent = result.get("notes", {}).get("no_samples_of")
     if absent:
@@ -215,7 +237,8 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
             name if name != "retrained" or len(retrained) == 1 else f"{len(retrained)} retrained", justify="right"
         )
     table.add_column("like these?")
-    for metric, part, title, form in ROWS:
+    of_pictures = "margin_distance/forget_train" in audit["votes"]
+    for metric, part, title, form in OF_PICTURES if of_pictures else ROWS:
         groups = [
             [
                 r

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of, rows_of
 
 
 def command(
@@ -16,6 +16,9 @@ def command(
     data: opt.Data,
     out: opt.Out,
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="class to leave out; repeatable")] = None,
+    exclude_rows: opt.ExcludeRows = None,
+    exclude_where: opt.ExcludeWhere = None,
+    exclude_subclass: opt.ExcludeSubclass = None,
     init: Annotated[Path | None, typer.Option("--init", help="weights to start from")] = None,
     weights_key: opt.WeightsKey = None,
     trust_inputs: opt.TrustInputs = False,
@@ -76,6 +79,7 @@ def command(
         ),
         weights_key=weights_key,
         trust_inputs=trust_inputs,
+        exclude_rows=rows_of(exclude_rows, exclude_where, exclude_subclass).choice,
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(

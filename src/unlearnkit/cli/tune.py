@@ -17,7 +17,7 @@ def command(
     weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
-    method: opt.MethodName = "unsir",
+    method: opt.MethodName = None,
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
     trials: Annotated[int, typer.Option("--trials", help="runs of the method, the same budget for each method")] = 20,
@@ -48,7 +48,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find a method's best settings for a model, on retained validation data; settings given with --set are kept."""
-    from unlearnkit.methods.choice import MethodChoice
+    from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.output import Output
     from unlearnkit.steps.specs import CaseSpec, SearchSpec
@@ -98,7 +98,7 @@ def command(
     ]
     result = tune_run(
         spec,
-        MethodChoice(method, preset, settings or []),
+        MethodChoice(method or RECOMMENDED, preset, settings or []),
         Output(out, overwrite, command=command_line()),
         search=SearchSpec(trials=trials, look_at_forgotten=look_at_forgotten, forget_options=forget_options),
         seed=seed,

@@ -195,8 +195,8 @@ def _repair_better(statement: Statement, groups: Sequence[Group]) -> Outcome:
 
 def _weights_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
     """The distance to the original lies within the factor `limit` of the retrained models'."""
-    found = _pairs(statement, groups, "weight_distance")
-    ratios = [value / statistics.median(retrained) for value, retrained in found if statistics.median(retrained) > 0]
+    found = _triples(statement, groups, "weight_distance")
+    ratios = [value / statistics.median(retrained) for value, retrained, _ in found if statistics.median(retrained) > 0]
     if not ratios:
         return None
     ratio = statistics.median(ratios)
@@ -204,8 +204,12 @@ def _weights_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
 
 
 def _relearn_long(statement: Statement, groups: Sequence[Group]) -> Outcome:
-    """Relearning takes no fewer steps than `limit` times what the quickest retrained model takes."""
-    ratios = [value / min(retrained) for value, retrained in _pairs(statement, groups, "relearn_steps")]
+    """Relearning takes no fewer steps than `limit` times what the quickest retrained model takes.
+
+    Where the original takes as many as that, steps tell nothing.
+    """
+    found = _triples(statement, groups, "relearn_steps")
+    ratios = [value / min(retrained) for value, retrained, original in found if original < min(retrained)]
     if not ratios:
         return None
     ratio = statistics.median(ratios)
@@ -217,10 +221,10 @@ def _spread(statement: Statement, groups: Sequence[Group]) -> Outcome:
     found = [
         row["primary"].get("prediction_tv/forget_test") for group in groups for row in _done(group, statement.method)
     ]
-    known = [reading for reading in found if reading is not None and reading["value"] is not None]
+    known = [reading for reading in found if reading is not None and reading["status"] in ("pass", "fail")]
     if not known:
         return None
-    like = sum(reading["status"] != "fail" for reading in known)
+    like = sum(reading["status"] == "pass" for reading in known)
     far = statistics.median(reading["value"] for reading in known)
     return 2 * like > len(known), f"{like} of {len(known)} runs within the band, total variation {far:.2f}"
 
@@ -286,14 +290,14 @@ def _lost(rows: Rows) -> float:
     return float(statistics.median(reading["original"] - reading["value"] for reading in readings))
 
 
-def _pairs(statement: Statement, groups: Sequence[Group], key: str) -> list[tuple[float, list[float]]]:
-    """Return a reading of every run with those of the retrained models, where all are known."""
+def _triples(statement: Statement, groups: Sequence[Group], key: str) -> list[tuple[float, list[float], float]]:
+    """Return a reading of every run with those of the retrained models, where all are known, and the original's."""
     found = []
     for group in groups:
         for row in _done(group, statement.method):
             reading = row["primary"].get(key) or row["shown"].get(key)
             if reading and reading["value"] is not None and reading["retrained"] and None not in reading["retrained"]:
-                found.append((reading["value"], reading["retrained"]))
+                found.append((reading["value"], reading["retrained"], reading["original"] or 0.0))
     return found
 
 

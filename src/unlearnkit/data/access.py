@@ -12,7 +12,7 @@ from unlearnkit.data.images import ImageData
 from unlearnkit.runtime.processes import Processes
 from unlearnkit.split import Part, Side, Split
 
-Reader = Literal["method", "audit", "first_look"]
+Reader = Literal["method", "audit", "first_look", "naming", "safeguard"]
 READERS: tuple[Reader, ...] = get_args(Reader)
 
 
@@ -77,21 +77,25 @@ class AccessLog:
         """Return the counts for `access.json`: samples present, read by method and audit, decoded; by part and class.
 
         `excluded_train` and `excluded_test` are the rows of classes forgotten by earlier requests. Reads of the first
-        look at foreign weights (`steps.first_look`) are listed where there was one.
+        look at foreign weights (`steps.first_look`) and of the naming of rows by content (`data.row_names`) are listed
+        where there were any, those of the safeguard after a run (`methods.safeguard`) in the parts that it read.
         """
         sides: tuple[Side, ...] = ("train", "test")
         groups: dict[str, tuple[Side, Tensor]] = {part.value: (part.side, split[part]) for part in Part}
         groups |= {f"excluded_{side}": (side, rows) for side, rows in split.excluded.items()}
-        looked = any(bool(self._read["first_look", side].any()) for side in sides)
+        besides: tuple[Reader, ...] = ("first_look", "naming")
+        beside = [reader for reader in besides if any(bool(self._read[reader, side].any()) for side in sides)]
         parts: dict[str, dict[str, dict[str, int]]] = {}
         for name, (side, rows) in groups.items():
             labels = self._data.labels(side)[rows]
             masks = {
                 "read_by_method": self._read["method", side][rows],
                 "read_by_audit": self._read["audit", side][rows],
-                **({"read_by_first_look": self._read["first_look", side][rows]} if looked else {}),
+                **{f"read_by_{reader}": self._read[reader, side][rows] for reader in beside},
                 "decoded": self._data.set(side).decoded[rows],
             }
+            if (guarded := self._read["safeguard", side][rows]).any():
+                masks["read_by_safeguard"] = guarded
             parts[name] = {
                 self._data.classes[k]: {"samples": int((labels == k).sum())}
                 | {key: int(mask[labels == k].sum()) for key, mask in masks.items()}
@@ -102,7 +106,7 @@ class AccessLog:
             "parts": parts,
             "forget_samples_read": self.forget_samples_read(split),
             "forget_samples_read_by_audit": sum(c["read_by_audit"] for c in forgotten),
-            **({"forget_samples_read_by_first_look": _sum(forgotten, "read_by_first_look")} if looked else {}),
+            **{f"forget_samples_read_by_{reader}": _sum(forgotten, f"read_by_{reader}") for reader in beside},
             "forget_samples_decoded": sum(c["decoded"] for c in forgotten),
         }
 

@@ -17,6 +17,7 @@ from torch import Tensor
 from unlearnkit.class_names import all_in_one_form, repeated, unprintable
 from unlearnkit.data.class_lists import check_count, ids_by_label, ids_by_name
 from unlearnkit.data.preprocessing import DEFAULT_PREPROCESSING, Origin, Preprocessing
+from unlearnkit.data.row_table import RowTable
 from unlearnkit.data.storage import Storage, Store, checked_storage, checked_workers
 from unlearnkit.data.stream import DecodeFn, RowReader, Shape, Share, read_seed, seeded, stream
 from unlearnkit.errors import DataError
@@ -216,6 +217,7 @@ class ImageData:
         origins: where each field of `preprocessing` came from; empty for data that was put together in Python.
         named: whether the source has names for its classes; else they are the labels, written as text.
         remarks: sentences on what a reader of the source should know, such as files that were not read.
+        tables: file names and metadata of the rows of each set, where the source has any.
     """
 
     source: str
@@ -228,6 +230,7 @@ class ImageData:
     origins: Mapping[str, Origin] = field(default_factory=dict, compare=False)
     named: bool = True
     remarks: tuple[str, ...] = ()
+    tables: Mapping[Side, RowTable] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         check_count(len(self.classes), self.source)

@@ -73,6 +73,34 @@ class Relabelled:
         return self._samples.stream(batches)
 
 
+class Drawn:
+    """Some of the samples, by position.
+
+    Args:
+        samples: whose they are.
+        positions: (m,) int64.
+    """
+
+    def __init__(self, samples: Samples, positions: Tensor) -> None:
+        self._samples, self._positions = samples, positions.cpu()
+
+    def __len__(self) -> int:
+        return len(self._positions)
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels of the samples, (m,) int64 on the CPU."""
+        return self._samples.labels[self._positions]
+
+    def images(self, positions: Tensor) -> Tensor:
+        """Return the images at `positions` of the draw."""
+        return self._samples.images(self._positions[positions.cpu()])
+
+    def stream(self, batches: Sequence[Batch]) -> Iterator[Tensor]:
+        """Yield the images of this process's share of every batch."""
+        return self._samples.stream([Batch(self._positions[batch.positions.cpu()], batch.mine) for batch in batches])
+
+
 class Concat:
     """Several sets of samples, joined one after the other."""
 

@@ -92,6 +92,7 @@ class NotesRecord(Artefact):
     """What a method notes of its run."""
 
     search: SearchRecord | None = None
+    safeguard: dict[str, Any] | None = None
 
 
 class ConfigurationRecord(Artefact):
@@ -123,13 +124,44 @@ class ConfigurationRecord(Artefact):
     trust_inputs: bool | None = None
 
 
+class NamedRowsRecord(Artefact):
+    """Rows of one stored set, by number and by the hash of their pixels."""
+
+    side: str
+    numbers: list[Count]
+    sha256: list[str]
+    order: str
+
+
+class SubclassRecord(Artefact):
+    """A part of a class, with its rows."""
+
+    name: str
+    rows: list[NamedRowsRecord]
+
+
+class DuplicatesRecord(Artefact):
+    """Retained images that show what is to be forgotten."""
+
+    distance: Count
+    looked_at: Count
+    exact: Count
+    near: Count
+
+
 class RequestRecord(Artefact):
-    """request.json: the classes to forget, and the class list."""
+    """request.json: the classes and rows to forget, and the class list."""
 
     forget: list[str | int] | None = None
     forget_ids: list[int] | None = None
     already_forgotten: list[str | int] | None = None
     classes: list[str] | None = None
+    rows: list[NamedRowsRecord] | None = None
+    subclasses: list[SubclassRecord] | None = None
+    classes_of_rows: dict[str, Count] | None = None
+    never_learned: Count | None = None
+    duplicates: DuplicatesRecord | None = None
+    already_forgotten_rows: list[NamedRowsRecord] | None = None
 
 
 class CountsRecord(Artefact):

@@ -40,7 +40,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -50,10 +50,12 @@ from torch import Tensor, nn
 from unlearnkit.data.samples import Concat
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.fresh import fresh_model
+from unlearnkit.methods.common.marking import marked, unmarked
 from unlearnkit.methods.common.teachers import divergence, taught, teacher_of
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import logits_of
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Loss
 from unlearnkit.training.recipe import Recipe
@@ -67,6 +69,7 @@ class BadTeacher(ConfiguredMethod):
     """The method Bad Teacher with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "bad-teacher"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     temperature: float = Field(default=1.0, gt=0, le=1e3, description="T of both divergences (paper: 1)")
     recipe: Recipe = Recipe(epochs=5, batch_size=64, lr=2e-3, optimizer="adam")
@@ -102,25 +105,26 @@ class BadTeacher(ConfiguredMethod):
         """Build the untrained teacher, then distil from both teachers."""
         untrained = fresh_model(model, ctx, "Bad Teacher").eval().requires_grad_(False)
         retain = retained_subset(ctx, self.retain_per_class, default=lambda n: max(1, round(RETAIN_SHARE * n)))
-        loss = two_teachers(teacher_of(model), untrained, ctx.request.forget, self.temperature)
-        samples = Concat([ctx.view.part(Part.FORGET_TRAIN), retain])
+        classes = len(ctx.request.classes)
+        loss = two_teachers(teacher_of(model), untrained, classes, self.temperature)
+        samples = Concat([marked(ctx.view.part(Part.FORGET_TRAIN), classes), retain])
         fit(model, samples, self.recipe, ctx, stage="distil", loss=loss, augment=self.augment)
         return model
 
 
-def two_teachers(competent: nn.Module, incompetent: nn.Module, forget: Sequence[int], temperature: float) -> Loss:
-    """Return the loss: divergence from `incompetent` on images labelled with a class of `forget`, else `competent`.
+def two_teachers(competent: nn.Module, incompetent: nn.Module, classes: int, temperature: float) -> Loss:
+    """Return the loss: divergence from `incompetent` on images with marked labels, else from `competent`.
 
     Args:
         competent: teacher of the retained data, in eval mode.
         incompetent: teacher of the forget data, in eval mode.
-        forget: class ids.
+        classes: K, by which labels are marked.
         temperature: T.
     """
 
     def loss(model: nn.Module, images_NCHW: Tensor, labels_N: Tensor) -> Tensor:
         student_NK = logits_of(model(images_NCHW))
-        forgotten_N = torch.isin(labels_N, torch.tensor(forget, device=labels_N.device))
+        _, forgotten_N = unmarked(labels_N, classes)
         wanted_NK = torch.empty_like(student_NK)
         for teacher, rows_N in ((competent, ~forgotten_N), (incompetent, forgotten_N)):
             if rows_N.any():

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import textwrap
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from unlearnkit.methods.method import ConfiguredMethod
 from unlearnkit.methods.registry import METHODS, method_kind
+from unlearnkit.request import Kind
 
 
 def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
@@ -24,6 +25,7 @@ def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
             "name": name,
             "idea": _card(kind)[0].splitlines()[0],
             "control": kind.control,
+            "forgets": [each for each in get_args(Kind) if each in kind.kinds],
             "reads": sorted(part.value for part in kind().needs),
             "cost": next((" ".join(p.removeprefix(COST).split()) for p in _card(kind) if p.startswith(COST)), UNSTATED),
             "presets": list(kind.presets()),
@@ -52,12 +54,13 @@ def method_cards(names: Iterable[str] = METHODS) -> str:
         "",
         "Written by `unlearnkit methods --cards` from the text of each module in `src/unlearnkit/methods`.",
         "",
-        "| method | reads | cost per run |",
-        "| --- | --- | --- |",
+        "| method | forgets | reads | cost per run |",
+        "| --- | --- | --- | --- |",
     ]
     for entry in described:
         name = f"`{entry['name']}`" + (" (control)" if entry["control"] else "")
-        lines.append(f"| {name} | {', '.join(entry['reads']) or 'nothing'} | {entry['cost']} |")
+        forgets, reads = ", ".join(entry["forgets"]), ", ".join(entry["reads"]) or "nothing"
+        lines.append(f"| {name} | {forgets} | {reads} | {entry['cost']} |")
     for entry in described:
         title, *paragraphs = _card(method_kind(entry["name"]))
         lines += ["", f"## {entry['name']}", "", title]

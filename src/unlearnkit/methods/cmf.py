@@ -96,7 +96,7 @@ class CMF(ConfiguredMethod):
             )
         forget, retain = ctx.view.part(Part.FORGET_TRAIN), retained_subset(ctx, self.retain_per_class)
         known = Concat([forget, retain])
-        relabelled = Relabelled(forget, wrong_labels(len(forget), ctx.request.retained, ctx.generator))
+        relabelled = Relabelled(forget, wrong_labels(forget.labels, ctx.request.retained, ctx.generator))
         free, free_bias = head.weight.requires_grad, head.bias is not None and head.bias.requires_grad
         length = float(head.weight.detach().norm(dim=1).mean())
         for epoch in range(whole.epochs):

@@ -7,15 +7,17 @@ Fine-tuning on the retained data uses that, and nothing but that. With `last`, o
 Update: theta' = some epochs of SGD on L_R(theta), from the original's theta; with `last = k` only the parameters from
 the k-th layer from the end on move, and with `reset` these start from a fresh draw.
 
-Reads: retain_train. With `reset`, needs the model's factory.
+Reads: retain_train (`retain_val` too, where the rate is searched). With `reset`, needs the model's factory.
 
 Hyperparameters: `paper()` is the FT baseline of C. Fan et al. (SalUn) and J. Jia et al. for CIFAR-10 and ResNet18: SGD
 with plain momentum 0.9, rate 0.01, 10 epochs (commands in GitHub OPTML-Group/Unlearn-Saliency and Unlearn-Sparse),
 batch 256, weight decay 5e-4 (defaults of the latter). We know of no settings for CF-k and EU-k that are not tied to one
 network. The default is the best of twelve trials on digits and CIFAR-10 together (docs/log.md): two epochs at a rate
-that shakes the class out. Lower rates keep a trained model, and the class, as they are.
+that shakes the class out, halved by `search` for a network that such a rate destroys. Lower rates keep a trained
+model, and the class, as they are.
 
-Cost per run: epochs x retained samples (or the subset of them), forward and backward.
+Cost per run: epochs x retained samples (or the subset of them), forward and backward, for each attempt of the search;
+before them search.steps batches for each rate that is tried, and a forward pass of `retain_val` for each of either.
 
 Deviations: the default takes fewer epochs with a falling rate and Nesterov's momentum. Layers are counted in the order
 in which the model registers them; a layer is a module with a weight of two dimensions or more. A weight that one of the
@@ -36,12 +38,14 @@ Example: CF-k with the last two layers; an untrained network stands for the trai
     >>> method = uk.FineTune().with_settings(["recipe.epochs=1", "last=2"])
     >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
     >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
-    (0, ['finetune'])
+    (0, ['search', 'trial', 'finetune'])
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from functools import partial
 from itertools import chain
 from typing import ClassVar, Self
 
@@ -52,9 +56,13 @@ from torch import nn
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.fresh import fresh_model
+from unlearnkit.methods.common.rate_search import SearchSettings, brief_trial, search_rates
+from unlearnkit.methods.common.teachers import teacher_of
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
+from unlearnkit.training.losses import supervised
 from unlearnkit.training.recipe import Recipe
 
 
@@ -62,12 +70,16 @@ class FineTune(ConfiguredMethod):
     """Fine-tuning on retained data; CF-k and EU-k with `last` and `reset`."""
 
     name: ClassVar[str] = "finetune"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     recipe: Recipe = Recipe(epochs=2, batch_size=128, lr=0.2, weight_decay=1.2e-5, schedule="cosine")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")
     augment: bool = Field(default=True, description="augment retained images where the data source does")
     last: int | None = Field(default=None, gt=0, description="train the last k layers alone (CF-k); none: all layers")
     reset: bool = Field(default=False, description="draw the last k layers anew first (EU-k)")
+    search: SearchSettings | None = Field(
+        default=SearchSettings(), description="none: the rate as given, as always with reset"
+    )
 
     @model_validator(mode="after")
     def _reset_what(self) -> Self:
@@ -78,7 +90,8 @@ class FineTune(ConfiguredMethod):
     @classmethod
     def paper(cls) -> Self:
         """The published baseline for CIFAR-10 and ResNet18; see the module's text."""
-        return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False, weight_decay=5e-4))
+        recipe = Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False, weight_decay=5e-4)
+        return cls(recipe=recipe, search=None)
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
@@ -87,23 +100,38 @@ class FineTune(ConfiguredMethod):
 
     @property
     def needs(self) -> frozenset[Part]:
-        """Retained training data."""
-        return frozenset({Part.RETAIN_TRAIN})
+        """Retained training data, and retained validation data where the rate is searched."""
+        return frozenset({Part.RETAIN_TRAIN} | ({Part.RETAIN_VAL} if self.search and not self.reset else set()))
 
     def space(self) -> Space:
         """Rate, length and decay."""
         return {"recipe.lr": Range(1e-3, 0.3), "recipe.epochs": Range(1, 10), "recipe.weight_decay": Range(1e-5, 1e-2)}
 
+    def for_tuning(self) -> tuple[str, ...]:
+        """Use the rate as given instead of searching for it."""
+        return ("search=none",) if self.search else ()
+
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Freeze all but the chosen layers, reset these if asked to, and train."""
+        """Freeze all but the chosen layers, reset these if asked to, and train at the rate that is found."""
+        original = teacher_of(model)
         if self.last is not None:
             layers = last_layers(model, self.last)
             if self.reset:
                 redraw(model, layers, fresh_model(model, ctx, "finetune with reset"))
             keep_still(model, layers)
         retained = retained_subset(ctx, self.retain_per_class)
-        fit(model, retained, self.recipe, ctx, stage="finetune", augment=self.augment)
-        return model
+
+        def attempt(factor: float) -> nn.Module:
+            recipe = self.recipe.scaled(factor)
+            tried = copy.deepcopy(model)
+            fit(tried, retained, recipe, ctx, stage="finetune", augment=self.augment)
+            return tried
+
+        if self.search is None or self.reset:  # few steps say nothing of layers that start anew
+            return attempt(1.0)
+        loss = supervised(ctx.criterion, label_smoothing=self.recipe.label_smoothing)
+        trial = partial(brief_trial, model, retained, self.recipe, loss, ctx, steps=self.search.steps)
+        return search_rates(attempt, original, self.search, ctx, trial=trial)
 
 
 def last_layers(model: nn.Module, k: int) -> list[str]:

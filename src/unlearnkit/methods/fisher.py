@@ -57,6 +57,7 @@ from torch import Tensor, nn
 from unlearnkit.methods.common.importance import FisherSettings, Weights, fisher_diagonal, trainable
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 
 
@@ -64,6 +65,7 @@ class FisherForgetting(ConfiguredMethod):
     """The method Fisher forgetting with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "fisher"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     alpha: float = Field(default=1e-6, gt=0, le=1e3, description="noise: variance is alpha / sqrt(F + floor) (ours)")
     floor: float = Field(default=1e-8, gt=0, le=1e3, description="added to the Fisher information (notebook: 1e-8)")

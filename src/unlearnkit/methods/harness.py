@@ -18,8 +18,10 @@ from unlearnkit.data.access import AccessLog
 from unlearnkit.data.images import ImageData
 from unlearnkit.data.view import DataView
 from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.methods.masked_original import MaskedOriginal
 from unlearnkit.methods.method import Context, Method
 from unlearnkit.methods.parts import check_parts, retained_without_samples
+from unlearnkit.methods.safeguard import TOLERANCE, check_tolerance, safeguard
 from unlearnkit.models import check_model
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime.progress import Progress, Silent
@@ -66,6 +68,7 @@ def unlearn(
     criterion: Criterion | None = None,
     track: Track | None = None,
     access: AccessLog | None = None,
+    tolerance: float | None = TOLERANCE,
 ) -> Unlearned:
     """Make a copy of `model` forget, and return it with its cost and its access counts.
 
@@ -84,6 +87,8 @@ def unlearn(
             default: cross-entropy.
         track: called with {"stage/loss": value} and the step, for an experiment tracker.
         access: where reads are counted, also those of a run that fails; default: a log of its own.
+        tolerance: retained validation accuracy that may be lost, as a fraction: what was lost is in the notes as
+            `safeguard`, and is no part of the cost (see `unlearnkit.methods.safeguard`); None: nobody looks.
 
     Raises:
         RequestError, ConfigError, ModelError: the input cannot be used.
@@ -91,6 +96,7 @@ def unlearn(
         AccessError: the method read a part outside its `needs`.
         NonFiniteLossError: a loss or a weight became NaN or infinite.
     """
+    check_tolerance(tolerance)
     split = split_for(request, data)
     check_parts(method, split)
     data.fix_shape_for(split)
@@ -98,6 +104,7 @@ def unlearn(
     runtime = (runtime or Runtime()).fitted(model, data.shape)
     access = access or AccessLog(data)
     view = DataView(data, split, method.needs, reader="method", log=access, device=runtime.device)
+    original = MaskedOriginal(model, data, split, runtime=runtime, access=access)
     log = RunLog(runtime, progress or Silent(), decode_seconds=lambda: data.decode_seconds, track=track)
     meter = log.meter
 
@@ -116,6 +123,7 @@ def unlearn(
             runtime=runtime,
             log=log,
             criterion=criterion,
+            validation_by_heart=lambda: original.by_heart,
         )
         began = log.mark()
         result = method.run(working, ctx)
@@ -133,6 +141,10 @@ def unlearn(
             parameter.requires_grad_(trainable[name])
         parameter.grad = None
     total = log.join(total)
+    if tolerance is not None:
+        kept = safeguard(original, result, tolerance=tolerance, runtime=runtime)
+        if kept is not None:
+            log.notes["safeguard"] = kept
     access.join(runtime.processes)
     log.notes["runtime"] = runtime.described()
     if absent := retained_without_samples(method, split, data.labels("train")):

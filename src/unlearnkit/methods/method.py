@@ -13,7 +13,7 @@ from torch import nn
 from unlearnkit.config import Config
 from unlearnkit.data.view import DataView
 from unlearnkit.methods.space import Space
-from unlearnkit.request import ResolvedRequest
+from unlearnkit.request import CLASSES, Kind, ResolvedRequest
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
@@ -28,13 +28,15 @@ class Context:
 
     Args:
         view: the declared parts of the data.
-        request: ids to forget, ids forgotten earlier, the class list.
+        request: ids to forget, ids forgotten earlier, the class list; and single rows, which mean nothing to a method.
         shape: (C, H, W) of the images.
         factory: builds a freshly initialised model of the same architecture, or None where that is unknown.
         generator: CPU generator; every draw of the method comes from it.
         runtime: device and precision.
         log: stages, losses, notes and progress.
         criterion: the user's own loss in place of cross-entropy: (logits, labels) -> mean over the samples.
+        validation_by_heart: whether the original was trained on `retain_val`, so that its accuracy there is no measure;
+            whoever asks pays for a look at retained samples.
     """
 
     view: DataView
@@ -45,10 +47,14 @@ class Context:
     runtime: Runtime
     log: RunLog
     criterion: Criterion | None = None
+    validation_by_heart: Callable[[], bool] = bool
 
 
 class Method(Protocol):
-    """An unlearning method: a frozen configuration with `needs` and `run`."""
+    """An unlearning method: a frozen configuration with `needs` and `run`.
+
+    What has no `kinds`, as `ConfiguredMethod` has, serves requests for classes alone.
+    """
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -64,11 +70,13 @@ class ConfiguredMethod(Config, ABC):
     """Base of registered methods: a Method whose settings have presets and can be written to a file.
 
     `name` is what `--method` takes. `control` marks a reference point that does not forget: it is there for the audit
-    to fail, and is never proposed.
+    to fail, and is never proposed. `kinds` is what it may be asked to forget: with rows or subclasses among it, `run`
+    tells forgotten samples by their part and not by their class.
     """
 
     name: ClassVar[str]
     control: ClassVar[bool] = False
+    kinds: ClassVar[frozenset[Kind]] = CLASSES
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:

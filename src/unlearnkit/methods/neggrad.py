@@ -49,6 +49,7 @@ from unlearnkit.methods.common.fitting import fit
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import logits_of
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion, Loss, per_sample
 from unlearnkit.training.recipe import Recipe
@@ -60,6 +61,7 @@ class NegGrad(ConfiguredMethod):
     """Bounded gradient ascent on the forget data."""
 
     name: ClassVar[str] = "neggrad"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     recipe: Recipe = Recipe(epochs=7, batch_size=128, lr=8.5e-4, clip_value=0.1)
     ceiling: float | None = Field(

@@ -35,6 +35,7 @@ from typing import ClassVar
 from torch import nn
 
 from unlearnkit.methods.method import ConfiguredMethod, Context
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 
 
@@ -43,6 +44,7 @@ class Original(ConfiguredMethod):
 
     name: ClassVar[str] = "original"
     control: ClassVar[bool] = True
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -44,9 +44,11 @@ from torch import Tensor, nn
 
 from unlearnkit.data.samples import Concat, Relabelled
 from unlearnkit.data.view import Samples
+from unlearnkit.errors import ConfigError
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -55,6 +57,7 @@ class RandomLabel(ConfiguredMethod):
     """Training on wrong labels for the forget data."""
 
     name: ClassVar[str] = "random-label"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     recipe: Recipe = Recipe(epochs=8, batch_size=128, lr=0.017, schedule="cosine")
     retain: bool = Field(default=True, description="train on the retained data too")
@@ -73,13 +76,33 @@ class RandomLabel(ConfiguredMethod):
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Give wrong labels to the forget data, and train on them."""
         forgotten = ctx.view.part(Part.FORGET_TRAIN)
-        samples: Samples = Relabelled(forgotten, wrong_labels(len(forgotten), ctx.request.retained, ctx.generator))
+        samples: Samples = Relabelled(forgotten, wrong_labels(forgotten.labels, ctx.request.retained, ctx.generator))
         if self.retain:
             samples = Concat([samples, retained_subset(ctx, self.retain_per_class)])
         fit(model, samples, self.recipe, ctx, stage="relabel", augment=self.augment)
         return model
 
 
-def wrong_labels(count: int, retained: Sequence[int], generator: torch.Generator) -> Tensor:
-    """Draw `count` labels (n,) int64 uniformly from the retained classes; none is the true label of a forget sample."""
-    return torch.tensor(retained)[torch.randint(len(retained), (count,), generator=generator)]
+def wrong_labels(labels: Tensor, retained: Sequence[int], generator: torch.Generator) -> Tensor:
+    """Draw a label for each sample uniformly from the retained classes but its own, (n,) int64.
+
+    Args:
+        labels: the true ones, (n,) int64; those of rows are of classes that stay.
+        retained: ids of the classes that stay.
+        generator: CPU generator of the draw.
+
+    Raises:
+        ConfigError: a row's class is the only one that stays.
+    """
+    others = torch.tensor(retained)
+    drawn = others[torch.randint(len(others), (len(labels),), generator=generator)]
+    rows = torch.nonzero(torch.isin(labels, others)).flatten()
+    if len(rows) and len(others) == 1:
+        raise ConfigError(
+            "Expected two retained classes or more for wrong labels of rows, but only one stays; choose another method."
+        )
+    if len(rows):  # a second draw, so that the first is what it is for whole classes
+        own = torch.searchsorted(others, labels[rows])
+        step = torch.randint(1, len(others), (len(rows),), generator=generator)
+        drawn[rows] = others[(own + step) % len(others)]
+    return drawn

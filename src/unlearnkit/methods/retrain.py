@@ -42,6 +42,7 @@ from torch import nn
 from unlearnkit.methods.common.fitting import fit
 from unlearnkit.methods.common.fresh import fresh_model
 from unlearnkit.methods.method import ConfiguredMethod, Context
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.from_scratch import initialise, recipe_for
 from unlearnkit.training.recipe import Recipe
@@ -51,6 +52,7 @@ class Retrain(ConfiguredMethod):
     """Training from scratch without the forgotten classes, by the recipe of `train`."""
 
     name: ClassVar[str] = "retrain"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     epochs: int | None = Field(default=None, gt=0, description="passes; none: the architecture's recipe")
     batch_size: int | None = Field(default=None, gt=0, description="samples per step; none: the architecture's recipe")

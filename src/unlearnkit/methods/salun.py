@@ -59,6 +59,7 @@ from unlearnkit.methods.common.importance import Weights, mean_gradient, trainab
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.random_label import wrong_labels
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -67,6 +68,7 @@ class SalUn(ConfiguredMethod):
     """The method SalUn with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "salun"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     share: float = Field(default=0.5, gt=0, le=1, description="share of the weights that may change (paper: 0.5)")
     recipe: Recipe = Recipe(epochs=10, batch_size=256, lr=0.013)
@@ -104,7 +106,7 @@ class SalUn(ConfiguredMethod):
         )
         masks = salient(gradient, self.share)
         ctx.log.notes["salient"] = sum(int(mask.sum()) for mask in masks.values())
-        relabelled = Relabelled(forget, wrong_labels(len(forget), ctx.request.retained, ctx.generator))
+        relabelled = Relabelled(forget, wrong_labels(forget.labels, ctx.request.retained, ctx.generator))
         mixed = Concat([relabelled, retained_subset(ctx, self.retain_per_class)])
         restore = put_back(model, masks)
         fit(model, mixed, self.recipe, ctx, stage="relabel", augment=self.augment, after_step=restore)

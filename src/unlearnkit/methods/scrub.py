@@ -58,6 +58,7 @@ from unlearnkit.methods.common.teachers import divergence, taught, teacher_of
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import logits_of
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion, Loss
 from unlearnkit.training.recipe import Recipe
@@ -71,6 +72,7 @@ class SCRUB(ConfiguredMethod):
     """The method SCRUB with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "scrub"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     rounds: int = Field(default=5, gt=0, description="rounds, each with a min epoch (paper: 3)")
     max_rounds: int = Field(default=1, gt=0, description="rounds that begin with a max epoch; at most all (paper: 2)")

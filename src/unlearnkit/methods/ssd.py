@@ -59,6 +59,7 @@ from unlearnkit.errors import ConfigError
 from unlearnkit.methods.common.importance import FisherSettings, Weights, fisher_diagonal, trainable
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 
 
@@ -66,6 +67,7 @@ class SSD(ConfiguredMethod):
     """The method SSD with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "ssd"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     alpha: float | None = Field(
         default=None,
@@ -107,7 +109,7 @@ class SSD(ConfiguredMethod):
         alpha = self.ratio / (1 - share + share * self.ratio) if self.alpha is None else self.alpha
         if alpha * share >= 1:
             raise ConfigError(
-                f"Expected alpha below {1 / share:.4g}, as the classes to forget hold {share:.1%} of the training data "
+                f"Expected alpha below {1 / share:.4g}, as what is to be forgotten is {share:.1%} of the training data "
                 f"and no weight can be that many times as important to them as to all, but got {alpha:g}; lower it, "
                 "or set alpha=none and a ratio."
             )

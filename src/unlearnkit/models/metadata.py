@@ -8,6 +8,7 @@ from typing import Any
 
 from unlearnkit.class_names import all_in_one_form, unprintable
 from unlearnkit.data.preprocessing import LARGEST, Preprocessing
+from unlearnkit.data.row_names import NamedRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +19,7 @@ class ModelCard:
         model: name it was built with.
         classes: class names in the order of its outputs.
         forgotten: classes its weights must not know: forgotten by requests, or left out of training.
+        forgotten_rows: single rows that they must not know, an entry for each stored set that has any.
         shape: (C, H, W) of its images.
         preprocessing: how its images are read and normalised; its channels are C.
     """
@@ -27,15 +29,17 @@ class ModelCard:
     forgotten: tuple[str, ...]
     shape: tuple[int, int, int]
     preprocessing: Preprocessing
+    forgotten_rows: tuple[NamedRows, ...] = ()
 
     def as_record(self) -> dict[str, Any]:
-        """Return the card as weights files hold it, without nesting; version 0.1.0 wrote the same."""
+        """Return the card as weights files hold it; without rows version 0.1.0 wrote the same."""
         return {
             "model": self.model,
             "classes": list(self.classes),
             "forgotten": list(self.forgotten),
             "shape": list(self.shape),
             **self.preprocessing.as_record(),
+            **({"forgotten_rows": [rows.as_record() for rows in self.forgotten_rows]} if self.forgotten_rows else {}),
         }
 
     @classmethod
@@ -52,7 +56,9 @@ class ModelCard:
         _check(values)
         values |= {name: all_in_one_form(values[name]) for name in ("classes", "forgotten")}
         _check(values)  # two names that differ in form alone are one
-        return cls(**values, preprocessing=Preprocessing.from_record(record, channels=values["shape"][0]))
+        preprocessing = Preprocessing.from_record(record, channels=values["shape"][0])
+        rows = tuple(NamedRows.from_record(each) for each in record.get("forgotten_rows") or ())
+        return cls(**values, preprocessing=preprocessing, forgotten_rows=rows)
 
 
 def _check(values: Mapping[str, Any]) -> None:

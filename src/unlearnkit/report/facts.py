@@ -83,6 +83,16 @@ class Run:
         return [str(name) for name in self.request.get("forget") or ()]
 
     @property
+    def classes_of_rows(self) -> dict[str, int]:
+        """How many single pictures of each class are to be forgotten, those of subclasses among them; none: {}."""
+        return {str(name): int(count) for name, count in (self.request.get("classes_of_rows") or {}).items()}
+
+    @property
+    def subclasses(self) -> list[str]:
+        """Names of the parts of classes to forget."""
+        return [str(each["name"]) for each in self.request.get("subclasses") or ()]
+
+    @property
     def earlier(self) -> list[str]:
         """Names of the classes forgotten by earlier requests."""
         return [str(name) for name in self.request.get("already_forgotten") or ()]

@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from unlearnkit.report.facts import Run, label_of, title_of
+from unlearnkit.report.request import pictures_asked
 from unlearnkit.report.sentences import marked
 from unlearnkit.report.text import isolated, listed, memory, quantity, span
 from unlearnkit.report.words import Words
@@ -72,8 +73,11 @@ def sections(run: Run) -> list[tuple[str, list[tuple[str, str]]]]:
     def said(value: Any) -> str:
         return _said(value, words)
 
+    pictures, alike = pictures_asked(run), run.request.get("duplicates")
     request = [
-        ("forget", listed([*map(isolated, run.forgotten)], words) or words.NOT_RECORDED),
+        *([("rows", pictures)] if pictures else []),
+        *([("duplicates", said([alike.get("exact"), alike.get("near")]))] if alike else []),
+        ("forget", listed([*map(isolated, run.forgotten)], words) or (words.NONE if pictures else words.NOT_RECORDED)),
         ("ids", said(run.request.get("forget_ids"))),
         ("earlier", listed([*map(isolated, run.earlier)], words) or words.NONE),
         ("classes", said(len(run.request.get("classes") or ()) or None)),

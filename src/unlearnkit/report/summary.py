@@ -9,10 +9,12 @@ from typing import Any
 
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
+from unlearnkit.report.request import pictures_asked
 from unlearnkit.report.sentences import filled, joined, marked, read_doubt, to_turn
-from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, span
+from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, several, span
 from unlearnkit.report.words import Words
 
+HARMED = ("retained_accuracy_lost", "retained_accuracy_by_heart")  # what the safeguard of a run warns of
 MOST_NAMES = 5  # of classes without samples that a warning names
 
 
@@ -46,6 +48,8 @@ def asked(run: Run) -> dict[str, Any]:
     preset = str(run.config.get("preset") or "default")
     return {
         "classes": [(name, str(ids[i]) if i < len(ids) else words.UNKNOWN) for i, name in enumerate(run.forgotten)],
+        "pictures": pictures_asked(run),
+        "subclasses": run.subclasses,
         "earlier": run.earlier,
         "of": len(run.request.get("classes") or ()),
         "method": method.upper() if method else None,
@@ -74,7 +78,8 @@ def verdict(run: Run) -> dict[str, str]:
         }
     recorded = run.audit.get("verdict") or {}
     status = str(recorded.get("status") or "unknown")
-    glyph, sentence = words.VERDICTS.get(status, words.VERDICTS["unknown"])
+    verdicts = words.VERDICTS_OF_PICTURES if run.classes_of_rows else words.VERDICTS
+    glyph, sentence = verdicts.get(status, verdicts["unknown"])
     kind = status if status in words.VERDICTS else "unknown"
     return {
         "status": words.STATUSES.get(status, status),
@@ -89,8 +94,9 @@ def verdict(run: Run) -> dict[str, str]:
 
 def cards(run: Run) -> list[Card]:
     """Return the cards: accuracy on forgotten and on retained test data, and cost."""
+    asked_one_by_one = run.classes_of_rows and not run.forgotten and not run.subclasses
     return [
-        _accuracy(run, "forget_test"),
+        _accuracy(run, "forget_train" if asked_one_by_one else "forget_test"),
         _accuracy(run, "retain_test"),
         _cost(run),
     ]
@@ -128,6 +134,8 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
     if absent := notes.get("no_samples_of"):
         more = [run.words.MORE.format(f"{len(absent) - MOST_NAMES:,}")] if len(absent) > MOST_NAMES else []
         found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join([*absent[:MOST_NAMES], *more])), []))
+    if (kept := notes.get("safeguard")) and (doubt := read_doubt(kept, "config.json")).code in HARMED:
+        found.append((filled(run.words.LOST_ACCURACY, marked(doubt, run.words)), []))
     search = notes.get("search") or {}
     if search.get("accepted") is False:
         found.append((run.words.SEARCH_FAILED, []))
@@ -197,10 +205,15 @@ def _cost(run: Run) -> Card:
 
 
 def _retrain_commands(run: Run) -> list[str]:
+    if run.classes_of_rows and run.kind == "forget":
+        retrain = ["unlearnkit", "retrain", "--of", str(run.folder)]
+        return [shlex.join(retrain), shlex.join(["unlearnkit", "audit", str(run.folder), "--references", "auto"])]
     model, data = str(run.config.get("model") or "NAME"), str(run.config.get("data") or "DATA")
     train = ["unlearnkit", "train", "--model", model, "--data", data]
     for name in [*run.earlier, *run.forgotten]:
         train += ["--exclude", name]
+    if run.classes_of_rows:
+        train += ["--exclude-rows", "ROWS.csv"]
     fed: list[str] = []
     if run.config.get("image_size"):
         fed += ["--image-size", str(run.config["image_size"])]
@@ -222,6 +235,8 @@ def _retrain_commands(run: Run) -> list[str]:
         audit = ["unlearnkit", "audit", "--model", model, *weights, "--data", data]
         for name in run.forgotten:
             audit += ["--forget", name]
+        if run.classes_of_rows:
+            audit += ["--forget-rows", "ROWS.csv"]
         for name in run.earlier:
             audit += ["--already-forgotten", name]
         audit += fed
@@ -233,6 +248,10 @@ def headline(run: Run) -> str:
     """Return the page's title, which names the request and claims no result."""
     words = run.words
     names = [words.QUOTED.format(isolated(name)) for name in run.forgotten]
+    pictures = pictures_asked(run)
+    if pictures is not None:
+        classes = [several(words.CLASSES, len(names))] if names else []
+        return words.HEADLINE_PICTURES.format(listed([*classes, pictures], words))
     if not names:
         return words.HEADLINE
     if len(names) > 4:

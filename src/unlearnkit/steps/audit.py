@@ -31,6 +31,7 @@ from unlearnkit.steps.record import audit_config, manifest_record, request_recor
 from unlearnkit.steps.references import open_references
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.report import REPORT, check_language, report_run
+from unlearnkit.steps.rows import RowRequest
 from unlearnkit.steps.specs import CaseSpec
 
 READER = "the audit"
@@ -150,7 +151,7 @@ def audit_pair(
     check_seed(seed)
     runtime = runtime or Runtime()
     before, after = (read_checkpoint(path, spec.weights_key) for path in (original, unlearned))
-    case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before)
+    case = Case.opened(spec, reader=READER, source=WeightsSource(path=original), checkpoint=before, progress=progress)
     say_remarks(case.data, progress)
     inputs = _inputs(case, after, options, progress)
     look = _looked(case, inputs, runtime, progress)
@@ -221,6 +222,7 @@ def _recorded(
         inputs=InputOptions.recorded(config, request["classes"]),
         weights_key=key,
         trust_inputs=trust_inputs or config.get("trust_inputs") is True,
+        rows=RowRequest.from_record(request, folder / "request.json"),
     )
     source = WeightsSource(path=original.path)
     return Case.opened(spec, reader=READER, source=source, checkpoint=original), config
@@ -236,6 +238,7 @@ def _inputs(
     unlearned_cost: Mapping[str, Any] | None = None,
 ) -> AuditInputs:
     access = AccessLog(case.data)
+    access.include(case.access)
     retrained = retrained_for(case, options, access=access, progress=progress)
     references = open_references(case, retrained, options.shadows, judged=unlearned, procedure=procedure)
     return AuditInputs.of(
@@ -275,12 +278,12 @@ def _merged(earlier: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
             for name, counts in classes.items():
                 joined = parts.setdefault(part, {}).setdefault(name, dict.fromkeys(COUNTED, 0))
                 joined |= {key: max(joined.get(key, 0), count or 0) for key, count in counts.items()}
-    looked = "forget_samples_read_by_first_look"
+    besides = [f"forget_samples_read_by_{reader}" for reader in ("first_look", "naming")]
     forgotten = [counts for part in parts if not part.startswith("retain") for counts in parts[part].values()]
     return {
         "parts": parts,
         "forget_samples_read": earlier["forget_samples_read"],
         "forget_samples_read_by_audit": sum(counts["read_by_audit"] for counts in forgotten),
         "forget_samples_decoded": sum(counts["decoded"] for counts in forgotten),
-        **({looked: max(step.get(looked) or 0 for step in (earlier, now))} if looked in {*earlier, *now} else {}),
+        **{key: max(step.get(key) or 0 for step in (earlier, now)) for key in besides if key in {*earlier, *now}},
     }

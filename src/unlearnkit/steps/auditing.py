@@ -19,6 +19,7 @@ from unlearnkit.audit.observe.sampling import StandIns
 from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.data.sources.registry import places_of
 from unlearnkit.errors import ConfigError
+from unlearnkit.request import CLASSES
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split
@@ -189,7 +190,9 @@ def audit_artefacts(
             ATTENTION: lambda: attention(
                 shown, _view(inputs, stand_ins, runtime), runtime=runtime, quick=depth is Depth.QUICK
             ),
-        },
+        }
+        if evidence.request.kinds <= CLASSES  # no picture that somebody asked to be forgotten is shown
+        else {},
     )
     return {"audit.json": content, "access.json": inputs.access.summary(inputs.split)}, pictures, result
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from unlearnkit.data import ImageData
+from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.data.preprocessing import Origin
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.hub import WeightsSource, resolve_weights
 from unlearnkit.request import ForgetRequest
+from unlearnkit.runtime.progress import Progress
 from unlearnkit.split import Split, split_for
 from unlearnkit.steps.opening import classes_origin, load_images, model_name, open_model, request_for, retained_shape
+from unlearnkit.steps.rows import CaseRows, found_rows, named_case, request_with
 from unlearnkit.steps.specs import CaseSpec
 
 
@@ -32,6 +34,8 @@ class Case:
         request: the classes to forget, and those forgotten earlier.
         split: the parts of the data.
         model: the trained network with its weights, in eval mode.
+        rows: the rows among the request, by number and content.
+        access: what was read to name them.
     """
 
     spec: CaseSpec
@@ -42,6 +46,8 @@ class Case:
     request: ForgetRequest
     split: Split
     model: nn.Module
+    rows: CaseRows
+    access: AccessLog
 
     @classmethod
     def opened(
@@ -52,8 +58,11 @@ class Case:
         source: WeightsSource | None = None,
         checkpoint: Checkpoint | None = None,
         check: Callable[[Split], None] | None = None,
+        progress: Progress | None = None,
     ) -> Case:
         """Read the weights and the labels, and build the model; one image is read, for its shape.
+
+        Rows to forget are read too, to name them by content, and for their duplicates all retained training images.
 
         Args:
             spec: what to open.
@@ -62,6 +71,7 @@ class Case:
             source: where the weights lie, where that is known already.
             checkpoint: the weights, where they have been read already.
             check: called with the split before any image is looked at, to refuse it.
+            progress: where the naming of rows is shown.
 
         Raises:
             InputError: something cannot be read, or does not fit the rest.
@@ -70,7 +80,9 @@ class Case:
         checkpoint = checkpoint or read_checkpoint(source.path, spec.weights_key)
         architecture = model_name(spec.model or source.model, checkpoint)
         data = load_images(spec.data, checkpoint, spec.inputs, model=architecture, hub=source)
-        request = request_for(spec.forget, spec.already_forgotten, checkpoint, data.classes)
+        access = AccessLog(data)
+        rows = found_rows(spec.rows, checkpoint, data, access, progress)
+        request = request_with(rows, request_for(spec.forget, spec.already_forgotten, checkpoint, data.classes))
         split = split_for(request, data)
         if check is not None:
             check(split)
@@ -78,6 +90,7 @@ class Case:
             data.fix_shape_for(split)
         else:
             retained_shape(data, split, reader)
+        rows = named_case(rows, spec.rows, data, split, access, progress)
         return cls(
             spec=spec,
             source=source,
@@ -87,6 +100,8 @@ class Case:
             request=request,
             split=split,
             model=open_model(architecture, checkpoint, data),
+            rows=rows,
+            access=access,
         )
 
     @property

@@ -112,6 +112,7 @@ def subject_of(
         "model": spec.model,
         **{f"recipe.{key}": value for key, value in recipe.model_dump(mode="json").items()},
         "exclude": list(exclude),
+        **({"exclude_rows": list(left_out)} if (left_out := view.split.request.already_forgotten_rows) else {}),
         "classes": list(images.classes),
         "images": {"shape": list(images.shape), **images.preprocessing.as_record()},
         "data": digest.hexdigest(),

@@ -46,7 +46,7 @@ def demo_run(output: Output, *, seed: int = 0, progress: Progress | None = None)
         progress.say("unlearned: forgetting the odd digits without reading one of them")
     return forget_run(
         CaseSpec(weights=out / "original" / WEIGHTS, data="digits", forget=FORGOTTEN),
-        MethodChoice("unsir"),
+        MethodChoice(),
         outputs["unlearned"],
         audit=AuditOptions(retrained=[out / name / WEIGHTS for name in retrained]),
         seed=seed,

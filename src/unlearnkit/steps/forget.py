@@ -10,14 +10,17 @@ from typing import Any
 
 from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import is_local
-from unlearnkit.errors import UnlearnkitError
+from unlearnkit.errors import ModelError, RetainedAccuracyError, UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
-from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
 from unlearnkit.methods.parts import check_parts
+from unlearnkit.methods.safeguard import LOST, TOLERANCE
 from unlearnkit.models import is_trusted_name
 from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.models.readme import readme
+from unlearnkit.report.sentences import plain, read_doubt
+from unlearnkit.report.words import ENGLISH
 from unlearnkit.run_dir import README, WEIGHTS, write_run
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
@@ -37,6 +40,8 @@ from unlearnkit.steps.references import open_references
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import CaseSpec
 
+ANY_MODEL = "unsir"  # the method named where the recommended one cannot serve a model
+
 
 @holding
 def forget_run(
@@ -49,6 +54,8 @@ def forget_run(
     runtime: Runtime | None = None,
     progress: Progress | None = None,
     tracker: str | None = None,
+    tolerance: float = TOLERANCE,
+    strict: bool = False,
 ) -> dict[str, Any]:
     """Forget classes, write the run folder, audit and report; return a summary.
 
@@ -64,8 +71,11 @@ def forget_run(
         runtime: device, precision, processes.
         progress: where progress is shown.
         tracker: name of an experiment tracker.
+        tolerance: retained validation accuracy that may be lost, as a fraction.
+        strict: write nothing where more is lost.
 
     Raises:
+        RetainedAccuracyError: more was lost, and `strict`.
         InputError: something given cannot be used; nothing has been written, unless the audit found it, whose message
             then says where the new weights are.
         UnlearnkitError: the work failed; the same holds.
@@ -79,6 +89,7 @@ def forget_run(
         reader=None if audit is None else "the audit (--no-audit leaves it out)",
         source=source,
         check=partial(check_parts, method),
+        progress=progress,
     )
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     bank_access = AccessLog(case.data)
@@ -87,24 +98,34 @@ def forget_run(
     say_remarks(case.data, progress)
     look = first_look(case, retrained=references[0], runtime=runtime, progress=progress)
     look.access.include(bank_access)
+    look.access.include(case.access)
     out, images = output.folder, case.data
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
         (progress or Silent()).say(feeding_line(images, case.classes_origin))
-        result = unlearn(
-            case.model,
-            method,
-            images,
-            case.request,
-            seed=seed,
-            runtime=runtime,
-            progress=progress,
-            factory=case.fresh,
-            track=track,
-            access=look.access,
-        )
+        try:
+            result = unlearn(
+                case.model,
+                method,
+                images,
+                case.request,
+                seed=seed,
+                runtime=runtime,
+                progress=progress,
+                factory=case.fresh,
+                track=track,
+                access=look.access,
+                tolerance=tolerance,
+            )
+        except ModelError as error:
+            if choice.name != RECOMMENDED or ANY_MODEL in str(error):
+                raise
+            raise ModelError(f"{error} Or choose {ANY_MODEL}, which trains whatever may change.") from error
+    if strict:
+        _refuse_harm(result)
     resolved = result.split.request
-    card = card_for(case.architecture, images, forgotten=(*resolved.already_forgotten, *resolved.forget))
+    gone = (*resolved.already_forgotten, *resolved.forget)
+    card = card_for(case.architecture, images, forgotten=gone, rows=case.rows.forgotten())
     summary = _summary(result, out, choice.name)
     summary |= {"weights_note": case.weights_note, "stronger": dict(method.stronger())}
     runtime.processes.leave()
@@ -153,6 +174,16 @@ def forget_run(
     return summary
 
 
+def _refuse_harm(result: Unlearned) -> None:
+    kept = result.notes.get("safeguard")
+    if kept is not None and kept["code"] == LOST:
+        raise RetainedAccuracyError(
+            f"Expected to lose at most {kept['values']['tolerance']:.1%} of the retained accuracy, but "
+            f"{plain(read_doubt(kept, 'the run'), ENGLISH)}; nothing was written. Let the method do less, raise "
+            "--tolerance, or leave out --strict."
+        )
+
+
 def _again(case: Case, out: Path) -> str:
     """Return the command that audits the run folder again, with what it may not take from the folder alone."""
     model = [] if is_trusted_name(case.architecture) else ["--model", case.architecture]
@@ -165,6 +196,7 @@ def _summary(result: Unlearned, out: Path, method: str) -> dict[str, Any]:
         "out": str(out),
         "method": method,
         "forget": list(result.split.request.forget_names),
+        "forget_rows": len(result.split.request.train_rows),
         "cost": result.cost["total"],
         "access": result.access.summary(result.split),
         "notes": result.notes,

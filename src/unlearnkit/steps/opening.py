@@ -12,6 +12,7 @@ from torch import nn
 
 from unlearnkit.data import ImageData
 from unlearnkit.data.preprocessing import NOTHING_WANTED, Origin, PartialPreprocessing
+from unlearnkit.data.row_names import NamedRows
 from unlearnkit.data.sources.registry import is_local, open_source
 from unlearnkit.data.storage import Storage
 from unlearnkit.errors import ConfigError, DataError, ModelError
@@ -261,14 +262,15 @@ def stand_ins_for(data: ImageData, source: str) -> ImageData:
     return others.with_classes((*data.classes, *more))
 
 
-def card_for(model: str, data: ImageData, *, forgotten: Sequence[int]) -> ModelCard:
-    """Return the model card of weights that must not know the classes `forgotten`."""
+def card_for(model: str, data: ImageData, *, forgotten: Sequence[int], rows: tuple[NamedRows, ...] = ()) -> ModelCard:
+    """Return the model card of weights that must not know the classes `forgotten`, nor these rows of others."""
     return ModelCard(
         model=model,
         classes=data.classes,
         forgotten=tuple(data.classes[k] for k in forgotten),
         shape=data.shape,
         preprocessing=replace(data.preprocessing, channels=data.shape[0]),
+        forgotten_rows=rows,
     )
 
 

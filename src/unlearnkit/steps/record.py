@@ -55,13 +55,14 @@ def data_record(data: ImageData, inputs: InputOptions) -> dict[str, Any]:
 
 
 def request_record(case: Case) -> dict[str, Any]:
-    """Return the content of request.json: the classes by name and id, and the class list."""
+    """Return the content of request.json: the classes by name and id, the class list, and the rows if there are any."""
     resolved = case.split.request
     return {
         "forget": list(resolved.forget_names),
         "forget_ids": list(resolved.forget),
         "already_forgotten": [case.classes[k] for k in resolved.already_forgotten],
         "classes": list(case.classes),
+        **case.rows.as_record(case.data, case.split),
     }
 
 

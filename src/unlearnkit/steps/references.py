@@ -11,10 +11,8 @@ from typing import Any, Literal
 from torch import nn
 
 from unlearnkit.audit.reading import ModelName
-from unlearnkit.data import ImageData
 from unlearnkit.errors import ModelError, SeveralWeightsError, WeightsError
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
-from unlearnkit.request import ResolvedRequest
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
 from unlearnkit.steps.case import Case
 
@@ -55,7 +53,7 @@ def open_references(
     for kind, path in [*paths, *(("shadow", path) for path in shadows)]:
         with _one_set_of(path, kind):
             checkpoint = read_checkpoint(path)
-        _check_classes(kind, checkpoint, case.data, case.split.request)
+        _check_left_out(kind, checkpoint, case)
         if checkpoint.sha256 in owners:
             raise ModelError(
                 f"Expected retrained and shadow models that were made separately, but {path} is "
@@ -93,10 +91,22 @@ def cost_beside(retrained: Opened, original: Path, *, unlearned: Mapping[str, An
     return costs
 
 
-def _check_classes(kind: Kind, checkpoint: Checkpoint, data: ImageData, request: ResolvedRequest) -> None:
-    """Refuse weights that record other classes as left out or forgotten than this audit needs."""
+def _check_left_out(kind: Kind, checkpoint: Checkpoint, case: Case) -> None:
+    """Refuse weights that record other classes or rows as left out or forgotten than this audit needs."""
+    data, request = case.data, case.split.request
     forget, earlier = ([data.classes[k] for k in ids] for ids in (request.forget, request.already_forgotten))
-    if checkpoint.card is None or set(checkpoint.card.forgotten) == {*forget, *earlier}:
+    if checkpoint.card is None:
+        return
+    wanted = {digest for rows in case.rows.forgotten() for digest in rows.sha256}
+    left_out = {digest for rows in checkpoint.card.forgotten_rows for digest in rows.sha256}
+    if wanted != left_out:
+        raise ModelError(
+            f"Expected a {'model retrained' if kind == 'retrained' else 'shadow model made'} without the {len(wanted)} "
+            f"rows that the request names or that were forgotten before, but {checkpoint.path} records "
+            f"{len(left_out)} rows, {len(wanted & left_out)} of them the same; train one with `unlearnkit train "
+            "--exclude-rows FILE`, or with `unlearnkit retrain --of RUN`."
+        )
+    if set(checkpoint.card.forgotten) == {*forget, *earlier}:
         return
     absent = ", ".join(map(repr, checkpoint.card.forgotten)) or "none"
     names = ", ".join(map(repr, sorted([*forget, *earlier])))

@@ -154,7 +154,8 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
     named = read_checkpoint(spec.of if spec.of.is_file() else spec.of / WEIGHTS)
     gone = named.card.forgotten if named.card else ()
     excluded = {*resolve_classes(spec.exclude, classes), *resolve_classes(gone, classes)}
-    if not excluded:
+    rows = named.card.forgotten_rows if named.card else ()
+    if not excluded and not rows:
         raise ConfigError("Expected a class to leave out, but got none; name one with --exclude CLASS.")
     return TrainSpec(
         model=model_name(spec.model, recorded.trained),
@@ -166,6 +167,7 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
         inputs=replace(recorded.inputs, storage=spec.storage, workers=spec.workers),
         weights_key=recorded.init_key,
         trust_inputs=recorded.trust_inputs,
+        recorded_rows=rows,
     )
 
 
@@ -186,6 +188,14 @@ def _start(recorded: RecordedTraining, training: TrainSpec, progress: Progress) 
     if start.card is None:
         progress.say(f"note: as the original, the models begin with {training.init}, which may know what is left out.")
         return start
+    unknown_rows = {digest for rows in training.recorded_rows for digest in rows.sha256}
+    unknown_rows -= {digest for rows in start.card.forgotten_rows for digest in rows.sha256}
+    if unknown_rows:
+        raise ModelError(
+            f"Expected weights to begin with that never knew the rows to leave out, but {recorded.folder} was trained "
+            f"from {training.init}, which knows {len(unknown_rows)} of them; train that one without them too "
+            "(`unlearnkit train --exclude-rows`), then from there with --init."
+        )
     known = [name for name in training.exclude if name in start.card.classes and name not in start.card.forgotten]
     if known:
         raise ModelError(

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
+from unlearnkit.data.row_names import NamedRows
 from unlearnkit.data.sources.registry import places_of
 from unlearnkit.data.storage import Storage
 from unlearnkit.request import ClassRef
 from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
+from unlearnkit.steps.rows import NO_ROWS, RowRequest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class CaseSpec:
         inputs: how images are read.
         weights_key: which weights to read, where the file holds several.
         trust_inputs: go on although the first look finds that weights and data do not belong together.
+        rows: rows and subclasses to forget; those forgotten earlier are what the weights record.
     """
 
     weights: str | Path
@@ -35,10 +39,11 @@ class CaseSpec:
     inputs: InputOptions = DEFAULT_INPUTS
     weights_key: str | None = None
     trust_inputs: bool = False
+    rows: RowRequest = NO_ROWS
 
     def places(self) -> list[Path]:
         """Return what the case is read from on this machine, besides the weights."""
-        return _places(self.data, self.model, self.inputs)
+        return [*_places(self.data, self.model, self.inputs), *self.rows.places()]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,8 @@ class TrainSpec:
         inputs: how images are read.
         weights_key: which weights of `init` to read, where it holds several.
         trust_inputs: go on although the first look finds that `init` and data do not belong together.
+        exclude_rows: rows and subclasses to leave out; those that `init` records are added.
+        recorded_rows: rows that other weights record as forgotten, which are left out too.
     """
 
     model: str
@@ -66,10 +73,13 @@ class TrainSpec:
     inputs: InputOptions = DEFAULT_INPUTS
     weights_key: str | None = None
     trust_inputs: bool = False
+    exclude_rows: RowChoice = NO_CHOICE
+    recorded_rows: tuple[NamedRows, ...] = ()
 
     def places(self) -> list[Path]:
         """Return what training reads on this machine."""
-        return [*_places(self.data, self.model, self.inputs), *([self.init] if self.init else [])]
+        files = [path for path in (self.init, self.exclude_rows.file) if path is not None]
+        return [*_places(self.data, self.model, self.inputs), *files]
 
 
 @dataclass(frozen=True, kw_only=True)

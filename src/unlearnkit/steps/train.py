@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from unlearnkit.data import AccessLog, DataView, ImageData, PartSamples
+from unlearnkit.data.row_names import NamedRows
 from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.models import build_model, check_model
 from unlearnkit.models.checkpoint import Checkpoint, checkpoint_bytes, read_checkpoint, transformers_files
@@ -23,7 +25,7 @@ from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.runtime.tracking import tracking, tracking_folder
-from unlearnkit.split import Part, Split, split_resolved
+from unlearnkit.split import Part, Split, check_rows, split_resolved
 from unlearnkit.steps.checkpoints import TrainingFile, check_unfinished, place_of, subject_of
 from unlearnkit.steps.feeding import feeding_line
 from unlearnkit.steps.first_look import FirstLook, look_at
@@ -32,6 +34,7 @@ from unlearnkit.steps.opening import card_for, classes_origin, load_images
 from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, train_config
 from unlearnkit.steps.remarks import say_remarks
+from unlearnkit.steps.rows import SIDES, RowRequest, earlier_rows, found_rows, named_case
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.training.from_scratch import initialise, recipe_for
 from unlearnkit.training.loop import train
@@ -82,9 +85,9 @@ def train_run(
     if resume and runtime.processes.count > 1:
         raise ConfigError("Expected one process for --resume, but a launcher started several; start it without.")
     start = read_checkpoint(spec.init, spec.weights_key) if spec.init else None
-    images, split = open_training_data(spec, start, progress)
+    opened = training_data(spec, start, progress)
+    images, split, access = opened.images, opened.split, opened.access
     excluded = split.request.already_forgotten
-    access = AccessLog(images)
     parts = frozenset({Part.RETAIN_TRAIN, Part.RETAIN_VAL})
     view = DataView(images, split, parts, reader="method", log=access, device=runtime.device)
     with isolated_randomness(seed) as generator, view.seeded_reads(seed):
@@ -136,7 +139,7 @@ def train_run(
     if look is not None:
         access.include(look.access)
     access.join(runtime.processes)
-    card = card_for(spec.model, images, forgotten=excluded)
+    card = card_for(spec.model, images, forgotten=excluded, rows=opened.rows)
     summary = {
         "validation_accuracy": accuracy,
         "validation_samples": len(view.part(Part.RETAIN_VAL)),
@@ -167,7 +170,30 @@ def train_run(
     return summary
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """The data of a training.
+
+    Args:
+        images: all of it.
+        split: its parts; what is left out counts as forgotten earlier.
+        rows: single rows among that, an entry for each stored set that has any.
+        access: what was read to name them.
+    """
+
+    images: ImageData
+    split: Split
+    rows: tuple[NamedRows, ...]
+    access: AccessLog
+
+
 def open_training_data(spec: TrainSpec, start: Checkpoint | None, progress: Progress | None) -> tuple[ImageData, Split]:
+    """Open the data to train on, and its parts; see `training_data`."""
+    opened = training_data(spec, start, progress)
+    return opened.images, opened.split
+
+
+def training_data(spec: TrainSpec, start: Checkpoint | None, progress: Progress | None) -> TrainingData:
     """Open the data to train on, and split off what is excluded and what is held out; one retained image is read.
 
     Args:
@@ -182,10 +208,24 @@ def open_training_data(spec: TrainSpec, start: Checkpoint | None, progress: Prog
     say_remarks(images, progress)
     gone = start.card.forgotten if start and start.card else ()
     excluded = tuple(sorted({*resolve_classes(spec.exclude, images.classes), *resolve_classes(gone, images.classes)}))
-    request = ResolvedRequest(forget=(), already_forgotten=excluded, classes=images.classes)
+    access = AccessLog(images)
+    chosen = found_rows(RowRequest(choice=spec.exclude_rows, duplicates=False), start, images, access, progress)
+    recorded = earlier_rows(spec.recorded_rows, images, access, progress)
+    every = [*recorded, *chosen.earlier, *chosen.single, *(rows for _, both in chosen.subclasses for rows in both)]
+    left_out = {side: sorted({n for rows in every if rows.side == side for n in rows.numbers}) for side in SIDES}
+    request = ResolvedRequest(
+        forget=(),
+        already_forgotten=excluded,
+        classes=images.classes,
+        already_forgotten_rows=tuple(left_out["train"]),
+        already_forgotten_test_rows=tuple(left_out["test"]),
+    )
+    check_rows(request, images)
     split = split_resolved(request, images)
     images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
-    return images, split
+    wanted = RowRequest(choice=spec.exclude_rows, duplicates=False)
+    named = named_case(replace(chosen, earlier=(*recorded, *chosen.earlier)), wanted, images, split, access, progress)
+    return TrainingData(images=images, split=split, rows=named.forgotten(), access=access)
 
 
 def _network(spec: TrainSpec, images: ImageData, start: Checkpoint | None) -> tuple[nn.Module, list[str]]:

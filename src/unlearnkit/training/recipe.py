@@ -43,6 +43,14 @@ class Recipe(Config):
         default=None, gt=0, description="pixels that crop_flip shifts by at most; none: an eighth of the height"
     )
 
+    def scaled(self, factor: float) -> Recipe:
+        """Return the recipe with its rate multiplied by `factor`.
+
+        >>> Recipe(lr=0.5).scaled(0.5).lr
+        0.25
+        """
+        return Recipe(**{**self.model_dump(), "lr": self.lr * factor})
+
 
 def rate_factor(schedule: str, step: int, steps: int, warmup: float) -> float:
     """Return the factor, in (0, 1], on the peak learning rate at `step` of `steps`."""

@@ -165,6 +165,7 @@ def tune(
                 factory=factory,
                 criterion=criterion,
                 access=access,
+                tolerance=None,
             )
             judged = judge.judge(log.meter.attach(runtime.weights(result.model)))
         except NonFiniteLossError as error:

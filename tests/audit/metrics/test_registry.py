@@ -50,6 +50,7 @@ def test_what_is_derived_is_what_it_was() -> None:
     assert METRICS.keys() - QUICK.keys() == {"return_recovery", "relearn_time", "few_shot_recovery"}
     assert METRICS.keys() - RETRAIN_FREE == {
         "output_agreement",
+        "row_margins",
         "rmia_membership",
         "u_lira_membership",
         "cka_retrained",

@@ -9,25 +9,17 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from unlearnkit.methods.erase.directions import (
-    BATCH,
-    ROW_TRUST,
-    carried_difference,
-    combined,
-    mean_difference,
-    mean_noise,
-    mean_trust,
     projection,
-    reliability,
     resemblance,
     row_directions,
     shared_directions,
+    shown_by,
     unit,
     whitened,
     without_shared,
 )
 
 C, RETAINED, EACH = 24, 6, 2000
-UNKNOWN = 1e-6  # trust in a running mean of which the noise tells next to nothing
 
 
 def gaussians(*, seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -69,21 +61,11 @@ def looks_of(features: Tensor, means: Tensor) -> Tensor:
     return resemblance(features, means - means.mean(dim=0), [RETAINED], [RETAINED])
 
 
-def test_both_estimates_recover_the_direction_of_a_gaussian_class() -> None:
-    """With rows along the class means and the true mean of all classes, either estimate finds the difference."""
+def test_the_rows_estimate_recovers_the_direction_of_a_gaussian_class() -> None:
     features, labels, means, _ = gaussians()
     space = whitened(features, labels)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))
-    looks = looks_of(features, means)
-    by_row = row_directions(features, looks, space)[:, 0]
-    difference = mean_difference(means.mean(dim=0), features, space)
-    by_mean = unit(difference)
-    assert float(by_row @ truth) > 0.8
-    assert float(by_mean @ truth) > 0.98
-    trust = mean_trust(difference, mean_noise(images=len(features), momentum=None))
-    assert trust > 0.95
-    both = combined(by_row[:, None], by_mean, reliability(features, looks, space), trust)[:, 0]
-    assert float(both @ truth) > float(by_row @ truth)
+    assert float(row_directions(features, looks_of(features, means), space)[:, 0] @ truth) > 0.8
 
 
 def test_the_rows_estimate_is_exact_where_the_head_reads_whitened_features() -> None:
@@ -97,87 +79,23 @@ def test_the_rows_estimate_is_exact_where_the_head_reads_whitened_features() -> 
     assert float(found @ unit(rows[2] - rows[:2].mean(dim=0))) > 1 - 1e-3
 
 
-def test_weights_follow_the_noise() -> None:
-    generator = torch.Generator().manual_seed(2)
-    truth, first, second = unit(torch.randn(4000, 3, generator=generator, dtype=torch.float64)).T
-
-    def estimate(cosine: float, noise: Tensor) -> Tensor:
-        return cosine * truth + (1 - cosine**2) ** 0.5 * noise
-
-    odds = estimate(ROW_TRUST, first)[:, None]
-    sure = torch.ones(1, dtype=torch.float64)
-    for cosine in (0.9, 0.5):
-        mean = estimate(cosine, second)
-        found = combined(odds, mean, sure, UNKNOWN)[:, 0] @ truth
-        best = max(float(unit(odds[:, 0] + w * mean) @ truth) for w in np.linspace(0, 4, 401))
-        assert float(found) == pytest.approx(best, abs=3e-3)
-    useless = combined(odds, second, sure, UNKNOWN)[:, 0]
-    assert float(useless @ truth) == pytest.approx(ROW_TRUST, abs=0.01)
-    within_noise = combined(odds, mean, sure, 0.0)[:, 0]
-    assert torch.equal(within_noise, odds[:, 0])
-    opposed = combined(odds, -odds[:, 0], sure, UNKNOWN)[:, 0]
-    assert torch.allclose(opposed, unit(odds[:, 0]))
-
-
-def test_a_trusted_running_mean_shows_how_little_the_row_says() -> None:
-    generator = torch.Generator().manual_seed(2)
-    truth, first, second = unit(torch.randn(4000, 3, generator=generator, dtype=torch.float64)).T
-    odds, mean = 0.4 * truth + 0.84**0.5 * first, 0.9 * truth + 0.19**0.5 * second
-    sure = torch.ones(1, dtype=torch.float64)
-    unknown, known = (float(combined(odds[:, None], mean, sure, trust)[:, 0] @ truth) for trust in (UNKNOWN, 0.9))
-    assert known == pytest.approx(0.91, abs=0.01)
-    assert unknown < 0.8
-
-
-def test_the_trust_in_a_running_mean_follows_from_its_memory() -> None:
-    """Simulated: a mean over a memory of training images, all classes, against the mean of retained images."""
-    generator = torch.Generator().manual_seed(8)
-    classes, images, momentum = 10, 900, 0.5
-    memory = round(BATCH * (2 - momentum) / momentum)
-    truth = torch.zeros(C, dtype=torch.float64)
-    truth[0] = 4.0
-    cosines, trusts = [], []
-    for _ in range(60):
-        noise = torch.randn(2, C, generator=generator, dtype=torch.float64)
-        difference = truth / classes + noise[0] / memory**0.5 + noise[1] / images**0.5
-        cosines.append(float(unit(difference) @ unit(truth)))
-        trusts.append(mean_trust(difference, mean_noise(images=images, momentum=momentum)))
-    assert np.mean(trusts) == pytest.approx(np.mean(cosines), abs=0.03)
-    assert mean_trust(torch.full((C,), 1e-3), mean_noise(images=images, momentum=momentum)) == 0.0
-
-
-def test_a_difference_of_means_is_carried_to_other_features() -> None:
-    features, labels, means, _ = gaussians()
-    turned = features @ torch.randn(C, C, generator=torch.Generator().manual_seed(9), dtype=torch.float64)
-    running = means.mean(dim=0)
+def test_what_shows_is_the_correlation_outside_of_the_span_and_no_noise() -> None:
+    """A resemblance that is one whitened value and as much noise shows by sqrt(1/2); an unrelated one by 0."""
+    generator = torch.Generator().manual_seed(4)
+    features, labels, _, _ = gaussians()
     space = whitened(features, labels)
-    assert torch.equal(
-        carried_difference(running, features, features, space), mean_difference(running, features, space)
+    shared = shared_directions(features, labels, space)
+    axis, _ = without_shared(torch.randn(C, 1, generator=generator, dtype=torch.float64), shared)
+    value = (features - space.mean) @ space.inverse @ axis
+    noise = torch.randn(len(features), 2, generator=generator, dtype=torch.float64)
+    looks = torch.cat([value + noise[:, :1], noise[:, 1:], (features - space.mean) @ space.inverse @ shared[:, :1]], 1)
+    found = shown_by(features, labels, looks)
+    assert float(found[0]) == pytest.approx(0.5**0.5, abs=0.03)
+    assert float(found[1]) < 0.05, "noise in many channels adds nothing"
+    assert float(found[2]) < 0.05, "what retained classes share does not count"
+    assert torch.allclose(
+        shown_by(features @ torch.randn(C, C, generator=generator).double(), labels, looks), found, atol=0.02
     )
-    there = whitened(turned, labels)
-    mixing = torch.linalg.lstsq(features - features.mean(dim=0), turned - turned.mean(dim=0)).solution
-    wanted = there.inverse @ (mixing.T @ (running - features.mean(dim=0)))
-    found = carried_difference(running, features, turned, there)
-    assert float(unit(found) @ unit(wanted)) > 0.95
-
-
-def test_of_several_classes_the_running_mean_corrects_what_their_estimates_share() -> None:
-    generator = torch.Generator().manual_seed(3)
-    truth = unit(torch.randn(3000, 2, generator=generator, dtype=torch.float64))
-    error = unit(torch.randn(3000, 2, generator=generator, dtype=torch.float64))
-    odds = unit(0.85 * truth + 0.53 * error)
-    found = combined(odds, truth.sum(dim=1), torch.ones(2, dtype=torch.float64), UNKNOWN)
-    before, after = (odds * truth).sum(dim=0), (found * truth).sum(dim=0)
-    assert bool((after > before + 0.02).all())
-
-
-def test_reliability_tells_noise_from_signal() -> None:
-    features, labels, means, _ = gaussians()
-    space = whitened(features, labels)
-    looks = looks_of(features, means)
-    noise = torch.randn(len(looks), 40, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
-    assert float(reliability(features, looks, space)) > 0.99
-    assert float(reliability(features, noise, space).mean()) < 0.6
 
 
 def test_the_shared_part_is_left_alone() -> None:
@@ -187,7 +105,7 @@ def test_the_shared_part_is_left_alone() -> None:
     shared = shared_directions(features, labels, space)
     assert shared.shape == (C, RETAINED - 1)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))
-    basis = without_shared(truth[:, None], shared)
+    basis, _ = without_shared(truth[:, None], shared)
     change = projection(basis, space, 1.0)
     class_means = torch.stack([features[labels == k].mean(dim=0) for k in range(RETAINED)])
     moved = (class_means - space.mean) @ change.T - (class_means - space.mean)
@@ -201,7 +119,7 @@ def test_the_shared_part_is_left_alone() -> None:
 def test_strength_two_turns_a_direction_round() -> None:
     features, labels, means, _ = gaussians()
     space = whitened(features, labels)
-    basis = without_shared(unit(space.inverse @ means[-1])[:, None], shared_directions(features, labels, space))
+    basis, _ = without_shared(unit(space.inverse @ means[-1])[:, None], shared_directions(features, labels, space))
     pattern = space.root @ basis
     assert torch.allclose(projection(basis, space, 2.0) @ pattern, -pattern, atol=1e-9)
     assert torch.allclose(projection(basis, space, 0.0), torch.eye(C, dtype=torch.float64))
@@ -211,11 +129,12 @@ def test_several_classes_are_taken_out_together() -> None:
     features, labels, _, _ = gaussians()
     space, shared = whitened(features, labels), torch.zeros(C, 0, dtype=torch.float64)
     wanted = unit(torch.randn(C, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64))
-    basis = without_shared(wanted, shared)
+    basis, _ = without_shared(wanted, shared)
     assert torch.allclose(basis.T @ basis, torch.eye(3, dtype=torch.float64), atol=1e-9)
     assert float((projection(basis, space, 1.0) @ space.root @ wanted).abs().max()) < 1e-9
-    twice = without_shared(torch.cat([wanted, wanted], dim=1), shared)
+    twice, kept = without_shared(torch.cat([wanted[:, :2], wanted], dim=1), shared)
     assert twice.shape == (C, 3), "a direction of which nothing is left is dropped"
+    assert kept == [0, 1, 4], "and it is said which are kept"
 
 
 def test_of_many_retained_classes_the_main_directions_are_shared() -> None:
@@ -233,7 +152,7 @@ def test_the_usual_mistake_is_to_take_out_the_whole_direction() -> None:
     space = whitened(features, labels)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))[:, None]
     whole = projection(truth, space, 1.0)
-    ours = projection(without_shared(truth, shared_directions(features, labels, space)), space, 1.0)
+    ours = projection(without_shared(truth, shared_directions(features, labels, space))[0], space, 1.0)
     spread = torch.stack([features[labels == k].mean(dim=0) for k in range(RETAINED)]) - space.mean
 
     def moved(change: Tensor) -> float:

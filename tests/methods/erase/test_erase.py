@@ -11,15 +11,8 @@ from torch import Tensor, nn
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.errors import ModelError
 from unlearnkit.methods import Erase, Unlearned, unlearn
-from unlearnkit.methods.erase.directions import (
-    projection,
-    resemblance,
-    row_directions,
-    shared_directions,
-    whitened,
-    without_shared,
-)
-from unlearnkit.methods.erase.edit import plan_edit, renew_statistics
+from unlearnkit.methods.erase.directions import ROW_TRUST, shown_by
+from unlearnkit.methods.erase.edit import find_edit, renew_statistics, wanted
 from unlearnkit.methods.erase.head import fit_rows
 from unlearnkit.methods.erase.observe import Observed, peaks
 from unlearnkit.methods.erase.stages import find_stages
@@ -45,50 +38,42 @@ class Grouped(nn.Module):
 
 def forget(model: nn.Module, *, earlier: tuple[str, ...] = (), **settings: Any) -> Unlearned:
     request = ForgetRequest(classes=("cat",), already_forgotten=earlier)
-    method = Erase(**{"retain_per_class": 8, "start": 0.3, **settings})
+    method = Erase(**{"retain_per_class": 8, "start": 0.3, "level": 0.0, **settings})
     return unlearn(model, method, tiny_data(forbidden=(2,)), request, seed=0, runtime=CPU)
 
 
-def seen(stage: str, channels: int = 8) -> Observed:
-    """What a stage gives for 60 images of the classes 0, 1 and 3."""
+def placed(shift: float) -> tuple[Observed, tuple[Tensor, ...], Tensor]:
+    """300 maps of three classes, in which the resemblance shows in channel 5 at one place, and the resemblance."""
     generator = torch.Generator().manual_seed(0)
-    labels = torch.tensor([0, 1, 3]).repeat(20)
-    features = torch.randn(60, channels, generator=generator) + labels[:, None]
-    entering, rows = features.relu(), torch.randn(4, channels, generator=generator)
-    return Observed(labels, entering, rows, entering @ rows.T, {stage: features}, {stage: features}, {}, {})
+    looks = torch.randn(300, 1, generator=generator)
+    maps = 0.5 * torch.randn(300, 8, 4, 4, generator=generator)
+    maps[:, 5, 1, 2] += 2 + shift * looks[:, 0]
+    labels, empty = torch.tensor([0, 1, 3]).repeat(100), torch.empty(0)
+    return Observed(labels, empty, empty, empty, empty, {}, {}), maps.split(250), looks
 
 
-def test_a_network_without_batchnorm_takes_the_heads_row_alone() -> None:
-    torch.manual_seed(0)
+def test_the_resemblance_is_brought_down_to_what_may_show() -> None:
     stage = find_stages(Grouped(), head="head", shape=SHAPE).stages[1]
-    assert stage.norm is None
-    original = seen(stage.name)
-    features = original.features[stage.name]
-    space = whitened(features, original.labels)
-    found = row_directions(features, resemblance(original.entering, original.rows, [2], [2]), space)
-    wanted = projection(without_shared(found, shared_directions(features, original.labels, space)), space, 1.5)
-    edit = plan_edit(stage, original, [2], [2], 1.5)
-    assert torch.allclose(edit.projection, wanted)
-    assert torch.allclose(edit.mean, features.double().mean(dim=0))
+    seen, maps, looks = placed(1.0)
+    features = torch.cat([peaks(part, None) for part in maps])
+    before = shown_by(features, seen.labels, looks)
+    edit = find_edit(stage, maps, seen, looks, 0.3 * before)
+    assert edit.shown == before.tolist()
+    after = torch.cat([peaks((edit.projection.float() @ part.flatten(2)).unflatten(2, (4, 4)), None) for part in maps])
+    assert float(shown_by(after, seen.labels, looks)) < 0.35 * float(before)
+    assert torch.allclose(edit.mean, torch.cat(maps).mean(dim=(0, 2, 3)).double(), atol=1e-6)
+    (strength,) = edit.strengths
+    assert strength > 1, "the largest values follow a projection of all values in part"
+    alone = find_edit(stage, maps, seen, looks, 2 * before)
+    assert (alone.strengths, torch.equal(alone.projection, torch.eye(8, dtype=torch.float64))) == ([], True)
 
 
-def test_a_running_mean_is_used_where_there_is_one() -> None:
-    model = MODELS["cnn-grey"].model()
-    stage = find_stages(model, head="head", shape=SHAPE).stages[1]
-    original = seen(stage.name)
-    mean = original.features[stage.name].mean(dim=0)
-    assert stage.norm is not None
-    found = []
-    for shift in (torch.zeros(8), torch.tensor([1.0, -1.0, 0.5, -0.5, 0.0, 0.0, 0.0, 0.0])):
-        stage.norm.running_mean = mean + shift
-        edits = [plan_edit(stage, original, [2], [2], 1.0).projection]
-        stage.norm.running_mean = mean - shift
-        edits.append(plan_edit(stage, original, [2], [2], 1.0).projection)
-        found.append(edits)
-    alone = plan_edit(find_stages(Grouped(), head="head", shape=SHAPE).stages[1], seen("second"), [2], [2], 1.0)
-    assert torch.allclose(found[0][0], alone.projection, atol=1e-6), "statistics estimated again tell nothing"
-    agreeing = [not torch.allclose(edit, alone.projection, atol=1e-3) for edit in found[1]]
-    assert sorted(agreeing) == [False, True], "of two opposite differences, that which fits the row is used"
+def test_what_an_estimate_misses_counts_for_the_target() -> None:
+    shown, target = torch.tensor([1.0, 1.0, 0.5]), torch.tensor([1.0, 0.4, 0.4])
+    left = wanted(shown, target)
+    assert torch.allclose(left[[0, 1]], torch.tensor([1.0, 0.0]), atol=1e-6), "what it misses alone is more than .4"
+    missed = (1 - ROW_TRUST**2) * shown[2] ** 2
+    assert torch.allclose(missed + ROW_TRUST**2 * left[2] ** 2, target[2] ** 2)
 
 
 def test_peaks_are_the_values_that_an_activation_lets_through() -> None:
@@ -109,20 +94,38 @@ def test_layers_of_the_later_part_and_the_head_change(model: Any, rows: float) -
     result = forget(given, rows=rows)
     layers = result.notes["erase"]["layers"]
     moved = {n for n, p in result.model.named_parameters() if not torch.equal(p, given.get_parameter(n))}
-    assert {f"{layer['layer']}.weight" for layer in layers} | {"head.weight"} <= moved
+    assert {f"{layer['layer']}.weight" for layer in layers} <= moved
     assert not any(name.startswith(("first", "features.0")) for name in moved)
-    assert all(layer["directions"] == 1 for layer in layers)
-    assert ["rows" in layer for layer in layers] == [False] + [rows > 0] * (len(layers) - 1), "the first keeps its fit"
+    *edited, head = layers
+    assert head["layer"] == "head"
+    assert all(len(layer["strengths"]) == 1 for layer in edited)
+    assert ["rows" in layer for layer in edited] == [False] + [rows > 0] * (len(edited) - 1), "the first keeps its fit"
 
 
 def test_the_projected_part_of_the_output_is_gone() -> None:
-    """Without a refit, at strength 1, the edited layer's outputs span one dimension less."""
-    torch.manual_seed(0)
-    given = Grouped().eval()
-    result = forget(given, rows=0, strength=1.0, start=0.5)
-    change = result.model.second.weight.flatten(1) @ torch.linalg.pinv(given.second.weight.detach().flatten(1))
-    values = torch.linalg.svdvals(change.detach())
-    assert int((values < 1e-4).sum()) == 1, "a projection of rank C - 1"
+    """Without a refit, where the strength is 1, the edited layer's outputs span one dimension less."""
+    stage = find_stages(Grouped(), head="head", shape=SHAPE).stages[1]
+    seen, maps, looks = placed(1.0)
+    edit = find_edit(stage, maps, seen, looks, torch.zeros(1))
+    (strength,) = edit.strengths
+    whole = torch.eye(8) - (torch.eye(8) - edit.projection) / strength
+    assert int((torch.linalg.svdvals(whole) < 1e-4).sum()) == 1, "a projection of rank C - 1"
+
+
+def test_of_large_images_fewer_are_in_the_network_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearnkit.methods.erase.erase.MEMORY", 5 * 4 * (8 * 64 + 8 * 64))
+    monkeypatch.setattr("unlearnkit.methods.erase.erase.BATCH", 2)
+    assert forget(Grouped()).notes["erase"]["images"] == 5
+
+
+def test_what_is_left_as_it_is_has_its_name_in_the_notes() -> None:
+    class Depthwise(Grouped):
+        def __init__(self) -> None:
+            super().__init__()
+            self.second = nn.Conv2d(8, 8, 3, padding=1, groups=8)
+            self.norm2 = nn.Sequential(nn.Conv2d(8, 8, 1), nn.GroupNorm(2, 8))
+
+    assert forget(Depthwise()).notes["erase"]["left_alone"] == ["second"]
 
 
 def test_classes_forgotten_earlier_stay_out() -> None:
@@ -134,7 +137,7 @@ def test_classes_forgotten_earlier_stay_out() -> None:
     head = result.model.head
     assert torch.equal(head.weight[0], head.weight[2])
     assert torch.equal(head.weight[[1, 3]], given.head.weight[[1, 3]])
-    assert all(layer["directions"] == 1 for layer in result.notes["erase"]["layers"])
+    assert all(len(layer["strengths"]) == 1 for layer in result.notes["erase"]["layers"][:-1])
     assert result.notes["erase"]["images"] == 16
 
 

@@ -15,6 +15,7 @@ from unlearnkit.data import ImageData
 from unlearnkit.data.view import Samples
 from unlearnkit.methods import UNSIR, unlearn
 from unlearnkit.methods.common.rate_search import SearchSettings
+from unlearnkit.methods.masked_original import MaskedOriginal
 from unlearnkit.request import ForgetRequest
 from unsir_runs import Call, digits_model, forget, on_digits, plain
 
@@ -42,7 +43,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> list[dict[s
 
 
 def searching(*settings: str, **search: Any) -> UNSIR:
-    options = {"attempts": 3, "factor": 0.1, "tolerance": 0.05} | search
+    options = {"trials": 0, "attempts": 3, "factor": 0.1, "tolerance": 0.05} | search
     return plain("impair.lr=0.02", "repair.lr=0.01", *settings, search=SearchSettings(**options))
 
 
@@ -82,15 +83,53 @@ def test_every_attempt_starts_from_the_original(monkeypatch: pytest.MonkeyPatch)
     assert not torch.allclose(judged[1]["head.weight"], judged[0]["head.weight"], atol=1e-3)
 
 
-@pytest.mark.parametrize("best", [0, 1, 2])
-def test_the_best_attempt_is_kept_where_none_holds(monkeypatch: pytest.MonkeyPatch, best: int) -> None:
-    after = [0.1, 0.2, 0.3]
-    after[best] = 0.5
-    judged = scripted(monkeypatch, 1.0, *after)
+def test_where_no_rate_holds_the_run_says_so_and_does_not_keep_the_lowest(monkeypatch: pytest.MonkeyPatch) -> None:
+    judged = scripted(monkeypatch, 1.0, 0.1, 0.2, 0.3)
     result = forget(searching(), 2, data=searched_data())
-    assert is_weights(result.model, judged[1 + best])
-    assert not result.notes["search"]["accepted"]
+    assert is_weights(result.model, judged[1])
+    assert (result.notes["search"]["accepted"], result.notes["search"]["kept"]) == (False, 0)
     assert len(result.notes["search"]["attempts"]) == 3
+
+
+def test_short_trials_of_impair_find_where_the_attempts_start(
+    monkeypatch: pytest.MonkeyPatch, trained: list[Call]
+) -> None:
+    """Of 300: (46 - sqrt(46)) / 300 = 0.131 is more than harm 0.1, (36 - 6) / 300 = 0.1 is not."""
+    scripted(monkeypatch, 1.0, 0.3, 254 / 300, 0.88, 0.5, 0.96)
+    passed: list[Call] = []
+    monkeypatch.setattr(search_module, "train", lambda model, samples, recipe, **rest: passed.append(samples))
+    result = forget(searching(trials=5, steps=2, harm=0.1), 2, data=searched_data())
+    notes = result.notes["search"]
+    assert [t["factor"] for t in notes["trials"]] == pytest.approx([1, 0.1, 0.01])
+    assert [t["accuracy"] for t in notes["trials"]] == pytest.approx([0.3, 254 / 300, 0.88])
+    assert [a["factor"] for a in notes["attempts"]] == pytest.approx([0.01, 0.001])
+    assert [c.recipe.lr for c in trained if c.stage == "impair"] == pytest.approx([2e-4, 2e-5])
+    assert [len(samples) for samples in passed] == [16, 16, 16]  # two steps of eight
+    assert notes["accepted"]
+
+
+def test_where_no_trial_holds_the_rates_stay_as_given(monkeypatch: pytest.MonkeyPatch, trained: list[Call]) -> None:
+    scripted(monkeypatch, 1.0, 0.3, 0.3, 0.96)
+    notes = forget(searching(trials=2, harm=0.1), 2, data=searched_data()).notes["search"]
+    assert [a["factor"] for a in notes["attempts"]] == [1.0]
+
+
+def test_the_trials_draw_nothing_from_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the first rate holds, the weights are those without a search, bit for bit."""
+    scripted(monkeypatch, 1.0, 1.0, 1.0)
+    found = forget(searching(trials=3), 2, data=searched_data()).model
+    assert is_weights(
+        found, forget(plain("impair.lr=0.02", "repair.lr=0.01"), 2, data=searched_data()).model.state_dict()
+    )
+
+
+def test_weights_that_know_the_validation_samples_by_heart_are_not_searched_for(
+    monkeypatch: pytest.MonkeyPatch, trained: list[Call]
+) -> None:
+    monkeypatch.setattr(MaskedOriginal, "by_heart", True)
+    notes = forget(searching(trials=3), 2, data=searched_data()).notes["search"]
+    assert notes == {"skipped": "validation_known_by_heart", "attempts": [], "accepted": True}
+    assert [c.recipe.lr for c in trained] == [0.02, 0.01]
 
 
 def test_the_first_attempt_is_enough_where_accuracy_holds(monkeypatch: pytest.MonkeyPatch, trained: list[Call]) -> None:
@@ -132,7 +171,7 @@ def test_the_original_is_judged_without_the_outputs_to_forget(monkeypatch: pytes
 def test_an_absurd_rate_is_searched_down_on_a_real_model(digits_run: Path) -> None:
     model, data = digits_model(digits_run)
     method = on_digits("impair.lr=1", "repair.lr=1").model_copy(
-        update={"search": SearchSettings(attempts=3, factor=0.02, tolerance=0.05)}
+        update={"search": SearchSettings(trials=0, attempts=3, factor=0.02, tolerance=0.05)}
     )
     result = unlearn(model, method, data, ForgetRequest(classes=("3",)), seed=0, runtime=CPU)
     attempts = result.notes["search"]["attempts"]

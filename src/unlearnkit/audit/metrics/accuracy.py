@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from unlearnkit.audit.doubts import no_samples, size_doubts
 from unlearnkit.audit.evidence import Evidence, Outputs
-from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, ROWS, Metric, Vote
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
 
@@ -103,6 +103,7 @@ ACCURACY = Metric(
             delta=0.01,
             fault="low",
             powerless=True,
+            kinds=EVERY_KIND,
         ),
         Vote(
             metric="accuracy",
@@ -112,6 +113,18 @@ ACCURACY = Metric(
             delta=0.01,
             powerless=True,
         ),
+        # of rows it may be too high, as before, or too low, as after ascent: a retrained model knows most of them
+        Vote(
+            metric="accuracy",
+            part=Part.FORGET_TRAIN,
+            family="accuracy",
+            scale="proportion",
+            delta=0.02,
+            kinds=ROWS,
+        ),
     ),
+    kinds=EVERY_KIND,
 )
-BALANCED_ACCURACY = Metric(fn=balanced_accuracy, readings=("balanced_accuracy",), wants=OUTPUTS, parts=frozenset(PARTS))
+BALANCED_ACCURACY = Metric(
+    fn=balanced_accuracy, readings=("balanced_accuracy",), wants=OUTPUTS, parts=frozenset(PARTS), kinds=EVERY_KIND
+)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, ROWS, Metric, Vote
 from unlearnkit.audit.metrics.membership import usable
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
@@ -122,6 +122,17 @@ OUTPUT_AGREEMENT = Metric(
             fault="high",
             pairwise=True,
         ),
+        Vote(
+            metric="activation_distance",
+            part=Part.FORGET_TRAIN,
+            family="outputs",
+            scale="distance",
+            delta=0.05,
+            fault="high",
+            pairwise=True,
+            kinds=ROWS,
+        ),
     ),
     retrain_free=False,
+    kinds=EVERY_KIND,
 )

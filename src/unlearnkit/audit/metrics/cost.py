@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metric import Metric
+from unlearnkit.audit.metric import EVERY_KIND, Metric
 from unlearnkit.audit.reading import Reading
 
 
@@ -60,4 +60,4 @@ def cost(evidence: Evidence) -> list[Reading]:
     return readings
 
 
-COST = Metric(fn=cost, readings=("cost_seconds", "cost_ratio"), wants=frozenset({"cost"}))
+COST = Metric(fn=cost, readings=("cost_seconds", "cost_ratio"), wants=frozenset({"cost"}), kinds=EVERY_KIND)

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs
-from unlearnkit.audit.metric import OUTPUTS, Metric
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, Metric
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.metrics.agreement import mean_reading
 from unlearnkit.audit.metrics.membership import entropy, loss, usable
@@ -99,4 +99,6 @@ def _measured(base: Reading, outputs: Outputs, edges: tuple[float, ...]) -> Read
     return mean_reading(replace(base, series=series, doubts=tuple(doubts)), values)
 
 
-HISTOGRAMS = Metric(fn=histograms, readings=("loss", "output_entropy"), wants=OUTPUTS, parts=frozenset(PARTS))
+HISTOGRAMS = Metric(
+    fn=histograms, readings=("loss", "output_entropy"), wants=OUTPUTS, parts=frozenset(PARTS), kinds=EVERY_KIND
+)

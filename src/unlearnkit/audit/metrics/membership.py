@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, is_unknown, no_samples, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, Metric, Vote
 from unlearnkit.audit.metrics.roc import SMALL, auc_reading, tpr_reading
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.errors import DataError
@@ -129,14 +129,15 @@ SCORES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def sample_membership(evidence: Evidence) -> list[Reading]:
-    """Run threshold attacks on each model, with forget_train as members and forget_test as non-members.
+    """Run threshold attacks on each model, with forget_train as members and held-out samples as non-members.
 
     `membership_auc_NAME` and `membership_tpr_NAME` (at a false positive rate of 1 %), NAME of loss, entropy and
     mentropy; fractions from 0 to 1, intervals as in `roc`. The attack calls the smaller loss or entropy a member,
     which is fixed beforehand: below 1/2 the members have the larger loss, as after ascent on them. The series of an
     AUC is its distance from 1/2 to either side, that of a TPR the rates at other false positive rates. Target: the
     retrained models', for which nobody is a member; with few samples, or test data from elsewhere, that need not be
-    1/2. Missing parts give unknown readings.
+    1/2. Missing parts give unknown readings. Held-out samples are forget_test, and for single rows, which have none of
+    their kind, the samples of retain_test that are of the rows' classes.
 
     Source: Yeom et al., CSF 2018 (loss); Song and Mittal, USENIX Security 2021 (entropies).
 
@@ -150,13 +151,28 @@ def sample_membership(evidence: Evidence) -> list[Reading]:
     readings: list[Reading] = []
     for subject in evidence.subjects:
         for name, score in SCORES.items():
-            base = unmeasured(subject, f"membership_auc_{name}", PARTS)
+            base = unmeasured(subject, f"membership_auc_{name}", attacked_parts(evidence))
             scores = None
             if not is_unknown(base.doubts):
-                members, non_members = (subject.outputs[part] for part in PARTS)
+                members, non_members = attacked(evidence, subject)
                 scores = -score(members.logits, members.labels), -score(non_members.logits, non_members.labels)
             readings += compared(base, scores)
     return readings
+
+
+def attacked_parts(evidence: Evidence) -> tuple[Part, Part]:
+    """Return the part of the members, and that of the held-out samples that they are compared with."""
+    return Part.FORGET_TRAIN, Part.RETAIN_TEST if "rows" in evidence.request.kinds else Part.FORGET_TEST
+
+
+def attacked(evidence: Evidence, subject: Subject) -> tuple[Outputs, Outputs]:
+    """Return the outputs on members and on held-out samples; beside rows only those of the rows' classes."""
+    members, others = (subject.outputs[part] for part in attacked_parts(evidence))
+    if "rows" not in evidence.request.kinds:
+        return members, others
+    alike = torch.isin(others.labels, members.labels)
+    chosen = replace(others, logits=others.logits[alike], labels=others.labels[alike], features={})
+    return members, chosen if bool(alike.any()) else others
 
 
 def compared(base: Reading, scores: tuple[Tensor, Tensor] | None) -> tuple[Reading, Reading]:
@@ -267,7 +283,10 @@ SAMPLE_MEMBERSHIP = Metric(
     fn=sample_membership,
     readings=tuple(f"membership_{kind}_{score}" for score in SCORES for kind in ("auc", "tpr")),
     wants=OUTPUTS,
-    parts=frozenset(PARTS),
+    parts=frozenset({*PARTS, Part.RETAIN_TEST}),
     votes=(Vote(metric="membership_auc_loss", family="membership", scale="proportion", delta=0.02),),
+    kinds=EVERY_KIND,
 )
-SVC_MEMBERSHIP = Metric(fn=svc_membership, readings=("membership_svc",), wants=OUTPUTS, parts=frozenset(SVC_PARTS))
+SVC_MEMBERSHIP = Metric(
+    fn=svc_membership, readings=("membership_svc",), wants=OUTPUTS, parts=frozenset(SVC_PARTS), kinds=EVERY_KIND
+)

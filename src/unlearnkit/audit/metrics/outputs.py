@@ -12,7 +12,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, no_samples
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metric import OUTPUTS, Metric, Vote
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, Metric, Vote
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
 
@@ -124,4 +124,5 @@ PREDICTION_DISTRIBUTION = Metric(
             counted=False,
         ),
     ),
+    kinds=EVERY_KIND,
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from unlearnkit.audit.metric import TRAINING, Metric, Vote
+from unlearnkit.audit.metric import CLASSES, TRAINING, Kind, Metric, Vote
 from unlearnkit.audit.metrics.accuracy import ACCURACY, BALANCED_ACCURACY
 from unlearnkit.audit.metrics.agreement import OUTPUT_AGREEMENT
 from unlearnkit.audit.metrics.attacks import FEW_SHOT_RECOVERY
@@ -16,6 +16,7 @@ from unlearnkit.audit.metrics.relearn import RELEARN_TIME
 from unlearnkit.audit.metrics.representation import CLASS_RECOVERY, KNN_RECOVERY
 from unlearnkit.audit.metrics.return_recovery import RETURN_RECOVERY
 from unlearnkit.audit.metrics.rmia import RMIA_MEMBERSHIP
+from unlearnkit.audit.metrics.row_margins import ROW_MARGINS
 from unlearnkit.audit.metrics.similarity import CKA_ORIGINAL, CKA_RETRAINED, INFORMATION_DIFFERENCE
 from unlearnkit.audit.metrics.u_lira import U_LIRA_MEMBERSHIP
 from unlearnkit.audit.metrics.weights import WEIGHT_DISTANCE
@@ -28,6 +29,7 @@ METRICS: dict[str, Metric] = {
     "prediction_distribution": PREDICTION_DISTRIBUTION,
     "histograms": HISTOGRAMS,
     "output_agreement": OUTPUT_AGREEMENT,
+    "row_margins": ROW_MARGINS,
     "zrf": ZRF,
     "sample_membership": SAMPLE_MEMBERSHIP,
     "svc_membership": SVC_MEMBERSHIP,
@@ -53,6 +55,12 @@ QUICK = {name: metric for name, metric in METRICS.items() if not metric.wants & 
 # much of a class a model knows that never saw it, only such a model tells.
 RETRAIN_FREE = frozenset(name for name, metric in METRICS.items() if metric.retrain_free)
 
-# the readings that vote, whatever a model's results are, and the metrics that give them
-PRIMARY: tuple[Vote, ...] = tuple(vote for metric in METRICS.values() for vote in metric.votes)
-PRIMARY_METRICS = tuple(name for name, metric in METRICS.items() if metric.votes)
+
+def votes_for(kinds: frozenset[Kind]) -> tuple[Vote, ...]:
+    """Return the readings that vote on a request of these kinds, whatever a model's results are."""
+    return tuple(vote for metric in METRICS.values() for vote in metric.votes if kinds <= vote.kinds)
+
+
+# those that vote on requests for classes, which banks hold, and the metrics that give them
+PRIMARY: tuple[Vote, ...] = votes_for(CLASSES)
+PRIMARY_METRICS = tuple(name for name, metric in METRICS.items() if any(v.kinds >= CLASSES for v in metric.votes))

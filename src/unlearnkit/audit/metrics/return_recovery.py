@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unlearnkit.audit.doubts import Doubt, because, size_doubts
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metric import Metric, Vote
+from unlearnkit.audit.metric import EVERY_KIND, ROWS, Metric, Vote
 from unlearnkit.audit.metrics.accuracy import SMALL
 from unlearnkit.audit.reading import Reading, wilson
 from unlearnkit.split import Part
@@ -22,6 +22,8 @@ def return_recovery(evidence: Evidence) -> list[Reading]:
     step a share of each tensor's norm, so that scales play no part (`observe/returning.py`). Target: the retrained
     model's, which has nothing that could come back.
 
+    Of rows and subclasses the samples are those to forget themselves, forget_train.
+
     Source: as a test of unlearning, arXiv 2505.22310; rates relative to the norms and the maximum over them are ours.
 
     >>> from unlearnkit.audit.evidence import Evidence, Returned, Subject
@@ -30,6 +32,7 @@ def return_recovery(evidence: Evidence) -> list[Reading]:
     >>> [(r.value, r.series) for r in return_recovery(evidence)]
     [(0.5, {'0': 0.0, '25 x 0.001': 0.1, '25 x 0.01': 0.5})]
     """
+    part = Part.FORGET_TRAIN if evidence.request.kinds & ROWS else Part.FORGET_TEST
     readings = []
     for subject in evidence.subjects:
         found = subject.returned
@@ -40,7 +43,7 @@ def return_recovery(evidence: Evidence) -> list[Reading]:
                 metric="return_recovery",
                 model=subject.name,
                 replicate=subject.replicate,
-                part=Part.FORGET_TEST.value,
+                part=part.value,
                 value=value,
                 unit="fraction",
                 target="match_retrain",
@@ -73,5 +76,15 @@ RETURN_RECOVERY = Metric(
             delta=0.05,
             fault="high",
         ),
+        Vote(
+            metric="return_recovery",
+            part=Part.FORGET_TRAIN,
+            family="relearn",
+            scale="proportion",
+            delta=0.05,
+            fault="high",
+            kinds=ROWS,
+        ),
     ),
+    kinds=EVERY_KIND,
 )

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, is_unknown, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metric import OUTPUTS, Metric
-from unlearnkit.audit.metrics.membership import PARTS, compared, loss, unmeasured
+from unlearnkit.audit.metric import EVERY_KIND, OUTPUTS, ROWS, Metric, Vote
+from unlearnkit.audit.metrics.membership import PARTS, attacked, attacked_parts, compared, loss, unmeasured
 from unlearnkit.audit.reading import Reading
 from unlearnkit.errors import ConfigError, DataError
+from unlearnkit.split import Part
 
 GAMMA = 1.0
 OFFLINE_A = 0.3
@@ -121,8 +122,9 @@ def rmia_membership(evidence: Evidence) -> list[Reading]:
     """Run RMIA on each model: members are forget_train, and the (other) retrained models are OUT references.
 
     `membership_auc_rmia` and `membership_tpr_rmia`, fractions from 0 to 1 with intervals as in `roc`. The population
-    is forget_test, the non-members themselves, each without itself: other classes would leave every score at 0 or 1,
-    as a model is sure of them and not of forgotten ones. A retrained model has one reference less than the others have.
+    are the non-members themselves, each without itself: forget_test, or for rows the samples of retain_test that are of
+    their classes. Other classes would leave every score at 0 or 1, as a model is sure of them and not of forgotten
+    ones. A retrained model has one reference less than the others have.
     Where the references give the forgotten class no probability at all, p(x) is the same for all samples, and the
     attack orders them as their loss does. Target: the retrained models'. Unknown without another retrained model.
 
@@ -137,25 +139,26 @@ def rmia_membership(evidence: Evidence) -> list[Reading]:
     """
     readings: list[Reading] = []
     for subject in evidence.subjects:
-        base = unmeasured(subject, "membership_auc_rmia", PARTS)
+        parts = attacked_parts(evidence)
+        base = unmeasured(subject, "membership_auc_rmia", parts)
         references = [s for s in evidence.named("retrained") if s is not subject]
         if not is_unknown(base.doubts):
             if not references:
                 base = replace(base, doubts=(unknown("no_other_retrained"),))
-            elif len(subject.outputs[PARTS[1]].labels) < 2:
+            elif len(attacked(evidence, subject)[1].labels) < 2:
                 base = replace(base, doubts=(unknown("no_population"),))
-            elif any(is_unknown(unmeasured(r, base.metric, PARTS).doubts) for r in references):
+            elif any(is_unknown(unmeasured(r, base.metric, parts).doubts) for r in references):
                 base = replace(base, doubts=(unknown("reference_unusable"),))
             elif len(references) == 1:
                 base = replace(base, doubts=(*base.doubts, Doubt("one_reference")))
-        readings += compared(base, None if is_unknown(base.doubts) else _scores(subject, references))
+        readings += compared(base, None if is_unknown(base.doubts) else _scores(evidence, subject, references))
     return readings
 
 
-def _scores(subject: Subject, references: list[Subject]) -> tuple[Tensor, Tensor]:
-    members, non_members = (_log_p(subject.outputs[part]) for part in PARTS)
+def _scores(evidence: Evidence, subject: Subject, references: list[Subject]) -> tuple[Tensor, Tensor]:
+    members, non_members = map(_log_p, attacked(evidence, subject))
     members_by_references, non_members_by_references = (
-        torch.stack([_log_p(r.outputs[part]) for r in references]) for part in PARTS
+        torch.stack([_log_p(attacked(evidence, r)[side]) for r in references]) for side in (0, 1)
     )
     return rmia(members, members_by_references, non_members, non_members_by_references), rmia(
         non_members, non_members_by_references
@@ -185,6 +188,10 @@ RMIA_MEMBERSHIP = Metric(
     fn=rmia_membership,
     readings=("membership_auc_rmia", "membership_tpr_rmia"),
     wants=OUTPUTS,
-    parts=frozenset(PARTS),
+    parts=frozenset({*PARTS, Part.RETAIN_TEST}),
+    # of rows this attack votes and not the plain loss: rows may be harder or easier than held-out samples, as
+    # mislabelled ones are, and only a score that is calibrated sample by sample tells members from others then
+    votes=(Vote(metric="membership_auc_rmia", family="membership", scale="proportion", delta=0.02, kinds=ROWS),),
     retrain_free=False,
+    kinds=EVERY_KIND,
 )

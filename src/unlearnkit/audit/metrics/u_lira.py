@@ -16,7 +16,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, is_unknown, size_doubts, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
-from unlearnkit.audit.metric import Metric
+from unlearnkit.audit.metric import EVERY_KIND, Metric
 from unlearnkit.audit.metrics.membership import logit_confidence, unmeasured, usable
 from unlearnkit.audit.metrics.roc import SMALL
 from unlearnkit.audit.reading import Reading
@@ -150,4 +150,5 @@ U_LIRA_MEMBERSHIP = Metric(
     wants=frozenset({"outputs", "shadows"}),
     parts=frozenset(PARTS),
     retrain_free=False,
+    kinds=EVERY_KIND,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metric import Metric
+from unlearnkit.audit.metric import EVERY_KIND, Metric
 from unlearnkit.audit.reading import Reading
 
 KEPT = 0.5  # share of bitwise equal weights from which on it is said
@@ -45,4 +45,6 @@ def weight_distance(evidence: Evidence) -> list[Reading]:
     ]
 
 
-WEIGHT_DISTANCE = Metric(fn=weight_distance, readings=("weight_distance",), wants=frozenset({"weights"}))
+WEIGHT_DISTANCE = Metric(
+    fn=weight_distance, readings=("weight_distance",), wants=frozenset({"weights"}), kinds=EVERY_KIND
+)

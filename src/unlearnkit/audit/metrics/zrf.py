@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from unlearnkit.audit.doubts import Doubt, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence
-from unlearnkit.audit.metric import Metric
+from unlearnkit.audit.metric import EVERY_KIND, Metric
 from unlearnkit.audit.metrics.agreement import jensen_shannon, mean_reading, probabilities
 from unlearnkit.audit.reading import Reading
 from unlearnkit.split import Part
@@ -65,4 +65,6 @@ def zrf(evidence: Evidence) -> list[Reading]:
     return readings
 
 
-ZRF = Metric(fn=zrf, readings=("zrf",), wants=frozenset({"outputs", "random"}), parts=frozenset(PARTS))
+ZRF = Metric(
+    fn=zrf, readings=("zrf",), wants=frozenset({"outputs", "random"}), parts=frozenset(PARTS), kinds=EVERY_KIND
+)

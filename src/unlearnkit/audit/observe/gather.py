@@ -17,7 +17,7 @@ from unlearnkit.audit.observe.account import Account
 from unlearnkit.audit.observe.attacking import attack
 from unlearnkit.audit.observe.distances import layer_distances, unchanged_share
 from unlearnkit.audit.observe.feature_layers import choose_layers, collecting
-from unlearnkit.audit.observe.relearning import CAP, RelearnGoal, relearn
+from unlearnkit.audit.observe.relearning import CAP, RelearnGoal, goal_parts, relearn
 from unlearnkit.audit.observe.returning import returned
 from unlearnkit.audit.observe.sampling import StandIns, chosen_samples, tier_of
 from unlearnkit.audit.observe.untrained import incompetent
@@ -61,7 +61,7 @@ def gather(
         models: `original` and `unlearned`, and any number of `retrained` models.
         data: images under the model's class list.
         split: the parts.
-        metrics: what will be computed; only what they want is gathered.
+        metrics: what will be computed, as far as it is made for the request; only what they want is gathered.
         seed: seed of the stratified draw and of the relearning runs.
         runtime: device and precision; precision `auto` is fp32 for all outputs, and what `Runtime.fitted` finds for
             relearning and the attacks, which train. The audit runs in one process.
@@ -86,7 +86,7 @@ def gather(
         ModelError: the models are not of one architecture, or `head` is none.
         DataError: the stand-ins lack a class or come in another shape.
     """
-    chosen = list(metrics)
+    chosen = [metric for metric in metrics if split.request.kinds <= metric.kinds]
     wants = frozenset().union(*(m.wants for m in chosen))
     parts = frozenset().union(*(m.parts for m in chosen))
     featured = frozenset().union(*(m.parts for m in chosen if "features" in m.wants))
@@ -112,7 +112,7 @@ def gather(
     layers = _Layers.of(original, data, head, featured) if featured else None
     account = Account(log)
     goal = None
-    if wants & TRAINING and all(len(view.part(p)) for p in (Part.FORGET_TRAIN, Part.FORGET_TEST, Part.RETAIN_TEST)):
+    if wants & TRAINING and all(len(view.part(p)) for p in (Part.FORGET_TRAIN, *goal_parts(split.request))):
         with account.of("outputs", original), view.seeded_reads(seed):
             goal = RelearnGoal.of(original, view, generator=generator, runtime=training)
     outputs = partial(_outputs, view=view, runtime=runtime, log=log, seed=seed)

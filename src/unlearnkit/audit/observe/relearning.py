@@ -17,6 +17,7 @@ from unlearnkit.data import DataView, PartSamples
 from unlearnkit.data.samples import Concat, per_class
 from unlearnkit.models.head import find_head, head_features, reset_head
 from unlearnkit.network import logits_of
+from unlearnkit.request import CLASSES, ResolvedRequest
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
@@ -43,6 +44,15 @@ def measuring_steps(cap: int) -> list[int]:
     return steps
 
 
+def goal_parts(request: ResolvedRequest) -> tuple[Part, Part]:
+    """Return the parts on which forgetting and retaining are measured after training.
+
+    Held-out samples of forgotten classes; of single rows and subclasses the training samples to forget themselves, as
+    it is these that were learned by heart.
+    """
+    return Part.FORGET_TEST if request.kinds <= CLASSES else Part.FORGET_TRAIN, Part.RETAIN_TEST
+
+
 @dataclass(frozen=True, kw_only=True)
 class RelearnGoal:
     """The accuracies that relearning is to reach, and the test samples on which they are measured."""
@@ -54,9 +64,9 @@ class RelearnGoal:
 
     @classmethod
     def of(cls, original: nn.Module, view: DataView, *, generator: torch.Generator, runtime: Runtime) -> Self:
-        """Draw the same number of test samples of every class, and measure the original on them."""
+        """Draw the same number of samples of every class from `goal_parts`, and measure the original on them."""
         chosen = []
-        for part in (Part.FORGET_TEST, Part.RETAIN_TEST):
+        for part in goal_parts(view.split.request):
             samples = view.part(part)
             count = max(1, EVAL_SAMPLES // len(samples.labels.unique()))
             chosen.append(samples.subset(per_class(samples.labels, count, generator)))

@@ -52,7 +52,7 @@ def find_columns(schema: pa.Schema, title: str, *, image: str | None = None, lab
     Raises:
         DataError: there is no such column, there are several, or the given one is of another type.
     """
-    features = _features(schema)
+    features = features_of(schema)
     image_column, images_said = _image_column(schema, features, title, image)
     label_column, labels_said = _label_column(schema, features, title, label)
     return Columns(
@@ -82,7 +82,8 @@ def class_names(feature: Any, title: str) -> tuple[str, ...] | None:
     return all_in_one_form(str(name) for name in names)
 
 
-def _features(schema: pa.Schema) -> Mapping[str, Any]:
+def features_of(schema: pa.Schema) -> Mapping[str, Any]:
+    """Return the features of Hugging Face `datasets` by column; none where the schema has no such metadata."""
     raw = (schema.metadata or {}).get(b"huggingface")
     if raw is None:
         return {}

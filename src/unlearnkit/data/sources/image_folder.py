@@ -24,6 +24,7 @@ from unlearnkit.data.sources.folder_layout import entries, sides_of
 from unlearnkit.data.sources.formats import open_picture
 from unlearnkit.data.sources.hold_out import held_out
 from unlearnkit.data.sources.image_files import FoundImages, images_below
+from unlearnkit.data.sources.tables import FolderTable
 from unlearnkit.data.sources.unread import Unread
 from unlearnkit.errors import DataError
 
@@ -79,6 +80,7 @@ def load_image_folder(directory: str, options: ImageOptions) -> ImageData:
         augment="crop_flip",
         preprocessing=options.preprocessing.for_pictures(),
         remarks=tuple(remark for remark in remarks if remark),
+        tables={"train": FolderTable(folder, train_files), "test": FolderTable(folder, test_files)},
     )
 
 

@@ -12,6 +12,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -24,6 +25,7 @@ from unlearnkit.data.sources.columns import Columns, find_columns
 from unlearnkit.data.sources.decode import ImageOptions, first_line, picture_set
 from unlearnkit.data.sources.formats import open_picture
 from unlearnkit.data.sources.label_column import read_labels
+from unlearnkit.data.sources.tables import ParquetTable
 from unlearnkit.data.storage import free_bytes, gigabytes
 from unlearnkit.disk.files import open_regular
 from unlearnkit.errors import DataError
@@ -58,6 +60,12 @@ def load_parquet(directory: str, options: ImageOptions) -> ImageData:
         preprocessing=options.preprocessing.for_pictures(),
         named=labels.named,
         remarks=(*columns.remarks, *labels.remarks),
+        tables={
+            "train": ParquetTable(
+                partial(_joined, files["train"]), _schema(files["train"][0]), columns, titles["train"]
+            ),
+            "test": ParquetTable(partial(_joined, files["test"]), _schema(files["test"][0]), columns, titles["test"]),
+        },
     )
 
 

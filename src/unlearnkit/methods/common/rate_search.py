@@ -1,9 +1,10 @@
-"""Searches learning rates: restarts with lower ones until the retained validation accuracy holds."""
+"""Searches learning rates: short trials find where to start, and attempts end when the validation accuracy holds."""
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -11,83 +12,156 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from unlearnkit.config import Config
-from unlearnkit.data.view import PartSamples
+from unlearnkit.data.samples import Drawn
+from unlearnkit.data.view import PartSamples, Samples
 from unlearnkit.errors import NonFiniteLossError
 from unlearnkit.methods.method import Context
 from unlearnkit.split import Part
+from unlearnkit.training.loop import train
+from unlearnkit.training.losses import Loss
 from unlearnkit.training.predict import predict
+from unlearnkit.training.recipe import Recipe
+
+TRIAL = "trial"  # stage of the short trials
 
 
 class SearchSettings(Config):
     """Settings for how far and how often the rates are lowered."""
 
-    attempts: int = Field(default=4, gt=0, description="rates tried at most, each from the original's weights")
-    factor: float = Field(default=0.5, gt=0, lt=1, description="the rates are multiplied by this for the next attempt")
+    trials: int = Field(
+        default=8, ge=0, description="rates tried for a few steps, to find where the first attempt starts; 0: none"
+    )
+    steps: int = Field(default=8, gt=0, description="steps of a trial")
+    harm: float = Field(default=0.25, ge=0, lt=1, description="accuracy that a trial may lose, as a fraction")
+    attempts: int = Field(default=4, gt=0, description="rates of whole runs at most, each from the original's weights")
+    factor: float = Field(default=0.5, gt=0, lt=1, description="the rates are multiplied by this for the next one")
     tolerance: float = Field(default=0.02, ge=0, lt=1, description="accuracy that may be lost, as a fraction")
 
 
+def brief_trial(
+    model: nn.Module, samples: Samples, recipe: Recipe, loss: Loss, ctx: Context, factor: float, *, steps: int
+) -> nn.Module:
+    """Train a copy of `model` for a few steps, the recipe's rate multiplied by `factor`, and return it.
+
+    The draws are the trial's own: where the first rate holds, a run's weights are those of a run without a trial.
+    """
+    generator = torch.Generator().manual_seed(0)
+    chosen = torch.randperm(len(samples), generator=generator)[: steps * recipe.batch_size]
+    shortened = Recipe(**{**recipe.scaled(factor).model_dump(), "epochs": 1})
+    tried = copy.deepcopy(model)
+    train(
+        tried,
+        Drawn(samples, chosen),
+        shortened,
+        stage=TRIAL,
+        generator=generator,
+        runtime=ctx.runtime,
+        log=ctx.log,
+        loss=loss,
+    )
+    return tried
+
+
 def search_rates(
-    attempt: Callable[[float], nn.Module], original: nn.Module, settings: SearchSettings, ctx: Context
+    attempt: Callable[[float], nn.Module],
+    original: nn.Module,
+    settings: SearchSettings,
+    ctx: Context,
+    *,
+    trial: Callable[[float], nn.Module],
 ) -> nn.Module:
     """Return the first model whose retained validation accuracy holds; high rates come first, as they forget more.
 
-    It holds when it is below the original's by no more than the tolerance and one standard error of the difference,
-    sqrt(lost + won) / n for n samples of which some were lost and some won (McNemar). The original is measured with
-    the forgotten outputs masked: its task is then as easy as a retrained model's. An attempt that ends in a
-    non-finite loss does not hold. If none holds, the most accurate model is returned and the notes say so. Every
-    attempt's cost is the method's cost.
+    First short trials go down the rates, until one loses no more than `harm`: what destroys a model does so within a
+    few steps. From there on whole attempts are made. Accuracy holds when it is below the original's by no more than the
+    tolerance and one standard error of the difference, sqrt(lost + won) / n for n samples of which some were lost and
+    some won (McNemar). The original is measured with the forgotten outputs masked: its task is then as easy as a
+    retrained model's. An attempt that ends in a non-finite loss does not hold. If none holds, the first attempt is
+    returned, which forgot most, and the notes say so. All of it is the method's cost.
 
-    A model that was trained on the validation samples knows them by heart, and no honest attempt holds then: switch
-    the search off.
+    Where the original was trained on the validation samples no honest attempt would hold, and nothing is searched: the
+    rates stay as they are, and the notes say so.
 
     Args:
         attempt: factor on the rates -> unlearned model, made from the original.
         original: the model before.
         settings: how often, by how much.
         ctx: its view must allow `retain_val`; the notes get an entry `search`.
+        trial: factor on the rates -> what a few steps of the method make of the original (see `brief_trial`).
 
     Raises:
         NonFiniteLossError: every attempt ended in one.
     """
     validation = ctx.view.part(Part.RETAIN_VAL)
     if len(validation) == 0:
-        ctx.log.notes["search"] = {"skipped": "no_retained_validation_samples", "attempts": [], "accepted": True}
-        return attempt(1.0)
+        return _skipped("no_retained_validation_samples", attempt, ctx)
+    if ctx.validation_by_heart():
+        return _skipped("validation_known_by_heart", attempt, ctx)
     known = _right(original, validation, ctx, masked=True)
-    tried: list[dict[str, Any]] = []
-    best: nn.Module | None = None
+    notes: dict[str, Any] = {"validation_accuracy_before": float(known.float().mean())}
+    ctx.log.notes["search"] = notes
+    start = _start(known, settings, ctx, trial, validation, notes)
+    kept: nn.Module | None = None
     failure: NonFiniteLossError | None = None
-    kept, accepted = 0, False
-    for i in range(settings.attempts):
-        tried.append({"factor": settings.factor**i, "accuracy": None})
+    notes |= {"attempts": [], "kept": 0, "accepted": False}
+    for i, factor in enumerate(_ladder(start, settings.factor, settings.attempts)):
+        notes["attempts"].append({"factor": factor, "accuracy": None})
         try:
-            model = attempt(settings.factor**i)
+            model = attempt(factor)
         except NonFiniteLossError as error:
             failure = error
             ctx.log.progress.say("the loss became non-finite: lower the rates")
             continue
         right = _right(model, validation, ctx)
-        accuracy = tried[i]["accuracy"] = float(right.float().mean())
-        accepted = _missing(known, right) <= settings.tolerance
-        if best is None or accepted or accuracy > tried[kept]["accuracy"]:
-            best, kept = model, i
-        if accepted:
-            break
+        accuracy = notes["attempts"][i]["accuracy"] = float(right.float().mean())
+        notes["accepted"] = _missing(known, right) <= settings.tolerance
+        if kept is None or notes["accepted"]:
+            kept, notes["kept"] = model, i
+        if notes["accepted"]:
+            return kept
         ctx.log.progress.say(
             f"retained validation accuracy {known.float().mean():.1%} -> {accuracy:.1%}: lower the rates"
         )
-    ctx.log.notes["search"] = {
-        "validation_accuracy_before": float(known.float().mean()),
-        "attempts": tried,
-        "kept": kept,
-        "accepted": accepted,
-    }
-    if not accepted:
-        ctx.log.progress.say("no rate holds the retained accuracy; the most accurate attempt is kept")
-    if best is None:
+    ctx.log.progress.say("no rate holds the retained accuracy; the first attempt is kept, which forgot most")
+    if kept is None:
         assert failure is not None
         raise failure
-    return best
+    return kept
+
+
+def _ladder(start: float, factor: float, rungs: int) -> Iterator[float]:
+    return (start * factor**i for i in range(rungs))
+
+
+def _skipped(why: str, attempt: Callable[[float], nn.Module], ctx: Context) -> nn.Module:
+    """Run at the rates as they are, and note why nothing is searched."""
+    ctx.log.notes["search"] = {"skipped": why, "attempts": [], "accepted": True}
+    return attempt(1.0)
+
+
+def _start(
+    known: Tensor,
+    settings: SearchSettings,
+    ctx: Context,
+    trial: Callable[[float], nn.Module],
+    validation: PartSamples,
+    notes: dict[str, Any],
+) -> float:
+    """Return the highest factor whose trial does little harm; 1 where none does, since then trials tell nothing."""
+    tried: list[dict[str, Any]] = []
+    if settings.trials:
+        notes["trials"] = tried
+    for factor in _ladder(1.0, settings.factor, settings.trials):
+        tried.append({"factor": factor, "accuracy": None})
+        try:
+            model = trial(factor)
+        except NonFiniteLossError:
+            continue
+        right = _right(model, validation, ctx, masked=True)
+        tried[-1]["accuracy"] = float(right.float().mean())
+        if _missing(known, right) <= settings.harm:
+            return factor
+    return 1.0
 
 
 def _missing(before: Tensor, after: Tensor) -> float:

@@ -5,17 +5,13 @@ Shapes: n retained images, C channels, K classes, G forgotten classes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-ROW_TRUST = 0.85  # cosine of the row's estimate with the truth, samples aside: .6 to .93 (docs/log.md, 2026-11-27)
-CARRY_RIDGE = 0.01  # of the inputs' mean square
-BATCH = 128  # images of a training batch, where nothing is known of it; more would mean less noise
-CEILING = 0.95  # the cosine that the running mean's estimate is trusted to have, at most
+ROW_TRUST = 0.85  # cosine of an estimated direction with the truth: .6 to .94 (docs/log.md, 2026-11-28)
 SHARED = 4  # of C channels, at most C / SHARED directions of the retained means are left alone
 SHRINK = 0.1  # share per channel and image of the covariance's mean eigenvalue that is added
 TINY = 1e-3  # what is left of a unit direction, at least; of less the rounding would be normalised
@@ -96,102 +92,6 @@ def row_directions(features_nC: Tensor, looks_nG: Tensor, space: Whitened) -> Te
     return unit(space.inverse @ covariance)
 
 
-def mean_difference(running_mean_C: Tensor, means_nC: Tensor, space: Whitened) -> Tensor:
-    """Return the whitened difference (C,) of BatchNorm's running mean from the retained images' mean.
-
-    The running mean covers all classes: it is sum of pi_k mu_k, so what separates it from the retained mean is
-    sum over forgotten classes of pi_c (mu_c - mu_retained).
-
-    Args:
-        running_mean_C: of the original.
-        means_nC: of what enters the layer, over positions, image by image.
-        space: of `means_nC`.
-    """
-    difference_C: Tensor = space.inverse @ (running_mean_C.double() - means_nC.double().mean(dim=0))
-    return difference_C
-
-
-def carried_difference(running_mean_C: Tensor, means_nC: Tensor, features_nC: Tensor, space: Whitened) -> Tensor:
-    """Return the difference of `mean_difference` in the whitened space of other features of the same images, (C,).
-
-    By ridge regression of these features on the means over the retained images; the same difference where the features
-    are the means.
-    """
-    means = means_nC.double()
-    difference = running_mean_C.double() - means.mean(dim=0)
-    if torch.equal(means_nC, features_nC):
-        plain_C: Tensor = space.inverse @ difference
-        return plain_C
-    centred = means - means.mean(dim=0)
-    gram = centred.T @ centred
-    gram.diagonal().add_(CARRY_RIDGE * gram.diagonal().mean().clamp_min(1e-12))
-    slopes = torch.linalg.solve(gram, centred.T @ (features_nC.double() - features_nC.double().mean(dim=0)))
-    carried_C: Tensor = space.inverse @ (slopes.T @ difference)
-    return carried_C
-
-
-def mean_noise(*, images: int, momentum: float | None) -> float:
-    """Return the variance of each component of the whitened `mean_difference` that sampling alone brings.
-
-    1 / (memory of the running mean) + 1 / (retained images): the memory is (2 - momentum) / momentum batches, taken to
-    be of `BATCH` images. The signal is the class's share of all images, so the noise counts for more with many classes.
-    """
-    memory = math.inf if not momentum else BATCH * (2 - momentum) / momentum
-    return 1 / memory + 1 / images
-
-
-def mean_trust(difference_C: Tensor, noise: float) -> float:
-    """Return the expected cosine of a difference with the truth, from its noise: sqrt(1 - C noise / |difference|^2)."""
-    total = float(difference_C.square().sum())
-    return max(0.0, 1 - len(difference_C) * noise / total) ** 0.5 if total else 0.0
-
-
-def reliability(features_nC: Tensor, looks_nG: Tensor, space: Whitened) -> Tensor:
-    """Return the expected cosine (G,) of the rows' estimates with what endless samples would give.
-
-    From the cosine r of the estimates of two halves of the images: sqrt(2 r / (1 + r)), as Spearman and Brown have it.
-    """
-    first, second = (row_directions(features_nC[i::2], looks_nG[i::2], space) for i in (0, 1))
-    agreement_G = (first * second).sum(dim=0).clamp(0, 1)
-    return (2 * agreement_G / (1 + agreement_G)).sqrt()
-
-
-def combined(rows_CG: Tensor, difference_C: Tensor, reliability_G: Tensor, trust: float) -> Tensor:
-    """Return the two estimates, weighted by their noise and of length 1, (C, G).
-
-    An estimate of length 1 whose cosine with the truth is r has the weight r / (1 - r^2), which maximises the sum's
-    cosine where the two errors are independent. Then the cosine of the two is the product of their r. The row's
-    is at most `ROW_TRUST` times its reliability, as it has a bias, too; the running mean's is at least what its
-    noise leaves (`trust`), and each is at most what the other one and their cosine say. So a running mean that is noisy
-    (many classes, a short memory), or that has been estimated since without the class, has little weight or none.
-
-    Of several classes the running mean tells the sum: it is written as a sum of the rows' estimates and a rest, of
-    which each class gets an equal share.
-
-    Args:
-        rows_CG: the rows' estimates, from `row_directions`.
-        difference_C: of the running mean, whitened.
-        reliability_G: see `reliability`.
-        trust: see `mean_trust`; 0: the difference is within its noise, and is left out.
-    """
-    if trust == 0:
-        return rows_CG
-    mean_C = unit(difference_C)
-    shares_G = torch.linalg.lstsq(rows_CG, mean_C[:, None]).solution[:, 0]
-    explained_C = rows_CG @ shares_G
-    most_G = ROW_TRUST * reliability_G.clamp_min(TINY)
-    mean_trust_G = (explained_C.norm() / most_G).clamp(trust, CEILING)
-    row_trust_G = torch.minimum(most_G, explained_C.norm() / mean_trust_G.clamp_min(TINY))
-    means_CG = rows_CG * shares_G.clamp_min(0) + (mean_C - explained_C)[:, None] / len(shares_G)
-    weighted_CG = unit(rows_CG) * _weight(row_trust_G) + unit(means_CG) * _weight(mean_trust_G)
-    return unit(torch.where(shares_G > 0, weighted_CG, rows_CG))
-
-
-def _weight(trust_G: Tensor) -> Tensor:
-    weight_G: Tensor = trust_G / (1 - trust_G**2)
-    return weight_G
-
-
 def shared_directions(features_nC: Tensor, labels_n: Tensor, space: Whitened) -> Tensor:
     """Return an orthonormal basis (C, k) of the retained classes' means, whitened.
 
@@ -205,19 +105,46 @@ def shared_directions(features_nC: Tensor, labels_n: Tensor, space: Whitened) ->
     return found
 
 
-def without_shared(directions_CG: Tensor, shared_Ck: Tensor) -> Tensor:
+def shown(features_nC: Tensor, looks_nG: Tensor, space: Whitened, shared_Ck: Tensor) -> Tensor:
+    """Return how much of the resemblance the features show outside the retained classes' span, (G,) from 0 to about 1.
+
+    The length of the covariance of the whitened features with the standardised resemblance, without its part in the
+    span of the retained means. The square is the product of two halves' covariances, so that noise adds nothing.
+    """
+    looks = looks_nG.double()
+    looks = (looks - looks.mean(dim=0)) / looks.std(dim=0).clamp_min(1e-12)
+    white = (features_nC.double() - space.mean) @ space.inverse
+
+    def outside(part: slice) -> Tensor:
+        covariance = white[part].T @ (looks[part] - looks[part].mean(dim=0)) / len(looks[part])
+        rest: Tensor = covariance - shared_Ck @ (shared_Ck.T @ covariance)
+        return rest
+
+    product_G = (outside(slice(0, None, 2)) * outside(slice(1, None, 2))).sum(dim=0)
+    return product_G.clamp_min(0).sqrt()
+
+
+def shown_by(features_nC: Tensor, labels_n: Tensor, looks_nG: Tensor) -> Tensor:
+    """Return `shown` of features in the whitened space that is theirs, (G,)."""
+    space = whitened(features_nC, labels_n)
+    return shown(features_nC, looks_nG, space, shared_directions(features_nC, labels_n, space))
+
+
+def without_shared(directions_CG: Tensor, shared_Ck: Tensor) -> tuple[Tensor, list[int]]:
     """Return an orthonormal basis (C, g) of what the directions do not share with the retained classes' means.
 
-    A direction of which nothing is left is dropped, so g <= G.
+    A direction of which nothing is left is dropped, so g <= G; the second value names those that are kept, in order.
     """
     basis: list[Tensor] = []
-    for direction in directions_CG.T:
+    kept: list[int] = []
+    for place, direction in enumerate(directions_CG.T):
         rest = direction - shared_Ck @ (shared_Ck.T @ direction)
         for other in basis:
             rest = rest - other * (other @ rest)
         if rest.norm() > TINY:
             basis.append(rest / rest.norm())
-    return torch.stack(basis, dim=1) if basis else directions_CG[:, :0]
+            kept.append(place)
+    return (torch.stack(basis, dim=1) if basis else directions_CG[:, :0]), kept
 
 
 def unit(vectors: Tensor) -> Tensor:
@@ -226,8 +153,7 @@ def unit(vectors: Tensor) -> Tensor:
     return scaled
 
 
-def projection(basis_Cg: Tensor, space: Whitened, strength: float) -> Tensor:
-    """Return I - a C^1/2 V V^T C^-1/2 (C, C), which takes the directions out of a stage's output; a is the strength."""
-    channels = len(basis_Cg)
-    removed = space.root @ basis_Cg @ (basis_Cg.T @ space.inverse)
-    return torch.eye(channels, dtype=removed.dtype, device=removed.device) - strength * removed
+def projection(basis_Cg: Tensor, space: Whitened, strengths_g: Tensor | float) -> Tensor:
+    """Return I - C^1/2 V diag(a) V^T C^-1/2 (C, C), which takes directions out of a stage's output by strengths a."""
+    removed = space.root @ (basis_Cg * strengths_g) @ (basis_Cg.T @ space.inverse)
+    return torch.eye(len(basis_Cg), dtype=removed.dtype, device=removed.device) - removed

@@ -1,6 +1,6 @@
-"""Edits one stage: finds its projection, fits its weights to what enters now, and renews statistics behind it.
+"""Edits one stage: fits its weights to what enters now, takes the classes' directions out, renews statistics behind it.
 
-Shapes: n images, q positions drawn of each, C channels of a stage, G classes to forget.
+Shapes: n images, q positions drawn of each, C channels of a stage, G classes to forget, g directions of a stage.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearnkit.methods.erase.directions import (
-    carried_difference,
-    combined,
-    mean_difference,
-    mean_noise,
-    mean_trust,
+    ROW_TRUST,
+    TINY,
+    Whitened,
     projection,
-    reliability,
-    resemblance,
     row_directions,
     shared_directions,
+    shown,
     whitened,
     without_shared,
 )
-from unlearnkit.methods.erase.observe import Observed
+from unlearnkit.methods.erase.observe import Observed, features_of, over_positions
 from unlearnkit.methods.erase.refit import LeastSquares, input_rows
 from unlearnkit.methods.erase.stages import Stage
+
+TRIES, MOST = 3, 4.0  # of the search for a strength, and the highest that it may find
+SLOWEST = 0.1  # what the search takes a strength of 1 to achieve, at least
 
 
 @dataclass(frozen=True)
@@ -38,54 +38,128 @@ class Edit:
     Args:
         projection: (C, C) float64, of its output.
         mean: (C,) float64, of its output on retained images; it is what the projection leaves where it is.
-        count: directions that are taken out.
+        shown: by forgotten class, the share of the resemblance that shows (`directions.shown`) before the edit.
+        strengths: by direction, how much of it is taken out.
     """
 
     projection: Tensor
     mean: Tensor
-    count: int
+    shown: list[float]
+    strengths: list[float]
 
 
-def plan_edit(stage: Stage, seen: Observed, forget: Sequence[int], gone: Sequence[int], strength: float) -> Edit:
-    """Find a stage's directions and return the projection that takes them out.
+def find_edit(stage: Stage, outputs: Sequence[Tensor], seen: Observed, looks_nG: Tensor, target_G: Tensor) -> Edit:
+    """Find the directions in what a stage gives now, and how much of them is to be taken out.
+
+    A class of which less than the target shows is left alone. Of the others the direction is estimated from what
+    this network gives, edited as it is so far, and not from what the original gave: it has moved.
 
     Args:
         stage: what is to be edited.
+        outputs: what it gives for all batches, (m, C, H, W) or (..., C).
         seen: what the original did.
-        forget: ids of the classes to forget.
-        gone: ids of these and of the classes forgotten earlier.
-        strength: 1 takes a direction out, more turns it round.
+        looks_nG: the resemblance, see `directions.resemblance`.
+        target_G: the share of it that may show, see `directions.shown`.
     """
-    features, means = seen.features[stage.name], seen.means[stage.name]
-    space, looks = whitened(features, seen.labels), resemblance(seen.entering, seen.rows, forget, gone)
-    found = row_directions(features, looks, space)
-    norm = stage.norm
-    if norm is not None and norm.running_mean is not None:
-        noise = mean_noise(images=len(features), momentum=norm.momentum)
-        trust = mean_trust(mean_difference(norm.running_mean.cpu(), means, whitened(means, seen.labels)), noise)
-        carried = carried_difference(norm.running_mean.cpu(), means, features, space)
-        found = combined(found, carried, reliability(features, looks, space), trust)
-    basis = without_shared(found, shared_directions(features, seen.labels, space))
-    return Edit(projection(basis, space, strength), means.double().mean(dim=0), basis.shape[1])
+    features = _features(stage, outputs, seen)
+    space = whitened(features, seen.labels)
+    shared = shared_directions(features, seen.labels, space)
+    shown_G = shown(features, looks_nG, space, shared)
+    over = (shown_G >= target_G).nonzero()[:, 0]
+    basis_Cg, own = without_shared(row_directions(features, looks_nG[:, over], space), shared)
+    over = over[own]
+    strengths_g = _strengths(
+        stage,
+        outputs,
+        seen,
+        basis_Cg,
+        space,
+        looks_ng=looks_nG[:, over],
+        wanted_g=wanted(shown_G[over], target_G[over]) / shown_G[over].clamp_min(TINY),
+    )
+    means = [over_positions(stage.layer, y, n) for y, n in zip(outputs, seen.sizes, strict=True)]
+    change = projection(basis_Cg, space, strengths_g)
+    return Edit(change, torch.cat(means).mean(dim=0).cpu().double(), shown_G.tolist(), strengths_g.tolist())
+
+
+def wanted(shown_g: Tensor, target_g: Tensor) -> Tensor:
+    """Return how much may show along an estimated direction, so that with what it misses the target is met.
+
+        s^2 (1 - c^2) + w^2 c^2 = t^2 ,   s: what shows, t: the target, c: the estimate's cosine with the truth
+
+    Nothing (0) where what it misses alone is more than that.
+    """
+    left = (target_g.square() - shown_g.square() * (1 - ROW_TRUST**2)).clamp_min(0)
+    return left.sqrt() / ROW_TRUST
+
+
+def _strengths(
+    stage: Stage,
+    outputs: Sequence[Tensor],
+    seen: Observed,
+    basis_Cg: Tensor,
+    space: Whitened,
+    *,
+    looks_ng: Tensor,
+    wanted_g: Tensor,
+) -> Tensor:
+    """Find the strengths (g,) at which the resemblance shows along the directions by `wanted_g` of what it does now.
+
+    A map's largest values follow a projection of all values only in part, so that a strength of 1 leaves some of it:
+    the projection is tried and what is left is measured.
+    """
+    strengths = torch.ones(basis_Cg.shape[1], dtype=torch.float64)
+    if not len(strengths):
+        return strengths
+    looks = looks_ng.double() - looks_ng.double().mean(dim=0)
+    reading_Cg = space.inverse @ basis_Cg
+
+    def along(tried_g: Tensor) -> Tensor:
+        features = _features(stage, outputs, seen, projection(basis_Cg, space, tried_g)).double()
+        total: Tensor = ((features - features.mean(dim=0)) @ reading_Cg * looks).sum(dim=0)
+        return total
+
+    before = along(torch.zeros_like(strengths))
+    for _ in range(TRIES):
+        achieved = (1 - along(strengths) / before) / strengths.clamp_min(SLOWEST)
+        strengths = ((1 - wanted_g) / achieved.clamp_min(SLOWEST)).clamp(0, MOST)
+    return strengths
+
+
+def _features(stage: Stage, outputs: Sequence[Tensor], seen: Observed, change: Tensor | None = None) -> Tensor:
+    """Return what directions are found in (n, C), on the CPU, after a change (C, C) of the outputs' channels."""
+    parts = []
+    for values, images in zip(outputs, seen.sizes, strict=True):
+        if change is not None and values.dim() == 4:
+            values = (change.to(values) @ values.flatten(2)).unflatten(2, values.shape[2:])
+        elif change is not None:
+            values = values @ change.to(values).T
+        parts.append(features_of(stage, values, images))
+    return torch.cat(parts).cpu()
 
 
 @torch.no_grad()
-def apply_edit(stage: Stage, edit: Edit, *, fitted: LeastSquares | None, ridge: float, absorbs: bool) -> None:
-    """Overwrite the stage's weights: those that fit, then the projection.
+def apply_fit(stage: Stage, fitted: LeastSquares, ridge: float) -> None:
+    """Overwrite the stage's weights by those that fit; see `LeastSquares` for the ridge."""
+    layer = stage.layer
+    weight, bias = fitted.solve(ridge)
+    layer.weight.copy_(weight.reshape(layer.weight.shape))
+    if layer.bias is not None and layer.bias.requires_grad:
+        layer.bias.copy_(bias)
+
+
+@torch.no_grad()
+def apply_edit(stage: Stage, edit: Edit, *, absorbs: bool) -> None:
+    """Overwrite the stage's weights by their projection.
 
     Args:
         stage: its weights are overwritten.
         edit: what is taken out.
-        fitted: the least squares; None: its weights as they are.
-        ridge: see `LeastSquares`.
         absorbs: whether a BatchNorm with new statistics follows, to which a constant makes no difference.
     """
     layer = stage.layer
-    if fitted is not None:
-        weight, bias = fitted.solve(ridge)
-    else:
-        weight = layer.weight.flatten(1).cpu().double()
-        bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.cpu().double()
+    weight = layer.weight.flatten(1).cpu().double()
+    bias = weight.new_zeros(len(weight)) if layer.bias is None else layer.bias.cpu().double()
     bias = edit.projection @ bias
     if not absorbs:  # P (y - mean) + mean, as far as there is a bias to hold the constant
         bias = bias + edit.mean - edit.projection @ edit.mean

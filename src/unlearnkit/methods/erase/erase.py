@@ -1,42 +1,43 @@
 """Erase: projects the class's direction out of layer after layer and refits the weights, in closed form.
 
 Idea. In each layer of a trained network a class differs from the others along a direction. Nobody needs the class's
-images to find it: the class's row of the head points along it, retained images that resemble the class show the way
-back through the layers, and BatchNorm's running mean covers all classes of the training, so what it has beyond the
-retained images' mean is the class's. The direction is projected out of a layer's output, and the next layers are fitted
-by least squares to go on as before from what is left.
+images to find it: the class's row of the head points along it, and retained images that resemble the class show the way
+back through the layers. How much of it is to go, retained images show as well: in a network that never saw the class,
+their resemblance to it shows in every later layer as much as in the first general ones, and no more (docs/log.md,
+2026-11-28). So each layer's part is projected out down to that level, and the next layer is fitted by least squares to
+go on as before from what is left.
 
-Update. For each convolution and linear layer behind the first two fifths of the network (`start`), front to back:
-1. Of each channel the largest value over an image's positions is taken, as a class shows at a few places. C is the
-   covariance of these within the retained classes, and all that follows is whitened by it.
-2. The direction d: the covariance of these values with the images' resemblance to the class, which is what the class's
-   row of the head reads from its whitened input (`directions.resemblance`), and, where a BatchNorm follows, (running
-   mean - retained mean), carried over from means to largest values by a regression. Each is scaled to length 1; they
-   are weighted by their noise (`directions.combined`).
-3. What d shares with the retained classes' means is left alone: v is d without its projection on their span.
-4. The weights W are fitted by ridge least squares, from what enters the layer now to what the original gave there; the
+Update. Of each channel the largest value over an image's positions is taken, as a class shows at a few places. What an
+image resembles is what the class's row reads from the whitened input of the head (`directions.resemblance`). The level
+is how much of that the original shows in the first layer behind two fifths of the network (`start`): the length of the
+covariance with the values, whitened within classes, outside of the retained classes' means (`directions.shown`). For
+this and each later convolution and linear layer, front to back:
+1. The weights W are fitted by ridge least squares, from what enters the layer now to what the original gave there; the
    first edited layer, whose inputs are the original's, keeps its own.
-5. W <- P W with P = I - a C^1/2 v v^T C^-1/2 and a = `strength`; the statistics of BatchNorm are estimated again.
+2. The direction d is the covariance of what the layer gives now with the resemblance. What d shares with the retained
+   classes' means is left alone: v is d without its projection on their span.
+3. Where more than `level` times that shows: W <- P W with P = I - a C^1/2 v v^T C^-1/2, where C is the
+   covariance within the retained classes, and a is searched for on the images so that the level is met. The statistics
+   of BatchNorm are estimated again.
 At the end the head's row of the class is fitted to the lowest of the retained classes' scores (`head.fit_rows`).
 Several classes have a direction each and are projected out together.
 
 Reads: retained training data, a few images of each class (`retain_per_class`); nothing of the classes to forget.
 
-Hyperparameters: a higher `strength` takes more of the class and costs retained accuracy; 2 turns the direction round,
-since the largest values follow a projection of all values only in part. `rows=0` leaves out step 4: cheaper, and one or
-two points of accuracy worse. `repair.steps` adds a short distillation of the original without the class; where we
-measured it, it gained nothing for its cost.
+Hyperparameters: a lower `level` takes more of the class and costs retained accuracy. `rows=0` leaves out step 1:
+cheaper, and one or two points of accuracy worse. `repair.steps` adds a short distillation of the original without the
+class; where we measured it, it gained nothing for its cost.
 
-Cost per run: two forward passes of the retained subset and the least squares, without a backward pass. With
-`repair.steps`, that many batches more, twice forward and once backward, and the subset once.
+Cost per run: two forward passes of the retained subset, each edited layer once more, and the least squares, without a
+backward pass. With `repair.steps`, that many batches more, twice forward and once backward, and the subset once.
 
 Deviations: the method is ours. DAMP, Kodge et al. and LEACE project as well, and find what to project from forgotten
 images.
 
-When it fails: where the head's rows do not point to the classes, as in networks that were hardly trained. On wide
-networks more of the class is left than in a retrained model (docs/log.md). With few channels and many classes the
-retained means fill the space, and little is left to take out. Grouped convolutions are left as they are. All images of
-the subset are in the network at a time: its activations must fit into memory.
+When it fails: where the head's rows do not point to the classes, as in networks that were hardly trained. With few
+channels and many classes the retained means fill the space, and little is left to take out. Grouped convolutions, and
+layers that run past their own `forward` as the last one of `nn.MultiheadAttention`, are left as they are and named in
+the run's notes. All images of the subset are in the network at a time: of large ones fewer are taken.
 
 Source: ours, after LEACE (N. Belrose et al., NeurIPS 2023, arXiv 2306.03819), which erases a concept in closed form.
 
@@ -64,11 +65,12 @@ from unlearnkit.data.view import Batch, PartSamples
 from unlearnkit.errors import ModelError
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.teachers import teacher_of
-from unlearnkit.methods.erase.edit import Edit, apply_edit, least_squares, plan_edit, renew_statistics
+from unlearnkit.methods.erase.directions import resemblance, shown_by
+from unlearnkit.methods.erase.edit import apply_edit, apply_fit, find_edit, least_squares, renew_statistics
 from unlearnkit.methods.erase.head import fit_rows
 from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
 from unlearnkit.methods.erase.observe import BATCH, Observed, batches_of, observe, over_positions
-from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages
+from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages, nothing_to_edit
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.unsir.settings import weight_scale
@@ -79,6 +81,7 @@ from unlearnkit.training.losses import distillation
 from unlearnkit.training.recipe import Recipe
 
 IMAGES, FEWEST = 1800, 20  # retained images in all, and of each class at least, where retain_per_class is not given
+MEMORY = 4 << 30  # bytes that the largest layer's inputs and outputs take for all images together, at most
 
 
 class RepairSettings(Config):
@@ -99,14 +102,16 @@ class Erase(ConfiguredMethod):
     retain_per_class: int | None = Field(
         default=None, gt=0, description="retained samples per class; none: 1,800 in all, at least 20 of each"
     )
-    strength: float = Field(default=2.0, gt=0, le=10, description="1 takes the direction out, 2 turns it round")
+    level: float = Field(
+        default=0.7, ge=0, le=10, description="what may show of the class, as a multiple of what the first layer shows"
+    )
     start: float = Field(
         default=0.4, ge=0, lt=1, description="share of the layers, from the images, that stay as they are"
     )
     rows: float = Field(
         default=16.0, ge=0, description="positions in the least squares, as a multiple of a layer's inputs; 0: no refit"
     )
-    ridge: float = Field(default=0.01, gt=0, description="penalty on a change, as a share of the inputs' mean square")
+    ridge: float = Field(default=1.0, gt=0, description="penalty on a change, as a share of the inputs' mean square")
     repair: RepairSettings = RepairSettings()
 
     @property
@@ -116,11 +121,11 @@ class Erase(ConfiguredMethod):
 
     def space(self) -> Space:
         """How much is taken out, and from where on."""
-        return {"strength": Range(0.5, 2.5, log=False), "start": Range(0.2, 0.8, log=False)}
+        return {"level": Range(0.2, 1.5, log=False), "start": Range(0.2, 0.8, log=False)}
 
     def stronger(self) -> Mapping[str, Turn]:
         """How much of the direction is taken out, and from how early a layer on."""
-        return {"strength": "raise", "start": "lower"}
+        return {"level": "lower", "start": "lower"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Run the original once, then the network once more, edited layer by layer; repair where that is asked for."""
@@ -136,20 +141,22 @@ class Erase(ConfiguredMethod):
             progress.advance()
         stages = [stage for stage in layout.stages if stage.depth > self.start]
         if not stages:
-            raise ModelError(_nothing_to_edit(layout, self.start))
+            raise ModelError(nothing_to_edit(layout, self.start))
         teacher = teacher_of(model) if self.repair.steps else None
-        samples = self._samples(ctx)
+        samples = self._samples(ctx, stages)
         seen = observe(model, head, stages, samples, self.rows, ctx)
         self._edit(model, head, stages, layout, samples, seen, ctx)
         if teacher is not None:
             self._repair(model, teacher, samples, ctx)
         return model
 
-    def _samples(self, ctx: Context) -> PartSamples:
+    def _samples(self, ctx: Context, stages: Sequence[Stage]) -> PartSamples:
+        """Draw retained images, no more of them than the network may hold together."""
         classes = len(ctx.request.classes) - len(gone(ctx))
         share = max(FEWEST, -(-IMAGES // classes))
         samples = retained_subset(ctx, self.retain_per_class, default=lambda count: min(count, share))
-        return samples.subset(torch.randperm(len(samples), generator=ctx.generator))
+        order = torch.randperm(len(samples), generator=ctx.generator)
+        return samples.subset(order[: max(BATCH, MEMORY // max(stage.bytes for stage in stages))])
 
     def _edit(
         self,
@@ -162,19 +169,24 @@ class Erase(ConfiguredMethod):
         ctx: Context,
     ) -> None:
         """Send all batches through the network side by side, and edit each layer when they have arrived at it."""
+        looks = resemblance(seen.entering, seen.rows, ctx.request.forget, gone(ctx))
+        target = self.level * shown_by(seen.features, seen.labels, looks)
         renewed = {norm for depth, norm in layout.norms if depth > stages[0].depth}
         batches = [Batch(positions) for positions in batches_of(samples)]
-        halts: dict[nn.Module, Halt] = {}
         notes: list[dict[str, object]] = []
 
-        def edit(stage: Stage, plan: Edit) -> Halt:
+        def edit(stage: Stage) -> Halt:
             def when_all_are_here(entering: list[Tensor]) -> None:
-                absorbs = stage.norm in renewed
-                refit = bool(self.rows) and stage is not stages[0]
-                squares = least_squares(stage, entering, seen, absorbs=absorbs) if refit else None
-                apply_edit(stage, plan, fitted=squares, ridge=self.ridge, absorbs=absorbs)
-                sizes = {"rows": squares.rows, "bytes": squares.bytes} if squares else {}
-                notes.append({"layer": stage.name, "directions": plan.count, **sizes})
+                absorbs, sizes = stage.norm in renewed, {}
+                if self.rows and stage is not stages[0]:
+                    squares = least_squares(stage, entering, seen, absorbs=absorbs)
+                    apply_fit(stage, squares, self.ridge)
+                    sizes = {"rows": squares.rows, "bytes": squares.bytes}
+                with torch.no_grad(), ctx.runtime.autocast():
+                    outputs = [stage.layer.forward(values) for values in entering]  # past the hooks, which halt
+                found = find_edit(stage, outputs, seen, looks, target)
+                apply_edit(stage, found, absorbs=absorbs)
+                notes.append({"layer": stage.name, "shown": found.shown, "strengths": found.strengths, **sizes})
 
             return when_all_are_here
 
@@ -182,20 +194,23 @@ class Erase(ConfiguredMethod):
             return lambda entering: renew_statistics(norm, entering)
 
         def finish(entering: list[Tensor]) -> None:
-            parts = [
-                over_positions(head, values, len(b.positions)) for values, b in zip(entering, batches, strict=True)
-            ]
-            fit_rows(head, torch.cat(parts), seen.scores, gone(ctx), self.ridge)
+            parts = [over_positions(head, v, len(b.positions)) for v, b in zip(entering, batches, strict=True)]
+            features = torch.cat(parts)
+            notes.append({"layer": "head", "shown": shown_by(features.cpu(), seen.labels, looks).tolist()})
+            if head.weight.requires_grad:
+                fit_rows(head, features, seen.scores, gone(ctx), self.ridge)
 
         with ctx.log.stage("erase", 1) as progress:
-            for stage in stages:
-                halts[stage.layer] = edit(stage, plan_edit(stage, seen, ctx.request.forget, gone(ctx), self.strength))
-            halts |= {norm: renew(norm) for norm in renewed}
-            if head.weight.requires_grad:
-                halts[head] = finish
+            halts: dict[nn.Module, Halt] = {stage.layer: edit(stage) for stage in stages}
+            halts |= {norm: renew(norm) for norm in renewed} | {head: finish}
             in_lockstep(model, samples.stream(batches), halts, ctx.runtime)
             progress.advance()
-        ctx.log.notes["erase"] = {"images": len(samples), "layers": notes}
+        ctx.log.notes["erase"] = {
+            "images": len(samples),
+            "may_show": target.tolist(),
+            "layers": notes,
+            "left_alone": [name for name, depth in layout.left_alone.items() if depth > self.start],
+        }
 
     def _repair(self, model: nn.Module, teacher: nn.Module, samples: PartSamples, ctx: Context) -> None:
         """Distil the original without the classes that are gone, for a few steps."""
@@ -218,16 +233,3 @@ class Erase(ConfiguredMethod):
 def gone(ctx: Context) -> list[int]:
     """Return the ids of the classes to forget and of those forgotten earlier."""
     return [*ctx.request.forget, *ctx.request.already_forgotten]
-
-
-def _nothing_to_edit(layout: Layout, start: float) -> str:
-    if layout.stages:
-        return (
-            f"Expected a layer to edit behind {start:.0%} of the layers, but the last one that erase can edit is "
-            f"{layout.stages[-1].name!r} at {layout.stages[-1].depth:.0%}; give a lower start, or choose unsir."
-        )
-    return (
-        "Expected a convolution or linear layer before the head that erase can edit (not grouped, not frozen, with "
-        "weights of its own, run once on all images), but the model has none; unfreeze one, or choose unsir, which "
-        "trains whatever may change, or for a single linear layer retrain."
-    )

@@ -31,9 +31,7 @@ class Observed:
         entering: (n, D), what enters the head, the mean over positions where it has some; on the CPU, as the features.
         rows: (K, D), the head's weights.
         scores: (n, K), what the head gives: the logits, unless something follows it.
-        features: by stage (n, C), what directions are found in: see `peaks`; in front of its BatchNorm, else its own
-            output.
-        means: by stage (n, C), the mean over positions of the same.
+        features: (n, C), what the first stage gives: see `features_of`; on the CPU.
         chosen: by stage (n, q), positions of its output.
         outputs: by stage (R, C), its output there.
         batch: images that ran together, fewer in the last batch.
@@ -43,11 +41,15 @@ class Observed:
     entering: Tensor
     rows: Tensor
     scores: Tensor
-    features: dict[str, Tensor]
-    means: dict[str, Tensor]
+    features: Tensor
     chosen: dict[str, Tensor]
     outputs: dict[str, Tensor]
     batch: int = BATCH
+
+    @property
+    def sizes(self) -> list[int]:
+        """Images of each batch."""
+        return [len(part) for part in self.labels.split(self.batch)]
 
 
 @torch.no_grad()
@@ -65,7 +67,8 @@ def observe(
         ctx: the run.
     """
     batches = [Batch(positions) for positions in batches_of(samples)]
-    chosen = {s.name: _draw(s, len(samples), rows_per_column, ctx) for s in stages} if rows_per_column else {}
+    fitted = stages[1:] if rows_per_column else []  # the first keeps its fit
+    chosen = {s.name: _draw(s, len(samples), rows_per_column, ctx) for s in fitted}
     watch = _Watch(chosen)
     with ctx.log.stage("observe", len(batches)) as progress, ctx.runtime.autocast(), watch.on(stages, head):
         for images in samples.stream(batches):
@@ -78,8 +81,7 @@ def observe(
         entering=torch.cat(watch.entering).cpu(),
         rows=head.weight.detach().flatten(1).float().cpu(),
         scores=torch.cat(watch.scores),
-        features={stage.name: torch.cat(watch.features[stage.name]).cpu() for stage in stages},
-        means={stage.name: torch.cat(watch.means[stage.name]).cpu() for stage in stages},
+        features=torch.cat(watch.features).cpu(),
         chosen=chosen,
         outputs={name: torch.cat(parts) for name, parts in watch.outputs.items()},
     )
@@ -95,6 +97,13 @@ def over_positions(layer: Layer, values: Tensor, images: int) -> Tensor:
     if isinstance(layer, nn.Linear):
         return values.float().reshape(images, -1, values.shape[-1]).mean(dim=1)
     return values.float().flatten(2).mean(dim=2)
+
+
+def features_of(stage: Stage, output: Tensor, images: int) -> Tensor:
+    """Return what directions are found in, (n, C): of maps the `peaks`, of tokens their mean."""
+    if isinstance(stage.layer, nn.Conv2d):
+        return peaks(output, stage.norm)
+    return over_positions(stage.layer, output, images)
 
 
 def peaks(values: Tensor, norm: nn.Module | None) -> Tensor:
@@ -130,8 +139,7 @@ class _Watch:
 
     def __init__(self, chosen: dict[str, Tensor]) -> None:
         self.images, self.before = 0, 0  # in this batch, and in those before it
-        self.features: dict[str, list[Tensor]] = {}
-        self.means: dict[str, list[Tensor]] = {}
+        self.features: list[Tensor] = []
         self.outputs: dict[str, list[Tensor]] = {}
         self.entering: list[Tensor] = []
         self.scores: list[Tensor] = []
@@ -140,11 +148,8 @@ class _Watch:
     @contextmanager
     def on(self, stages: Sequence[Stage], head: Layer) -> Iterator[None]:
         """Watch in the `with` block."""
-        handles = []
-        for stage in stages:
-            handles.append(stage.layer.register_forward_hook(partial(self._after, stage)))
-            if stage.norm is not None:
-                handles.append(stage.norm.register_forward_pre_hook(partial(self._before_norm, stage)))
+        handles = [stages[0].layer.register_forward_hook(partial(self._first, stages[0]))]
+        handles += [stage.layer.register_forward_hook(partial(self._after, stage)) for stage in stages]
         handles.append(head.register_forward_hook(self._score))
         try:
             yield
@@ -152,20 +157,13 @@ class _Watch:
             for handle in handles:
                 handle.remove()
 
+    def _first(self, stage: Stage, _layer: Layer, _args: tuple[Any, ...], output: Tensor) -> None:
+        self.features.append(features_of(stage, output, self.images))
+
     def _after(self, stage: Stage, layer: Layer, _args: tuple[Any, ...], output: Tensor) -> None:
-        if stage.norm is None:
-            mean = over_positions(layer, output, self.images)
-            self.means.setdefault(stage.name, []).append(mean)
-            found = peaks(output, None) if isinstance(layer, nn.Conv2d) else mean
-            self.features.setdefault(stage.name, []).append(found)
         if stage.name in self._chosen:
             picked = self._chosen[stage.name][self.before : self.before + self.images]
             self.outputs.setdefault(stage.name, []).append(output_rows(layer, output, picked))
-
-    def _before_norm(self, stage: Stage, _norm: nn.Module, args: tuple[Any, ...]) -> None:
-        values = args[0].float()
-        self.means.setdefault(stage.name, []).append(values.flatten(2).mean(dim=2) if values.dim() > 2 else values)
-        self.features.setdefault(stage.name, []).append(peaks(values, stage.norm))
 
     def _score(self, head: Layer, args: tuple[Any, ...], output: Tensor) -> None:
         self.entering.append(over_positions(head, args[0], self.images))

@@ -33,6 +33,7 @@ class Stage:
             that pooling may lie between, an activation may not); None: there is no such layer.
         depth: its place among the layers with weights before the head, in (0, 1).
         positions: S.
+        inputs: values that enter it for one image.
     """
 
     name: str
@@ -40,11 +41,17 @@ class Stage:
     norm: _BatchNorm | None
     depth: float
     positions: int
+    inputs: int
 
     @property
     def columns(self) -> int:
         """Inputs of one output: those of a kernel, or the features of a linear layer."""
         return self.layer.weight[0].numel()
+
+    @property
+    def bytes(self) -> int:
+        """Memory of what enters and leaves it for one image, in single precision."""
+        return 4 * (self.inputs + self.positions * len(self.layer.weight))
 
 
 @dataclass
@@ -62,10 +69,13 @@ class Layout:
     Args:
         stages: the layers, in running order.
         norms: BatchNorm layers that run once before the head and whose statistics may change, with their depths.
+        left_alone: names and depths of other convolutions and linear layers; 1 where no run of it was seen, as of the
+            last layer within `nn.MultiheadAttention`, which is computed past its own `forward`.
     """
 
     stages: list[Stage]
     norms: list[tuple[float, _BatchNorm]]
+    left_alone: dict[str, float]
 
 
 def find_stages(model: nn.Module, *, head: str, shape: tuple[int, int, int]) -> Layout:
@@ -101,13 +111,31 @@ def find_stages(model: nn.Module, *, head: str, shape: tuple[int, int, int]) -> 
             positions = _positions(layer, leaves[name], len(images))
             if positions:
                 norm = _own_norm(name, modules, records, leaves)
-                found.append(Stage(name, layer, norm, (place + 0.5) / len(order), positions))
+                entering = records[name].inputs[0].numel() // len(images)
+                found.append(Stage(name, layer, norm, (place + 0.5) / len(order), positions, entering))
     norms = [
         (sum(name in order for name in before[: before.index(other)]) / len(order), modules[other])
         for other in before
         if other in leaves and _has_free_statistics(modules[other], trainable)
     ]
-    return Layout(found, norms)
+    stages = {stage.name for stage in found}
+    left_alone = {name: (place + 0.5) / len(order) for place, name in enumerate(order) if name not in stages}
+    unseen = (n for n, m in modules.items() if isinstance(m, nn.Conv2d | nn.Linear) and n not in records)
+    return Layout(found, norms, left_alone | dict.fromkeys(unseen, 1.0))
+
+
+def nothing_to_edit(layout: Layout, start: float) -> str:
+    """Say why there is no stage behind `start`, a share of the layers, and what to do."""
+    if layout.stages:
+        return (
+            f"Expected a layer to edit behind {start:.0%} of the layers, but the last one that erase can edit is "
+            f"{layout.stages[-1].name!r} at {layout.stages[-1].depth:.0%}; give a lower start, or choose unsir."
+        )
+    return (
+        "Expected a convolution or linear layer before the head that erase can edit (not grouped, not frozen, with "
+        "weights of its own, run once on all images), but the model has none; unfreeze one, or choose unsir, which "
+        "trains whatever may change, or for a single linear layer retrain."
+    )
 
 
 @contextmanager

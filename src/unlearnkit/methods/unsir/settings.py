@@ -64,8 +64,7 @@ class Plan:
 
     def scaled(self, factor: float) -> Plan:
         """Return the plan with both rates multiplied by `factor`."""
-        impair, repair = (Recipe(**{**r.model_dump(), "lr": r.lr * factor}) for r in (self.impair, self.repair))
-        return Plan(impair=impair, repair=repair)
+        return Plan(impair=self.impair.scaled(factor), repair=self.repair.scaled(factor))
 
 
 def plan_for(impair: ImpairSettings, repair: RepairSettings, original: nn.Module, retained: int) -> Plan:

@@ -2,7 +2,9 @@
 
 Idea. Noise is learned on which the frozen model errs as much as possible about the classes to forget. One epoch at a
 high learning rate on that noise, labelled with those classes, and a small subset of the retained data overwrites what
-the model knows of them (*impair*). An epoch on the retained subset alone heals the rest (*repair*).
+the model knows of them (*impair*). An epoch on the retained subset alone heals the rest (*repair*). It forgets whole
+classes: the noise maximises the error of an output, and a row or a subclass has none of its own; against the output of
+its class it would damage what is to stay.
 
 Update. Noise as in `methods/unsir/noise.py`. Impair: minimise CE over {(N_c, c)} and the retained subset, shuffled
 together. Repair: minimise CE over the retained subset; with `repair.distill` instead
@@ -21,15 +23,16 @@ an epoch; both rates 0.1 of the root mean square of the model's weights; batches
 256.
 
 Cost per run: noise.steps passes of the noise images (256 a class, or 512 or 0.3 of the retained subset together,
-whichever is least, but 16 a class at the least); then, for each attempt of the search, an epoch of impair over noise
-and subset and three of repair over the subset, twice forward where it distils; beside them a forward pass of
-`retain_val` for each attempt and for the original, and one of the subset for BatchNorm.
+whichever is least, but 16 a class at the least); search.steps batches of impair for each rate that is tried; then, for
+each attempt of the search, an epoch of impair over noise and subset and three of repair over the subset, twice forward
+where it distils; beside them a forward pass of `retain_val` for each of either and for the original, and one of the
+subset for BatchNorm.
 
 Deviations of the default from the paper: both rates are 0.1 of the root mean square of the model's weights, and
-`search` halves them, starting again from the original, while the retained validation accuracy falls by more than the
-tolerance; the repair takes three epochs of falling rate, distils the original and augments as the data source does;
-BatchNorm statistics are estimated anew at the end. `paper()` is the published notebook's numbers with its bugs fixed,
-`notebook()` is the notebook bug for bug.
+`search` halves them, while a few steps of impair destroy the model, and then, starting again from the original, while
+the retained validation accuracy falls by more than the tolerance; the repair takes three epochs of falling rate,
+distils the original and augments as the data source does; BatchNorm statistics are estimated anew at the end. `paper()`
+is the published notebook's numbers with its bugs fixed, `notebook()` is the notebook bug for bug.
 
 When it fails: rates near the notebook's (Adam 0.02) destroy a model that was trained with smaller ones; rates near
 1e-4 leave the class half known; a representation can keep the class though its accuracy is 0, which only an audit of
@@ -63,7 +66,7 @@ from torch import nn
 from unlearnkit.data.samples import Augmented, Concat, TensorSamples
 from unlearnkit.data.view import Samples
 from unlearnkit.methods.common.fitting import retained_subset
-from unlearnkit.methods.common.rate_search import SearchSettings, search_rates
+from unlearnkit.methods.common.rate_search import SearchSettings, brief_trial, search_rates
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.unsir.noise import NoiseSettings, learn_noise, notebook_noise
@@ -155,7 +158,12 @@ class UNSIR(ConfiguredMethod):
             candidate = copy.deepcopy(model)
             return self._impair_and_repair(candidate, original, noise, retained, plan.scaled(factor), ctx)
 
-        return attempt(1.0) if self.search is None else search_rates(attempt, original, self.search, ctx)
+        if self.search is None:
+            return attempt(1.0)
+        mixed = Concat([noise, retained]) if noise else retained
+        known = supervised(ctx.criterion)
+        trial = partial(brief_trial, model, mixed, plan.impair, known, ctx, steps=self.search.steps)
+        return search_rates(attempt, original, self.search, ctx, trial=trial)
 
     def _noise(self, model: nn.Module, retained: int, ctx: Context) -> Samples | None:
         if self.noise is None:

@@ -55,6 +55,12 @@ class Words(Protocol):
     HEADLINE_ONE: str
     HEADLINE_SOME: str
     HEADLINE_MANY: str
+    HEADLINE_PICTURES: str
+    PICTURES: tuple[str, str]
+    CLASSES: tuple[str, str]
+    PICTURES_OF_ONE: str
+    PICTURES_OF: str
+    NONE_SHOWN: str
     FORGET: str
     CLASS_ID: str
     OF_CLASSES: str
@@ -154,6 +160,7 @@ class Words(Protocol):
     MODELS: Names
     TARGETS: Names
     VERDICTS: Pairs
+    VERDICTS_OF_PICTURES: Pairs
     TIERS: Names
     READ_BY_METHOD_NONE: str
     READ_BY_METHOD_SOME: str
@@ -164,6 +171,7 @@ class Words(Protocol):
     DECODED: str
     NO_RETRAINED: str
     SEARCH_FAILED: str
+    LOST_ACCURACY: str  # by how much
     NO_SAMPLES_OF: str  # names
     NOT_FORGOTTEN: str  # why, what to turn
     TURN_UP: str  # where no setting of the method is known

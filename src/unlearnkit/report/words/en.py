@@ -35,6 +35,12 @@ HEADLINE = "Request to forget"
 HEADLINE_ONE = "Request to forget class {}"
 HEADLINE_SOME = "Request to forget classes {}"
 HEADLINE_MANY = "Request to forget {} classes"
+HEADLINE_PICTURES = "Request to forget {}"
+PICTURES = ("{} picture", "{} pictures")  # of one, of several
+CLASSES = ("{} class", "{} classes")
+PICTURES_OF_ONE = "{} of class {}"
+PICTURES_OF = "{} of {} classes"
+NONE_SHOWN = "none of them is shown"
 FORGET = "Forget"
 CLASS_ID = "id {}"
 OF_CLASSES = "of {} classes"
@@ -56,6 +62,7 @@ WHY = "Why: {}."
 EVIDENCE = "Evidence {}"
 CARDS = {
     "forget_test": "Accuracy on forgotten test data",
+    "forget_train": "Accuracy on the forgotten pictures",
     "retain_test": "Accuracy on retained test data",
     "cost": "Cost of forgetting",
 }
@@ -131,6 +138,8 @@ SECTIONS = {
 }
 FACTS = {
     "forget": "classes to forget",
+    "rows": "pictures to forget",
+    "duplicates": "duplicates among the retained pictures (exact, near)",
     "ids": "their ids",
     "earlier": "forgotten earlier",
     "classes": "classes of the model",
@@ -204,6 +213,10 @@ METRICS = {  # name in audit.json -> (title, what it says)
     "activation_distance": (
         "Distance of outputs to retrained",
         "mean distance between the probabilities for the same image, 0 the same, 1.41 opposite",
+    ),
+    "margin_distance": (
+        "Distance of margins to retrained",
+        "mean distance between the log-odds of the label on the same forgotten picture, 0 the same",
     ),
     "js_divergence": (
         "Divergence of outputs from retrained",
@@ -347,6 +360,17 @@ VERDICTS = {  # status -> (glyph, sentence)
     ),
     "none": ("–", "No audit has been made: the new weights exist, and nothing here says how well they forgot."),
 }
+VERDICTS_OF_PICTURES = {
+    "pass": (
+        "✓",
+        "By every measure that is resolved here, the model cannot be told from one retrained without these pictures.",
+    ),
+    "fail": ("✕", "The model can be told from one retrained without these pictures."),
+    "unknown": (
+        "?",
+        "This audit does not settle whether the model can be told from one retrained without these pictures.",
+    ),
+}
 
 TIERS = {  # tier of evidence -> what there was of the forgotten classes
     "E3": "E3: training samples of the forgotten classes were there to look at.",
@@ -386,10 +410,14 @@ NOT_FORGOTTEN = (
 TURN_UP = "Turn up the method's learning rate or its epochs"
 TURN = {"raise": "raise {}", "lower": "lower {}"}
 TURN_SETTINGS = "To make {} forget more, {} with --set"
+LOST_ACCURACY = (
+    "The retained classes may have suffered: {}. Let the method do less (`unlearnkit methods NAME` lists its "
+    "settings), or repair longer."
+)
 SEARCH_FAILED = (
-    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the most accurate "
-    "attempt was kept, which may have forgotten least. Raise repair.epochs or retain_per_class, or, if the model was "
-    "trained on the validation samples too, set search=none."
+    "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the first attempt was "
+    "kept, which forgot most. Raise retain_per_class or the epochs (of UNSIR those of the repair), or try another "
+    "method."
 )
 
 PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where the title in METRICS is too long
@@ -601,7 +629,11 @@ ATTEMPTS = "{} attempts, each from the start at lower rates."
 MEANS = "Each point is the mean of about {} steps."
 
 # what a method notes in config.json, by its code
-NOTED = {"no_retained_validation_samples": "no retained validation samples"}
+NOTED = {
+    "no_retained_validation_samples": "no retained validation samples",
+    "validation_known_by_heart": "the original was trained on the retained validation samples, so no rate was searched "
+    "for",
+}
 
 SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.audit.doubts`)
     "unknown": "unknown: {reason}",
@@ -675,6 +707,8 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "no_forgotten_data": "there is no data of the forgotten classes",
     "representation_unresolved": "representation not resolved ({reasons})",
     "outputs_and_membership_unresolved": "outputs and membership not resolved ({reasons})",
+    "rows_unresolved": "membership and outputs on the forgotten pictures not both resolved ({reasons})",
+    "mixed_request": "a request for classes and for single pictures at once is not judged; audit each by itself",
     "reading_unresolved": "{reading}: {reason}",
     "family_not_measured": "not measured",
     "judged_on_stand_ins": "judged on stand-ins, not on the forgotten data",
@@ -683,5 +717,17 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "not_forgotten_chance": "it still names {accuracy:.1%} of the samples of the forgotten classes rightly, where "
     "chance is {chance:.1%}",
     "weights_unchanged": "its weights are exactly those from before",
+    "retained_accuracy_kept": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the original "
+    "without the forgotten outputs: at most {bound:.1%} is lost (one-sided, 95 %), within the {tolerance:.1%} that "
+    "may be",
+    "retained_accuracy_open": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the original "
+    "without the forgotten outputs: up to {bound:.1%} may be lost (one-sided, 95 %), so these samples do not rule out "
+    "more than the {tolerance:.1%} that may be",
+    "retained_accuracy_lost": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the original "
+    "without the forgotten outputs: at least {bound:.1%} is lost (one-sided, 95 %), more than the {tolerance:.1%} that "
+    "may be",
+    "retained_accuracy_by_heart": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the "
+    "original without the forgotten outputs: at least {bound:.1%} is lost, more than the {tolerance:.1%} that may be; "
+    "but the original knows these samples as well as those that it was trained on, and so may have known them by heart",
     "remark": "{text}",
 }

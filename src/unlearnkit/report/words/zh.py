@@ -32,7 +32,13 @@ HEADLINE = "遗忘请求"
 HEADLINE_ONE = "遗忘请求：类别{}"
 HEADLINE_SOME = "遗忘请求：类别{}"
 HEADLINE_MANY = "遗忘请求：{} 个类别"
-FORGET = "要遗忘的类别"
+HEADLINE_PICTURES = "遗忘请求：{}"
+PICTURES = ("{} 张图片", "{} 张图片")
+CLASSES = ("{} 个类别", "{} 个类别")
+PICTURES_OF_ONE = "类别{1}的 {0}"
+PICTURES_OF = "{1} 个类别的 {0}"
+NONE_SHOWN = "均不展示"
+FORGET = "要遗忘的内容"
 CLASS_ID = "编号 {}"
 OF_CLASSES = "共 {} 个类别"
 EARLIER = "此前已遗忘"
@@ -53,6 +59,7 @@ WHY = "原因：{}。"
 EVIDENCE = "证据等级 {}"
 CARDS = {
     "forget_test": "遗忘类测试数据上的准确率",
+    "forget_train": "被遗忘图片上的准确率",
     "retain_test": "保留类测试数据上的准确率",
     "cost": "遗忘的成本",
 }
@@ -128,6 +135,8 @@ SECTIONS = {
 }
 FACTS = {
     "forget": "要遗忘的类别",
+    "rows": "要遗忘的图片",
+    "duplicates": "保留图片中的重复（完全相同、近似）",
     "ids": "类别编号",
     "earlier": "此前已遗忘",
     "classes": "模型的类别数",
@@ -192,6 +201,10 @@ METRICS = {
     "activation_distance": (
         "输出与重新训练模型的距离",
         "同一图像的两组概率之间的平均距离：0 表示相同，1.41 表示截然相反",
+    ),
+    "margin_distance": (
+        "间隔与重新训练模型的距离",
+        "同一张被遗忘的图片上标签对数几率之间的平均距离：0 表示相同",
     ),
     "js_divergence": (
         "输出与重新训练模型的散度",
@@ -311,6 +324,17 @@ VERDICTS = {
     "unknown": ("?", "本次审计未能确定能否把该模型与去掉这些类别的数据后重新训练的模型区分开。"),
     "none": ("–", "尚未进行审计：新的权重已经生成，但这里没有任何内容说明遗忘效果如何。"),
 }
+VERDICTS_OF_PICTURES = {
+    "pass": (
+        "✓",
+        "在此能够判定的所有指标上，该模型与未使用这些图片重新训练的模型无法区分。",
+    ),
+    "fail": ("✕", "该模型可以与未使用这些图片重新训练的模型区分开来。"),
+    "unknown": (
+        "?",
+        "本次审计未能判定该模型能否与未使用这些图片重新训练的模型区分开来。",
+    ),
+}
 
 TIERS = {
     "E3": "E3：有遗忘类的训练样本可供查看。",
@@ -343,10 +367,10 @@ NOT_FORGOTTEN = (
 TURN_UP = "请调高该方法的学习率或轮数"
 TURN = {"raise": "调高 {}", "lower": "调低 {}"}
 TURN_SETTINGS = "要让 {} 遗忘得更多，请用 --set {}"
+LOST_ACCURACY = "保留类可能受到了损害：{}。请减弱该方法（`unlearnkit methods NAME` 会列出其设置），或延长修复。"
 SEARCH_FAILED = (
-    "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是准确率最高的一次尝试，"
-    "而它可能遗忘得最少。请增大 repair.epochs 或 retain_per_class；如果模型训练时也用过验证样本，"
-    "请设置 search=none。"
+    "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是第一次尝试，它遗忘得最多。"
+    "请增大 retain_per_class 或训练轮数（UNSIR 则为修复的轮数），或改用其他方法。"
 )
 
 PRIMARY = {
@@ -536,7 +560,10 @@ TRAINING = "{}：逐步损失"
 ATTEMPTS = "共 {} 次尝试，每次都以更低的学习率从头开始。"
 MEANS = "每个点约为 {} 步的均值。"
 
-NOTED = {"no_retained_validation_samples": "没有保留类的验证样本"}
+NOTED = {
+    "no_retained_validation_samples": "没有保留类的验证样本",
+    "validation_known_by_heart": "原模型训练时用过保留类验证样本，因此没有搜索学习率",
+}
 
 SENTENCES = {
     "unknown": "未知：{reason}",
@@ -606,11 +633,25 @@ SENTENCES = {
     "no_forgotten_data": "没有遗忘类的数据",
     "representation_unresolved": "表征未能判定（{reasons}）",
     "outputs_and_membership_unresolved": "输出与成员推断均未能判定（{reasons}）",
+    "rows_unresolved": "在被遗忘的图片上，成员推断与输出未能都得到判定（{reasons}）",
+    "mixed_request": "同时要求遗忘类别和单张图片的请求不予判定；请分别审计",
     "reading_unresolved": "{reading}：{reason}",
     "family_not_measured": "没有测量",
     "judged_on_stand_ins": "依据替代样本判定，而不是依据遗忘类数据",
     "not_forgotten_retrained": "对遗忘类的样本，它仍有 {accuracy:.1%} 识别正确，而重新训练的模型最多 {retrained:.1%}",
     "not_forgotten_chance": "对遗忘类的样本，它仍有 {accuracy:.1%} 识别正确，而随机水平为 {chance:.1%}",
     "weights_unchanged": "其权重与遗忘之前完全相同",
+    "retained_accuracy_kept": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失至多 {bound:.1%}（单侧 95%），未超出允许的 {tolerance:.1%}",
+    "retained_accuracy_open": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失可能达到 {bound:.1%}（单侧 95%），因此这些样本不能排除损失超出允许的 {tolerance:.1%}",
+    "retained_accuracy_lost": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失至少 {bound:.1%}（单侧 95%），超出了允许的 {tolerance:.1%}",
+    "retained_accuracy_by_heart": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
+    "去掉遗忘类输出的原模型为 {before:.1%}："
+    "损失至少 {bound:.1%}，超出了允许的 {tolerance:.1%}；但原模型对这些样本与对训练样本同样熟悉，可能早已记住了它们",
     "remark": "{text}",
 }

@@ -1,0 +1,95 @@
+"""How much of retained images' resemblance to a forgotten class shows by layer, in original and retrained models.
+
+    python benchmarks/erase_shown.py --data DIR --network small [--retrained 3] [--per-class 200]
+
+This is the rule by which `erase` finds its strength: see `unlearnkit.methods.erase.directions.shown`. `--data` is a
+folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten by a network of benchmarks/references.
+Beside what shows, on retained training images, stands what the method does not see: the distance of the class's mean
+on test images from the span of the retained classes' means, in standard deviations within these classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from erase import FORGOTTEN, NETWORKS, SHAPE, load_models
+from unlearnkit import ForgetRequest, ImageData, Part, load_data, split_for
+from unlearnkit.data.samples import per_class
+from unlearnkit.methods.erase.directions import resemblance, shared_directions, shown_by, whitened
+from unlearnkit.methods.erase.observe import BATCH, features_of
+from unlearnkit.methods.erase.stages import Stage, find_stages
+
+HEAD = "head"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--network", choices=NETWORKS, default="small")
+    parser.add_argument("--retrained", type=int, default=3)
+    parser.add_argument("--per-class", type=int, default=200)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    data = load_data(f"parquet:{arguments.data}")
+    split = split_for(ForgetRequest(classes=(str(FORGOTTEN),)), data)
+    data.fix_shape_for(split)
+    pool = split[Part.RETAIN_TRAIN]
+    labels = data.labels("train")[pool]
+    counts = dict.fromkeys(labels.unique().tolist(), arguments.per_class)
+    drawn = per_class(labels, counts, torch.Generator().manual_seed(0))
+    drawn = drawn[torch.randperm(len(drawn), generator=torch.Generator().manual_seed(1))]
+    models, _ = load_models(arguments.network, arguments.retrained)
+    looks: Tensor | None = None
+    for name, model in models.items():
+        retained = features(model, data, "train", pool[drawn])
+        forgotten = features(model, data, "test", split[Part.FORGET_TEST])
+        if looks is None:  # the original comes first
+            rows = model.get_submodule(HEAD).get_parameter("weight").detach()
+            looks = resemblance(retained[HEAD], rows, [FORGOTTEN], [FORGOTTEN])
+        cells = []
+        for layer, values in retained.items():
+            shows = float(shown_by(values, labels[drawn], looks))
+            cells.append(f"{layer} {shows:.2f} ({distance(values, labels[drawn], forgotten[layer]):.2f})")
+        print(f"{name:12}", "  ".join(cells), flush=True)
+
+
+@torch.no_grad()
+def features(model: nn.Module, data: ImageData, part: str, rows: Tensor) -> dict[str, Tensor]:
+    """Return what directions are found in, by layer, and what enters the head."""
+    found: dict[str, list[Tensor]] = {}
+    handles = []
+    for stage in find_stages(model, head=HEAD, shape=SHAPE).stages:
+
+        def watch(_layer: nn.Module, _args: tuple[Tensor, ...], output: Tensor, stage: Stage = stage) -> None:
+            found.setdefault(stage.name, []).append(features_of(stage, output, len(output)))
+
+        handles.append(stage.layer.register_forward_hook(watch))
+
+    def enter(_layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        found.setdefault(HEAD, []).append(args[0])
+
+    handles.append(model.get_submodule(HEAD).register_forward_pre_hook(enter))
+    source = data.train if part == "train" else data.test
+    for chunk in rows.split(BATCH):
+        model(data.normalise(source.images(chunk, torch.device("cpu"))))
+    for handle in handles:
+        handle.remove()
+    return {name: torch.cat(parts) for name, parts in found.items()}
+
+
+def distance(retained_nC: Tensor, labels_n: Tensor, forgotten_mC: Tensor) -> float:
+    """Distance of the forgotten mean from the span of the retained ones, whitened, without what sampling adds to it."""
+    space = whitened(retained_nC, labels_n)
+    shared = shared_directions(retained_nC, labels_n, space)
+    white = (forgotten_mC.double() - space.mean) @ space.inverse
+    rest = white.mean(dim=0) - shared @ (shared.T @ white.mean(dim=0))
+    noise = white.var(dim=0).sum() / len(white)
+    return float((rest.square().sum() - noise).clamp_min(0).sqrt())
+
+
+if __name__ == "__main__":
+    main()
