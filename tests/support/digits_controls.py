@@ -63,10 +63,7 @@ class Judge:
         assert bank is not None
         self.priors = bank.priors
 
-    def __call__(
-        self, unlearned: nn.Module, metrics: Mapping[str, Metric] = VOTING, by: Mapping[str, Metric] | None = None
-    ) -> Audit:
-        """Gather what `metrics` want, and audit by them, or by those alone that are given as `by`."""
+    def __call__(self, unlearned: nn.Module, metrics: Mapping[str, Metric] = VOTING) -> Audit:
         evidence = gather(
             {**self._models, "unlearned": unlearned},
             self._data,
@@ -78,7 +75,7 @@ class Judge:
         )
         if self._known is None:
             self._known = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        return audit(evidence, by or metrics, priors=self.priors)
+        return audit(evidence, metrics, priors=self.priors)
 
     def insider(self) -> Insider:
         """What an adversary has: all that there is."""
