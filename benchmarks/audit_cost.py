@@ -109,7 +109,8 @@ def counts(data: ImageData, split: Split, runtime: Runtime, retrained: int) -> d
         "unlearned": tiny(),
         "retrained": [tiny() for _ in range(retrained)],
     }
-    return dict(gather(models, data, split, metrics=METRICS.values(), seed=0, runtime=runtime).spent)
+    spent = gather(models, data, split, metrics=METRICS.values(), seed=0, runtime=runtime).spent
+    return {str(work): each for work, each in spent.items()}
 
 
 def readings(evidence: Evidence) -> dict[str, float]:

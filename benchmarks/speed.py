@@ -89,7 +89,8 @@ def main() -> None:
     torch.set_num_threads(1)
     repeats = 1 if arguments.smoke else arguments.repeats
     if arguments.smoke:
-        model, data = AirbenchNet(10, width=4).eval(), random_data(classes=10, per_class=12, side=16)
+        model: nn.Module = AirbenchNet(10, width=4).eval()
+        data = random_data(classes=10, per_class=12, side=16)
         short = ["retain_per_class=8", "noise.batch_size=8", "noise.steps=2", "noise.repeats=2"]
         numbers = {"retained": 8, "noise": 8, "steps": 2, "times": 2}
     else:

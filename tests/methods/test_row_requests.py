@@ -68,7 +68,7 @@ class Foreign:
         (METHODS["unsir"].method, "subclasses"),
         (Foreign(), "rows"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else type(value).__name__,
 )
 def test_a_method_that_does_not_serve_rows_is_refused_with_those_that_do(method: methods.Method, kinds: str) -> None:
     part = {"subclasses": MIXED.subclasses} if kinds == "subclasses" else {"rows": MIXED.rows}

@@ -140,7 +140,8 @@ def residual_basis(gone_GD: Tensor, kept_PD: Tensor) -> Tensor:
     if not own.any():
         return gone_GD.new_zeros(gone_GD.shape[1], 0)
     _, sizes, rows = torch.linalg.svd(residuals_GD[own], full_matrices=False)
-    return rows[sizes > sizes.max() * SMALL].T
+    basis_DB: Tensor = rows[sizes > sizes.max() * SMALL].T
+    return basis_DB
 
 
 def separability(forget_nD: Tensor, retain_nD: Tensor, gone_GD: Tensor, kept_PD: Tensor) -> float:

@@ -142,7 +142,8 @@ def unlearn(
         parameter.grad = None
     total = log.join(total)
     if tolerance is not None:
-        kept = safeguard(original, result, tolerance=tolerance, runtime=runtime)
+        with isolated_randomness(seed), view.seeded_reads(seed):
+            kept = safeguard(original, result, tolerance=tolerance, runtime=runtime)
         if kept is not None:
             log.notes["safeguard"] = kept
     access.join(runtime.processes)

@@ -116,7 +116,7 @@ def lipschitz(copies: int) -> Loss:
         with torch.no_grad():
             noisy_NJK = logits_of(model(noisy_NJCHW.flatten(0, 1))).unflatten(0, (-1, copies))
         moved_NJK = logits_of(model(clean_NCHW))[:, None] - noisy_NJK
-        noise_NJ = (clean_NCHW[:, None] - noisy_NJCHW).flatten(2).norm(dim=2)
+        noise_NJ: Tensor = (clean_NCHW[:, None] - noisy_NJCHW).flatten(2).norm(dim=2)
         # the slope of a norm is not defined at zero, where an image and its copy have the same outputs
         return ((moved_NJK.square().sum(dim=2) + 1e-12).sqrt() / noise_NJ).mean()
 

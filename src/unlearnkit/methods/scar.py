@@ -166,4 +166,5 @@ def _inverse(values_nD: Tensor, shrinkage: float) -> Tensor:
         covariance_DD = covariance_DD + shrinkage * (diagonal * one_DD + rest * (1 - one_DD))
     scale_D = covariance_DD.diagonal().clamp(min=1e-12).sqrt()
     correlation_DD = covariance_DD / torch.outer(scale_D, scale_D)
-    return torch.linalg.pinv(correlation_DD, hermitian=True).to(values_nD.dtype)
+    inverse_DD: Tensor = torch.linalg.pinv(correlation_DD, hermitian=True)
+    return inverse_DD.to(values_nD.dtype)

@@ -143,7 +143,8 @@ def soft_projection(moments_DD: Tensor, scale: float) -> Tensor:
     values_D = values_D.clamp(min=0)
     shares_D = values_D / values_D.sum().clamp(min=torch.finfo(values_D.dtype).tiny)
     kept_D = scale * shares_D / ((scale - 1) * shares_D + 1)
-    return (vectors_DD * kept_D) @ vectors_DD.T
+    projection_DD: Tensor = (vectors_DD * kept_D) @ vectors_DD.T
+    return projection_DD
 
 
 @torch.no_grad()
