@@ -118,7 +118,8 @@ def lipschitz(copies: int) -> Loss:
         moved_NJK = logits_of(model(clean_NCHW))[:, None] - noisy_NJK
         noise_NJ: Tensor = (clean_NCHW[:, None] - noisy_NJCHW).flatten(2).norm(dim=2)
         # the slope of a norm is not defined at zero, where an image and its copy have the same outputs
-        return ((moved_NJK.square().sum(dim=2) + 1e-12).sqrt() / noise_NJ).mean()
+        slope: Tensor = ((moved_NJK.square().sum(dim=2) + 1e-12).sqrt() / noise_NJ).mean()
+        return slope
 
     return loss
 
