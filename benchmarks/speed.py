@@ -291,13 +291,14 @@ def random_data(*, classes: int, per_class: int, side: int) -> ImageData:
 
 
 def command(weights: Path | None, data: str) -> dict[str, float]:
-    """(e): CPU seconds of `--help`, in which torch is not loaded, and until the first work of a run."""
+    """(e): CPU seconds of `--help`, whether torch is loaded for it (1; 0: not), and until a run's first work."""
     helped = "import sys; sys.argv = ['unlearnkit', '--help']\nfrom unlearnkit.cli import app\n"
-    helped += "try:\n    app()\nexcept SystemExit:\n    pass\nassert 'torch' not in sys.modules"
+    helped += "try:\n    app()\nexcept SystemExit:\n    pass\nprint('torch' in sys.modules)"
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, "-c", helped], check=True, capture_output=True)
+    shown = subprocess.run([sys.executable, "-c", helped], check=True, capture_output=True, text=True).stdout
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     found = {"help": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime}
+    found["help loads torch"] = float(shown.split()[-1] == "True")
     if weights is not None:
         first = "0" if data != "digits" else "3"
         done = subprocess.run(

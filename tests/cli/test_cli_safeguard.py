@@ -63,9 +63,7 @@ def test_without_a_method_the_recommended_one_runs(digits_run: Path, tmp_path: P
         assert f"default: {RECOMMENDED}" in " ".join(run_cli(command, "--help").out.replace("\u2502", " ").split())
 
 
-def test_where_the_recommended_method_cannot_serve_a_model_unsir_is_named(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_where_erase_cannot_serve_a_model_unsir_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A single linear layer: there is nothing before the head."""
     monkeypatch.syspath_prepend(tmp_path)
     (tmp_path / "single_layer.py").write_text(
@@ -75,7 +73,8 @@ def test_where_the_recommended_method_cannot_serve_a_model_unsir_is_named(
     torch.save(torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).state_dict(), tmp_path / "single.pt")
     refused = run_cli(
         "forget", "--weights", tmp_path / "single.pt", "--model", "single_layer:make", "--channels", "1",
-        "--data", "digits", "--forget", "3", "--device", "cpu", "--trust-inputs", "--out", tmp_path / "out",
+        "--data", "digits", "--forget", "3", "--method", "erase", "--device", "cpu", "--trust-inputs",
+        "--out", tmp_path / "out",
     )  # fmt: skip
     assert refused.code == 2, refused
     assert "unsir" in refused.err

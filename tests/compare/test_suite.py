@@ -30,6 +30,7 @@ def setting(**changed: Any) -> dict[str, Any]:
         (setting(model="smal-cnn"), "got 'smal-cnn'; did you mean 'small-cnn'"),
         (setting(model="os:system"), "may come from a stranger"),
         (setting(model="timm:hf-hub:someone/net"), "may come from a stranger"),
+        (setting(data="hf:someone/images"), "data of this machine, as a suite may come from a stranger"),
         (setting(image_size=0), "greater than or equal to 1"),
         (setting(image_size=10**6), "less than or equal to 4096"),
         (setting(requests=[]), "at least 1 item"),

@@ -167,7 +167,8 @@ def test_nothing_else_carries_these_fields() -> None:
     homes = [
         SOURCES / "data" / "preprocessing.py",
         SOURCES / "disk" / "artefacts.py",
-    ]  # the latter: what a file may hold
+        SOURCES / "compare" / "suite.py",
+    ]  # the last two: what a file may hold
     found = []
     for path in sorted(SOURCES.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

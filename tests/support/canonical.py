@@ -155,6 +155,8 @@ def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int,
     passes["repair"] = (attempts * (subset + teacher), attempts * subset)
     if method.search:
         passes["search"] = ((1 + trials + attempts) * (len(CLASSES) - forgotten), 0)  # one validation image a class
+    if trials:
+        assert method.search is not None
         assert impair <= method.search.steps * 8  # a trial passes all that there is
         passes["trial"] = (trials * impair, trials * impair)
     return passes

@@ -41,7 +41,7 @@ WeightsKey = Annotated[
 ]
 MethodName = Annotated[
     str | None,
-    typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class; default: erase"),
+    typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class; default: unsir"),
 ]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]

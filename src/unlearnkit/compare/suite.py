@@ -14,6 +14,7 @@ from pydantic import Field
 
 from unlearnkit.audit.metrics.registry import METRICS
 from unlearnkit.config import Config
+from unlearnkit.data.sources.registry import is_local
 from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError, reason
 from unlearnkit.methods import METHODS
@@ -95,6 +96,7 @@ class Suite(Config):
         """Check what one field alone cannot say."""
         for setting in self.settings:
             _check_model(setting.model)
+            _check_data(setting.data)
         for method in self.methods:
             _check_method(method)
         for metric in self.metrics:
@@ -200,6 +202,15 @@ def _check_model(name: str) -> None:
     plain = name.partition(",")[0]
     if ":" not in plain:
         _check_known(plain, [*BUILTIN, *MODEL_PLUGINS.names()], "models", advice="or write timm:NAME, torchvision:NAME")
+
+
+def _check_data(source: str) -> None:
+    """Refuse data that would be fetched from a network, or read by code of others."""
+    if not is_local(source):
+        raise ConfigError(
+            f"Expected data of this machine, as a suite may come from a stranger, but got {source!r}; load it once and "
+            "write parquet:DIR or imagefolder:DIR."
+        )
 
 
 def _check_method(method: SuiteMethod) -> None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from unlearnkit.data import AccessLog
 from unlearnkit.data.sources.registry import is_local
-from unlearnkit.errors import ModelError, RetainedAccuracyError, UnlearnkitError
+from unlearnkit.errors import RetainedAccuracyError, UnlearnkitError
 from unlearnkit.methods import Unlearned, unlearn
-from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
+from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
 from unlearnkit.methods.safeguard import LOST, TOLERANCE
 from unlearnkit.models import is_trusted_name
@@ -39,8 +39,6 @@ from unlearnkit.steps.record import forget_config, manifest_record, request_reco
 from unlearnkit.steps.references import open_references
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import CaseSpec
-
-ANY_MODEL = "unsir"  # the method named where the recommended one cannot serve a model
 
 
 @holding
@@ -103,24 +101,19 @@ def forget_run(
     parameters = method.model_dump() | {"model": case.architecture}
     with tracking(tracker, tracking_folder(out), parameters, runtime) as track:
         (progress or Silent()).say(feeding_line(images, case.classes_origin))
-        try:
-            result = unlearn(
-                case.model,
-                method,
-                images,
-                case.request,
-                seed=seed,
-                runtime=runtime,
-                progress=progress,
-                factory=case.fresh,
-                track=track,
-                access=look.access,
-                tolerance=tolerance,
-            )
-        except ModelError as error:
-            if choice.name != RECOMMENDED or ANY_MODEL in str(error):
-                raise
-            raise ModelError(f"{error} Or choose {ANY_MODEL}, which trains whatever may change.") from error
+        result = unlearn(
+            case.model,
+            method,
+            images,
+            case.request,
+            seed=seed,
+            runtime=runtime,
+            progress=progress,
+            factory=case.fresh,
+            track=track,
+            access=look.access,
+            tolerance=tolerance,
+        )
     if strict:
         _refuse_harm(result)
     resolved = result.split.request

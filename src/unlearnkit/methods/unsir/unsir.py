@@ -93,7 +93,10 @@ class UNSIR(ConfiguredMethod):
     rounds: int = Field(default=1, gt=0, description="impair-repair rounds")
     augment: bool = Field(default=True, description="augment retained images where the data source does")
     recalibrate: bool = Field(default=True, description="estimate BatchNorm statistics anew on the retained subset")
-    search: SearchSettings | None = Field(default=SearchSettings(), description="none: the rates as given")
+    search: SearchSettings | None = Field(
+        default=SearchSettings(trials=0),  # an impair is to do harm: on digits trials chose rates that forget nothing
+        description="none: the rates as given",
+    )
     quirks: bool = Field(default=False, description="the notebook's bugs, for comparison")
 
     @classmethod
