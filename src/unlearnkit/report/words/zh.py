@@ -386,7 +386,7 @@ PRIMARY = {
     "return_recovery/forget_test": "自行恢复",
     "relearn_steps": "重新学习",
 }
-STATUS = {"pass": "在容许范围内", "fail": "在容许范围外", "unknown": "未能判定"}
+STATUS = {"pass": "在容许范围内", "fail": "在容许范围外", "unknown": "未能判定"}  # nosec B105  # a verdict
 BAND_COLUMNS = ("容许范围", "偏离（到范围边界为 1）", "判定")
 GAP = "偏离为均值到范围边界距离的 {} 倍"
 FARTHEST = "离重新训练的模型最远的是{}：与这些模型均值的偏离，为均值到容许范围边界距离的 {} 倍。"
