@@ -28,3 +28,14 @@ def test_a_dataset_of_ones_own() -> None:
     printed = output("own_dataset.py")
     assert "classes that were read: [0, 1, 2, 3, 4, 5, 6, 8, 9]" in printed
     assert "after: accuracy on digit 7 0.0%" in printed
+
+
+@pytest.mark.parametrize("tool", ["SalUn", "Bad Teacher"])
+def test_checkpoints_of_other_tools_are_judged(tool: str, judged_others: str) -> None:
+    told = judged_others.partition(f"\n{tool}\n")[2]
+    assert "verdict: fail (outside the band of the retrained models" in told.partition("\nwritten to ")[0]
+
+
+@pytest.fixture(scope="module")
+def judged_others() -> str:
+    return output("judge_others.py")
