@@ -205,7 +205,7 @@ def test_a_consumer_that_stops_early_leaves_no_worker(before: Children) -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_image_is_one_sentence_from_a_worker_too(workers: int) -> None:
+def test_a_broken_image_is_one_sentence_from_a_worker_too(workers: int, before: Children) -> None:
     bench = Bench("stream", workers, decode=broken)
     place = bench.rows.tolist().index(7)
     with pytest.raises(DataError) as found:
@@ -213,6 +213,7 @@ def test_a_broken_image_is_one_sentence_from_a_worker_too(workers: int) -> None:
             bench.samples.stream([Batch(torch.tensor([0])), Batch(torch.tensor([1, place])), Batch(torch.tensor([2]))])
         )
     assert str(found.value) == "Expected an image, but row 7 is none; remove it."
+    assert not left_running(before)
 
 
 def dying(rows: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
