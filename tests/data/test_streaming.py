@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copyreg
 import gc
 import multiprocessing
 import os
 import random as python_random
 import time
 from collections.abc import Callable, Iterator, Sequence
+from types import TracebackType
 
 import numpy as np
 import psutil
@@ -15,6 +17,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tblib.pickling_support import pickle_exception, pickle_traceback
 from torch import Tensor
 
 from unlearnkit import ForgetRequest, ImageData, ImageSet, Part, split_for
@@ -141,26 +144,8 @@ SEVERAL = [
 ]
 
 
-Children = set[multiprocessing.process.BaseProcess]
-
-
-@pytest.fixture
-def before() -> Children:
-    """The processes that other tests have left, some of which end when a traceback is collected."""
-    gc.collect()
-    return set(multiprocessing.active_children())
-
-
-def left_running(before: Children) -> Children:
-    """Those that a test has started and not ended; a process that was told to end has ten seconds for it."""
-    gc.collect()
-    for process in set(multiprocessing.active_children()) - before:
-        process.join(10)
-    return set(multiprocessing.active_children()) - before
-
-
 @pytest.mark.parametrize("name", ["part", "concat of augmented"])
-def test_workers_give_the_same_images_and_counts(name: str, before: Children) -> None:
+def test_workers_give_the_same_images_and_counts(name: str) -> None:
     made: list[Bench] = []
 
     def maker(_kind: str, workers: int) -> Samples:
@@ -172,7 +157,7 @@ def test_workers_give_the_same_images_and_counts(name: str, before: Children) ->
     alone, helped = (list(maker("stream", workers).stream(SEVERAL)) for workers in (0, 2))
     assert all(torch.equal(a, b) for a, b in zip(alone, helped, strict=True))
     assert made[0].summary() == made[1].summary()
-    assert not left_running(before)
+    assert not multiprocessing.active_children()
 
 
 def test_streaming_leaves_the_global_generator_alone() -> None:
@@ -184,14 +169,14 @@ def test_streaming_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_a_consumer_that_stops_early_leaves_no_worker(before: Children) -> None:
+def test_a_consumer_that_stops_early_leaves_no_worker() -> None:
     many = [Batch(torch.tensor([k % 16])) for k in range(40)]
     bench = Bench("stream", 2)
     stream = bench.samples.stream(many)
     next(stream)
-    assert len(set(multiprocessing.active_children()) - before) == 2
+    assert len(multiprocessing.active_children()) == 2
     stream.close()  # type: ignore[attr-defined]
-    assert not left_running(before)
+    assert not multiprocessing.active_children()
     assert 1 <= int(bench.data.train.decoded.sum()) <= 6  # what was drawn ahead counts
 
     def fail() -> None:
@@ -201,11 +186,19 @@ def test_a_consumer_that_stops_early_leaves_no_worker(before: Children) -> None:
     with pytest.raises(ZeroDivisionError):
         fail()
     gc.collect()
-    assert not left_running(before)
+    assert not multiprocessing.active_children()
+
+
+@pytest.fixture
+def exceptions_with_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let exceptions take their tracebacks to other processes, as they do once dask is imported."""
+    for kind, reduce in ((DataError, pickle_exception), (TracebackType, pickle_traceback)):
+        monkeypatch.setitem(copyreg.dispatch_table, kind, reduce)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_broken_image_is_one_sentence_from_a_worker_too(workers: int, before: Children) -> None:
+@pytest.mark.usefixtures("exceptions_with_tracebacks")
+def test_a_broken_image_is_one_sentence_from_a_worker_too(workers: int) -> None:
     bench = Bench("stream", workers, decode=broken)
     place = bench.rows.tolist().index(7)
     with pytest.raises(DataError) as found:
@@ -213,7 +206,7 @@ def test_a_broken_image_is_one_sentence_from_a_worker_too(workers: int, before: 
             bench.samples.stream([Batch(torch.tensor([0])), Batch(torch.tensor([1, place])), Batch(torch.tensor([2]))])
         )
     assert str(found.value) == "Expected an image, but row 7 is none; remove it."
-    assert not left_running(before)
+    assert not multiprocessing.active_children()
 
 
 def dying(rows: Sequence[int], shape: tuple[int, int, int]) -> Tensor:
@@ -236,10 +229,10 @@ def test_data_that_does_not_pickle_is_a_named_error_where_workers_are_spawned() 
         multiprocessing.set_start_method(before, force=True)
 
 
-def test_one_batch_starts_no_worker(before: Children) -> None:
+def test_one_batch_starts_no_worker() -> None:
     stream = Bench("stream", 2).samples.stream(SEVERAL[:1])
     next(stream)
-    assert not left_running(before)
+    assert not multiprocessing.active_children()
 
 
 # --- random reads

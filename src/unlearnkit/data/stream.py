@@ -32,20 +32,22 @@ def read_seed(*numbers: int) -> int:
     return zlib.crc32(repr(numbers).encode())
 
 
-class RowReader(Dataset[Tensor | DataError]):
+class RowReader(Dataset[Tensor | str]):
     """Decodes shares of batches and checks the pixels; it is sent to the worker processes.
 
-    An error is returned as a value: raised in a worker, torch would wrap it into that worker's traceback.
+    An error is returned as its sentence: raised in a worker, torch would wrap it into that worker's traceback. An
+    exception may bring a traceback along too (`tblib`, which dask installs, pickles them), whose frames hold the
+    workers' iterator and so keep the workers running.
     """
 
     def __init__(self, decode: DecodeFn, shape: Shape, dtype: torch.dtype) -> None:
         self._decode, self._shape, self._dtype = decode, shape, dtype
 
-    def __getitem__(self, share: Share) -> Tensor | DataError:
+    def __getitem__(self, share: Share) -> Tensor | str:
         try:
             return self.read(share)
         except DataError as error:
-            return error
+            return str(error)
 
     def read(self, share: Share) -> Tensor:
         """Return the pixels (n, C, H, W) of a share.
@@ -132,8 +134,8 @@ def stream(reader: RowReader, shares: Iterable[Share], *, workers: int, pin: boo
                     "Expected worker processes that decode images, but one of them died, for lack of memory or shared "
                     "memory as a rule; use fewer workers, 0 for none."
                 ) from error
-            if isinstance(pixels, DataError):
-                raise pixels
+            if isinstance(pixels, str):
+                raise DataError(pixels)
             yield pixels
     finally:
         del iterator  # the last reference: its workers end here, not when some traceback is freed
