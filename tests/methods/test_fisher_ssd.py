@@ -15,8 +15,8 @@ from unlearnkit.data import ImageData, ImageSet
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import SSD, FisherForgetting, Unlearned, unlearn
+from unlearnkit.methods.common.dampening import dampen
 from unlearnkit.methods.fisher import add_noise, noise_variance
-from unlearnkit.methods.ssd import dampen
 from unlearnkit.request import ForgetRequest
 from unlearnkit.split import Part
 

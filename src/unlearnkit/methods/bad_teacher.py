@@ -40,7 +40,6 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -82,11 +81,6 @@ class BadTeacher(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published numbers."""
         return cls(recipe=Recipe(epochs=1, batch_size=256, lr=1e-4, optimizer="adam"))
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -39,7 +39,6 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -69,11 +68,6 @@ class BoundaryExpand(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published numbers, as far as they are known to us."""
         return cls(recipe=Recipe(epochs=10, batch_size=64, lr=1e-5, nesterov=False), batch_statistics=True)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -46,7 +46,6 @@ retained class.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -80,11 +79,6 @@ class BoundaryShrink(ConfiguredMethod):
         """The published numbers, as far as they are known to us."""
         recipe = Recipe(epochs=10, batch_size=64, lr=1e-5, nesterov=False)
         return cls(bound=0.1, recipe=recipe, batch_statistics=True)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

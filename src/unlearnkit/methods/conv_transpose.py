@@ -37,7 +37,6 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 import torch
@@ -65,11 +64,6 @@ class ConvTranspose(ConfiguredMethod):
     def paper(cls) -> Self:
         """The benchmark's setting."""
         return cls(recipe=_published())
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -44,7 +44,6 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 from pydantic import Field
@@ -71,11 +70,6 @@ class DELETE(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published numbers, as far as they are known to us."""
         return cls(recipe=Recipe(epochs=20, batch_size=128, lr=1e-4, nesterov=False), batch_statistics=True)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

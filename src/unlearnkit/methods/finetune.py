@@ -44,7 +44,6 @@ Example: CF-k with the last two layers; an untrained network stands for the trai
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from itertools import chain
 from typing import ClassVar, Self
@@ -92,11 +91,6 @@ class FineTune(ConfiguredMethod):
         """The published baseline for CIFAR-10 and ResNet18; see the module's text."""
         recipe = Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False, weight_decay=5e-4)
         return cls(recipe=recipe, search=None)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

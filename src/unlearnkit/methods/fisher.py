@@ -47,7 +47,7 @@ samples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import torch
@@ -75,11 +75,6 @@ class FisherForgetting(ConfiguredMethod):
     def paper(cls) -> Self:
         """The paper's estimator at its full cost; alpha is our choice."""
         return cls(fisher=FisherSettings(labels="model", per_sample="loop"))
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -43,7 +43,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar, Self
 
@@ -85,11 +85,6 @@ class GKT(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published numbers for digits, as far as they are known to us."""
         return cls(rounds=4000, batch_size=256)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

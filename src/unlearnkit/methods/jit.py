@@ -41,7 +41,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -75,11 +75,6 @@ class JiT(ConfiguredMethod):
         """One of the published pairs of rate and noise, as far as it is known to us."""
         recipe = Recipe(epochs=1, batch_size=64, lr=3e-4, momentum=0.001, nesterov=False)
         return cls(sigma=0.5, copies=25, recipe=recipe, batch_statistics=True)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

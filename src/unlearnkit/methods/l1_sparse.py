@@ -40,7 +40,6 @@ Example: an untrained network stands for the trained one, and the settings are t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Self
 
@@ -82,11 +81,6 @@ class L1Sparse(ConfiguredMethod):
         """The published settings for CIFAR-10 and ResNet18; see the module's text."""
         recipe = Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False, weight_decay=5e-4)
         return cls(gamma=5e-4, recipe=recipe, search=None)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

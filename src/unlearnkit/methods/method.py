@@ -80,8 +80,9 @@ class ConfiguredMethod(Config, ABC):
 
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name: `default`, to which a class adds those with published numbers."""
-        return {"default": cls}
+        """The presets by name: `default`, and `paper` where a class has one for published numbers."""
+        paper: Callable[[], Self] | None = getattr(cls, "paper", None)
+        return {"default": cls} | ({"paper": paper} if paper else {})
 
     @property
     @abstractmethod

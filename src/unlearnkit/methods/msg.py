@@ -44,7 +44,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import torch
@@ -77,11 +77,6 @@ class MSG(ConfiguredMethod):
         """The benchmark's setting, as far as it is known to us."""
         recipe = Recipe(epochs=3, batch_size=64, lr=1e-3, nesterov=False, weight_decay=5e-4, schedule="cosine")
         return cls(share=0.3, kept=0.1, recipe=recipe)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

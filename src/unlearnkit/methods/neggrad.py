@@ -39,7 +39,6 @@ is read.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import ClassVar, Self
 
 from pydantic import Field
@@ -75,11 +74,6 @@ class NegGrad(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published baseline for CIFAR-10 and ResNet18; see the module's text."""
         return cls(recipe=Recipe(epochs=5, batch_size=256, lr=1e-4, nesterov=False), ceiling=None)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -45,7 +45,6 @@ Example: an untrained network stands for the trained one, and the settings are t
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from functools import partial
 from typing import ClassVar, Self
 
@@ -97,11 +96,6 @@ class NegGradPlus(ConfiguredMethod):
         """Settings in circulation for CIFAR-10 and ResNet18; see the module's text."""
         recipe = Recipe(epochs=10, batch_size=256, lr=0.01, nesterov=False)
         return cls(alpha=0.95, recipe=recipe, ceiling=None, repeats=None, search=None)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -80,11 +80,6 @@ class SalUn(ConfiguredMethod):
         """The published numbers."""
         return cls(recipe=Recipe(epochs=10, batch_size=256, lr=0.013, nesterov=False, weight_decay=5e-4))
 
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
-
     @property
     def needs(self) -> frozenset[Part]:
         """Training data of the classes to forget and of the retained ones."""

@@ -43,7 +43,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -80,11 +80,6 @@ class SCAR(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published numbers, as far as they are known to us."""
         return cls(recipe=Recipe(epochs=30, batch_size=256, lr=5e-4, optimizer="adam"))
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -46,7 +46,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import torch.nn.functional as F
@@ -95,11 +95,6 @@ class SCRUB(ConfiguredMethod):
         """The published numbers, as far as they are known to us."""
         ascent, descent = (Recipe(batch_size=n, lr=5e-4, nesterov=False, weight_decay=5e-4) for n in (512, 128))
         return cls(rounds=3, max_rounds=2, alpha=0.001, ascent=ascent, descent=descent)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -45,7 +45,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
 import torch
@@ -55,7 +55,7 @@ from torch import Tensor, nn
 from unlearnkit.data.view import PartSamples
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.gradient_scale import scaled_gradients
-from unlearnkit.methods.common.importance import FisherSettings, fisher_diagonal
+from unlearnkit.methods.common.importance import FisherSettings, of_both
 from unlearnkit.methods.common.soft_targets import numbered, outputs_of
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
@@ -94,11 +94,6 @@ class SFRon(ConfiguredMethod):
         ascent = Recipe(**{**recipe.model_dump(), "clip_value": 0.1})
         return cls(rounds=300, alpha=25.0, ascent=ascent, descent=recipe, passes=8.5)
 
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
-
     @property
     def needs(self) -> frozenset[Part]:
         """Training data of the classes to forget and of the retained ones."""
@@ -120,19 +115,7 @@ class SFRon(ConfiguredMethod):
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Choose the weights, then alternate."""
         forget, retain = ctx.view.part(Part.FORGET_TRAIN), retained_subset(ctx, self.retain_per_class)
-        of_forget, of_retain = (
-            fisher_diagonal(
-                model,
-                samples,
-                self.fisher,
-                stage=f"fisher_{name}",
-                generator=ctx.generator,
-                runtime=ctx.runtime,
-                log=ctx.log,
-                criterion=ctx.criterion,
-            )
-            for name, samples in (("forget", forget), ("retain", retain))
-        )
+        of_forget, of_retain = of_both(model, forget, retain, self.fisher, ctx, stage="fisher", criterion=ctx.criterion)
         masks = {
             name: (value + NOTHING >= self.threshold * (of_retain[name] + NOTHING)).float()
             for name, value in of_forget.items()

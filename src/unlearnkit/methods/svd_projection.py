@@ -43,7 +43,7 @@ Example: an untrained network stands for the trained one; three convolutions and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 import torch
@@ -78,11 +78,6 @@ class SVDProjection(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published pair for CIFAR-10."""
         return cls(retain_scale=100.0, forget_scale=3.0)
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -44,7 +44,7 @@ Example: an untrained network stands for the trained one, and the settings are t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 import torch
@@ -78,11 +78,6 @@ class WeightDamage(ConfiguredMethod):
     def paper(cls) -> Self:
         """The published distortion and its healing, as far as they are known to us."""
         return cls(mode="distortion", std=0.02, recipe=Recipe(epochs=100, batch_size=128, lr=1e-5, nesterov=False))
-
-    @classmethod
-    def presets(cls) -> dict[str, Callable[[], Self]]:
-        """The presets by name."""
-        return super().presets() | {"paper": cls.paper}
 
     @property
     def needs(self) -> frozenset[Part]:

@@ -19,6 +19,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from unlearnkit.config import Config
 from unlearnkit.data.view import Batch, Samples
 from unlearnkit.errors import ModelError
+from unlearnkit.methods.method import Context
 from unlearnkit.network import evaluating, logits_of
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
@@ -121,6 +122,35 @@ def fisher_diagonal(
             progress.advance()
     runtime.processes.sum(list(total.values()))
     return {name: value / len(chosen) for name, value in total.items()}
+
+
+def of_both(
+    model: nn.Module,
+    forget: Samples,
+    retain: Samples,
+    settings: FisherSettings,
+    ctx: Context,
+    *,
+    stage: str,
+    criterion: Criterion | None,
+    measure: Measure = torch.square,
+) -> tuple[Weights, Weights]:
+    """Return `fisher_diagonal` of the forget and of the retained data, as the stages STAGE_forget and STAGE_retain."""
+    of_forget, of_retain = (
+        fisher_diagonal(
+            model,
+            samples,
+            settings,
+            stage=f"{stage}_{name}",
+            generator=ctx.generator,
+            runtime=ctx.runtime,
+            log=ctx.log,
+            criterion=criterion,
+            measure=measure,
+        )
+        for name, samples in (("forget", forget), ("retain", retain))
+    )
+    return of_forget, of_retain
 
 
 def mean_gradient(

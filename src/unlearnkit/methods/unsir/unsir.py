@@ -120,7 +120,7 @@ class UNSIR(ConfiguredMethod):
     @classmethod
     def presets(cls) -> dict[str, Callable[[], Self]]:
         """The presets by name."""
-        return super().presets() | {"paper": cls.paper, "notebook": cls.notebook}
+        return super().presets() | {"notebook": cls.notebook}
 
     @property
     def needs(self) -> frozenset[Part]:
