@@ -63,7 +63,7 @@ def in_file(read: Callable[[Path], object]) -> Callable[[Path, bytes], object]:
 def signed(folder: Path, content: Any) -> object:
     text = json.dumps({"signatures": [content]}, allow_nan=True)
     (folder / "signature.json").write_text(text, "utf-8", "surrogatepass")
-    return check_signatures(folder, {"artefacts": {}})
+    return check_signatures(folder, {"artefacts": {}}, ())
 
 
 def run_json(folder: Path, data: bytes) -> object:

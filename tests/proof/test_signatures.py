@@ -137,6 +137,17 @@ def test_unsigned_then_signed_then_changed(run: Path, key: Path, public: Path) -
     assert run_cli("verify", run).code == 1
 
 
+@pytest.mark.parametrize("name", ["config.json", "new.txt"])
+def test_a_file_that_its_hash_betrays_is_not_as_signed_either(name: str, run: Path, key: Path, public: Path) -> None:
+    sign_folder(run, key)
+    (run / name).write_text("{}  ")
+    done = run_cli("verify", run, "--key", public)
+    assert done.code == 1
+    assert f"changed, new or gone since: '{name}'" in done.out
+    assert "as signed" not in done.out
+    assert "NOT SIGNED by the key that was asked for, as it is now" in done.out
+
+
 def test_an_audit_that_comes_later_is_named_until_it_is_signed_too(run: Path, key: Path, public: Path) -> None:
     sign_folder(run, key)
     add_to_run(run, {"audit.json": {"readings": [], "tier": "E3"}, "report.html": "<p>"}, step={"inputs": {}})

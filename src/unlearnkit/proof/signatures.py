@@ -13,7 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -94,12 +94,13 @@ def superseded(folder: Path) -> str | None:
     )
 
 
-def check_signatures(folder: Path, manifest: Mapping[str, Any]) -> list[Signed]:
+def check_signatures(folder: Path, manifest: Mapping[str, Any], differing: Collection[str]) -> list[Signed]:
     """Return what is to be said of every signature in a run folder.
 
     Args:
         folder: the run folder.
-        manifest: as it is now; that its files are still those that it lists, the caller finds out.
+        manifest: as it is now.
+        differing: files that are not as the manifest lists them.
 
     Raises:
         OutputError: the file of the signatures is damaged.
@@ -108,10 +109,10 @@ def check_signatures(folder: Path, manifest: Mapping[str, Any]) -> list[Signed]:
     found = recorded(folder)
     if found:
         check_installed()
-    return [_checked(one, manifest) for one in found]
+    return [_checked(one, manifest, differing) for one in found]
 
 
-def _checked(one: Mapping[str, Any], manifest: Mapping[str, Any]) -> Signed:
+def _checked(one: Mapping[str, Any], manifest: Mapping[str, Any], differing: Collection[str]) -> Signed:
     from cryptography.exceptions import InvalidSignature
 
     statement = one["statement"]
@@ -122,8 +123,8 @@ def _checked(one: Mapping[str, Any], manifest: Mapping[str, Any]) -> Signed:
     except (InvalidSignature, ValueError):
         return Signed(key=name, raw=raw, when=when, state="forged")
     before = statement["manifest"]
-    if canonical(before) == canonical(manifest):
+    if canonical(before) == canonical(manifest) and not differing:
         return Signed(key=name, raw=raw, when=when, state="as signed")
     old, new = before["artefacts"], manifest["artefacts"]
-    changed = sorted(name for name in {*old, *new} if old.get(name) != new.get(name))
+    changed = sorted(name for name in {*old, *new, *differing} if name in differing or old.get(name) != new.get(name))
     return Signed(key=name, raw=raw, when=when, state="changed after signing", changed=tuple(changed))
