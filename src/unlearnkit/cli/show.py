@@ -103,11 +103,6 @@ def _lines(result: dict[str, Any]) -> list[str]:
             "warning: retained validation accuracy fell by more than the tolerance at every rate, and the first "
             "attempt was kept, which forgot most; raise retain_per_class or the epochs, or try another method."
         )
-    elif search and search.get("skipped") == "validation_known_by_heart":
-        lines.append(
-            "note: the original was trained on the retained validation samples, so no rate was searched for; the rates "
-            "are as given"
-        )
     absent = result.get("notes", {}).get("no_samples_of")
     if absent:
         lines.append(

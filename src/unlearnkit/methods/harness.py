@@ -123,7 +123,6 @@ def unlearn(
             runtime=runtime,
             log=log,
             criterion=criterion,
-            validation_by_heart=lambda: original.by_heart,
         )
         began = log.mark()
         result = method.run(working, ctx)

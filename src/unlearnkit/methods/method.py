@@ -35,8 +35,6 @@ class Context:
         runtime: device and precision.
         log: stages, losses, notes and progress.
         criterion: the user's own loss in place of cross-entropy: (logits, labels) -> mean over the samples.
-        validation_by_heart: whether the original was trained on `retain_val`, so that its accuracy there is no measure;
-            whoever asks pays for a look at retained samples.
     """
 
     view: DataView
@@ -47,7 +45,6 @@ class Context:
     runtime: Runtime
     log: RunLog
     criterion: Criterion | None = None
-    validation_by_heart: Callable[[], bool] = bool
 
 
 class Method(Protocol):

@@ -15,7 +15,6 @@ from unlearnkit.data import ImageData
 from unlearnkit.data.view import Samples
 from unlearnkit.methods import UNSIR, unlearn
 from unlearnkit.methods.common.rate_search import SearchSettings
-from unlearnkit.methods.masked_original import MaskedOriginal
 from unlearnkit.request import ForgetRequest
 from unsir_runs import Call, digits_model, forget, on_digits, plain
 
@@ -123,13 +122,14 @@ def test_the_trials_draw_nothing_from_the_run(monkeypatch: pytest.MonkeyPatch) -
     )
 
 
-def test_weights_that_know_the_validation_samples_by_heart_are_not_searched_for(
-    monkeypatch: pytest.MonkeyPatch, trained: list[Call]
-) -> None:
-    monkeypatch.setattr(MaskedOriginal, "by_heart", True)
-    notes = forget(searching(trials=3), 2, data=searched_data()).notes["search"]
-    assert notes == {"skipped": "validation_known_by_heart", "attempts": [], "accepted": True}
-    assert [c.recipe.lr for c in trained] == [0.02, 0.01]
+def test_no_test_sample_decides_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted(monkeypatch, 0.9, 0.2, 0.2, 0.2)
+    data = searched_data()
+    data.fix_shape(0)
+    data.test.decoded.zero_()
+    result = forget(searching(), 2, data=data, tolerance=None)  # the safeguard looks afterwards, and decides nothing
+    assert not result.notes["search"]["accepted"]
+    assert not data.test.decoded.any()
 
 
 def test_the_first_attempt_is_enough_where_accuracy_holds(monkeypatch: pytest.MonkeyPatch, trained: list[Call]) -> None:

@@ -631,8 +631,6 @@ MEANS = "Each point is the mean of about {} steps."
 # what a method notes in config.json, by its code
 NOTED = {
     "no_retained_validation_samples": "no retained validation samples",
-    "validation_known_by_heart": "the original was trained on the retained validation samples, so no rate was searched "
-    "for",
 }
 
 SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.audit.doubts`)

@@ -562,7 +562,6 @@ MEANS = "每个点约为 {} 步的均值。"
 
 NOTED = {
     "no_retained_validation_samples": "没有保留类的验证样本",
-    "validation_known_by_heart": "原模型训练时用过保留类验证样本，因此没有搜索学习率",
 }
 
 SENTENCES = {
