@@ -37,6 +37,7 @@ from unlearnkit.methods.salun import SalUn
 from unlearnkit.methods.scar import SCAR
 from unlearnkit.methods.scrub import SCRUB
 from unlearnkit.methods.sfron import SFRon
+from unlearnkit.methods.shrink_distill import ShrinkDistill
 from unlearnkit.methods.ssd import SSD
 from unlearnkit.methods.svd_projection import SVDProjection
 from unlearnkit.methods.trew import TREW
@@ -65,6 +66,7 @@ def _by_name(*kinds: type[ConfiguredMethod]) -> dict[str, type[ConfiguredMethod]
 METHODS = _by_name(  # in the order of `unlearnkit methods`
     UNSIR,
     Erase,
+    ShrinkDistill,
     Retrain,
     Original,
     HeadMask,
