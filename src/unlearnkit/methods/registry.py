@@ -37,6 +37,7 @@ from unlearnkit.methods.salun import SalUn
 from unlearnkit.methods.scar import SCAR
 from unlearnkit.methods.scrub import SCRUB
 from unlearnkit.methods.sfron import SFRon
+from unlearnkit.methods.sisa import SISA
 from unlearnkit.methods.ssd import SSD
 from unlearnkit.methods.svd_projection import SVDProjection
 from unlearnkit.methods.trew import TREW
@@ -101,6 +102,10 @@ METHODS = _by_name(  # in the order of `unlearnkit methods`
     NTKScrubbing,
 )
 
+# Methods that serve only models trained for them: never proposed for others, and no part of `METHODS`, all of which
+# take any classifier.
+CONDITIONAL = _by_name(SISA)
+
 
 def _checked(found: object, place: str) -> type[ConfiguredMethod]:
     """Return what another package registers as a method, if the command line can run it.
@@ -129,7 +134,7 @@ def _checked(found: object, place: str) -> type[ConfiguredMethod]:
 
 
 PLUGINS: Plugins[type[ConfiguredMethod]] = Plugins(
-    group="unlearnkit.methods", what="method", builtin=METHODS, error=ConfigError, check=_checked
+    group="unlearnkit.methods", what="method", builtin={**METHODS, **CONDITIONAL}, error=ConfigError, check=_checked
 )
 
 
@@ -157,7 +162,7 @@ def method_kind(name: str) -> type[ConfiguredMethod]:
     """Return the class of a method by its name.
 
     Args:
-        name: one of `METHODS`, one that an installed package adds, or `package.module:Class`. The latter is imported,
+        name: one of `METHODS` or `CONDITIONAL`, one that an installed package adds, or `package.module:Class`. The latter is imported,
             which runs its code: only a name that the user gave belongs here, never one that was read from a file.
 
     Raises:
@@ -165,13 +170,15 @@ def method_kind(name: str) -> type[ConfiguredMethod]:
     """
     if name in METHODS:
         return METHODS[name]
+    if name in CONDITIONAL:
+        return CONDITIONAL[name]
     if ":" in name:
         form = "package.module:Class"
         return _checked(import_path(name, what="a method", form=form, error=ConfigError), name)
     foreign = PLUGINS.names()
     if name not in foreign:
         raise ConfigError(
-            f"Expected one of the methods {', '.join([*METHODS, *foreign])}, but got {name!r}; "
+            f"Expected one of the methods {', '.join([*METHODS, *CONDITIONAL, *foreign])}, but got {name!r}; "
             "choose one of them, or write package.module:Class."
         )
     return PLUGINS.load(name)

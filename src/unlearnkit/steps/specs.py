@@ -10,9 +10,12 @@ from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.data.row_names import NamedRows
 from unlearnkit.data.sources.registry import places_of
 from unlearnkit.data.storage import Storage
+from unlearnkit.models.names import sharded_name
 from unlearnkit.request import ClassRef
 from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
 from unlearnkit.steps.rows import NO_ROWS, RowRequest
+from unlearnkit.training.private import Privacy
+from unlearnkit.training.sharding import Sharding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +65,8 @@ class TrainSpec:
         trust_inputs: go on although the first look finds that `init` and data do not belong together.
         exclude_rows: rows and subclasses to leave out; those that `init` records are added.
         recorded_rows: rows that other weights record as forgotten, which are left out too.
+        sharding: train in shards and slices (SISA); None: as a whole.
+        privacy: train with differential privacy; None: without.
     """
 
     model: str
@@ -75,6 +80,13 @@ class TrainSpec:
     trust_inputs: bool = False
     exclude_rows: RowChoice = NO_CHOICE
     recorded_rows: tuple[NamedRows, ...] = ()
+    sharding: Sharding | None = None
+    privacy: Privacy | None = None
+
+    @property
+    def architecture(self) -> str:
+        """Name of the architecture of what is trained."""
+        return self.model if self.sharding is None else sharded_name(self.sharding.shards, self.model)
 
     def places(self) -> list[Path]:
         """Return what training reads on this machine."""
