@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from unlearnkit.cli import options as opt
 from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of, rows_of
+from unlearnkit.errors import ConfigError
+
+if TYPE_CHECKING:
+    from unlearnkit.training.private import Privacy
+    from unlearnkit.training.sharding import Sharding
 
 
 def command(
@@ -27,6 +32,11 @@ def command(
     ] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="passes over the training data")] = None,
     settings: opt.Settings = None,
+    shards: opt.Shards = None,
+    slices: opt.Slices = None,
+    dp_epsilon: opt.DpEpsilon = None,
+    dp_delta: opt.DpDelta = None,
+    dp_max_grad_norm: opt.DpMaxGradNorm = None,
     seed: opt.Seed = 0,
     image_size: opt.ImageSize = None,
     crop_pct: opt.CropPct = None,
@@ -80,6 +90,8 @@ def command(
         weights_key=weights_key,
         trust_inputs=trust_inputs,
         exclude_rows=rows_of(exclude_rows, exclude_where, exclude_subclass).choice,
+        sharding=_sharding(shards, slices),
+        privacy=_privacy(dp_epsilon, dp_delta, dp_max_grad_norm),
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(
@@ -93,3 +105,23 @@ def command(
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)
+
+
+def _sharding(shards: int | None, slices: int | None) -> Sharding | None:
+    if shards is None:
+        if slices is not None:
+            raise ConfigError("Expected --shards with --slices, which divide a shard; add --shards 1 for one network.")
+        return None
+    from unlearnkit.training.sharding import Sharding
+
+    return Sharding(shards=shards, slices=1 if slices is None else slices)
+
+
+def _privacy(epsilon: float | None, delta: float | None, max_grad_norm: float | None) -> Privacy | None:
+    if epsilon is None:
+        if delta is not None or max_grad_norm is not None:
+            raise ConfigError("Expected --dp-epsilon with the other options of private training; add it.")
+        return None
+    from unlearnkit.training.private import Privacy
+
+    return Privacy(epsilon=epsilon, delta=delta, **({} if max_grad_norm is None else {"max_grad_norm": max_grad_norm}))

@@ -162,8 +162,9 @@ def method_kind(name: str) -> type[ConfiguredMethod]:
     """Return the class of a method by its name.
 
     Args:
-        name: one of `METHODS` or `CONDITIONAL`, one that an installed package adds, or `package.module:Class`. The latter is imported,
-            which runs its code: only a name that the user gave belongs here, never one that was read from a file.
+        name: one of `METHODS` or `CONDITIONAL`, one that an installed package adds, or `package.module:Class`. The
+            latter is imported, which runs its code: only a name that the user gave belongs here, never one that was
+            read from a file.
 
     Raises:
         ConfigError: the name is unknown, or what it means cannot be imported or is no method.

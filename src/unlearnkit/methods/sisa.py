@@ -22,8 +22,8 @@ Deviations from the paper: logits are averaged where it counts votes, which has 
 probabilities are then averaged geometrically). Each slice's training is a run of the whole recipe, schedule and
 optimiser begun anew, over 2 e / (R + 1) epochs.
 
-When it fails: a shard has too few samples, so that each network is worse than one that is trained on all; accuracy falls
-with S. A class is asked for. The states kept, S times R networks, know what is to be forgotten: delete the old folder.
+When it fails: a shard has too few samples, so that each network is worse than one that is trained on all; accuracy
+falls with S. A class is asked for. The states kept, S times R networks, know what is to be forgotten: delete the old folder.
 
 Source: L. Bourtoule et al., "Machine Unlearning", IEEE Symposium on Security and Privacy 2021 (arXiv 1912.03817),
 sections IV and V.
@@ -70,7 +70,7 @@ class SISA(ConfiguredMethod):
     name: ClassVar[str] = "sisa"
     kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
-    weights: str | None = Field(default=None, description="model.safetensors of the sharded training; `forget` knows it")
+    weights: str | None = Field(default=None, description="model.safetensors of the training; `forget` knows it")
     model: str | None = Field(default=None, description="architecture, as `--model`; none: the one recorded")
 
     @property
@@ -100,7 +100,7 @@ class SISA(ConfiguredMethod):
         ctx.log.notes["sisa"] = {"touched": len(first), "shards": plan.shards, "passes": passes, "retraining": full}
         ctx.log.progress.say(
             f"{len(first)} of {plan.shards} shards are touched: {passes:,} sample passes, {share:.1%} of the {full:,} "
-            "of training all anew" + ("; nothing is saved" if passes == full else "")
+            "of training all anew" + (", so this is no cheaper" if passes == full else "")
         )
         for shard, start in first.items():
             before = states[shard, start - 1] if start else None
@@ -130,7 +130,7 @@ def _state(weights: Path, shard: int, number: int, *, like: nn.Module) -> State:
         )
     state, expected = read_state(path).state, like.state_dict()
     if {key: value.shape for key, value in state.items()} != {key: value.shape for key, value in expected.items()}:
-        raise WeightsError(f"Expected the state of {type(like).__name__} in {path}, but it is not; train the model anew.")
+        raise WeightsError(f"Expected the state of {type(like).__name__} in {path}, but it is another's; train anew.")
     return state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.data.row_names import NamedRows
@@ -92,6 +93,12 @@ class TrainSpec:
         """Return what training reads on this machine."""
         files = [path for path in (self.init, self.exclude_rows.file) if path is not None]
         return [*_places(self.data, self.model, self.inputs), *files]
+
+
+def ways_of(sharding: Sharding | None, privacy: Privacy | None) -> dict[str, Any]:
+    """Return shards and privacy of a training as an identity holds them; empty for a training as a whole."""
+    found = {"sharding": sharding, "privacy": privacy}
+    return {name: value.model_dump() for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,9 +56,7 @@ def for_request(epsilon: float, delta: float, rows: int) -> RequestPrivacy:
     exponent = math.log(rows) + (rows - 1) * epsilon + math.log(delta)
     group_delta = 1.0 if exponent >= 0 else math.exp(exponent)
     hits = hits_bound(rows * epsilon, group_delta, FALSE_ALARMS)
-    return RequestPrivacy(
-        rows=rows, epsilon=rows * epsilon, delta=group_delta, hits=hits, vacuous=hits >= VACUOUS
-    )
+    return RequestPrivacy(rows=rows, epsilon=rows * epsilon, delta=group_delta, hits=hits, vacuous=hits >= VACUOUS)
 
 
 def hits_bound(epsilon: float, delta: float, false_alarms: float) -> float:

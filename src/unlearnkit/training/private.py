@@ -227,9 +227,7 @@ def opacus() -> Opacus:
         raise ConfigError(
             "Expected the package opacus for --dp-epsilon, but it is not installed; pip install 'unlearnkit[dp]'."
         ) from error
-    return Opacus(
-        multiplier=get_noise_multiplier, wrap=GradSampleModule, optimizer=DPOptimizer, account=RDPAccountant
-    )
+    return Opacus(multiplier=get_noise_multiplier, wrap=GradSampleModule, optimizer=DPOptimizer, account=RDPAccountant)
 
 
 @contextmanager

@@ -164,7 +164,9 @@ class ShardTrainer:
                 if len(given):
                     self._fit(network, given, recipe, generator, shard)
                     begun = True
-            states.append({key: value.detach().cpu().clone() for key, value in network.state_dict().items()})
+            states.append(
+                {key: value.detach().to("cpu", copy=True).contiguous() for key, value in network.state_dict().items()}
+            )
         self.log.meter.detach(network)
         return states
 
@@ -194,9 +196,7 @@ def check_sharding(plan: ShardedTraining, rows: Tensor, labels: Tensor, classes:
     """
     wish = f"Expected at most {len(rows)} slices in all shards together, as there are {len(rows)} samples to train on"
     if plan.shards * plan.slices > len(rows):
-        raise ConfigError(
-            f"{wish}, but got {plan.shards} shards of {plan.slices} slices; lower --shards or --slices."
-        )
+        raise ConfigError(f"{wish}, but got {plan.shards} shards of {plan.slices} slices; lower --shards or --slices.")
     cells = plan.cells()[rows]
     empty = [shard for shard in range(plan.shards) if not bool((cells == shard * plan.slices).any())]
     if empty:
