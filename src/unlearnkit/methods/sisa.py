@@ -23,7 +23,8 @@ probabilities are then averaged geometrically). Each slice's training is a run o
 optimiser begun anew, over 2 e / (R + 1) epochs.
 
 When it fails: a shard has too few samples, so that each network is worse than one that is trained on all; accuracy
-falls with S. A class is asked for. The states kept, S times R networks, know what is to be forgotten: delete the old folder.
+falls with S. A class is asked for. The states kept, S times R networks, know what is to be forgotten: delete the old
+folder.
 
 Source: L. Bourtoule et al., "Machine Unlearning", IEEE Symposium on Security and Privacy 2021 (arXiv 1912.03817),
 sections IV and V.

@@ -68,7 +68,13 @@ class ModelCard:
         wrong = [name for name, value in how.items() if value is not None and not isinstance(value, Mapping)]
         if wrong:
             raise TypeError(f"{wrong[0]} is {how[wrong[0]]!r}")
-        return cls(**values, preprocessing=preprocessing, forgotten_rows=rows, **how)
+        return cls(
+            **values,
+            preprocessing=preprocessing,
+            forgotten_rows=rows,
+            sharded=how["sharded"],
+            private=how["private"],
+        )
 
 
 def _check(values: Mapping[str, Any]) -> None:
