@@ -71,8 +71,8 @@ def test_without_sampling_the_account_is_above_the_closed_form_and_near_it() -> 
 
 
 def test_a_step_is_the_clipped_sum_with_noise_of_the_stated_size() -> None:
-    """Gradients a hundred times as long as C: each counts as C, whatever it was; 400 seeds show the noise."""
-    samples, moved = lines(8, scale=1000.0), []
+    """Gradients much longer than C and shorter ones: 60 seeds show their sum and the noise."""
+    samples, moved = lines(8, scale=20.0), []
     for seed in range(60):
         model = network()
         before = torch.cat([p.detach().flatten().clone() for p in model.parameters()])
@@ -84,7 +84,7 @@ def test_a_step_is_the_clipped_sum_with_noise_of_the_stated_size() -> None:
         model.zero_grad()
         nn.functional.cross_entropy(model(image[None]), label[None]).backward()
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-        total += gradient * min(1.0, 0.5 / float(gradient.norm()))
+        total += gradient * min(1.0, 0.5 / max(float(gradient.norm()), 1e-9))
     sigma = found.noise_multiplier * 0.5
     assert torch.allclose(steps.mean(dim=0), total, atol=5 * sigma / math.sqrt(60))
     assert float(steps.std(dim=0).mean()) == pytest.approx(sigma, rel=0.15)

@@ -29,7 +29,7 @@ def test_the_assignment_is_even_and_follows_from_the_seed_alone() -> None:
     ("slices", "epochs", "expected"), [(1, 10, 10), (3, 10, 5), (4, 10, 4), (9, 10, 2), (99, 10, 1)]
 )
 def test_epochs_are_apportioned_so_that_slicing_passes_as_many_samples(slices: int, epochs: int, expected: int) -> None:
-    """e = 2 e' / (R + 1): with R equal slices, e (1 + ... + R) / R of the shard are as many passes as e' of all of it."""
+    """e = 2 e' / (R + 1): R trainings on 1 to R of R equal slices pass as many samples as e' epochs of all of them."""
     one = plan(1, slices, rows=99 * slices, epochs=epochs)
     assert one.slice_epochs == expected
     if slices < 99:
