@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from commands import assert_refused, run_cli
 from trained_once import CPU, TINY, trained
 from unlearnkit.data.choosing_rows import RowChoice
-from unlearnkit.errors import ConfigError, DataError, ModelError, RequestError, UnlearnkitError, WeightsError
+from unlearnkit.errors import RequestError, UnlearnkitError, WeightsError
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.sisa import slice_name
 from unlearnkit.models import build_model
