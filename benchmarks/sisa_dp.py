@@ -1,6 +1,6 @@
 """Measures sharded (SISA) and private training on digits: accuracy, and what a request costs or is promised.
 
-`python benchmarks/sisa_dp.py [--seeds 3]` writes one JSON line for each training to standard output. CPU seconds are
+`python benchmarks/sisa_dp.py [--seeds 0 1 2]` writes one JSON line for each training to standard output. CPU seconds are
 user and system time of this process.
 """
 
@@ -153,17 +153,18 @@ def private(folder: Path, epsilon: float | None, seed: int, data: ImageData) -> 
 def main() -> None:
     """Print the figures of every training."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--only", choices=["sharded", "private"])
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = open_source("digits", [])
     data.fix_shape(0)
-    for seed in range(arguments.seeds):
-        for shards in (1, 2, 5):
+    for seed in arguments.seeds:
+        for shards in (1, 2, 5) if arguments.only != "private" else ():
             for slices in (1, 3):
                 with tempfile.TemporaryDirectory() as folder:
                     print(json.dumps(sharded(Path(folder), shards, slices, seed, data)), flush=True)
-        for epsilon in (None, 1.0, 3.0, 8.0):
+        for epsilon in (None, 1.0, 3.0, 8.0) if arguments.only != "sharded" else ():
             with tempfile.TemporaryDirectory() as folder:
                 print(json.dumps(private(Path(folder), epsilon, seed, data)), flush=True)
 

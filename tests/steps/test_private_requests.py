@@ -74,7 +74,7 @@ def test_the_report_says_what_the_request_is_promised(private: Path, tmp_path: P
     expected = for_request(made["epsilon"], made["delta"], trained)
     assert found["values"]["epsilon"] == expected.epsilon
     assert (found["code"] == "request_privacy_vacuous") == expected.vacuous == vacuous
-    says = {True: ("says nothing", "等于什么也没有保证"), False: ("no test tells more than", "任何检验都至多")}[vacuous]
+    says = {True: ("says nothing", "这等于什么也没有说"), False: ("no test tells more than", "任何检验都至多")}[vacuous]
     assert says[0] in done.out
     for language, sentence in zip(("en", "zh"), says, strict=True):
         page = render(out, language)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from unlearnkit.cli import options as opt
 from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of, rows_of
-from unlearnkit.errors import ConfigError
-
-if TYPE_CHECKING:
-    from unlearnkit.training.private import Privacy
-    from unlearnkit.training.sharding import Sharding
 
 
 def command(
@@ -62,7 +57,7 @@ def command(
     """Train a model; with --exclude, the model retrained without some classes."""
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.output import Output
-    from unlearnkit.steps.specs import TrainSpec
+    from unlearnkit.steps.specs import TrainSpec, privacy_of, sharding_of
     from unlearnkit.steps.train import train_run
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
@@ -90,8 +85,8 @@ def command(
         weights_key=weights_key,
         trust_inputs=trust_inputs,
         exclude_rows=rows_of(exclude_rows, exclude_where, exclude_subclass).choice,
-        sharding=_sharding(shards, slices),
-        privacy=_privacy(dp_epsilon, dp_delta, dp_max_grad_norm),
+        sharding=sharding_of(shards, slices),
+        privacy=privacy_of(dp_epsilon, dp_delta, dp_max_grad_norm),
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(
@@ -105,23 +100,3 @@ def command(
     )
     if runtime.processes.is_main:
         print_result(result, as_json, quiet)
-
-
-def _sharding(shards: int | None, slices: int | None) -> Sharding | None:
-    if shards is None:
-        if slices is not None:
-            raise ConfigError("Expected --shards with --slices, which divide a shard; add --shards 1 for one network.")
-        return None
-    from unlearnkit.training.sharding import Sharding
-
-    return Sharding(shards=shards, slices=1 if slices is None else slices)
-
-
-def _privacy(epsilon: float | None, delta: float | None, max_grad_norm: float | None) -> Privacy | None:
-    if epsilon is None:
-        if delta is not None or max_grad_norm is not None:
-            raise ConfigError("Expected --dp-epsilon with the other options of private training; add it.")
-        return None
-    from unlearnkit.training.private import Privacy
-
-    return Privacy(epsilon=epsilon, delta=delta, **({} if max_grad_norm is None else {"max_grad_norm": max_grad_norm}))

@@ -82,7 +82,7 @@ def is_trusted_name(name: str) -> bool:
 
 
 def sharded_name(shards: int, base: str) -> str:
-    """Return the name of an ensemble of so many networks of one architecture."""
+    """Return the name of an ensemble of networks of one architecture."""
     return f"sharded:{shards}:{base}"
 
 

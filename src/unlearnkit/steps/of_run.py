@@ -1,4 +1,4 @@
-"""Finds the weights and the data of a run folder, for a command that goes on from it."""
+"""Reads from a run folder where its weights and its data are."""
 
 from __future__ import annotations
 

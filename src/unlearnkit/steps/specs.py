@@ -11,6 +11,7 @@ from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.data.row_names import NamedRows
 from unlearnkit.data.sources.registry import places_of
 from unlearnkit.data.storage import Storage
+from unlearnkit.errors import ConfigError
 from unlearnkit.models.names import sharded_name
 from unlearnkit.request import ClassRef
 from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
@@ -93,6 +94,30 @@ class TrainSpec:
         """Return what training reads on this machine."""
         files = [path for path in (self.init, self.exclude_rows.file) if path is not None]
         return [*_places(self.data, self.model, self.inputs), *files]
+
+
+def sharding_of(shards: int | None, slices: int | None) -> Sharding | None:
+    """Return the shards and slices that options ask for; None: they ask for none.
+
+    Raises:
+        ConfigError: slices are asked for without shards, or a number is out of its range.
+    """
+    if shards is None and slices is not None:
+        raise ConfigError("Expected --shards with --slices, which divide a shard; add --shards 1 for one network.")
+    return None if shards is None else Sharding(shards=shards, slices=1 if slices is None else slices)
+
+
+def privacy_of(epsilon: float | None, delta: float | None, max_grad_norm: float | None) -> Privacy | None:
+    """Return the differential privacy that options ask for; None: they ask for none.
+
+    Raises:
+        ConfigError: the other options are given without epsilon, or a value is out of its range.
+    """
+    if epsilon is None:
+        if delta is not None or max_grad_norm is not None:
+            raise ConfigError("Expected --dp-epsilon with the other options of private training; add it.")
+        return None
+    return Privacy(epsilon=epsilon, delta=delta, max_grad_norm=1.0 if max_grad_norm is None else max_grad_norm)
 
 
 def ways_of(sharding: Sharding | None, privacy: Privacy | None) -> dict[str, Any]:

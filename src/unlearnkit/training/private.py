@@ -125,14 +125,7 @@ def train_private(
     steps = recipe.epochs * max(1, round(1 / rate))
     delta = privacy.delta if privacy.delta is not None else 0.1 / count
     try:
-        noise = package.multiplier(
-            target_epsilon=privacy.epsilon,
-            target_delta=delta,
-            sample_rate=rate,
-            steps=steps,
-            accountant=ACCOUNTANT,
-            alphas=ORDERS,
-        )
+        noise = package.noise_for(privacy.epsilon, delta, rate, steps)
     except ValueError as error:
         raise ConfigError(
             f"Expected an epsilon that some noise gives in {steps} steps, but got {privacy.epsilon:g}; raise it, or "
@@ -177,14 +170,12 @@ def train_private(
         finally:
             wrapped.to_standard_module()
     network.zero_grad(set_to_none=True)
-    account = package.account()
-    account.history = [(noise, rate, steps)]
     return PrivateTraining(
-        epsilon=float(account.get_epsilon(delta, alphas=ORDERS)),
+        epsilon=package.spent(noise, delta, rate, steps),
         delta=delta,
         wanted_epsilon=privacy.epsilon,
         max_grad_norm=privacy.max_grad_norm,
-        noise_multiplier=float(noise),
+        noise_multiplier=noise,
         sample_rate=rate,
         steps=steps,
         samples=count,
@@ -201,6 +192,23 @@ class Opacus:
     wrap: Any
     optimizer: Any
     account: Any
+
+    def noise_for(self, epsilon: float, delta: float, rate: float, steps: int) -> float:
+        """Return the least noise, in units of the clipping length, whose account of all steps is within epsilon.
+
+        Raises:
+            ValueError: none is enough.
+        """
+        wanted = {"target_epsilon": epsilon, "target_delta": delta, "sample_rate": rate, "steps": steps}
+        with _account_at_its_last_order():
+            return float(self.multiplier(**wanted, accountant=ACCOUNTANT, alphas=ORDERS))
+
+    def spent(self, noise: float, delta: float, rate: float, steps: int) -> float:
+        """Return the epsilon that the account gives for all steps."""
+        account = self.account()
+        account.history = [(noise, rate, steps)]
+        with _account_at_its_last_order():
+            return float(account.get_epsilon(delta, alphas=ORDERS))
 
     def wrapped(self, network: nn.Module) -> Any:
         """Return the network with gradients of single samples.
@@ -235,6 +243,14 @@ def opacus() -> Opacus:
             "Expected the package opacus for --dp-epsilon, but it is not installed; pip install 'unlearnkit[dp]'."
         ) from error
     return Opacus(multiplier=get_noise_multiplier, wrap=GradSampleModule, optimizer=DPOptimizer, account=RDPAccountant)
+
+
+@contextmanager
+def _account_at_its_last_order() -> Iterator[None]:
+    """Silence the advice to try more orders: with very much noise the bound could be tighter, and holds as it is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Optimal order is the largest alpha")
+        yield
 
 
 @contextmanager

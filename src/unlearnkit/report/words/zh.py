@@ -658,7 +658,7 @@ SENTENCES = {
     "误报率为 {false_alarms:.0%} 时，任何检验都至多认出 {hits:.1%} 的用过这些样本的模型；"
     "若遗忘方法没有读取这些样本，对遗忘后的模型同样成立",
     "request_privacy_vacuous": "原模型以差分隐私训练：对单个样本，epsilon 为 {one:.3g}、delta 为 {one_delta:.1e}；"
-    "但对本次请求的全部 {rows:,} 个样本，epsilon 为 {epsilon:.3g}、delta 为 {delta:.1e}，这等于什么也没有保证："
+    "但对本次请求的全部 {rows:,} 个样本，epsilon 为 {epsilon:.3g}、delta 为 {delta:.1e}，这等于什么也没有说："
     "误报率为 {false_alarms:.0%} 时，它容许检验认出 {hits:.1%} 的用过这些样本的模型；本次请求不受其保护",
     "remark": "{text}",
 }
