@@ -1,7 +1,7 @@
 """Measures sharded (SISA) and private training on digits: accuracy, and what a request costs or is promised.
 
-`python benchmarks/sisa_dp.py [--seeds 0 1 2]` writes one JSON line for each training to standard output. CPU seconds are
-user and system time of this process.
+`python benchmarks/sisa_dp.py [--seeds 0 1 2]` writes one JSON line for each training to standard output. CPU seconds
+are user and system time of this process.
 """
 
 from __future__ import annotations

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from canonical import CLASSES, PER_CLASS, tiny_data
 from commands import assert_refused, run_cli
 from trained_once import CPU
-from unlearnkit.errors import UnlearnkitError
+from unlearnkit.errors import ModelError, UnlearnkitError
+from unlearnkit.methods import make_method, unlearn
+from unlearnkit.models import SmallCNN
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.report import render
+from unlearnkit.request import ForgetRequest
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.recorded_training import recorded_training
@@ -96,6 +101,23 @@ def test_what_cannot_be_private_is_refused(tmp_path: Path, changes: dict[str, An
     with pytest.raises(UnlearnkitError, match=says):
         train_run(replace(SPEC, **changes), Output(tmp_path / "out"), runtime=CPU, resume=resume)
     assert not (tmp_path / "out").exists()
+
+
+def test_the_method_dp_is_a_reference_trained_on_all_and_says_what_the_request_is_promised() -> None:
+    method = make_method("dp", settings=["recipe.epochs=1", "recipe.batch_size=8", "epsilon=1"])
+    torch.manual_seed(0)
+    build = partial(SmallCNN, len(CLASSES), 1, width=4, norm="group")
+    result = unlearn(build(), method, tiny_data(), ForgetRequest(classes=(2,)), seed=0, runtime=CPU, factory=build)
+    assert (
+        result.notes["request"]["rows"]
+        == PER_CLASS
+        == result.notes["request"]["epsilon"] / result.notes["statement"]["epsilon"]
+    )
+    assert result.notes["request"]["vacuous"]
+    assert result.notes["statement"]["samples"] == PER_CLASS + 3 * (PER_CLASS - 1)
+    assert type(method).control  # it forgets nothing, and is never proposed
+    with pytest.raises(ModelError, match="BatchNorm"):
+        unlearn(SmallCNN(len(CLASSES)), method, tiny_data(), ForgetRequest(classes=(2,)), seed=0, runtime=CPU)
 
 
 @pytest.mark.parametrize("words", [("--dp-epsilon", -1), ("--dp-epsilon", 1, "--dp-delta", 2)])

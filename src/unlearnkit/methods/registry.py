@@ -13,6 +13,7 @@ from unlearnkit.methods.cola import COLA
 from unlearnkit.methods.conv_transpose import ConvTranspose
 from unlearnkit.methods.damp import DAMP
 from unlearnkit.methods.delete import DELETE
+from unlearnkit.methods.dp import DP
 from unlearnkit.methods.emmn import EMMN
 from unlearnkit.methods.erase.erase import Erase
 from unlearnkit.methods.finetune import FineTune
@@ -102,9 +103,9 @@ METHODS = _by_name(  # in the order of `unlearnkit methods`
     NTKScrubbing,
 )
 
-# Methods that serve only models trained for them: never proposed for others, and no part of `METHODS`, all of which
-# take any classifier.
-CONDITIONAL = _by_name(SISA)
+# Methods that serve only some models (trained in shards, without BatchNorm): never proposed for others, and no part of
+# `METHODS`, all of which take any classifier.
+CONDITIONAL = _by_name(SISA, DP)
 
 
 def _checked(found: object, place: str) -> type[ConfiguredMethod]:
