@@ -92,8 +92,9 @@ class SISA(ConfiguredMethod):
         width, channels = len(ctx.request.classes), ctx.shape[0]
         build = partial(build_model, base_name(name), num_classes=width, in_channels=channels)
         parts = [(shard, number) for shard in range(plan.shards) for number in range(plan.slices)]
-        states = {part: _state(checkpoint.path, *part, like=build()) for part in parts}
-        _check_states(model, assembled(build(), [states[s, plan.slices - 1] for s in range(plan.shards)], width), self)
+        fresh = build()
+        states = {part: _state(checkpoint.path, *part, like=fresh) for part in parts}
+        _check_states(model, assembled(fresh, [states[s, plan.slices - 1] for s in range(plan.shards)], width), self)
         first = plan.touched(ctx.view.split[Part.FORGET_TRAIN][~_held_out(ctx)])
         trainer = ShardTrainer(plan=plan, view=ctx.view, build=build, runtime=ctx.runtime, log=ctx.log)
         passes, full = plan.passes(trainer.rows, first), plan.passes(trainer.rows)
@@ -109,7 +110,7 @@ class SISA(ConfiguredMethod):
                 states[shard, number] = state
         ctx.log.files |= {slice_name(*key): save(state) for key, state in states.items()}
         device = next(model.parameters())
-        return assembled(build(), [states[s, plan.slices - 1] for s in range(plan.shards)], width).to(device)
+        return assembled(fresh, [states[s, plan.slices - 1] for s in range(plan.shards)], width).to(device)
 
 
 def slice_name(shard: int, number: int) -> str:

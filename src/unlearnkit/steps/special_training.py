@@ -15,15 +15,17 @@ from safetensors.torch import save
 from torch import nn
 
 from unlearnkit.data import DataView, ImageData
-from unlearnkit.errors import ConfigError
+from unlearnkit.disk.files import inside
+from unlearnkit.errors import ConfigError, WeightsError
 from unlearnkit.methods.choice import RECOMMENDED
 from unlearnkit.methods.method import ConfiguredMethod
-from unlearnkit.methods.sisa import SISA, assembled, slice_name
+from unlearnkit.methods.sisa import SISA, SLICES, assembled, slice_name
 from unlearnkit.models import build_model
-from unlearnkit.models.checkpoint import read_card
+from unlearnkit.models.checkpoint import file_sha256, read_card
 from unlearnkit.models.ensemble import check_ensemble
 from unlearnkit.models.metadata import ModelCard
 from unlearnkit.models.names import shards_of
+from unlearnkit.run_dir import MANIFEST, read_json
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part, Split
@@ -142,9 +144,19 @@ def default_method(weights: str) -> str:
 
 
 def with_weights(method: ConfiguredMethod, weights: Path, architecture: str) -> ConfiguredMethod:
-    """Tell SISA where its states lie; every other method stays as it is."""
+    """Tell SISA where its states lie; every other method stays as it is.
+
+    Raises:
+        WeightsError: a state has changed since the run folder was written.
+    """
     if not isinstance(method, SISA):
         return method
+    folder = weights.parent
+    recorded = read_json(folder, MANIFEST, "artefacts")["artefacts"] if (folder / MANIFEST).is_file() else {}
+    for name, digest in recorded.items():
+        path = inside(folder, name)
+        if name.startswith(f"{SLICES}/") and path.is_file() and file_sha256(path) != digest:
+            raise WeightsError(f"Expected the state in {path} as it was written, but it has changed since; train anew.")
     known = {"weights": method.weights or str(weights.absolute()), "model": method.model or architecture}
     return method.model_copy(update=known)
 
