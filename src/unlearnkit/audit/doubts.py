@@ -94,11 +94,15 @@ Code = Literal[
     "retained_accuracy_open",
     "retained_accuracy_lost",
     "retained_accuracy_by_heart",
+    # what the differential privacy of the original's training says of a request
+    "request_privacy",
+    "request_privacy_vacuous",
     # a sentence in English that has no code: the message of an error, or what a metric of another package says
     "remark",
 ]
 Value = Union[str, int, float, Sequence[str], "Doubt", Sequence["Doubt"]]
 
+PRIVACY = ("one", "one_delta", "rows", "epsilon", "delta", "hits", "false_alarms")
 COMPARED = ("before", "after", "n", "bound", "tolerance")
 PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that is not here has none
     "unknown": ("reason",),
@@ -136,6 +140,8 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "retained_accuracy_lost": COMPARED,
     "retained_accuracy_by_heart": COMPARED,
     "remark": ("text",),
+    "request_privacy": PRIVACY,
+    "request_privacy_vacuous": PRIVACY,
 }
 CODES: tuple[Code, ...] = get_args(Code)
 
