@@ -29,6 +29,7 @@ from unlearnkit.methods.linear.projective_residual import ProjectiveResidual
 from unlearnkit.methods.linear.refit import LinearRefit
 from unlearnkit.methods.lotus import LoTUS
 from unlearnkit.methods.method import ConfiguredMethod
+from unlearnkit.methods.mixed_linear import MixedLinear
 from unlearnkit.methods.msg import MSG
 from unlearnkit.methods.neggrad import NegGrad
 from unlearnkit.methods.neggrad_plus import NegGradPlus
@@ -103,6 +104,7 @@ METHODS = _by_name(  # in the order of `unlearnkit methods`
     GKT,
     EMMN,
     NTKScrubbing,
+    MixedLinear,
     LinearRefit,
     NewtonRemoval,
     ProjectiveResidual,

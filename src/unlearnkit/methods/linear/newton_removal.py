@@ -22,7 +22,7 @@ as weights, rows and settings are those that this method left (`account` in the 
 The body has seen the forgotten data, and of it, so of the whole model, nothing is stated.
 
 Where the statement is empty: whoever knows the seed knows B, and a run folder records the seed; keep the seed to
-yourself, and publish neither the original's weights nor config.json. Settings must not be chosen by the forgotten data.
+yourself, and publish neither earlier weights nor config.json. Settings must not be chosen by the forgotten data.
 Features are taken as exact, which holds for the same images on the same machine; numbers as real, but the rounding of
 the written weights is counted.
 
