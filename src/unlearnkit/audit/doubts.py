@@ -94,6 +94,12 @@ Code = Literal[
     "retained_accuracy_open",
     "retained_accuracy_lost",
     "retained_accuracy_by_heart",
+    # what can be proved of a run's result (notes["statement"] of a method)
+    "statement_head",
+    "statement_head_published",
+    "statement_head_exact",
+    "statement_head_projected",
+    "statement_weights",
     # a sentence in English that has no code: the message of an error, or what a metric of another package says
     "remark",
 ]
@@ -135,6 +141,10 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "retained_accuracy_open": COMPARED,
     "retained_accuracy_lost": COMPARED,
     "retained_accuracy_by_heart": COMPARED,
+    "statement_head": ("epsilon", "delta", "spent", "budget", "requests"),
+    "statement_head_published": ("epsilon", "delta", "publications", "together"),
+    "statement_head_projected": ("span", "inputs"),
+    "statement_weights": ("epsilon", "delta", "noise_to_weights"),
     "remark": ("text",),
 }
 CODES: tuple[Code, ...] = get_args(Code)

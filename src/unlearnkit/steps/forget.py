@@ -18,6 +18,7 @@ from unlearnkit.methods.safeguard import LOST, TOLERANCE
 from unlearnkit.models import is_trusted_name
 from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
+from unlearnkit.models.metadata import Account
 from unlearnkit.models.readme import readme
 from unlearnkit.report.sentences import plain, read_doubt
 from unlearnkit.report.words import ENGLISH
@@ -113,12 +114,15 @@ def forget_run(
             track=track,
             access=look.access,
             tolerance=tolerance,
+            account=case.checkpoint.card.account if case.checkpoint.card else None,
         )
     if strict:
         _refuse_harm(result)
     resolved = result.split.request
     gone = (*resolved.already_forgotten, *resolved.forget)
-    card = card_for(case.architecture, images, forgotten=gone, rows=case.rows.forgotten())
+    left = result.notes.get("account")
+    account = Account(**left) if left else None
+    card = card_for(case.architecture, images, forgotten=gone, rows=case.rows.forgotten(), account=account)
     summary = _summary(result, out, choice.name)
     summary |= {"weights_note": case.weights_note, "stronger": dict(method.stronger())}
     runtime.processes.leave()
