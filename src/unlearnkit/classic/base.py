@@ -54,7 +54,6 @@ class Unlearner(BaseEstimator):  # type: ignore[misc]
                 f"Expected at least {least} of the fitted rows to be left, but {left} would be; forget fewer, or "
                 "delete the model."
             )
-        self._check_forgettable(gone)
         self._forget(gone)
         self.kept_[gone] = False
         return self
@@ -66,9 +65,6 @@ class Unlearner(BaseEstimator):  # type: ignore[misc]
     def _least_rows(self) -> int:
         """How many rows the model needs."""
         return 1
-
-    def _check_forgettable(self, gone: NDArray[np.int64]) -> None:
-        """Raise RequestError where the model cannot be without these rows; nothing has changed yet."""
 
     def _forget(self, gone: NDArray[np.int64]) -> None:
         """Forget rows that were checked."""

@@ -105,7 +105,8 @@ class DareForestClassifier(ClassifierMixin, Unlearner):  # type: ignore[misc]
 
     def predict(self, X: ArrayLike) -> NDArray[Any]:
         """Return the most probable class of each sample (samples)."""
-        return np.asarray(self.classes_[self.predict_proba(X).argmax(axis=1)])
+        best = self.predict_proba(X).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
     def _growth(self, attributes: int) -> Growth:
         check_choice("criterion", self.criterion, tuple(SCORES))
