@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import binomtest, chi2_contingency
+from scipy.stats import binomtest, chi2_contingency, kstest, uniform
 from sklearn.datasets import load_iris, make_classification
 from sklearn.ensemble import RandomForestClassifier
 
@@ -25,6 +25,7 @@ def shown(node: Node) -> Any:
     """A tree as nested tuples: class counts, then attribute, threshold and children."""
     counts = tuple(node.counts.tolist())
     if node.left is None or node.right is None:
+        assert (node.attribute, node.threshold, node.candidates) == (0, 0.0, None), "a leaf holds an old split"
         return counts
     return counts, node.attribute, node.threshold, shown(node.left), shown(node.right)
 
@@ -60,7 +61,8 @@ def small(seed: int, rows: int = 70) -> tuple[NDArray[np.float64], NDArray[np.in
     """Rows with doubles, ties between attributes, a constant attribute, and three classes."""
     rng = np.random.default_rng(seed)
     features = np.column_stack([rng.integers(-3, 5, (rows, 2)), rng.normal(size=(rows, 2)).round(1), np.ones(rows)])
-    return features, (features[:, 0] + features[:, 2] + rng.normal(size=rows) > 1) + (rng.random(rows) < 0.3)
+    labels = (features[:, 0] + features[:, 2] + rng.normal(size=rows) > 1).astype(np.int64)
+    return features, labels + (rng.random(rows) < 0.3)
 
 
 def test_the_exhaustive_forest_is_the_tree_by_hand_after_every_request() -> None:
@@ -84,17 +86,19 @@ def test_the_exhaustive_forest_is_the_tree_by_hand_after_every_request() -> None
     ids=["exhaustive", "default", "few", "entropy"],
 )
 def test_without_random_layers_unlearning_is_bit_equal_to_a_fit_with_the_same_seed(settings: dict[str, Any]) -> None:
-    several = [small(3), make_classification(250, 6, n_informative=4, random_state=2)]
+    several = [small(3), make_classification(150, 6, n_informative=4, random_state=2)]
     rng = np.random.default_rng(7)
     kept_whole = regrown = 0
     for features, labels in several:
         forest = DareForestClassifier(3, random_state=11, **settings).fit(features, labels)
-        for size in (1, 1, 1, 1, 2, 5, 30):
+        for size in (1, 1, 1, 2, 5, 30):
             nodes = [id(tree.root.left) for tree in forest.trees_]
             forest.unlearn(rng.choice(forest.rows_, size, replace=False))
             same = [id(tree.root.left) == before for tree, before in zip(forest.trees_, nodes, strict=True)]
             kept_whole, regrown = kept_whole + sum(same), regrown + len(same) - sum(same)
-            again = DareForestClassifier(3, random_state=11, **settings).fit(features[forest.rows_], labels[forest.rows_])
+            again = DareForestClassifier(3, random_state=11, **settings).fit(
+                features[forest.rows_], labels[forest.rows_]
+            )
             assert trees(forest) == trees(again)
             assert (forest.predict_proba(features) == again.predict_proba(features)).all()
     assert kept_whole, "no subtree was kept"
@@ -102,28 +106,31 @@ def test_without_random_layers_unlearning_is_bit_equal_to_a_fit_with_the_same_se
 
 
 def signatures(forest: DareForestClassifier) -> Counter[Any]:
-    """How many trees have each pair of upper splits."""
-    found: Counter[Any] = Counter()
-    for tree in forest.trees_:
-        upper = [tree.root, *(child for child in (tree.root.left, tree.root.right) if child is not None)]
-        found[tuple((node.attribute, round(node.threshold * 2) / 2, node.left is None) for node in upper)] += 1
-    return found
+    """How many trees have each upper split, with the attributes of those below."""
+    return Counter(
+        (tree.root.attribute, round(tree.root.threshold), *(child.attribute for child in children(tree.root)))
+        for tree in forest.trees_
+    )
+
+
+def children(node: Node) -> list[Node]:
+    return [child for child in (node.left, node.right) if child is not None]
 
 
 def different(one: Counter[Any], other: Counter[Any]) -> float:
     """The p-value of a chi-square test that two samples of trees have one distribution; rare kinds are one kind."""
-    often = [kind for kind in one.keys() | other.keys() if one[kind] + other[kind] >= 16]
+    often = [kind for kind in one.keys() | other.keys() if one[kind] + other[kind] >= 10]
     table = np.array([[each[kind] for kind in often] for each in (one, other)])
     rest = np.array([[each.total()] for each in (one, other)]) - table.sum(axis=1, keepdims=True)
     table = np.hstack([table, rest]) if rest.any() else table
-    assert table.shape[1] > 3, "the trees are too much alike to tell anything"
+    assert table.shape[1] > 5, "the trees are too much alike to tell anything"
     return float(chi2_contingency(table).pvalue)
 
 
 SIGNIFICANCE = 1e-3
 
 
-@pytest.mark.parametrize("random_layers", [0, 1, 2])
+@pytest.mark.parametrize("random_layers", [0, 1])
 def test_unlearning_is_equal_in_distribution_to_a_fit_with_other_seeds(
     random_layers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -132,10 +139,10 @@ def test_unlearning_is_equal_in_distribution_to_a_fit_with_other_seeds(
     gone, left = np.arange(0, 30, 3), np.setdiff1d(np.arange(30), np.arange(0, 30, 3))
     # the highest and the lowest value of an attribute go too: random thresholds must be drawn again
     assert {features[:, 2].argmin(), features[:, 2].argmax()} & {*gone}
-    again = DareForestClassifier(800, random_state=1, **settings).fit(features[left], labels[left])
+    again = DareForestClassifier(300, random_state=1, **settings).fit(features[left], labels[left])
 
     def unlearned(*requests: Any) -> Counter[Any]:
-        forest = DareForestClassifier(800, random_state=2, **settings).fit(features, labels)
+        forest = DareForestClassifier(300, random_state=2, **settings).fit(features, labels)
         for request in requests:
             forest.unlearn(request)
         return signatures(forest)
@@ -147,12 +154,25 @@ def test_unlearning_is_equal_in_distribution_to_a_fit_with_other_seeds(
         assert different(signatures(again), unlearned(gone)) < SIGNIFICANCE
 
 
+def test_random_thresholds_are_uniform_between_the_values_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    features, labels = np.arange(11.0)[:, None], np.arange(11) % 2
+
+    def p_value() -> float:
+        forest = DareForestClassifier(400, random_layers=1, max_depth=1, random_state=4).fit(features, labels)
+        forest.unlearn([0, 10]).unlearn([1, 5, 7, 8, 9])
+        return float(kstest([tree.root.threshold for tree in forest.trees_], uniform(2, 4).cdf).pvalue)
+
+    assert p_value() > SIGNIFICANCE
+    monkeypatch.setattr(DareTree, "_split_again", lambda *_: True)
+    assert p_value() < SIGNIFICANCE
+
+
 def test_a_threshold_that_a_lost_value_makes_takes_part_in_the_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without 2 the valid thresholds of 1, 3, 4 are 2 and 3.5, each drawn by half of the trees."""
     features, labels = np.array([[1.0], [2.0], [3.0], [4.0]]), [0, 1, 2, 0]
 
     def p_value() -> float:
-        forest = DareForestClassifier(1500, thresholds=1, max_depth=1, random_state=3).fit(features, labels).unlearn([1])
+        forest = DareForestClassifier(800, thresholds=1, max_depth=1, random_state=3).fit(features, labels).unlearn([1])
         found = Counter(tree.root.threshold for tree in forest.trees_)
         assert found.keys() == {2.0, 3.5}
         return float(binomtest(found[2.0], found.total()).pvalue)
@@ -174,6 +194,8 @@ def test_a_forgotten_class_has_probability_0_and_one_class_alone_has_1() -> None
 
 def test_it_classifies_as_well_as_a_forest_of_scikit_learn() -> None:
     features, labels = make_classification(600, 10, n_informative=6, n_classes=3, random_state=1)
-    ours = DareForestClassifier(30, random_state=0).fit(features[:400], labels[:400]).score(features[400:], labels[400:])
+    ours = (
+        DareForestClassifier(30, random_state=0).fit(features[:400], labels[:400]).score(features[400:], labels[400:])
+    )
     other = RandomForestClassifier(30, max_depth=10, random_state=0).fit(features[:400], labels[:400])
     assert ours > other.score(features[400:], labels[400:]) - 0.05

@@ -125,7 +125,9 @@ def test_settings_out_of_range_are_refused(estimator: Unlearner, said: str) -> N
 
 
 def test_features_that_are_too_large_are_refused() -> None:
-    with pytest.raises(DataError, match="for a step of 0.1, so that sums are exact, but got 1e[+]12; scale them, or"):
+    with pytest.raises(
+        DataError, match=r"for a step of 0[.]1, so that sums are exact, but got 1e[+]12; scale them, or"
+    ):
         QKMeans(2).fit(np.array([[1e12], [0.0], [1.0]]))
     with pytest.raises(DataError, match="rounding has made it singular; scale the features"):
         SummedRidge(alpha=1e-30).fit(np.array([[1e9, 1e9], [1e9, 1e9], [1.0, 1.0]]), [1.0, 2.0, 3.0])

@@ -43,13 +43,13 @@ def test_naive_bayes_of_counts_is_bit_equal_to_a_fit_without_the_rows() -> None:
     np.testing.assert_allclose(model.predict_proba(DIGITS)[:, without], other.predict_proba(DIGITS), rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize(("rows", "labels"), [(SCALED, KINDS), (DIGITS[:400] / 64, NUMBERS[:400])], ids=["2", "10"])
+@pytest.mark.parametrize(("rows", "labels"), [(SCALED, KINDS), (DIGITS[:400] / 128, NUMBERS[:400])], ids=["2", "10"])
 def test_what_is_spent_bounds_the_gradient_that_is_left(rows: np.ndarray, labels: np.ndarray) -> None:
-    model = CertifiedLogisticRegression(sigma=0.5, penalty=1e-2, random_state=0).fit(rows, labels)
+    model = CertifiedLogisticRegression(sigma=2.0, penalty=1e-2, random_state=0).fit(rows, labels)
     # B is held nowhere; at the minimum it is what balances the gradient
     tilt = -gradient(LOGISTIC, model._rows, model._targets, model._weights, 1e-2 * len(rows))
     spent = []
-    for row in range(60):
+    for row in range(12):
         model.unlearn([row])
         if model.fits_ > 1:
             break
@@ -67,7 +67,7 @@ def test_a_spent_budget_asks_for_a_fit_with_new_noise() -> None:
     for row in range(40):
         model.unlearn([row])
         assert model.spent_ <= model.budget_
-    assert 1 < model.fits_
+    assert model.fits_ > 1
 
 
 def test_the_noise_is_that_of_the_theorem_and_without_it_the_fit_is_that_of_scikit_learn() -> None:

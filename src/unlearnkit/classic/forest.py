@@ -28,9 +28,9 @@ DEEPEST = 200  # trees grow by recursion
 class DareForestClassifier(ClassifierMixin, Unlearner):  # type: ignore[misc]
     """A random forest whose `unlearn` gives a forest that was grown without the rows.
 
-    Each tree sees all rows (no bootstrap). With `random_layers=0` the forest after `unlearn` is the one that `fit` grows
-    from the rows that are left with the same `random_state`, bit for bit; with random layers it is equal to that in
-    distribution, for requests that were chosen without looking at the forest. Classes keep their columns in
+    Each tree sees all rows (no bootstrap). With `random_layers=0` the forest after `unlearn` is the one that `fit`
+    grows from the rows that are left with the same `random_state`, bit for bit; with random layers it is equal to that
+    in distribution, for requests that were chosen without looking at the forest. Classes keep their columns in
     `predict_proba` when all of their rows are forgotten.
 
     Args:

@@ -78,8 +78,8 @@ class SummedRidge(RegressorMixin, Unlearner):  # type: ignore[misc]
             factor = cho_factor(penalised)
         except LinAlgError as error:
             raise DataError(
-                "Expected X'X + alpha to be positive definite, but rounding has made it singular; scale the features, or "
-                "raise alpha, and fit again."
+                "Expected X'X + alpha to be positive definite, but rounding has made it singular; scale the features, "
+                "or raise alpha, and fit again."
             ) from error
         weights = cho_solve(factor, self._moment)
         self.coef_, self.intercept_ = weights[:-1].T, weights[-1]

@@ -42,6 +42,4 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     unlearnkit.errors.ConfigError: Expected criterion to be one of gini, entropy, but got 'log'; choose one of them.
     """
     if value not in choices:
-        raise ConfigError(
-            f"Expected {name} to be one of {', '.join(choices)}, but got {value!r}; choose one of them."
-        )
+        raise ConfigError(f"Expected {name} to be one of {', '.join(choices)}, but got {value!r}; choose one of them.")

@@ -15,6 +15,7 @@ Source: J. Brophy, D. Lowd, Machine Unlearning for Random Forests, ICML 2021, ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -174,7 +175,7 @@ def draw(table: Table, attributes: Ints, keys: Ints, counts: Ints, node: Keys, t
     if thresholds is not None and (np.diff(bounds) >= thresholds).any():
         order = priorities(table, values[at], values[at + 1], node)
         chosen = []
-        for which, (begin, end) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)):
+        for which, (begin, end) in enumerate(pairwise(bounds)):
             lowest = np.arange(begin, end)
             if end - begin >= thresholds:
                 lowest = begin + np.sort(np.argpartition(order[begin:end], thresholds - 1)[:thresholds])
@@ -187,7 +188,7 @@ def draw(table: Table, attributes: Ints, keys: Ints, counts: Ints, node: Keys, t
 
 
 def priorities(table: Table, low: Ints, high: Ints, node: Keys) -> Keys:
-    """Return the priorities of thresholds at a node; they depend on values, so that other rows leave them as they are."""
+    """Return the priorities of thresholds at a node: numbers of its key, the attribute and the two values alone."""
     return mixed(node, table.attribute[low], bits_of(table.levels[low]), bits_of(table.levels[high]))
 
 

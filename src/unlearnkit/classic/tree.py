@@ -2,8 +2,8 @@
 
 The upper `random_layers` layers (d_rmax of the paper) split at random: an attribute that varies among the node's rows,
 and a threshold uniform between its lowest and highest value there. Below, a node draws attributes, and thresholds of
-each (`thresholds.py`), and takes the best by the criterion. A node is a leaf where its rows are of one class, fewer than
-`min_samples_split`, `max_depth` deep, or equal in every attribute.
+each (`thresholds.py`), and takes the best by the criterion. A node is a leaf where its rows are of one class,
+fewer than `min_samples_split`, `max_depth` deep, or equal in every attribute.
 
 Source: J. Brophy, D. Lowd, Machine Unlearning for Random Forests, ICML 2021, arXiv 2009.05567.
 """
@@ -47,6 +47,11 @@ class Node:
     candidates: Candidates | None = None  # of a greedy node
     left: Node | None = None
     right: Node | None = None
+
+    def become_leaf(self) -> None:
+        """Hold nothing of a split any more: it may tell of forgotten rows."""
+        self.attribute = self.code = self.draws = 0
+        self.threshold, self.candidates, self.left, self.right = 0.0, None, None, None
 
 
 class DareTree:
@@ -166,7 +171,7 @@ class DareTree:
         rows = rows[self.table.alive[rows]]
         attribute, code = node.attribute, node.code
         if self._must_be_leaf(node, depth) or not self._split_again(node, rows, gone, depth, key):
-            node.left = node.right = node.candidates = None
+            node.become_leaf()
         elif node.attribute == attribute and self._divide_alike(attribute, rows, code, node.code):
             below = self.table.codes[attribute, gone] <= code
             for child, part, side in ((node.left, gone[below], 0), (node.right, gone[~below], 1)):
