@@ -52,4 +52,4 @@ def uniform(keys: Keys) -> NDArray[np.float64]:
     >>> bool(abs(numbers.mean() - 0.5) < 0.01), bool(numbers.max() < 1)
     (True, True)
     """
-    return (keys >> np.uint64(11)) * 2.0**-53
+    return np.asarray((keys >> np.uint64(11)) * 2.0**-53, dtype=np.float64)

@@ -194,7 +194,7 @@ def priorities(table: Table, low: Ints, high: Ints, node: Keys) -> Keys:
 
 def _differ(first: Ints, last: Ints, other_first: Ints, other_last: Ints) -> NDArray[np.bool_]:
     """Whether two values have rows of different classes, from the lowest and highest class at each."""
-    return (first != last) | (other_first != other_last) | (first != other_first)
+    return np.asarray((first != last) | (other_first != other_last) | (first != other_first))
 
 
 def gini(left: Ints, right: Ints) -> NDArray[np.float64]:

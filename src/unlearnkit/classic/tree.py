@@ -102,7 +102,7 @@ class DareTree:
         return (
             depth >= self.growth.max_depth
             or int(node.counts.sum()) < self.growth.min_samples_split
-            or np.count_nonzero(node.counts) < 2
+            or int(np.count_nonzero(node.counts)) < 2
         )
 
     def _split(self, node: Node, rows: Ints, depth: int, key: Keys) -> bool:
