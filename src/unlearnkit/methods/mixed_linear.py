@@ -136,6 +136,7 @@ class MixedLinear(ConfiguredMethod):
         ctx.log.notes["mixed_linear"] = {
             "samples": len(samples),
             "weights": count,
+            "weight_decay": decay,
             "moved": float(user_P.norm()),
             "residual": residual,
         }
