@@ -1,9 +1,9 @@
 """Mixed-linear forgetting: refits the weights of a linearised network to the retained data, by products alone.
 
 Idea. A network can be split into a core, which stays, and user weights that act through the core's tangent alone. With
-squared error the loss of the user weights is quadratic, so one Newton step leads from what they learned from all rows to
-what they would have learned without some. No Jacobian is stored for that, only multiplied with vectors, so all retained
-samples take part, in networks larger than NTK scrubbing (`ntk`) can take.
+squared error the loss of the user weights is quadratic, so one Newton step leads from what they learned from all rows
+to what they would have learned without some. No Jacobian is stored for that, only multiplied with vectors, so all
+retained samples take part, in networks larger than NTK scrubbing (`ntk`) can take.
 
 Update. With f the logits at the given weights w, J the Jacobian there, y the targets, and mu the weight decay,
 
@@ -136,6 +136,7 @@ class MixedLinear(ConfiguredMethod):
         ctx.log.notes["mixed_linear"] = {
             "samples": len(samples),
             "weights": count,
+            "weight_decay": decay,
             "moved": float(user_P.norm()),
             "residual": residual,
         }

@@ -5,7 +5,7 @@ One objective serves all: K outputs side by side, each a model of its own on the
     F(W) = sum over rows i and outputs k of l(x_i . w_k, t_ik) + penalty / 2 |W|^2 + sum of tilt * W.
 
 `LOGISTIC` (targets 0 and 1) and `SQUARED` (any targets; half the square) are the losses. The tilt is the random linear
-term of certified removal, and absent elsewhere. `fit` finds the minimum; `remove_by_newton`, `remove_by_projection` and
+term of Guo et al., and absent elsewhere. `fit` finds the minimum; `remove_by_newton`, `remove_by_projection` and
 `descend` go from the minimum with some rows towards that without them; `removal_sigma`, `residual_budget`,
 `publishing_sigma` and `descent_error` relate noise to (epsilon, delta). Nothing is drawn at random here: noise is
 whatever the caller adds.
@@ -296,8 +296,9 @@ def publishing_sigma(error: float, epsilon: float, delta: float) -> float:
 
         sqrt(2) error / (sqrt(ln(1 / delta) + epsilon) - sqrt(ln(1 / delta)))
 
-    Weights from another start are within `error` too, so the two are at most 2 error apart. Neel et al., theorem 3.1,
-    has twice that, as it counts with half of the rows deleted; here every request counts the rows that are there.
+    Weights from another start are within `error` too, so the two are at most 2 error apart, and Gaussians that are so
+    far apart have this epsilon by their Renyi divergences. Neel et al. state a larger constant, for a worst case in
+    which the rows that are left are not counted anew.
     """
     return math.sqrt(2) * error / (math.sqrt(math.log(1 / delta) + epsilon) - math.sqrt(math.log(1 / delta)))
 
