@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,12 @@ def test_all_of_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys:
     assert capsys.readouterr().out.count("\n| breast cancer |") == len(classic_deletion.MODELS)
 
 
-def test_the_page_has_the_table_of_the_committed_results() -> None:
+def test_the_page_has_the_table_of_the_committed_results_and_a_program_that_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (ROOT / "docs" / "classic.md").read_text()
     report = json.loads((ROOT / "benchmarks" / "results" / "classic_deletion.json").read_text())
-    assert "\n".join(classic_deletion.markdown(report["results"])) in (ROOT / "docs" / "classic.md").read_text()
+    assert "\n".join(classic_deletion.markdown(report["results"])) in text
+    (program,) = re.findall(r"^```python\n(.*?)^```$", text, flags=re.DOTALL | re.MULTILINE)
+    exec(compile(program, "classic.md", "exec"), {})
+    assert capsys.readouterr().out == re.findall(r"  # (.*)$", program)[0] + "\n"
