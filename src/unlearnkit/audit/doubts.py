@@ -97,6 +97,12 @@ Code = Literal[
     # what the differential privacy of the original's training says of a request
     "request_privacy",
     "request_privacy_vacuous",
+    # what can be proved of a run's result (notes["statement"] of a method)
+    "statement_head",
+    "statement_head_published",
+    "statement_head_exact",
+    "statement_head_projected",
+    "statement_weights",
     # a sentence in English that has no code: the message of an error, or what a metric of another package says
     "remark",
 ]
@@ -139,6 +145,10 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "retained_accuracy_open": COMPARED,
     "retained_accuracy_lost": COMPARED,
     "retained_accuracy_by_heart": COMPARED,
+    "statement_head": ("epsilon", "delta", "spent", "budget", "requests"),
+    "statement_head_published": ("epsilon", "delta", "publications", "together"),
+    "statement_head_projected": ("span", "inputs"),
+    "statement_weights": ("epsilon", "delta", "noise_to_weights"),
     "remark": ("text",),
     "request_privacy": PRIVACY,
     "request_privacy_vacuous": PRIVACY,

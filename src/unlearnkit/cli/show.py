@@ -90,11 +90,16 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"validation accuracy {result['validation_accuracy']:.1%} "
             f"on {result['validation_samples']} samples held out"
         )
-    kept = result.get("notes", {}).get("safeguard")
-    if kept:
-        from unlearnkit.report.sentences import plain, read_doubt
+    notes = result.get("notes", {})
+    kept = notes.get("safeguard")
+    if kept or "statement" in notes:
+        from unlearnkit.report.sentences import plain, read_doubt, read_statement
         from unlearnkit.report.words import ENGLISH
 
+        statement = read_statement(notes, "the run")
+        if statement is not None:
+            lines.append(f"statement: {plain(statement, ENGLISH)}")
+    if kept:
         warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
         lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), ENGLISH)}")
     if sisa := result.get("notes", {}).get("sisa"):

@@ -24,8 +24,13 @@ from unlearnkit.methods.head_mask import HeadMask
 from unlearnkit.methods.jit import JiT
 from unlearnkit.methods.l1_sparse import L1Sparse
 from unlearnkit.methods.lfssd import LFSSD
+from unlearnkit.methods.linear.descent_to_delete import DescentToDelete
+from unlearnkit.methods.linear.newton_removal import NewtonRemoval
+from unlearnkit.methods.linear.projective_residual import ProjectiveResidual
+from unlearnkit.methods.linear.refit import LinearRefit
 from unlearnkit.methods.lotus import LoTUS
 from unlearnkit.methods.method import ConfiguredMethod
+from unlearnkit.methods.mixed_linear import MixedLinear
 from unlearnkit.methods.msg import MSG
 from unlearnkit.methods.neggrad import NegGrad
 from unlearnkit.methods.neggrad_plus import NegGradPlus
@@ -103,6 +108,11 @@ METHODS = _by_name(  # in the order of `unlearnkit methods`
     GKT,
     EMMN,
     NTKScrubbing,
+    MixedLinear,
+    LinearRefit,
+    NewtonRemoval,
+    ProjectiveResidual,
+    DescentToDelete,
 )
 
 # Methods that serve only some models (trained in shards, without BatchNorm): never proposed for others, and no part of

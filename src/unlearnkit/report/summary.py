@@ -10,7 +10,7 @@ from typing import Any
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
 from unlearnkit.report.request import pictures_asked
-from unlearnkit.report.sentences import filled, joined, marked, read_doubt, to_turn
+from unlearnkit.report.sentences import filled, joined, marked, read_doubt, read_statement, to_turn
 from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, several, span
 from unlearnkit.report.words import Words
 
@@ -46,6 +46,7 @@ def asked(run: Run) -> dict[str, Any]:
     ids: Sequence[int] = run.request.get("forget_ids") or ()
     method, overrides = str(run.config.get("method") or ""), run.config.get("overrides") or ()
     preset = str(run.config.get("preset") or "default")
+    statement = read_statement(run.config.get("notes") or {}, "config.json")
     return {
         "classes": [(name, str(ids[i]) if i < len(ids) else words.UNKNOWN) for i, name in enumerate(run.forgotten)],
         "pictures": pictures_asked(run),
@@ -54,6 +55,7 @@ def asked(run: Run) -> dict[str, Any]:
         "of": len(run.request.get("classes") or ()),
         "method": method.upper() if method else None,
         "preset": preset + (words.CHANGED_SETTINGS.format(words.COMMA.join(map(str, overrides))) if overrides else ""),
+        "statement": None if statement is None else marked(statement, words),
         "model": run.config.get("model") or words.NO_ARCHITECTURE,
         "weights": name,
         "hash": digest,

@@ -19,6 +19,7 @@ from unlearnkit.methods.sisa import SISA
 from unlearnkit.models import is_trusted_name
 from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
+from unlearnkit.models.metadata import Account
 from unlearnkit.models.readme import readme
 from unlearnkit.report.sentences import plain, read_doubt
 from unlearnkit.report.words import ENGLISH
@@ -116,14 +117,22 @@ def forget_run(
             track=track,
             access=look.access,
             tolerance=tolerance,
+            account=case.checkpoint.card.account if case.checkpoint.card else None,
         )
     if strict:
         _refuse_harm(result)
     resolved = result.split.request
     gone = (*resolved.already_forgotten, *resolved.forget)
     known = case.checkpoint.card
+    left = result.notes.get("account")
     card = replace(
-        card_for(case.architecture, images, forgotten=gone, rows=case.rows.forgotten()),
+        card_for(
+            case.architecture,
+            images,
+            forgotten=gone,
+            rows=case.rows.forgotten(),
+            account=Account(**left) if left else None,
+        ),
         sharded=known.sharded if known and isinstance(method, SISA) else None,
     )
     if (privacy := privacy_of_request(known, result.split)) is not None:

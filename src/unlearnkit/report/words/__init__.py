@@ -66,6 +66,7 @@ class Words(Protocol):
     OF_CLASSES: str
     EARLIER: str
     METHOD: str
+    STATEMENT: str
     PRESET: str
     CHANGED_SETTINGS: str
     SETTINGS: str

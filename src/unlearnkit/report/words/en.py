@@ -46,6 +46,7 @@ CLASS_ID = "id {}"
 OF_CLASSES = "of {} classes"
 EARLIER = "Forgotten earlier"
 METHOD = "Method"
+STATEMENT = "Formal statement"
 PRESET = "preset"
 CHANGED_SETTINGS = ", changed: {}"
 SETTINGS = "settings"
@@ -736,5 +737,21 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "{one_delta:.1e} for one sample, but for the {rows:,} samples of this request together that is epsilon "
     "{epsilon:.3g} at delta {delta:.1e}, which says nothing: at {false_alarms:.0%} false alarms it allows tests that "
     "tell {hits:.1%} of the models that had them; this request is not protected by it",
+    "statement_head": "of the head, given the body: (epsilon, delta) = ({epsilon:g}, {delta:g}) against a head fitted "
+    "without what is forgotten, before anybody who knows neither the seed nor config.json; the bound of the residual "
+    "has used {spent:.2g} of {budget:.2g} (requests since the last fit: {requests}). The body has seen what is "
+    "forgotten: nothing is stated of the whole model",
+    "statement_head_published": "of the head, given the body: (epsilon, delta) = ({epsilon:g}, {delta:g}) against a "
+    "head trained without what is forgotten, before anybody who knows neither the seed nor config.json; whoever sees "
+    "all heads published so far ({publications}) has epsilon {together:.3g}. The body has seen what is forgotten: "
+    "nothing is stated of the whole model",
+    "statement_head_exact": "the head, given the body, is exactly the one fitted without what is forgotten. The body "
+    "has seen that: nothing is stated of the whole model",
+    "statement_head_projected": "no (epsilon, delta). The head, given the body, is changed exactly in {span} of its "
+    "{inputs} input directions, and not at all in the others. The body has seen what is forgotten: nothing is stated "
+    "of the whole model",
+    "statement_weights": "(epsilon, delta) = ({epsilon:g}, {delta:g}) of the trainable weights after the noisy steps, "
+    "against the same training from any other start. The noise is {noise_to_weights:.3g} times the weights that it is "
+    "added to; of frozen weights nothing is stated",
     "remark": "{text}",
 }
