@@ -343,6 +343,8 @@ PUBLISHED: dict[tuple[str, str], dict[str, Any]] = {
         **ALL_RETAINED,
         **{"mode": "distortion", "std": 0.02, "factor": 0.5, "rate": 0.2},
     },
+    ("newton-removal", "paper"): {"epsilon": 1.0, "delta": 1e-4, "sigma": 10.0, "regularisation": 2e-4},
+    ("projective-residual", "paper"): {"ridge": 1e-4},
     ("svd-projection", "paper"): {"retain_scale": 100.0, "forget_scale": 3.0, "retain_per_class": None},
     ("scar", "paper"): {
         **recipe(epochs=30, batch_size=256, lr=5e-4, optimizer="adam", nesterov=True),

@@ -1,1 +1,1 @@
-"""A linear head over a frozen body: exact re-fitting, and three ways to remove rows from a head that is fitted."""
+"""Holds the methods that fit a linear head over a frozen body, and three ways to remove rows from such a head."""

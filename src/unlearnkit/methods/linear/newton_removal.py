@@ -1,4 +1,4 @@
-"""Newton removal (Guo et al.): one Newton step takes rows out of a linear head, with a budget for what it leaves.
+"""Newton removal (Guo et al.): takes rows out of a linear head by one Newton step, with a budget for the residual.
 
 Idea. A head that minimises a convex loss on all rows is nearly the minimum without some of them after one step of
 Newton's method. What is left is a gradient that is not quite zero, and its length is bounded by figures of the request
@@ -115,7 +115,7 @@ class NewtonRemoval(ConfiguredMethod):
         return {"epsilon": "lower", "delta": "lower"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Fit the head or go on from an earlier request, remove, and fit anew where the budget is spent."""
+        """Fit the head or go on from an earlier request, remove, and fit anew where the bound exceeds the budget."""
         head = linear_head(model, ctx, self.name)
         gone, kept = (head_rows(model, head, part, ctx) for part in (Part.FORGET_TRAIN, Part.RETAIN_TRAIN))
         everything = gone + kept

@@ -84,7 +84,8 @@ def unit_rows(features_nD: Array, *, constant: bool) -> Array:
     array([[0.6, 0.8]])
     """
     rows_nD = np.hstack([features_nD, np.ones((len(features_nD), 1))]) if constant else features_nD
-    return rows_nD / np.maximum(np.linalg.norm(rows_nD, axis=1, keepdims=True), 1e-300)
+    scaled_nD: Array = rows_nD / np.maximum(np.linalg.norm(rows_nD, axis=1, keepdims=True), 1e-300)
+    return scaled_nD
 
 
 def objective(
@@ -107,7 +108,7 @@ def newton_step(loss: MarginLoss, rows_nD: Array, weights_DK: Array, gradient_DK
     """Return H^-1 g of each output, (D, K), H the second derivative of F at W on these rows."""
     curvature_nK = loss.curvature(rows_nD @ weights_DK)
     if loss.third == 0:  # one H for all outputs
-        return np.linalg.solve(_hessian(rows_nD, curvature_nK[:, 0], penalty), gradient_DK)
+        return np.linalg.solve(_hessian(rows_nD, curvature_nK[:, 0], penalty), gradient_DK).astype(np.float64)
     columns = [
         np.linalg.solve(_hessian(rows_nD, curvature_nK[:, k], penalty), gradient_DK[:, k])
         for k in range(gradient_DK.shape[1])

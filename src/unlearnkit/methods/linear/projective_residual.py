@@ -1,9 +1,9 @@
 """Projective residual update: takes rows out of a ridge-regression head at a price that does not depend on all rows.
 
-Idea. Ridge regression tells without a new fit what it would predict for a row had it never seen it: the residual,
-divided by one minus the row's leverage, and for several rows a small linear system. A head that shall give these
-predictions for the removed rows, and moves no further than it must, is the exact new fit projected on the span of these
-rows.
+Idea. Ridge regression tells without a new fit what it would predict for a row had it never seen it. The residual is
+divided by one minus the row's leverage; for several rows that is a small linear system. A head that gives these
+predictions for the removed rows, and moves no further than it must, has the exact new fit's change projected on the
+span of these rows.
 
 Update. With x the head's input (and a constant, where the head has a bias) scaled to length 1, t = 1 for a row's own
 class and else 0, G = (X^T X + ridge I)^-1 of all rows and W = G X^T T the head that is fitted to them, for the rows to
@@ -50,7 +50,7 @@ from pydantic import Field
 from torch import nn
 
 from unlearnkit.methods.linear.head_rows import head_rows, linear_head, write_head
-from unlearnkit.methods.linear.numerics import remove_by_projection
+from unlearnkit.methods.linear.numerics import Array, remove_by_projection
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.request import EVERY_KIND, Kind
@@ -89,7 +89,7 @@ class ProjectiveResidual(ConfiguredMethod):
         gone, kept = (head_rows(model, head, part, ctx) for part in (Part.FORGET_TRAIN, Part.RETAIN_TRAIN))
         rows_nD, targets_nK = (gone + kept).rows, (gone + kept).targets
         inputs = rows_nD.shape[1]
-        inverse_DD = np.linalg.inv(rows_nD.T @ rows_nD + self.ridge * np.eye(inputs))
+        inverse_DD: Array = np.linalg.inv(rows_nD.T @ rows_nD + self.ridge * np.eye(inputs)).astype(np.float64)
         fitted_DK = inverse_DD @ (rows_nD.T @ targets_nK)
         updated_DK = remove_by_projection(gone.rows, gone.targets, fitted_DK, inverse_DD)
         write_head(model, head, updated_DK)
