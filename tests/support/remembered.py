@@ -22,11 +22,16 @@ _KNOWN: dict[tuple[object, ...], Any] = {}
 
 @contextmanager
 def fits() -> Iterator[None]:
-    """Remember the probes of features and the SVMs of outputs."""
+    """Remember for a while."""
     with pytest.MonkeyPatch.context() as patch:
-        for module, name in ((classifiers, "_predicted"), (class_membership, "discriminate")):
-            patch.setattr(module, name, _remembering(getattr(module, name)))
+        remember_fits(patch)
         yield
+
+
+def remember_fits(patch: pytest.MonkeyPatch) -> None:
+    """Remember the probes of features and the SVMs of outputs."""
+    for module, name in ((classifiers, "_predicted"), (class_membership, "discriminate")):
+        patch.setattr(module, name, _remembering(getattr(module, name)))
 
 
 def _remembering(function: Callable[..., Result]) -> Callable[..., Result]:
