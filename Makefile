@@ -8,6 +8,9 @@ LOWEST := .venv-lowest
 .PHONY: demo test test-fast test-lowest lint types docs unit format hooks build clean
 .DELETE_ON_ERROR:
 
+# with it, every process that a test starts would compile the whole package once more
+unexport PYTHONDONTWRITEBYTECODE
+
 demo: $(VENV)/.installed
 	$(BIN)/unlearnkit demo --out demo --overwrite
 

@@ -19,7 +19,7 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
 
 import pytest
 
-# fixtures import what they need: pytest-xdist's own process reads this file before it starts the others, and runs no test
+# Fixtures import what they need: pytest-xdist reads this file before it starts the processes that run tests.
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
