@@ -18,6 +18,7 @@ from unlearnkit.split import Part
 SERVE_ROWS = {
     *("retrain", "original", "finetune", "neggrad", "neggrad+", "random-label"),
     *("l1-sparse", "fisher", "ssd", "scrub", "salun", "bad-teacher"),
+    *("lfssd", "jit", "ct", "msg", "weight-damage", "scar", "lotus", "sfron", "noisy-finetune", "ntk"),
 }
 SETTING = MODELS["cnn-grey"]
 LABELS = SETTING.data().train.labels
