@@ -299,6 +299,11 @@ def _check_method(method: SuiteMethod) -> None:
 
 def _check_serves(method: SuiteMethod, request: SuiteRequest) -> None:
     made = method.choice().make()
+    if method.trials and not request.kinds <= CLASSES:
+        raise ConfigError(
+            f"Expected no trials for {method.shown} beside a request for {', '.join(request.named)}, as nothing but "
+            "retrained models and test data could score them; leave the trials out."
+        )
     if request.kinds <= made.kinds:
         return
     serving = ", ".join(name for name, kind in METHODS.items() if request.kinds <= kind.kinds)

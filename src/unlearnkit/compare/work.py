@@ -38,6 +38,7 @@ from unlearnkit.steps.tune import tune_run
 AUDIT_SEED = 0
 TUNING_SEED = 1000  # apart from the seeds of the runs
 PLACEHOLDER = "{data}"
+SHARED = ("epochs", "batch_size", "lr", "label_smoothing")  # of the original's recipe, which retraining takes over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,7 +283,9 @@ def method_of(cell: SuiteCell, original: Path, found: tuple[str, ...] = ()) -> M
     if choice.name != "retrain":
         return choice
     recipe = read_json(original.parent, "config.json", "recipe")["recipe"]
-    same = [f"{key}={recipe[key]}" for key in ("epochs", "batch_size", "lr") if key not in choice.names_set]
+    same = [f"{key}={recipe[key]}" for key in SHARED if key not in choice.names_set]
+    if recipe["augment"] == "none":
+        same.append("augment=false")
     return replace(choice, settings=(*same, *choice.settings))
 
 
