@@ -194,5 +194,5 @@ def test_rows_and_a_subclass_are_compared_on_the_first_rows_of_the_data(tmp_path
     assert [pq.read_metadata(copy / f"{side}.parquet").num_rows for side in ("train", "test")] == [30, 12]
     gone = json.loads((tmp_path / "out" / first["rows"][0]["run"] / "request.json").read_text())
     assert [rows["numbers"] for rows in gone["subclasses"][0]["rows"]] == [list(range(0, 30, 6)), [0, 6]]
-    with pytest.raises(DataError, match="at least 99 training rows.*but it has 36"):
+    with pytest.raises(DataError, match="at least 99 training rows"):
         first_rows(f"parquet:{tmp_path / 'people'}", 99, tmp_path / "more")

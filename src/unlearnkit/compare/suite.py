@@ -20,6 +20,7 @@ from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError, reason
 from unlearnkit.methods import METHODS
 from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.methods.parts import kinds_of
 from unlearnkit.methods.registry import PLUGINS as METHOD_PLUGINS
 from unlearnkit.models import BUILTIN, is_trusted_name
 from unlearnkit.models import PLUGINS as MODEL_PLUGINS
@@ -164,7 +165,9 @@ class Suite(Config):
             _check_data(setting)
         for method in self.methods:
             _check_method(method)
-            for request in (request for setting in self.settings for request in setting.requests):
+            for request in {
+                request.kinds: request for setting in self.settings for request in setting.requests
+            }.values():
                 _check_serves(method, request)
         for metric in self.metrics:
             _check_known(metric.partition("/")[0], READINGS, "metrics")
@@ -298,18 +301,18 @@ def _check_method(method: SuiteMethod) -> None:
 
 
 def _check_serves(method: SuiteMethod, request: SuiteRequest) -> None:
-    made = method.choice().make()
+    served = kinds_of(method.choice().make())
     if method.trials and not request.kinds <= CLASSES:
         raise ConfigError(
             f"Expected no trials for {method.shown} beside a request for {', '.join(request.named)}, as nothing but "
             "retrained models and test data could score them; leave the trials out."
         )
-    if request.kinds <= made.kinds:
+    if request.kinds <= served:
         return
     serving = ", ".join(name for name, kind in METHODS.items() if request.kinds <= kind.kinds)
     raise ConfigError(
         f"Expected methods that serve every request of the suite, but {method.shown} cannot forget "
-        f"{' and '.join(sorted(request.kinds - made.kinds))}; those that can are {serving}."
+        f"{' and '.join(sorted(request.kinds - served))}; those that can are {serving}."
     )
 
 
