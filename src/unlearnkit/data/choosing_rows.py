@@ -25,6 +25,7 @@ from unlearnkit.request import ResolvedRequest, Subclass, resolve_class
 from unlearnkit.split import Part, Side, split_resolved
 
 ROW, FILE_NAME, SHA256 = "row", "file_name", "sha256"  # columns of a file of keys that mean the same for all data
+KEYS = (ROW, FILE_NAME, SHA256)
 COMPARED = 20_000  # names that are compared to find the nearest
 
 
@@ -114,8 +115,8 @@ def _of_file(path: Path, data: ImageData, log: AccessLog) -> set[int]:
         wrong = next((key for key in keys if not (key.isascii() and key.isdigit() and len(key) < 19)), None)
         if wrong is not None:
             raise RequestError(
-                f"Expected numbers of training rows, from 0, in column {ROW!r} of {path}, but got {wrong!r}; name a "
-                f"column of file names {FILE_NAME!r}."
+                f"Expected numbers of training rows, from 0, in column {ROW!r} of {path}, but got {wrong!r}; write "
+                f"whole numbers, or file names under {FILE_NAME!r}."
             )
         numbers = Counter(map(int, keys))
         twice = next((number for number, count in numbers.items() if count > 1), None)
@@ -169,6 +170,11 @@ def read_keys(path: Path) -> tuple[str, list[str]]:
         raise RequestError(
             f"Expected at least one row in {path}, but got none; write the column's name, {ROW!r} or {FILE_NAME!r}, "
             "into its first line and a row into each line below."
+        )
+    if names[0].isdigit():
+        raise RequestError(
+            f"Expected the name of the column in the first line of {path}, but got {names[0]!r}; write {ROW!r} above "
+            "the numbers."
         )
     return names[0], keys
 
@@ -233,7 +239,9 @@ def _values(column: str, data: ImageData, side: Side, asked_by: str) -> Sequence
     if column not in table.columns and side == "test":
         return [None] * len(data.labels("test"))
     if column not in table.columns:
-        near = _nearest(column, table.columns) or (f"; it has {listed(table.columns)}" if table.columns else "")
+        near = _nearest(column, (*table.columns, *([] if asked_by.startswith("--") else KEYS))) or (
+            f"; it has {listed(table.columns)}" if table.columns else ""
+        )
         raise RequestError(
             f"Expected a column of {data.source}, as {asked_by} names it, but it has no {column!r}{near}; name one "
             "that is there."

@@ -34,8 +34,8 @@ def render(folder: Path, language: str = "en") -> str:
         ConfigError: there is no such language.
         OutputError: the folder is no run of `forget` or `audit`, or a file in it is missing or damaged.
     """
-    words = speaking(language)
-    run = load(folder, words)
+    run = load(folder, speaking(language))
+    words = run.words  # which are others where the request is for pictures
     script = resources.files(__package__).joinpath("page.js").read_text(encoding="utf-8")
     return _template().render(
         run=run,

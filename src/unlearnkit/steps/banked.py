@@ -114,7 +114,9 @@ def _none(case: Case, recorded: RecordedTraining, bank: Path, why: Counter[str])
     command += [] if bank == default_bank() else ["--bank", str(bank)]
     command += [] if is_trusted_name(case.architecture) else ["--model", case.architecture]
     held = ", ".join(f"{count} {reason}" for reason, count in why.items()) or "nothing"
-    without = " and ".join([*([listed(names)] if names else []), *([f"the {rows} rows"] if rows else [])])
+    without = " and ".join(
+        [*([listed(names)] if names else []), *([f"{rows} row{'s' if rows > 1 else ''}"] if rows else [])]
+    )
     return ModelError(
         f"Expected models retrained without {without} in the reference bank {bank}, but none fits (it holds: "
         f"{held}); make them with `{shlex.join(command)}`."

@@ -746,6 +746,18 @@ FOR_PICTURES = {
             "AUC of telling the pictures to forget from unseen ones: right is the retrained models' value, which "
             "is not a coin's where the pictures are harder than others",
         ),
+        "membership_tpr_loss": (
+            "Members found by loss",
+            "share of the pictures to forget that the attack finds while 1% of unseen ones are called members",
+        ),
+        "membership_u_lira": (
+            "Taken for unlearned, by U-LiRA",
+            "share of the pictures to forget that look like samples unlearned by this method, rather than never seen",
+        ),
+        "membership_svc": (
+            "Members by a learned attack",
+            "share of the pictures to forget that an SVC, fitted to retained samples, takes for members",
+        ),
         "return_recovery": (
             "Recovery by retained data alone",
             "accuracy on the pictures to forget after training on the others, the largest of several rates and lengths",
