@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from canonical import tiny_data
 from row_data import PER_CLASS, pixels_of, write_people
-from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.data import AccessLog, ImageData, ImageSet
 from unlearnkit.data.choosing_rows import RowChoice, choose_rows
 from unlearnkit.data.duplicates import difference_hash, distances, find_duplicates
 from unlearnkit.data.row_names import NamedRows, hashes_of, located, named_rows, order_of
@@ -206,6 +208,15 @@ def test_duplicates_in_the_retained_part_are_found(tmp_path: Path) -> None:
     assert pairs.exact == ((6, 30), (6, 31))
     assert (pairs.as_record()["exact"], pairs.looked_at) == (2, N - 1)
     assert not any(b == 6 for _, b in (*pairs.exact, *pairs.near))
+
+
+def test_like_hashes_of_another_brightness_are_no_near_duplicates() -> None:
+    ramp = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
+    images = torch.stack([ramp, ramp + 3, ramp + 100, 70 - ramp])
+    pixels = ImageSet(torch.tensor([0, 0, 0, 0]), lambda _row: (1, 8, 8), lambda rows, _shape: images[list(rows)])
+    data = replace(tiny_data(), train=pixels)
+    found = find_duplicates(data, split_for(ForgetRequest(rows=(0,)), data, val_fraction=0), AccessLog(data))
+    assert (found.exact, found.near) == ((), ((0, 1),))
 
 
 def test_the_difference_hash_is_of_the_brightness_of_neighbours() -> None:

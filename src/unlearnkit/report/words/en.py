@@ -792,6 +792,8 @@ FOR_PICTURES = {
         "stand-ins need not hold for them.",
         "E0": "E0: nothing was there of the pictures to forget but their hashes, so no audit can pass.",
     },
+    "LOST_MOST": "The class that lost most: {}, from {} to {} ({}).",
+    "LOST_NONE": "No class lost accuracy.",
     "READ_BY_METHOD_NONE": "The method never opened one of the pictures to forget. This is counted where images are "
     "handed out, not declared.",
     "READ_BY_METHOD_SOME": "The method opened pictures that were to be forgotten. Whoever relies on forgetting without "
