@@ -79,8 +79,8 @@ def noisy_digits(noise: float, *, seed: int) -> ImageData:
         generator = torch.Generator().manual_seed(2 * seed + (side == "test"))
         drawn = noise / 16 * 255 * torch.randn(clean.shape, generator=generator)
         pixels = (clean + drawn).round().clamp(0, 255).to(torch.uint8)
-        shape = tuple(pixels.shape[1:])
-        return ImageSet(labels, lambda _row: shape, lambda rows, _shape: pixels[list(rows)])
+        channels, height, width = pixels.shape[1:]
+        return ImageSet(labels, lambda _row: (channels, height, width), lambda rows, _shape: pixels[list(rows)])
 
     return replace(data, train=noisy("train"), test=noisy("test"))
 

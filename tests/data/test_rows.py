@@ -215,6 +215,7 @@ def test_like_hashes_of_another_brightness_are_no_near_duplicates() -> None:
     images = torch.stack([ramp, ramp + 3, ramp + 100, 70 - ramp])
     pixels = ImageSet(torch.tensor([0, 0, 0, 0]), lambda _row: (1, 8, 8), lambda rows, _shape: images[list(rows)])
     data = replace(tiny_data(), train=pixels)
+    data.fix_shape(0)
     found = find_duplicates(data, split_for(ForgetRequest(rows=(0,)), data, val_fraction=0), AccessLog(data))
     assert (found.exact, found.near) == ((), ((0, 1),))
 

@@ -10,6 +10,7 @@ sentence.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Protocol, cast
 
@@ -225,7 +226,7 @@ class Words(Protocol):
     MEANS: str
     NOTED: Names  # what a method notes, by its code
     SENTENCES: Names  # doubts and reasons of the audit, by their codes; the placeholders are named as the values are
-    FOR_PICTURES: dict[str, str | Names | Pairs | Figures]  # by the names above, whole or in part
+    FOR_PICTURES: Mapping[str, object]  # by the names above, whole or in part
 
 
 def of_pictures(words: Words) -> Words:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 LANG = "en"  # of the page, as HTML names languages
 
 # ---- numbers, dates, lists -----------------------------------------------------------------------------------------
@@ -727,7 +729,7 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
 }
 
 # what is said instead where single pictures or parts of classes were to be forgotten, and no whole class alone
-FOR_PICTURES = {
+FOR_PICTURES: Mapping[str, object] = {
     "READS": "The pictures to forget",
     "READINGS_LEAD": "Every value of the audit, with the reasons to doubt it beside it. For most of them the right "
     "value is that of a model retrained without these pictures, not zero.",

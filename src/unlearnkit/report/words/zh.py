@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 LANG = "zh-Hans"
 
 # ---- numbers, dates, lists -------------------------------------------------------------------------------------------
@@ -651,7 +653,7 @@ SENTENCES = {
 }
 
 # 要求遗忘单张图片或类别的一部分时，改用的说法
-FOR_PICTURES = {
+FOR_PICTURES: Mapping[str, object] = {
     "READS": "要遗忘的图片",
     "READINGS_LEAD": "审计得到的每一个数值，以及应当对它存疑的理由。"
     "对其中大多数而言，应有的值不是零，而是未使用这些图片重新训练的模型的数值。",
