@@ -261,6 +261,10 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "Membership of samples, by RMIA",
         "the same by the likelihood under this model, held against that under the retrained models",
     ),
+    "membership_auc_lira": (
+        "Membership of samples, by LiRA",
+        "the same by the margin under this model, held against those under the retrained models",
+    ),
     "membership_tpr_loss": (
         "Members found by loss",
         "share of forgotten training samples that the attack finds while 1% of unseen ones are called members",
@@ -271,6 +275,7 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "the same by how undecided the model is, and how wrong",
     ),
     "membership_tpr_rmia": ("Members found by RMIA", "the same with the retrained models beside it"),
+    "membership_tpr_lira": ("Members found by LiRA", "the same by the margins, with the retrained models beside it"),
     "membership_u_lira": (
         "Taken for unlearned, by U-LiRA",
         "share of forgotten training samples that look like samples unlearned by this method, rather than never seen",
