@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import typer
 
 from unlearnkit.errors import ConfigError
-from unlearnkit.steps.sources import source_forms
 
-DATA_HELP = f"{source_forms()}, or a source that an installed package adds"
+DATA_HELP = (  # written out, so that --help need not import what loads them; a test holds it to the registry
+    "digits, parquet:DIR, imagefolder:DIR, hf:NAME, torchvision:NAME:ROOT, or a source that an installed package adds"
+)
 Model = Annotated[
     str,
     typer.Option(
