@@ -244,6 +244,11 @@ def heal_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     return {"heal": (retain, retain)}
 
 
+def shrink_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    subset = RETAIN * (len(CLASSES) - forgotten)
+    return {"repair": (2 * subset, subset)}  # the teacher's pass and the student's
+
+
 def projected_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     forget, retain = sizes(forgotten)
     kind = {"damp": "prototypes", "svd-projection": "inputs"}[method.name]
@@ -385,6 +390,10 @@ KNOWN: dict[str, Canonical] = {
     "ct": tiny("ct", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
     "msg": tiny("msg", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
     "weight-damage": tiny("weight-damage", "recipe.epochs=1", passes=heal_passes),
+    "shrink-distill": tiny(
+        "shrink-distill", "repair.epochs=1", f"retain_per_class={RETAIN}", "search=none", passes=shrink_passes
+    ),
+    "shrink-distill:searching": tiny("shrink-distill", "repair.epochs=1", f"retain_per_class={RETAIN}"),
     "svd-projection": tiny("svd-projection", passes=projected_passes, draws=None, whole_layers=True, shared=False),
     "damp": tiny("damp", passes=projected_passes, draws=None, whole_layers=True, shared=False),
     "head-distillation": tiny("head-distillation", "recipe.epochs=1", trains=False),

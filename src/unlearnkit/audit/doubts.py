@@ -94,6 +94,9 @@ Code = Literal[
     "retained_accuracy_open",
     "retained_accuracy_lost",
     "retained_accuracy_by_heart",
+    # what the differential privacy of the original's training says of a request
+    "request_privacy",
+    "request_privacy_vacuous",
     # what can be proved of a run's result (notes["statement"] of a method)
     "statement_head",
     "statement_head_published",
@@ -105,6 +108,7 @@ Code = Literal[
 ]
 Value = Union[str, int, float, Sequence[str], "Doubt", Sequence["Doubt"]]
 
+PRIVACY = ("one", "one_delta", "rows", "epsilon", "delta", "hits", "false_alarms")
 COMPARED = ("before", "after", "n", "bound", "tolerance")
 PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that is not here has none
     "unknown": ("reason",),
@@ -146,6 +150,8 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "statement_head_projected": ("span", "inputs"),
     "statement_weights": ("epsilon", "delta", "noise_to_weights"),
     "remark": ("text",),
+    "request_privacy": PRIVACY,
+    "request_privacy_vacuous": PRIVACY,
 }
 CODES: tuple[Code, ...] = get_args(Code)
 

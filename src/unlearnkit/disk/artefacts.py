@@ -93,6 +93,7 @@ class NotesRecord(Artefact):
 
     search: SearchRecord | None = None
     safeguard: dict[str, Any] | None = None
+    privacy: dict[str, Any] | None = None
     statement: dict[str, Any] | None = None
 
 

@@ -45,6 +45,7 @@ class Unlearned:
         history: losses per stage.
         notes: what the method has to say about its run, for the report.
         images: a few images that the method made, by name and class id: (n, C, H, W) float32, as the model takes them.
+        files: further files of the run folder that the method made, by name.
     """
 
     model: nn.Module
@@ -54,6 +55,7 @@ class Unlearned:
     history: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def unlearn(
@@ -161,4 +163,5 @@ def unlearn(
         history=log.history,
         notes=log.notes,
         images=log.images,
+        files=log.files,
     )

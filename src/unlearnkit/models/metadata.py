@@ -45,6 +45,8 @@ class ModelCard:
         forgotten_rows: single rows that they must not know, an entry for each stored set that has any.
         shape: (C, H, W) of its images.
         preprocessing: how its images are read and normalised; its channels are C.
+        sharded: the record of a sharded training (`training.sharding.ShardedTraining`); None: it had none.
+        private: the record of a differentially private training (`training.private.PrivateTraining`); None: none.
         account: what the method that made them has spent of a budget; None: it has none.
     """
 
@@ -54,6 +56,8 @@ class ModelCard:
     shape: tuple[int, int, int]
     preprocessing: Preprocessing
     forgotten_rows: tuple[NamedRows, ...] = ()
+    sharded: Mapping[str, Any] | None = None
+    private: Mapping[str, Any] | None = None
     account: Account | None = None
 
     def as_record(self) -> dict[str, Any]:
@@ -65,6 +69,8 @@ class ModelCard:
             "shape": list(self.shape),
             **self.preprocessing.as_record(),
             **({"forgotten_rows": [rows.as_record() for rows in self.forgotten_rows]} if self.forgotten_rows else {}),
+            **({"sharded": dict(self.sharded)} if self.sharded is not None else {}),
+            **({"private": dict(self.private)} if self.private is not None else {}),
             **({} if self.account is None else {"account": asdict(self.account)}),
         }
 
@@ -84,11 +90,17 @@ class ModelCard:
         _check(values)  # two names that differ in form alone are one
         preprocessing = Preprocessing.from_record(record, channels=values["shape"][0])
         rows = tuple(NamedRows.from_record(each) for each in record.get("forgotten_rows") or ())
+        how = {name: record.get(name) for name in ("sharded", "private")}
+        wrong = [name for name, value in how.items() if value is not None and not isinstance(value, Mapping)]
+        if wrong:
+            raise TypeError(f"{wrong[0]} is {how[wrong[0]]!r}")
         account = record.get("account")
         return cls(
             **values,
             preprocessing=preprocessing,
             forgotten_rows=rows,
+            sharded=how["sharded"],
+            private=how["private"],
             account=None if account is None else Account(**account),
         )
 

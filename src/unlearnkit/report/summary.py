@@ -138,6 +138,8 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
         found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join([*absent[:MOST_NAMES], *more])), []))
     if (kept := notes.get("safeguard")) and (doubt := read_doubt(kept, "config.json")).code in HARMED:
         found.append((filled(run.words.LOST_ACCURACY, marked(doubt, run.words)), []))
+    if privacy := notes.get("privacy"):
+        found.append((filled(run.words.REQUEST_PRIVACY, marked(read_doubt(privacy, "config.json"), run.words)), []))
     search = notes.get("search") or {}
     if search.get("accepted") is False:
         found.append((run.words.SEARCH_FAILED, []))
@@ -207,7 +209,8 @@ def _cost(run: Run) -> Card:
 
 
 def _retrain_commands(run: Run) -> list[str]:
-    if run.classes_of_rows and run.kind == "forget":
+    of_shards = str(run.config.get("model") or "").startswith("sharded:")  # their training is no single `train --model`
+    if run.kind == "forget" and (run.classes_of_rows or of_shards):
         retrain = ["unlearnkit", "retrain", "--of", str(run.folder)]
         return [shlex.join(retrain), shlex.join(["unlearnkit", "audit", str(run.folder), "--references", "auto"])]
     model, data = str(run.config.get("model") or "NAME"), str(run.config.get("data") or "DATA")

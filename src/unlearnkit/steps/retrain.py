@@ -13,6 +13,7 @@ from unlearnkit.data import AccessLog
 from unlearnkit.errors import ConfigError, ModelError, WeightsError
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.models.names import base_name
 from unlearnkit.request import resolve_classes
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.runtime.progress import Progress, Silent
@@ -158,7 +159,7 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
     if not excluded and not rows:
         raise ConfigError("Expected a class to leave out, but got none; name one with --exclude CLASS.")
     return TrainSpec(
-        model=model_name(spec.model, recorded.trained),
+        model=base_name(model_name(spec.model, recorded.trained)),
         data=spec.data or recorded_data(recorded.data, recorded.folder / "config.json"),
         exclude=[classes[k] for k in sorted(excluded)],
         init=recorded.init,
@@ -168,6 +169,8 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
         weights_key=recorded.init_key,
         trust_inputs=recorded.trust_inputs,
         recorded_rows=rows,
+        sharding=recorded.sharding,
+        privacy=recorded.privacy,
     )
 
 
@@ -212,6 +215,6 @@ def _identity(
     """Return the identity of a model with the original's seed, which the caller replaces."""
     images, split = open_training_data(training, start, progress)
     with isolated_randomness(0):  # building draws weights, which do not matter here
-        network = build_model(training.model, num_classes=len(images.classes), in_channels=images.shape[0])
+        network = build_model(training.architecture, num_classes=len(images.classes), in_channels=images.shape[0])
     data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)
-    return identity_of(recorded, images, split, network, model=training.model, data=data, seed=recorded.seed)
+    return identity_of(recorded, images, split, network, model=training.architecture, data=data, seed=recorded.seed)
