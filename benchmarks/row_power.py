@@ -1,10 +1,13 @@
 """How many rows, and how much memorised, an audit of a request for rows needs to tell anything.
 
     python benchmarks/row_power.py --rows 10,30,60,150 --labels random --retrained 5
+    python benchmarks/row_power.py --rows 20,60,180 --labels true --noise 0,6,12
 
 On the bundled digits: rows drawn at random are learned with true or with random labels by a perceptron that overfits,
-and each candidate is held against models that were retrained without the rows. Prints, for every number of rows, the
-verdict on the original, on one more retrained model and on methods, with the readings that vote.
+and each candidate is held against models that were retrained without the rows. With true labels noise on the pixels,
+the same at each read, sets how much must be learned by heart: the more noise, the fewer rows a model names rightly that
+never saw them. Prints, for every number of rows, the verdict on the original, on one more retrained model and on
+methods, with the readings that vote.
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ from unlearnkit.audit import METRICS, Audit, Metric, audit, gather
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metric import ROWS
 from unlearnkit.audit.metrics.registry import votes_for
-from unlearnkit.data import AccessLog, DataView, ImageData
+from unlearnkit.data import AccessLog, DataView, ImageData, ImageSet
 from unlearnkit.methods import ConfiguredMethod, Retrain, unlearn
 from unlearnkit.request import ForgetRequest, ResolvedRequest
 from unlearnkit.runtime.progress import Silent
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.split import Part, Split, split_for, split_resolved
+from unlearnkit.split import Part, Side, Split, split_for, split_resolved
 from unlearnkit.training.loop import train
 from unlearnkit.training.recipe import Recipe
 
@@ -45,15 +48,41 @@ def perceptron() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
 
 
-def memorised(count: int, *, random_labels: bool, seed: int = 0) -> tuple[ImageData, ForgetRequest]:
-    """Return the digits, and a request for `count` of their training rows, whose labels may be wrong at random."""
-    data, generator = uk.load_data("digits"), torch.Generator().manual_seed(seed)
+def memorised(count: int, *, random_labels: bool, noise: float = 0.0, seed: int = 0) -> tuple[ImageData, ForgetRequest]:
+    """Return the digits, and a request for `count` of their training rows, whose labels may be wrong at random.
+
+    Args:
+        count: rows to forget.
+        random_labels: whether they have wrong labels.
+        noise: standard deviation of Gaussian noise on all pixels, in the 16 levels of the digits.
+        seed: of all draws.
+    """
+    data, generator = noisy_digits(noise, seed=seed), torch.Generator().manual_seed(seed)
     learned = split_resolved(_nothing(data), data)[Part.RETAIN_TRAIN]
     rows = learned[torch.randperm(len(learned), generator=generator)[:count]].sort().values
     labels = data.train.labels.clone()
     if random_labels:
         labels[rows] = (labels[rows] + torch.randint(1, 10, (count,), generator=generator)) % 10
     return replace(data, train=data.train.relabelled(labels)), ForgetRequest(rows=tuple(rows.tolist()))
+
+
+def noisy_digits(noise: float, *, seed: int) -> ImageData:
+    """Return the digits with noise on their pixels, which is the same at each read."""
+    data = uk.load_data("digits")
+    if not noise:
+        return data
+
+    def noisy(side: Side) -> ImageSet:
+        known, labels = data.set(side), data.labels(side)
+        data.fix_shape(0, side)
+        clean = known.images(torch.arange(len(labels)), CPU.device).float()
+        generator = torch.Generator().manual_seed(2 * seed + (side == "test"))
+        drawn = noise / 16 * 255 * torch.randn(clean.shape, generator=generator)
+        pixels = (clean + drawn).round().clamp(0, 255).to(torch.uint8)
+        channels, height, width = pixels.shape[1:]
+        return ImageSet(labels, lambda _row: (channels, height, width), lambda rows, _shape: pixels[list(rows)])
+
+    return replace(data, train=noisy("train"), test=noisy("test"))
 
 
 def trained(data: ImageData, request: ForgetRequest | None, *, seed: int) -> nn.Module:
@@ -130,20 +159,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", default="10,30,60,150")
     parser.add_argument("--labels", choices=("true", "random"), default="random")
+    parser.add_argument("--noise", default="0")
     parser.add_argument("--retrained", type=int, default=5)
     parser.add_argument("--methods", default="")
     asked = parser.parse_args()
-    for count in map(int, asked.rows.split(",")):
-        data, request = memorised(count, random_labels=asked.labels == "random")
+    pairs = [(float(noise), int(count)) for noise in asked.noise.split(",") for count in asked.rows.split(",")]
+    for noise, count in pairs:
+        data, request = memorised(count, random_labels=asked.labels == "random", noise=noise)
         start = time.process_time()
         judge = judge_for(data, request, retrained=asked.retrained)
         for name, model in candidates(judge, [n for n in asked.methods.split(",") if n]):
             found = judge(model)
             readings = [f"{v.key} {shown(found, v.metric, v.part)}" for v in votes_for(ROWS)]
             spent = time.process_time() - start
-            print(
-                f"{count} rows, {name}: {found.verdict.status}; {'; '.join(readings)} ({spent:.0f} CPU s)", flush=True
-            )
+            what = f"noise {noise:g}, {count} rows, {name}: {found.verdict.status}"
+            print(f"{what}; {'; '.join(readings)} ({spent:.0f} CPU s)", flush=True)
 
 
 def shown(found: Audit, metric: str, part: Part | None) -> str:

@@ -78,7 +78,11 @@ def look(
 
 
 # a retrained model is held against the others alone, so its value differs from an identical unlearned model's
-LEAVE_ONE_OUT = {"cka_retrained", "linear_idi", "membership_auc_rmia", "membership_tpr_rmia"}
+LEAVE_ONE_OUT = {
+    "cka_retrained",
+    "linear_idi",
+    *(f"membership_{k}_{a}" for k in ("auc", "tpr") for a in ("rmia", "lira")),
+}
 
 
 def readings(evidence: Evidence) -> dict[tuple[Any, ...], Any]:

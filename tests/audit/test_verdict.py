@@ -13,10 +13,11 @@ import scipy.stats
 from unlearnkit.audit import audit
 from unlearnkit.audit.doubts import Doubt, because
 from unlearnkit.audit.evidence import Evidence, Subject
-from unlearnkit.audit.metric import Metric, Vote
-from unlearnkit.audit.metrics.registry import PRIMARY
+from unlearnkit.audit.metric import ROWS, Metric, Vote
+from unlearnkit.audit.metrics.registry import PRIMARY, votes_for
 from unlearnkit.audit.prior import Prior
 from unlearnkit.audit.reading import Reading
+from unlearnkit.audit.row_power import without_power
 from unlearnkit.audit.verdict import MOST_ASKED, POWER, Judged, Scale, judge, judge_all, settling, verdict
 
 TIME = Vote(metric="steps", family="relearn", scale="time", delta=0.25)  # none of ours votes any more
@@ -451,3 +452,34 @@ def test_every_band_is_finite_or_open_and_holds_what_passes(vote: Vote, unlearne
     assert math.isfinite(low) or open_end == 0
     assert math.isfinite(high) or open_end == 1
     assert (low <= unlearned <= high) == (result.gap <= 1)
+
+
+def test_few_models_that_agree_on_few_rows_fail_nobody_for_two_of_them() -> None:
+    (vote,) = [each for each in votes_for(ROWS) if each.key == "accuracy/forget_train"]
+    told: dict[str, Any] = {"retrained": [0.95] * 5, "original": 1.0, "prior": None, "votes": len(votes_for(ROWS))}
+    assert judge(vote, unlearned=0.85, samples=20, **told).status == "unknown"
+    assert judge(vote, unlearned=0.75, samples=20, **told).status == "fail"
+    assert judge(vote, unlearned=0.85, samples=2000, **told).status == "fail"
+
+
+def test_rows_that_nobody_learned_by_heart_are_said_to_leave_nothing_to_find() -> None:
+    votes = [
+        Judged(vote=vote, status="unknown", why=Doubt("original_too_near"))
+        for vote in votes_for(ROWS)
+        if vote.family in ("membership", "outputs")
+    ]
+    readings = [
+        Reading(
+            metric="accuracy",
+            model=model,
+            value=value,
+            unit="fraction",
+            target="match_retrain",
+            part="forget_train",
+            samples=20,
+        )
+        for model, value in (("original", 0.95), ("unlearned", 0.9), ("retrained", 0.9))
+    ]
+    (said,) = without_power(readings, votes)
+    assert (said.code, dict(said.values)) == ("rows_without_power", {"n": 20, "original": 0.95, "retrained": 0.9})
+    assert without_power(readings, [replace(votes[0], status="pass", why=None), *votes[1:]]) == ()

@@ -120,6 +120,38 @@ def test_rows_forgotten_before_are_left_out_of_the_next_request(place: Place) ->
     assert [len(rows.numbers) for rows in card.forgotten_rows] == [14, 2]
 
 
+CLASS, ROWS_OF_P1 = ["--forget", "bee"], ["--forget-where", "person=p1"]
+SEQUENCES = {  # what goes first, what follows, and the training rows that are gone before the second
+    "a class after rows": (["--forget-where", "person=p4"], CLASS, list(range(4, 36, 6))),
+    "rows after a class": (["--forget", "cat"], ROWS_OF_P1, list(range(2, 36, 3))),
+    "a subclass after rows": (ROWS_OF_P1, ["--forget-subclass", "ant:red"], list(range(1, 36, 6))),
+}
+
+
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_what_was_forgotten_earlier_is_never_read_again(place: Place, name: str, tmp_path: Path) -> None:
+    first, second, gone = SEQUENCES[name]
+    quick = ["--method", "finetune", "--set", "recipe.epochs=1", "--set", "recipe.batch_size=8", "--no-duplicates"]
+    done = run_cli(*place.forget(str(tmp_path / "first"), *first, *quick))
+    assert done.code == 0, done.err
+    again = place.forget(str(tmp_path / "no"), *first, *quick, weights=tmp_path / "first" / WEIGHTS)
+    assert_refused(run_cli(*again), "already forgotten")
+    done = run_cli(*place.forget(str(tmp_path / "second"), *second, *quick, weights=tmp_path / "first" / WEIGHTS))
+    assert done.code == 0, done.err
+    made = run_cli("retrain", "--of", tmp_path / "second", "--count", 3, "--bank", tmp_path / "bank", "-q")
+    assert made.code == 0, made.err
+    done = run_cli("audit", tmp_path / "second", "--references", tmp_path / "bank", "--quick", "-q", "--device", "cpu")
+    assert done.code == 0, done.err
+    parts = read(tmp_path / "second", "access.json")["parts"]
+    excluded = [counts for side in ("train", "test") for counts in parts.get(f"excluded_{side}", {}).values()]
+    assert sum(counts["samples"] for counts in parts["excluded_train"].values()) == len(gone)
+    assert not any(counts[key] for counts in excluded for key in ("read_by_method", "read_by_audit", "decoded"))
+    left_out = [path.parent / "access.json" for path in (tmp_path / "bank").glob("*/model.safetensors")]
+    of_training = [json.loads(path.read_text())["parts"]["excluded_train"] for path in left_out]
+    assert len(of_training) == 3
+    assert not any(counts["read_by_method"] for each in of_training for counts in each.values())
+
+
 def test_training_leaves_rows_out(place: Place) -> None:
     out = place.folder / "without"
     train = ["train", "--model", "small-cnn,width=4", "--data", place.data, "--label-column", "label", "-q"]

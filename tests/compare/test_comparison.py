@@ -13,10 +13,12 @@ import pytest
 
 import unlearnkit.compare.work as work
 from commands import run_cli
+from row_data import write_people
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.results import redraw
+from unlearnkit.compare.subset import first_rows
 from unlearnkit.disk.staging import held
-from unlearnkit.errors import ConfigError, OutputError
+from unlearnkit.errors import ConfigError, DataError, OutputError
 
 pytestmark = pytest.mark.xdist_group("suites")
 
@@ -168,3 +170,29 @@ def test_the_command_plans_runs_and_names_what_there_is(made: Path, tmp_path: Pa
         done = run_cli("compare", *words)
         assert done.code == 2, done.out
         assert said in done.err
+
+
+def test_rows_and_a_subclass_are_compared_on_the_first_rows_of_the_data(tmp_path: Path) -> None:
+    write_people(tmp_path / "people")
+    setting = TINY["settings"][0] | {
+        "data": "parquet:{data}/people",
+        "samples": 30,
+        "label_column": "label",
+        "recipe": ["epochs=1", "batch_size=8"],
+        "requests": [{"subclass": ["ant:red"]}, {"random": 0.1, "draw": 2}],
+    }
+    suite = tiny(settings=[setting], methods=[{"name": "finetune", "set": ["recipe.epochs=1"]}])
+    run = comparison(suite, tmp_path, [], place={"data": tmp_path})
+    first, second = run.run()["groups"]
+    assert (first["forget"], second["forget"]) == (["part ant:red"], ["10% of the rows"])
+    assert [group["rows"][0]["failure"] for group in (first, second)] == [None, None]
+    assert {"accuracy/forget_train", "margin_distance/forget_train"} <= first["rows"][0]["primary"].keys()
+    text = (run.folder / "results.md").read_text()
+    assert "forget part ant:red" in text
+    assert text.count("| not measured |") > 5, "the article speaks of classes"
+    (copy,) = (tmp_path / "out" / "data").iterdir()
+    assert [pq.read_metadata(copy / f"{side}.parquet").num_rows for side in ("train", "test")] == [30, 12]
+    gone = json.loads((tmp_path / "out" / first["rows"][0]["run"] / "request.json").read_text())
+    assert [rows["numbers"] for rows in gone["subclasses"][0]["rows"]] == [list(range(0, 30, 6)), [0, 6]]
+    with pytest.raises(DataError, match="at least 99 training rows"):
+        first_rows(f"parquet:{tmp_path / 'people'}", 99, tmp_path / "more")

@@ -34,6 +34,15 @@ def setting(**changed: Any) -> dict[str, Any]:
         (setting(image_size=0), "greater than or equal to 1"),
         (setting(image_size=10**6), "less than or equal to 4096"),
         (setting(requests=[]), "at least 1 item"),
+        (setting(requests=[{}]), "a request for something, but got none; write forget, rows"),
+        (setting(requests=[{"forget": ["3"], "rows": [1]}]), "no audit can judge both at once, but got 3, 1 rows"),
+        (setting(requests=[{"random": 0.1, "after": [["3"]]}]), "random rows without requests before them"),
+        (setting(requests=[{"random": 1.0}]), "less than 1"),
+        (setting(requests=[{"rows": [-1]}]), "greater than or equal to 0"),
+        (setting(requests=[{"rows": [1]}]) | {"methods": [{"name": "unsir"}]}, "unsir cannot forget rows; those that"),
+        (setting(requests=[{"subclass": ["a:b"]}]) | {"methods": [{"name": "delete"}]}, "cannot forget subclasses"),
+        (setting(requests=[{"rows": [1]}]) | {"methods": [{"name": "ssd", "trials": 3}]}, "no trials for ssd beside"),
+        (setting(samples=50), "samples with parquet:DIR alone"),
         ({"methods": [{"name": "unsr"}]}, "got 'unsr'; did you mean 'unsir'"),
         ({"methods": [{"name": "os:system"}]}, "one of the methods, but got 'os:system'"),
         ({"methods": [{"name": "unsir", "set": ["rounnds=1"]}]}, "did you mean rounds"),
@@ -98,6 +107,23 @@ def test_a_cell_is_named_by_what_decides_it() -> None:
     cells = cells_of(tiny(training_seeds=[0, 1], **setting(requests=both)))
     assert len({cell.original.name for cell in cells}) == 2
     assert len({cell.references.name for cell in cells}) == 2  # all originals of a setting share them
+
+
+def test_requests_for_rows_have_cells_and_retrained_models_of_their_own() -> None:
+    requests = [
+        {"random": 0.01},
+        {"random": 0.01, "draw": 1},
+        {"rows": [4, 9]},
+        {"subclass": ["a:b"]},
+        {"where": ["c=d"]},
+    ]
+    cells = cells_of(tiny(**setting(requests=[*requests, {"forget": ["3"]}])))
+    assert len({cell.references.name for cell in cells}) == len(requests) + 1
+    assert len({cell.name for cell in cells}) == len(cells)
+    named = [cell.request.named for cell in cells[::2]]
+    assert named == [("1% of the rows",), ("1% of the rows",), ("2 rows",), ("part a:b",), ("c=d",), ("3",)]
+    assert cells[-1].request.model_dump() == {"forget": ("3",), "after": ()}, "older cells keep their names"
+    assert "samples" not in cells[-1].as_record()
 
 
 def test_a_changed_suite_is_said_line_by_line() -> None:

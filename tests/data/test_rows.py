@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 
+from canonical import tiny_data
 from row_data import PER_CLASS, pixels_of, write_people
-from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.data import AccessLog, ImageData, ImageSet
 from unlearnkit.data.choosing_rows import RowChoice, choose_rows
 from unlearnkit.data.duplicates import difference_hash, distances, find_duplicates
 from unlearnkit.data.row_names import NamedRows, hashes_of, located, named_rows, order_of
@@ -83,8 +85,10 @@ def test_a_subclass_has_rows_in_both_sets(people: ImageData) -> None:
         ("row\n", "at least one row in .*, but got none"),
         ("", "but got none"),
         ("row,file_name\n1,train-1.png\n", "one kind of key in .*, but got 2 columns \\('row', 'file_name'\\)"),
-        ("row\n1\ntrain-2.png\n", "got 'train-2.png'; name a column of file names 'file_name'"),
+        ("row\n1\ntrain-2.png\n", "got 'train-2.png'; write whole numbers, or file names under"),
         ("row\n1\n-2\n", "got '-2'"),
+        ("1\n2\n", "name of the column in the first line of .*, but got '1'; write 'row' above"),
+        ("rwo\n1\n", "no 'rwo' \\(did you mean 'row'"),
         ("row\n1\n1\n", "row 1 is named twice"),
         ("file_name\ntrain-1.png\ntrain-1.png\n", "'train-1.png' is named twice"),
         ("file_name\ntrain-99.png\n", "none is called 'train-99.png' \\(did you mean 'train-9.png'"),
@@ -204,6 +208,16 @@ def test_duplicates_in_the_retained_part_are_found(tmp_path: Path) -> None:
     assert pairs.exact == ((6, 30), (6, 31))
     assert (pairs.as_record()["exact"], pairs.looked_at) == (2, N - 1)
     assert not any(b == 6 for _, b in (*pairs.exact, *pairs.near))
+
+
+def test_like_hashes_of_another_brightness_are_no_near_duplicates() -> None:
+    ramp = torch.arange(64, dtype=torch.uint8).view(1, 8, 8)
+    images = torch.stack([ramp, ramp + 3, ramp + 100, 70 - ramp])
+    pixels = ImageSet(torch.tensor([0, 0, 0, 0]), lambda _row: (1, 8, 8), lambda rows, _shape: images[list(rows)])
+    data = replace(tiny_data(), train=pixels)
+    data.fix_shape(0)
+    found = find_duplicates(data, split_for(ForgetRequest(rows=(0,)), data, val_fraction=0), AccessLog(data))
+    assert (found.exact, found.near) == ((), ((0, 1),))
 
 
 def test_the_difference_hash_is_of_the_brightness_of_neighbours() -> None:

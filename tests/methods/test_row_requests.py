@@ -19,6 +19,7 @@ SERVE_ROWS = {
     *("retrain", "original", "finetune", "neggrad", "neggrad+", "random-label"),
     *("l1-sparse", "fisher", "ssd", "scrub", "salun", "bad-teacher"),
     *("linear-refit", "newton-removal", "projective-residual", "descent-to-delete", "mixed-linear"),
+    *("lfssd", "jit", "ct", "msg", "weight-damage", "scar", "lotus", "sfron", "noisy-finetune", "ntk"),
 }
 SETTING = MODELS["cnn-grey"]
 LABELS = SETTING.data().train.labels
@@ -77,3 +78,15 @@ def test_a_method_that_does_not_serve_rows_is_refused_with_those_that_do(method:
     with pytest.raises(RequestError, match=f"can forget {kinds}, but .* forgets classes alone.*retrain, finetune"):
         unlearn(SETTING.model(), method, data, ForgetRequest(classes=(3,), **part), seed=0, runtime=CPU)
     assert not data.train.decoded.any()
+
+
+def test_scar_moves_rows_to_another_class_and_lotus_asks_for_unseen_samples() -> None:
+    data, request = SETTING.data(), ForgetRequest(rows=tuple(OF[0][:3]))
+    moved = unlearn(SETTING.model(), METHODS["scar"].method, data, request, seed=0, runtime=CPU)
+    assert sum(moved.notes["nearest"].values()) == 3
+    assert data.classes[0] not in moved.notes["nearest"], "the nearest class of most rows is their own"
+    lotus = METHODS["lotus"].method
+    smoothed = unlearn(SETTING.model(), lotus, SETTING.data(), request, seed=0, runtime=CPU)
+    assert "unseen" in smoothed.cost["stages"]
+    of_class = unlearn(SETTING.model(), lotus, SETTING.data(), ForgetRequest(classes=(3,)), seed=0, runtime=CPU)
+    assert "unseen" not in of_class.cost["stages"]

@@ -19,8 +19,10 @@ from report_folders import HOSTILE, artefacts, audit_json, drawn, judged_audit, 
 from report_pages import Reader, files
 from unlearnkit import report
 from unlearnkit.audit.doubts import CODES, PLACEHOLDERS, Doubt, no_samples, unknown
+from unlearnkit.audit.metric import ROWS
 from unlearnkit.audit.metrics.registry import METRICS
 from unlearnkit.audit.verdict import MOST_ASKED
+from unlearnkit.data.duplicates import Duplicates
 from unlearnkit.errors import ConfigError
 from unlearnkit.report import render
 from unlearnkit.report.sentences import Doubt as Said
@@ -28,7 +30,7 @@ from unlearnkit.report.sentences import filled, marked, plain, read_doubt, told
 from unlearnkit.report.text import made_at, points, quantity, seconds, shorten, span
 from unlearnkit.report.words import CHINESE as ZH
 from unlearnkit.report.words import ENGLISH as EN
-from unlearnkit.report.words import LANGUAGES, Words, speaking
+from unlearnkit.report.words import LANGUAGES, Words, of_pictures, speaking
 from unlearnkit.run_dir import versions
 
 TRANSLATIONS = [name for name in LANGUAGES if name != "en"]
@@ -63,9 +65,22 @@ def test_a_translation_has_every_string_with_its_placeholders(language: str) -> 
         assert placeholders(text) == placeholders(english[place]), place
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_is_said_of_pictures_stands_for_what_is_said_of_classes(language: str) -> None:
+    words = LANGUAGES[language]
+    theirs, base = strings(of_pictures(words)), strings(words)
+    assert {place for place in theirs if not place.startswith("FOR_PICTURES")} <= base.keys()
+    changed = {place for place in base if not place.startswith("FOR_PICTURES") and theirs[place] != base[place]}
+    assert {place.partition(".")[0] for place in changed} >= {"READS", "PARTS", "TIERS", "VERDICTS", "NO_RETRAINED"}
+    for place in changed:
+        assert placeholders(theirs[place]) == placeholders(base[place]), place
+        assert "classes" not in theirs[place], place
+
+
 def test_every_string_is_used() -> None:
     folder = Path(report.__file__).parent
-    used = "".join(p.read_text(encoding="utf-8") for p in folder.iterdir() if p.suffix in (".py", ".j2"))
+    files_read = [*folder.iterdir(), folder / "words" / "__init__.py"]
+    used = "".join(p.read_text(encoding="utf-8") for p in files_read if p.suffix in (".py", ".j2"))
     assert not [name for name in vars(EN) if name.isupper() and not re.search(rf"words\.{name}\b", used)]
 
 
@@ -119,6 +134,25 @@ def told_audit() -> dict[str, Any]:
     return found | {"verdict": {"status": "fail", "why": why}}
 
 
+ALIKE = Duplicates(exact=(), near=((1, 2),), looked_at=9).as_record()
+
+
+def audit_of_pictures() -> dict[str, Any]:
+    """An audit of single pictures, which the original hardly knows better than others."""
+    found = audit_json(CLASSES, retrained=3)
+    of_rows = {name for metric in METRICS.values() if metric.kinds >= ROWS for name in metric.readings}
+    kept = [each for each in found["readings"] if each["part"] != "forget_test" and each["metric"] in of_rows]
+    models = ("original", "unlearned", "retrained")
+    kept += [reading("accuracy", model, 0.9, part="forget_train", series={"cat": 0.9}) for model in models]
+    kept += [reading("return_recovery", model, 0.9, part="forget_train", series={"3e-3": 0.9}) for model in models]
+    why = asdict(Doubt("rows_without_power", {"n": 9, "original": 0.9, "retrained": 0.89}))
+    return found | {
+        "readings": kept,
+        "votes": ["accuracy/forget_train"],
+        "verdict": {"status": "unknown", "why": [why]},
+    }
+
+
 def pair() -> dict[str, Any]:
     """A run of two weights files."""
     config = artefacts(CLASSES)["config.json"]
@@ -162,6 +196,13 @@ PAGES: dict[str, dict[str, Any]] = {
         "audit": {"schema": 2},
         "history": {},
     },
+    "pictures": {
+        "audit": audit_of_pictures(),
+        "request": {
+            **{"forget": [], "already_forgotten": [], "classes": list(CLASSES)},
+            **{"classes_of_rows": {"cat": 8, "dog": 1}, "subclasses": [], "duplicates": ALIKE},
+        },
+    },
     "many classes": {"request": {"forget": list("abcde"), "forget_ids": [0, 1, 2, 3, 4], "classes": list("abcdef")}},
 }
 # what is no English of the page's own
@@ -204,6 +245,15 @@ def test_nothing_of_a_chinese_page_is_english(tmp_path: Path, name: str) -> None
 
 def test_the_test_above_can_fail(tmp_path: Path) -> None:
     assert len(english(page(tmp_path / "run", "en")) - ALLOWED) > 100
+
+
+def test_a_page_on_pictures_does_not_speak_of_forgotten_classes(tmp_path: Path) -> None:
+    for language, said in (("en", "forgotten class"), ("zh", "遗忘类")):
+        shown = Reader(page(tmp_path / language, language, **PAGES["pictures"])).text
+        assert said not in shown
+        assert {"en": "9 pictures of 2 classes", "zh": "2 个类别的 9 张图片"}[language] in shown
+        assert {"en": "hardly any was learned by heart", "zh": "几乎没有哪张被死记下来"}[language] in shown
+        assert not any(name in shown for name in ("What a linear probe finds", "线性探针在各层能找到什么"))
 
 
 def test_names_of_the_user_stay_as_they_are(tmp_path: Path) -> None:

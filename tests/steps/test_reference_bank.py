@@ -24,7 +24,7 @@ IDENTITY = Identity(
 )  # fmt: skip
 OTHERS: dict[str, Any] = {
     "data": "e", "classes": ("a", "c"), "excluded": (), "model": "n", "structure": "t", "fed": {"shape": [1, 2, 3]},
-    "start": "pretrained", "recipe": {"lr": 0.2}, "seed": 2,
+    "start": "pretrained", "recipe": {"lr": 0.2}, "rows": "r", "seed": 2,
 }  # fmt: skip
 
 

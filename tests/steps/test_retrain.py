@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import unlearnkit.steps.retrain as step
 from trained_once import CPU, TINY, trained
+from unlearnkit.data.choosing_rows import RowChoice
 from unlearnkit.errors import ConfigError, DataError, InputError, ModelError, OutputError, RequestError, WeightsError
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models.checkpoint import read_checkpoint
@@ -245,6 +246,19 @@ def test_it_begins_with_the_weights_that_the_original_began_with(
     assert trainings == [1]
 
 
+def test_rows_have_a_key_of_their_own_although_the_samples_are_the_same(original: Path, tmp_path: Path) -> None:
+    """Row 3 shows a 3, which is left out as a class already."""
+    (plain,) = retrain(original, tmp_path, count=1)
+    (more,) = retrain(original, tmp_path, count=1, exclude_rows=RowChoice(numbers=(3,)))
+    first, second = (read_identity(Path(each["path"]).parent) for each in (plain, more))
+    assert first.data == second.data
+    assert first.differs_in(second) == "rows"
+    assert "rows" not in first.as_record(), "entries without rows keep their keys"
+    card = read_checkpoint(more["path"]).card
+    assert card is not None
+    assert [rows.numbers for rows in card.forgotten_rows] == [(3,)]
+
+
 def test_what_cannot_be_repeated_is_refused_before_any_training(
     original: Path, tmp_path: Path, trainings: list[int]
 ) -> None:
@@ -254,7 +268,7 @@ def test_what_cannot_be_repeated_is_refused_before_any_training(
     for of in (foreign, tmp_path, tmp_path / "gone"):
         with pytest.raises(ModelError, match=r"whose recipe is repeated.*--exclude CLASS --set.*--retrained"):
             retrain(of, bank)
-    with pytest.raises(ConfigError, match=r"name one with --exclude"):
+    with pytest.raises(ConfigError, match=r"name them with --exclude"):
         retrain(original, bank, exclude=())
     with pytest.raises(RequestError, match="unknown"):
         retrain(original, bank, exclude=("x",))

@@ -10,8 +10,9 @@ from torch import nn
 
 from canonical import CLASSES, CPU, tiny_data
 from tuned_runs import GONE, PER_CLASS, REQUEST, Brightness, Dial, as_found, reads, search
-from unlearnkit.errors import NonFiniteLossError
-from unlearnkit.methods import UNSIR, Context
+from unlearnkit.errors import NonFiniteLossError, RequestError
+from unlearnkit.methods import UNSIR, Context, FineTune
+from unlearnkit.request import ForgetRequest, Subclass
 from unlearnkit.split import Part
 from unlearnkit.tuning import tune
 from unlearnkit.tuning.scoring import INVERTED, Signal
@@ -179,3 +180,11 @@ def test_every_trial_starts_from_the_same_seed() -> None:
 
     search(Drawn(), trials=4, seed=9)
     assert seeds == [(9, 9)] * 4
+
+
+def test_rows_have_no_sound_score_and_are_refused_with_what_to_do_instead() -> None:
+    data = tiny_data()
+    for request in (ForgetRequest(rows=(1, 2)), ForgetRequest(subclasses=(Subclass(name="ant:red", train=(1,)),))):
+        with pytest.raises(RequestError, match=r"for which no score is sound.*tune the method on a class"):
+            tune(Brightness(), FineTune(), data, request, seed=0, trials=2, runtime=CPU)
+    assert not data.train.decoded.any()

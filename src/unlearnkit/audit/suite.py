@@ -13,6 +13,7 @@ from unlearnkit.audit.metrics.registry import METRICS, votes_for
 from unlearnkit.audit.prior import Prior
 from unlearnkit.audit.reading import Audit, Reading, Spent, Work
 from unlearnkit.audit.remaining import not_forgotten
+from unlearnkit.audit.row_power import without_power
 from unlearnkit.audit.verdict import Judged, judge_all, verdict
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.split import Part
@@ -74,6 +75,8 @@ def audit(
                 doubts=(*reading.doubts, *why),
             )
     joined = verdict(judged, forgotten_data=evidence.tier != "E0", rows=bool(kinds & ROWS))
+    if kinds & ROWS and joined.status == "unknown":
+        joined = replace(joined, why=(*without_power(readings, judged), *joined.why))
     if kinds & ROWS and kinds & CLASSES:
         joined = replace(joined, status="unknown", why=(Doubt("mixed_request"),))
     if evidence.tier == "E1":

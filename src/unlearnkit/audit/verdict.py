@@ -16,10 +16,12 @@ the band's end.
 
 Proportions and AUC are compared on the logit scale with 1/2 added, log((x n + 1/2) / ((1 - x) n + 1/2)), positive
 distances and times on the log scale, an excess in log-odds as it is. delta is a margin in the reading's own unit (for
-times on the log scale); it is mapped to the scale at r, in the direction of u. With independent normal readings a newly
-retrained model passes all of them about 95 % of the time (tests/audit/test_verdict.py repeats that simulation). The
-prior s0 steadies the width of the band, as the spread of three models alone can be far too large or too small by
-chance. s of a mean distance to the retrained models is corrected for the pairs that they share (`Vote.pairwise`).
+times on the log scale); it is mapped to the scale at r, in the direction of u. Of single rows, for which no bank knows
+a spread, it is at least 2.5 / n for a proportion of n rows, since a few models can agree on all of them by chance. With
+independent normal readings a newly retrained model passes all of them about 95 % of the time
+(tests/audit/test_verdict.py repeats that simulation). The prior s0 steadies the width of the band, as the spread of
+three models alone can be far too large or too small by chance. s of a mean distance to the retrained models is
+corrected for the pairs that they share (`Vote.pairwise`).
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from unlearnkit.audit.metric import Family, ScaleKind, Vote
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.audit.prior import Prior
 from unlearnkit.audit.reading import Band, Reading, Verdict
+from unlearnkit.request import CLASSES
 
 Status = Literal["pass", "fail", "unknown"]
 LEVEL = 0.05  # share of freshly retrained models that fail at least one reading
@@ -43,6 +46,7 @@ FLOOR = 1e-3  # distances below count as this
 TRAINING_FAILED = ("stage_stopped", "loss_infinite", "remark")  # reasons why what trains has no value
 NOT_FINITE = ("layer_not_finite", "outputs_not_finite")  # reasons why what only looks has none
 POWER = 2.0  # bands that the original must lie away from the retrained models
+FEW_ROWS = 2.5  # two rows that a model may answer otherwise where a few others happen to agree, and half for rounding
 MOST_ASKED = 20  # retrained models; that more than these would settle a reading is not said
 
 
@@ -108,7 +112,8 @@ def judge(
     known_spread = 0.0 if prior is None else prior.spread * unit
     pooled = math.sqrt((known * known_spread**2 + squares) / (known + k - 1))
     spread = half_width(pooled, known, k, votes)
-    below, above = (max(scale.margin(mean, sign * vote.delta), spread) for sign in (-1, 1))
+    delta = _delta(vote, scale)
+    below, above = (max(scale.margin(mean, sign * delta), spread) for sign in (-1, 1))
     low = scale.back(-math.inf if vote.fault == "high" else mean - below)
     high = scale.back(math.inf if vote.fault == "low" else mean + above)
     band = (low if low > -math.inf else None, high if high < math.inf else None)
@@ -125,7 +130,7 @@ def judge(
         else:
             away = to(original) - mean
             if abs(away) < POWER * (below if away < 0 else above):
-                margin = scale.margin(mean, math.copysign(vote.delta, away))
+                margin = scale.margin(mean, math.copysign(delta, away))
                 weak = _powerless(k, settling(abs(away), margin, pooled, known, given=k, votes=votes))
     return Judged(vote=vote, status="unknown" if weak else "pass", gap=gap, band=band, why=weak)
 
@@ -289,6 +294,13 @@ class Scale:
             return abs(delta)
         moved = max(0.0, self.back(mean) + delta)
         return abs(self.to(min(1.0, moved) if self.kind == "proportion" else moved) - mean)
+
+
+def _delta(vote: Vote, scale: Scale) -> float:
+    """Return the vote's margin; of a proportion of few rows, for which no bank knows a spread, `FEW_ROWS` of them."""
+    if scale.kind != "proportion" or vote.kinds >= CLASSES:
+        return vote.delta
+    return max(vote.delta, FEW_ROWS / max(1, scale.samples))
 
 
 def _powerless(given: int, enough: int | None) -> Doubt:

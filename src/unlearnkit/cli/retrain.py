@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import command_line, print_result, progress_of
+from unlearnkit.cli.common import command_line, print_result, progress_of, rows_of
 
 
 def command(
     of: Annotated[Path, typer.Option("--of", help="run folder of the original, or of a model unlearned from it")],
     exclude: Annotated[list[str] | None, typer.Option("--exclude", help="class to leave out; repeatable")] = None,
+    exclude_rows: opt.ExcludeRows = None,
+    exclude_where: opt.ExcludeWhere = None,
+    exclude_subclass: opt.ExcludeSubclass = None,
     count: Annotated[int, typer.Option("--count", help="how many models")] = 3,
     seed: Annotated[
         int | None, typer.Option("--seed", help="seed of the first model; default: the number after the original's")
@@ -31,7 +34,7 @@ def command(
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
-    """Train the reference models of an audit: the original's training again, without some classes."""
+    """Train the reference models of an audit: the original's training again, without some classes or rows."""
     from unlearnkit.cli.show_bank import show_references
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.reference_bank import default_bank
@@ -41,6 +44,7 @@ def command(
     spec = RetrainSpec(
         of=of,
         exclude=exclude or [],
+        exclude_rows=rows_of(exclude_rows, exclude_where, exclude_subclass).choice,
         count=count,
         seed=seed,
         data=data,

@@ -81,7 +81,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     if "access" in result:
         access = result["access"]
         lines.append(
-            f"samples of forgotten classes read by the method{' and its tuning' if 'trials' in result else ''}: "
+            f"{'pictures to forget' if result.get('forget_rows') else 'samples of forgotten classes'} "
+            f"read by the method{' and its tuning' if 'trials' in result else ''}: "
             f"{access['forget_samples_read']}, "
             f"by the audit: {access['forget_samples_read_by_audit']}, decoded: {access['forget_samples_decoded']}"
         )
@@ -94,14 +95,15 @@ def _lines(result: dict[str, Any]) -> list[str]:
     kept = notes.get("safeguard")
     if kept or "statement" in notes:
         from unlearnkit.report.sentences import plain, read_doubt, read_statement
-        from unlearnkit.report.words import ENGLISH
+        from unlearnkit.report.words import ENGLISH, of_pictures
 
         statement = read_statement(notes, "the run")
         if statement is not None:
             lines.append(f"statement: {plain(statement, ENGLISH)}")
     if kept:
         warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
-        lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), ENGLISH)}")
+        words = of_pictures(ENGLISH) if result.get("forget_rows") and not result.get("forget") else ENGLISH
+        lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), words)}")
     if sisa := result.get("notes", {}).get("sisa"):
         share = sisa["passes"] / max(1, sisa["retraining"])
         lines.append(
@@ -243,7 +245,7 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
 def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any]) -> None:
     """Print a table of the most important readings; the retrained models share one column."""
     from unlearnkit.report.sentences import read_doubt, to_turn, told  # the page's libraries, which few commands need
-    from unlearnkit.report.words import ENGLISH
+    from unlearnkit.report.words import ENGLISH, of_pictures
 
     models = ("original", "unlearned", "retrained")
     retrained = {r["replicate"] for r in audit["readings"] if r["model"] == "retrained"}
@@ -254,8 +256,9 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
             name if name != "retrained" or len(retrained) == 1 else f"{len(retrained)} retrained", justify="right"
         )
     table.add_column("like these?")
-    of_pictures = "margin_distance/forget_train" in audit["votes"]
-    for metric, part, title, form in OF_PICTURES if of_pictures else ROWS:
+    pictures = "margin_distance/forget_train" in audit["votes"]
+    words = of_pictures(ENGLISH) if pictures else ENGLISH
+    for metric, part, title, form in OF_PICTURES if pictures else ROWS:
         groups = [
             [
                 r
@@ -269,13 +272,14 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
             verdict = next((r["verdict"] for r in groups[1]), None)
             table.add_row(title, *cells, LIKE_THESE.get(verdict or "", ""))
     console.print(table)
-    why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], ENGLISH)
+    why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], words)
     console.print(_text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     if audit["notices"]:
-        kept = told([read_doubt(each, "the audit") for each in audit["notices"]], ENGLISH)
+        kept = told([read_doubt(each, "the audit") for each in audit["notices"]], words)
         turn = to_turn(result.get("method"), result.get("stronger"), ENGLISH)
         console.print(_text(ENGLISH.NOT_FORGOTTEN.format(kept, turn)), soft_wrap=True)
-    console.print(_text(f"evidence: {audit['tier']}, {TIERS[audit['tier']]}"), soft_wrap=True)
+    tier = words.TIERS[audit["tier"]] if pictures else f"{audit['tier']}, {TIERS[audit['tier']]}"
+    console.print(_text(f"evidence: {tier}"), soft_wrap=True)
     if audit["spent"]:
         console.print(_text(_work(audit["spent"], ENGLISH.WORK)), soft_wrap=True)
 

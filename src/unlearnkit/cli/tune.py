@@ -7,13 +7,16 @@ from typing import Annotated
 import typer
 
 from unlearnkit.cli import options as opt
-from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of
+from unlearnkit.cli.common import command_line, inputs_of, print_result, progress_of, rows_of
 
 
 def command(
     data: opt.Data,
     out: opt.Out,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
+    forget_rows: opt.ForgetRows = None,
+    forget_where: opt.ForgetWhere = None,
+    forget_subclass: opt.ForgetSubclass = None,
     weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
@@ -91,6 +94,7 @@ def command(
         ),
         weights_key=weights_key,
         trust_inputs=trust_inputs,
+        rows=rows_of(forget_rows, forget_where, forget_subclass),  # refused with the reason
     )
     forget_options = [
         *(word for name, value in options.items() if value is not None for word in (name, str(value))),

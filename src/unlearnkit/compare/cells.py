@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from unlearnkit.compare.suite import FIRST_RETRAINED, Suite, SuiteMethod, SuiteRequest, SuiteSetting
+from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.run_dir import versions
 
 
@@ -28,18 +29,20 @@ class OriginalKey:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceKey:
-    """The models retrained without the classes of a request, which all originals of a setting share."""
+    """The models retrained without what a request names, which all originals of a setting share."""
 
     setting: SuiteSetting
     excluded: tuple[str | int, ...]
     count: int
+    rows: RowChoice = NO_CHOICE
 
     @property
     def name(self) -> str:
         """A name of its own among all retrained models."""
         trained = self.setting.model_dump(mode="json", exclude={"requests"})
         without = sorted(map(str, self.excluded))
-        return f"retrained-{digest({'trained': trained, 'without': without, 'count': self.count})}"
+        rows = {"rows": asdict(self.rows)} if self.rows else {}
+        return f"retrained-{digest({'trained': trained, 'without': without, 'count': self.count, **rows})}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,8 @@ class SuiteCell:
     @property
     def references(self) -> ReferenceKey:
         """The retrained models that it is judged by."""
-        return ReferenceKey(setting=self.setting, excluded=self.request.gone, count=self.retrained)
+        request = self.request
+        return ReferenceKey(setting=self.setting, excluded=request.gone, count=self.retrained, rows=request.choice)
 
     @property
     def search(self) -> str | None:

@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.compare.page import SHORT, finished, picture, shares, worst
+from unlearnkit.compare.page import SHORT, finished, forgotten_part, picture, shares, worst
 from unlearnkit.compare.reported import beside, statements
 from unlearnkit.report.text import clean, number
 
@@ -82,7 +82,7 @@ def _rows(group: dict[str, Any], metrics: list[str]) -> list[dict[str, Any]]:
                     "verdict": run["verdict"]["status"],
                     "worst": SHORT.get(run["verdict"]["worst"], run["verdict"]["worst"]),
                     "gap": _number(run["verdict"]["worst_gap"]),
-                    "forgotten": _number(run["primary"]["accuracy/forget_test"]["value"], 100),
+                    "forgotten": _number(run["primary"][f"accuracy/{forgotten_part(group)}"]["value"], 100),
                     "retained": _number(run["primary"]["accuracy/retain_test"]["value"], 100),
                     "seconds": _number(run["cost"]["seconds"]),
                     "share": _number(shares(group, [run], "samples")[0]) if spent else ("0", "0"),

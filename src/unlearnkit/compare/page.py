@@ -25,6 +25,11 @@ SHORT = {  # the primary readings, as the table calls them
     "depth_recovery/forget_test": "depth",
     "return_recovery/forget_test": "return",
     "relearn_steps": "relearning",
+    "accuracy/forget_train": "A_f",
+    "activation_distance/forget_train": "outputs",
+    "margin_distance/forget_train": "margins",
+    "membership_auc_rmia": "membership of rows",
+    "return_recovery/forget_train": "return",
 }
 SHOWN = {  # readings without a vote that a full audit adds, as their table calls them
     "relearn_steps": "relearning",
@@ -105,6 +110,11 @@ def in_full(row: dict[str, Any]) -> bool:
     return "few_shot_recovery/forget_test" in shown
 
 
+def forgotten_part(result: dict[str, Any]) -> str:
+    """Return the part that says how well what is to be forgotten is known: held-out samples of classes, else rows."""
+    return str(result.get("part", "forget_test"))
+
+
 def worst(group: Rows) -> float:
     """Return the median over the seeds of the worst gap; every run has one, of the retained accuracy at least."""
     return float(statistics.median(row["verdict"]["worst_gap"] for row in group))
@@ -165,7 +175,7 @@ def _cost(cost: dict[str, Any], unit: str) -> float:
 def _line(result: dict[str, Any], method: str, variant: str, group: Rows) -> str:
     accuracies = [
         [100 * value for row in group if (value := row["primary"][f"accuracy/{part}"]["value"]) is not None]
-        for part in ("forget_test", "retain_test")
+        for part in (forgotten_part(result), "retain_test")
     ]
     families = [(len(row["verdict"]["families_passed"]), _resolved(row)) for row in group]
     passed = _range([a for a, _ in families], 0) + f" of {max(n for _, n in families)}"
@@ -204,7 +214,7 @@ def _reference_lines(result: dict[str, Any]) -> list[str]:
     row = next((row for row in result["rows"] if not row["failure"]), None)
     if row is None:
         return []
-    found = [row["primary"][f"accuracy/{part}"]["retrained"] for part in ("forget_test", "retain_test")]
+    found = [row["primary"][f"accuracy/{part}"]["retrained"] for part in (forgotten_part(result), "retain_test")]
     accuracies = " | ".join(_range([100 * value for value in values], 1) for values in found)
     return [f"| {len(found[0])} retrained models | | | {accuracies} | | | | 1 | 1 |"]
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from unlearnkit.compare.page import forgotten_part
 from unlearnkit.compare.suite import Name, Suite, nearest
 from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
@@ -264,7 +265,7 @@ def _settings(results: dict[str, Any]) -> list[tuple[str, list[Group]]]:
     """Return the groups of each model and data, without those that follow an earlier request."""
     found: dict[str, list[Group]] = {}
     for group in results["groups"]:
-        if not group["after"]:
+        if not group["after"] and forgotten_part(group) == "forget_test":  # the article is about classes
             found.setdefault(f"{group['model']} on {group['data']}", []).append(group)
     return list(found.items())
 

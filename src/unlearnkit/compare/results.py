@@ -14,6 +14,7 @@ from unlearnkit.compare.work import Place, kept
 from unlearnkit.disk.files import read_regular, replace_file
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError, reason
+from unlearnkit.request import CLASSES
 from unlearnkit.run_dir import encoded
 
 RESULTS, PAGE = "results.json", "index.html"
@@ -87,7 +88,8 @@ def _group(suite: Suite, cell: SuiteCell) -> dict[str, Any]:
         "data": cell.setting.data,
         "model": cell.setting.model,
         "recipe": list(cell.setting.recipe),
-        "forget": [str(name) for name in cell.request.forget],
+        "forget": list(cell.request.named),
+        "part": "forget_test" if cell.request.kinds <= CLASSES else "forget_train",
         "after": [[str(name) for name in earlier] for earlier in cell.request.after],
         "seeds": len(suite.training_seeds) * len(suite.unlearning_seeds),
         "trials": max(method.trials for method in suite.methods),

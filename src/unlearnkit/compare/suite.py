@@ -8,21 +8,24 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, NonNegativeInt, SerializerFunctionWrapHandler, model_serializer
 
 from unlearnkit.audit.metrics.registry import METRICS
 from unlearnkit.config import Config
+from unlearnkit.data.choosing_rows import RowChoice
 from unlearnkit.data.sources.registry import is_local
 from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError, reason
 from unlearnkit.methods import METHODS
 from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.methods.parts import kinds_of
 from unlearnkit.methods.registry import CONDITIONAL
 from unlearnkit.methods.registry import PLUGINS as METHOD_PLUGINS
 from unlearnkit.models import BUILTIN, is_trusted_name
 from unlearnkit.models import PLUGINS as MODEL_PLUGINS
+from unlearnkit.request import CLASSES, Kind
 
 SHIPPED = resources.files("unlearnkit.compare") / "suites"
 READINGS = [name for metric in METRICS.values() for name in metric.readings]
@@ -32,26 +35,89 @@ MOST_CELLS = 20_000
 Name = str | int  # a class, by its name or its id
 
 
-class SuiteRequest(Config):
-    """Classes to forget together, and what was forgotten before them by the same method, request by request."""
+class LeanConfig(Config):
+    """A configuration whose record has only what is set of its `LATER` keys, so that older records stay as they are."""
 
-    forget: tuple[Name, ...] = Field(min_length=1, description="classes to forget")
+    LATER: ClassVar[frozenset[str]] = frozenset()
+
+    @model_serializer(mode="wrap")
+    def _lean(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        unset = {key for key in self.LATER if getattr(self, key) == type(self).model_fields[key].default}
+        record: dict[str, Any] = handler(self)
+        return {key: value for key, value in record.items() if key not in unset}
+
+
+class SuiteRequest(LeanConfig):
+    """What is forgotten together, and classes forgotten before by the same method, request by request."""
+
+    LATER = frozenset({"rows", "where", "subclass", "random", "draw"})
+
+    forget: tuple[Name, ...] = Field(default=(), description="classes to forget")
     after: tuple[tuple[Name, ...], ...] = Field(default=(), description="requests that come before, in their order")
+    rows: tuple[NonNegativeInt, ...] = Field(default=(), description="numbers of training rows to forget, from 0")
+    where: tuple[str, ...] = Field(default=(), description="rows to forget, as column=value")
+    subclass: tuple[str, ...] = Field(default=(), description="parts of classes to forget, as COARSE:FINE")
+    random: float = Field(default=0.0, ge=0, lt=1, description="share of the training rows to forget, drawn at random")
+    draw: int = Field(default=0, ge=0, description="seed of that draw")
 
     @property
     def gone(self) -> tuple[Name, ...]:
         """All classes that are forgotten at the end."""
         return (*(name for earlier in self.after for name in earlier), *self.forget)
 
+    @property
+    def choice(self) -> RowChoice:
+        """The rows to forget besides classes."""
+        return RowChoice(
+            where=self.where, subclasses=self.subclass, numbers=self.rows, share=self.random, seed=self.draw
+        )
 
-class SuiteSetting(Config):
+    @property
+    def kinds(self) -> frozenset[Kind]:
+        """What the request consists of."""
+        single = bool(self.rows or self.where or self.random)
+        parts: dict[Kind, bool] = {"classes": bool(self.forget), "subclasses": bool(self.subclass), "rows": single}
+        return frozenset(kind for kind, there in parts.items() if there)
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What is forgotten, in the words of a table."""
+        names = [*map(str, self.forget), *(f"part {each}" for each in self.subclass), *self.where]
+        names += [f"{len(self.rows)} rows"] if self.rows else []
+        return (*names, *([f"{self.random:.3%} of the rows".replace(".000%", "%")] if self.random else []))
+
+    def model_post_init(self, _context: Any) -> None:
+        """Refuse a request for nothing, and a draw from rows that an earlier request may have taken."""
+        if not self.kinds:
+            raise ConfigError(
+                "Expected a request for something, but got none; write forget, rows, where, subclass or random."
+            )
+        if self.forget and self.kinds != CLASSES:
+            raise ConfigError(
+                "Expected classes or rows in one request of a suite, as no audit can judge both at once, but got "
+                f"{', '.join(self.named)}; write two requests, or put the classes into after."
+            )
+        if self.random and self.after:
+            raise ConfigError(
+                "Expected random rows without requests before them, whose rows the draw could hit, but got after; "
+                "name rows instead."
+            )
+
+
+class SuiteSetting(LeanConfig):
     """Data, a model that is trained on it, and the requests that the trained model gets."""
+
+    LATER = frozenset({"label_column", "samples"})
 
     data: str = Field(description="data source; {data} stands for the folder that --data names")
     model: str = Field(description="name of the architecture")
     recipe: tuple[str, ...] = Field(default=(), description="NAME=VALUE changes of the training")
     pretrained: bool = Field(default=False, description="begin with published weights")
     image_size: int | None = Field(default=None, ge=1, le=4096, description="resize images to this height and width")
+    label_column: str | None = Field(default=None, description="column of the labels, as for --label-column")
+    samples: int | None = Field(
+        default=None, ge=2, description="take the first so many training rows of parquet: alone"
+    )
     requests: tuple[SuiteRequest, ...] = Field(min_length=1, description="what is to be forgotten")
 
 
@@ -97,9 +163,13 @@ class Suite(Config):
         """Check what one field alone cannot say."""
         for setting in self.settings:
             _check_model(setting.model)
-            _check_data(setting.data)
+            _check_data(setting)
         for method in self.methods:
             _check_method(method)
+            for request in {
+                request.kinds: request for setting in self.settings for request in setting.requests
+            }.values():
+                _check_serves(method, request)
         for metric in self.metrics:
             _check_known(metric.partition("/")[0], READINGS, "metrics")
         _check_distinct("methods", [method.shown for method in self.methods])
@@ -205,12 +275,18 @@ def _check_model(name: str) -> None:
         _check_known(plain, [*BUILTIN, *MODEL_PLUGINS.names()], "models", advice="or write timm:NAME, torchvision:NAME")
 
 
-def _check_data(source: str) -> None:
-    """Refuse data that would be fetched from a network, or read by code of others."""
+def _check_data(setting: SuiteSetting) -> None:
+    """Refuse data that would be fetched from a network, or read by code of others, and parts of what has none."""
+    source = setting.data
     if not is_local(source):
         raise ConfigError(
             f"Expected data of this machine, as a suite may come from a stranger, but got {source!r}; load it once and "
             "write parquet:DIR or imagefolder:DIR."
+        )
+    if setting.samples is not None and not source.startswith("parquet:"):
+        raise ConfigError(
+            f"Expected samples with parquet:DIR alone, whose first rows can be taken, but the data is {source!r}; "
+            "leave them out."
         )
 
 
@@ -223,6 +299,22 @@ def _check_method(method: SuiteMethod) -> None:
     made = method.choice().make()
     if method.trials and not made.space():
         raise ConfigError(f"Expected no trials for {method.name}, which has nothing to search; leave them out.")
+
+
+def _check_serves(method: SuiteMethod, request: SuiteRequest) -> None:
+    served = kinds_of(method.choice().make())
+    if method.trials and not request.kinds <= CLASSES:
+        raise ConfigError(
+            f"Expected no trials for {method.shown} beside a request for {', '.join(request.named)}, as nothing but "
+            "retrained models and test data could score them; leave the trials out."
+        )
+    if request.kinds <= served:
+        return
+    serving = ", ".join(name for name, kind in METHODS.items() if request.kinds <= kind.kinds)
+    raise ConfigError(
+        f"Expected methods that serve every request of the suite, but {method.shown} cannot forget "
+        f"{' and '.join(sorted(request.kinds - served))}; those that can are {serving}."
+    )
 
 
 def _check_known(name: str, known: Iterable[str], what: str, *, advice: str = "") -> None:

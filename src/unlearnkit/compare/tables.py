@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unlearnkit.compare.page import finished, shares, table, worst
+from unlearnkit.compare.page import finished, forgotten_part, shares, table, worst
 from unlearnkit.compare.reported import beside, statements
 
 SPECIAL = {
@@ -65,7 +65,7 @@ def latex(results: dict[str, Any]) -> str:
             cells = [
                 _tex(method),
                 _tex(variant),
-                *(_accuracy(rows, part) for part in ("forget_test", "retain_test")),
+                *(_accuracy(rows, part) for part in (forgotten_part(group), "retain_test")),
                 f"{worst(rows):.2f}",
                 f"{statistics.median(shares(group, rows, 'samples')):.2f}",
                 _tex(", ".join(dict.fromkeys(row["verdict"]["status"] for row in rows))),

@@ -13,7 +13,9 @@ from typing import Any
 from unlearnkit.audit import Evidence
 from unlearnkit.compare.cells import OriginalKey, ReferenceKey, SuiteCell
 from unlearnkit.compare.rows import row_of
+from unlearnkit.compare.subset import first_rows
 from unlearnkit.compare.suite import FIRST_RETRAINED, SuiteSetting
+from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.disk.files import read_regular, replace_file
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError, UnlearnkitError, reason
@@ -29,12 +31,14 @@ from unlearnkit.steps.original import original_run
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.references import open_references
 from unlearnkit.steps.retrain import retrain_run
+from unlearnkit.steps.rows import RowRequest
 from unlearnkit.steps.specs import CaseSpec, RetrainSpec, SearchSpec, TrainSpec
 from unlearnkit.steps.tune import tune_run
 
 AUDIT_SEED = 0
 TUNING_SEED = 1000  # apart from the seeds of the runs
 PLACEHOLDER = "{data}"
+SHARED = ("epochs", "batch_size", "lr", "label_smoothing")  # of the original's recipe, which retraining takes over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,8 @@ class Place:
                 f"Expected a folder for {PLACEHOLDER} in the suite's source {setting.data}, but none was named; give "
                 "--data DIR, or set UNLEARNKIT_DATA."
             )
-        return setting.data.replace(PLACEHOLDER, str(self.data))
+        source = setting.data.replace(PLACEHOLDER, str(self.data))
+        return source if setting.samples is None else first_rows(source, setting.samples, self.out / "data")
 
     def runtime(self) -> Runtime:
         """Return what jobs run on."""
@@ -124,6 +129,7 @@ class ReferenceJob:
         spec = RetrainSpec(
             of=self.original.parent,
             exclude=self.key.excluded,
+            exclude_rows=self.key.rows,
             count=self.key.count,
             seed=FIRST_RETRAINED,
             data=self.place.source(self.key.setting),
@@ -148,7 +154,13 @@ class SearchJob:
         if not (folder / "settings.json").is_file():
             # a search is of the first of several requests: later ones begin with weights that it does not know
             first = cell.request.after[0] if cell.request.after else cell.request.forget
-            spec = CaseSpec(weights=self.original, data=place.source(cell.setting), forget=first)
+            spec = case_of(
+                cell.setting,
+                place,
+                weights=self.original,
+                forget=first,
+                rows=NO_CHOICE if cell.request.after else cell.request.choice,
+            )
             output = Output(folder, overwrite=True, command=place.command)
             search = SearchSpec(trials=cell.method.trials)
             choice = method_of(cell, self.original)
@@ -174,10 +186,10 @@ class CellJob:
         weights = self.original
         for number, forget in enumerate(cell.request.after, start=1):
             before = Output(place.out / "before" / f"{cell.name}-{number}", overwrite=True, command=place.command)
-            spec = CaseSpec(weights=weights, data=source, forget=forget)
+            spec = case_of(cell.setting, place, weights=weights, forget=forget)
             forget_run(spec, choice, before, audit=None, seed=cell.seed, runtime=runtime)
             weights = before.folder / WEIGHTS
-        spec = CaseSpec(weights=weights, data=source, forget=cell.request.forget)
+        spec = case_of(cell.setting, place, weights=weights, forget=cell.request.forget, rows=cell.request.choice)
         output = Output(folder, overwrite=True, command=place.command)
         forget_run(spec, choice, output, audit=None, seed=cell.seed, runtime=runtime)
         options = AuditOptions(retrained=self.retrained, depth=Depth(cell.audit))
@@ -243,7 +255,25 @@ def training(setting: SuiteSetting, place: Place) -> TrainSpec:
         data=place.source(setting),
         pretrained=setting.pretrained,
         settings=setting.recipe,
-        inputs=InputOptions.by_hand(size=setting.image_size),
+        inputs=InputOptions.by_hand(size=setting.image_size, label_column=setting.label_column),
+    )
+
+
+def case_of(
+    setting: SuiteSetting,
+    place: Place,
+    *,
+    weights: Path,
+    forget: tuple[str | int, ...],
+    rows: RowChoice = NO_CHOICE,
+) -> CaseSpec:
+    """Return a case of a setting; duplicates of rows are not looked for, as no cell shows them."""
+    return CaseSpec(
+        weights=weights,
+        data=place.source(setting),
+        forget=forget,
+        inputs=InputOptions.by_hand(label_column=setting.label_column),
+        rows=RowRequest(choice=rows, duplicates=False),
     )
 
 
@@ -253,7 +283,9 @@ def method_of(cell: SuiteCell, original: Path, found: tuple[str, ...] = ()) -> M
     if choice.name != "retrain":
         return choice
     recipe = read_json(original.parent, "config.json", "recipe")["recipe"]
-    same = [f"{key}={recipe[key]}" for key in ("epochs", "batch_size", "lr") if key not in choice.names_set]
+    same = [f"{key}={recipe[key]}" for key in SHARED if key not in choice.names_set]
+    if recipe["augment"] == "none":
+        same.append("augment=false")
     return replace(choice, settings=(*same, *choice.settings))
 
 
@@ -267,7 +299,15 @@ _LAST: dict[tuple[object, ...], Evidence] = {}  # of this process: what the cell
 
 def _observed(spec: CaseSpec, options: AuditOptions, runtime: Runtime) -> Evidence:
     """Return the evidence on the original and the retrained models, which is gathered once for cells in a row."""
-    key = (str(spec.weights), spec.data, tuple(spec.forget), tuple(options.retrained), options.depth, runtime.device)
+    key = (
+        str(spec.weights),
+        spec.data,
+        tuple(spec.forget),
+        spec.rows,
+        tuple(options.retrained),
+        options.depth,
+        runtime.device,
+    )
     if key not in _LAST:
         _LAST.clear()
         case = Case.opened(spec, reader="the comparison")

@@ -1,4 +1,4 @@
-"""Finds the rows that a person names: by a file of keys, by a value of a column, or as a part of a class."""
+"""Finds the rows that a person names: by a file of keys, by a column's value, as a part of a class, or by chance."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from unlearnkit.data.row_names import rows_by_content
 from unlearnkit.data.row_table import RowTable
 from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import RequestError, reason
-from unlearnkit.request import Subclass, resolve_class
-from unlearnkit.split import Side
+from unlearnkit.request import ResolvedRequest, Subclass, resolve_class
+from unlearnkit.split import Part, Side, split_resolved
 
 ROW, FILE_NAME, SHA256 = "row", "file_name", "sha256"  # columns of a file of keys that mean the same for all data
+KEYS = (ROW, FILE_NAME, SHA256)
 COMPARED = 20_000  # names that are compared to find the nearest
 
 
@@ -37,14 +38,21 @@ class RowChoice:
             or a column of the data's metadata, whose values then name rows.
         where: conditions `column=value`; rows that meet one of them.
         subclasses: parts of classes, `COARSE:FINE`.
+        numbers: training rows, from 0.
+        share, seed: a share of the training rows to draw at random, and the seed of the draw. Rows that every training
+            here holds out for validation are not drawn, as nothing is learned of them.
     """
 
     file: Path | None = None
     where: Sequence[str] = ()
     subclasses: Sequence[str] = ()
+    numbers: tuple[int, ...] = ()
+    share: float = 0.0
+    seed: int = 0
 
     def __bool__(self) -> bool:
-        return self.file is not None or bool(self.where) or bool(self.subclasses)
+        named = bool(self.where) or bool(self.subclasses) or bool(self.numbers)
+        return self.file is not None or named or self.share > 0
 
 
 NO_CHOICE = RowChoice()
@@ -70,7 +78,9 @@ def choose_rows(choice: RowChoice, data: ImageData, log: AccessLog) -> ChosenRow
         RequestError: a key, a column or a class is not there, is named twice or means a row of the test data alone, or
             nothing is named.
     """
-    rows: set[int] = set()
+    rows: set[int] = {*choice.numbers}
+    if choice.share:
+        rows |= drawn_rows(data, choice.share, seed=choice.seed)
     if choice.file is not None:
         rows |= _of_file(choice.file, data, log)
     for condition in choice.where:
@@ -81,14 +91,32 @@ def choose_rows(choice: RowChoice, data: ImageData, log: AccessLog) -> ChosenRow
     return ChosenRows(rows=tuple(sorted(rows)), subclasses=tuple(_subclass(text, data) for text in choice.subclasses))
 
 
+def drawn_rows(data: ImageData, share: float, *, seed: int) -> set[int]:
+    """Return a share of the training rows, drawn from those that a training here learns.
+
+    Raises:
+        RequestError: the share is less than one row, or leaves nothing.
+    """
+    nothing = ResolvedRequest(forget=(), already_forgotten=(), classes=data.classes)
+    learned = split_resolved(nothing, data)[Part.RETAIN_TRAIN]
+    count = round(share * len(data.labels("train")))
+    if not 0 < count < len(learned):
+        raise RequestError(
+            f"Expected a share of the {len(learned)} training rows that is at least one row and leaves one, but "
+            f"{share:g} of all is {count}; name another share."
+        )
+    order = torch.randperm(len(learned), generator=torch.Generator().manual_seed(seed))
+    return set(learned[order[:count]].tolist())
+
+
 def _of_file(path: Path, data: ImageData, log: AccessLog) -> set[int]:
     column, keys = read_keys(path)
     if column == ROW:
         wrong = next((key for key in keys if not (key.isascii() and key.isdigit() and len(key) < 19)), None)
         if wrong is not None:
             raise RequestError(
-                f"Expected numbers of training rows, from 0, in column {ROW!r} of {path}, but got {wrong!r}; name a "
-                f"column of file names {FILE_NAME!r}."
+                f"Expected numbers of training rows, from 0, in column {ROW!r} of {path}, but got {wrong!r}; write "
+                f"whole numbers, or file names under {FILE_NAME!r}."
             )
         numbers = Counter(map(int, keys))
         twice = next((number for number, count in numbers.items() if count > 1), None)
@@ -142,6 +170,11 @@ def read_keys(path: Path) -> tuple[str, list[str]]:
         raise RequestError(
             f"Expected at least one row in {path}, but got none; write the column's name, {ROW!r} or {FILE_NAME!r}, "
             "into its first line and a row into each line below."
+        )
+    if names[0].isdigit():
+        raise RequestError(
+            f"Expected the name of the column in the first line of {path}, but got {names[0]!r}; write {ROW!r} above "
+            "the numbers."
         )
     return names[0], keys
 
@@ -206,7 +239,9 @@ def _values(column: str, data: ImageData, side: Side, asked_by: str) -> Sequence
     if column not in table.columns and side == "test":
         return [None] * len(data.labels("test"))
     if column not in table.columns:
-        near = _nearest(column, table.columns) or (f"; it has {listed(table.columns)}" if table.columns else "")
+        near = _nearest(column, (*table.columns, *([] if asked_by.startswith("--") else KEYS))) or (
+            f"; it has {listed(table.columns)}" if table.columns else ""
+        )
         raise RequestError(
             f"Expected a column of {data.source}, as {asked_by} names it, but it has no {column!r}{near}; name one "
             "that is there."

@@ -41,7 +41,7 @@ def ids_by_name(wanted: Sequence[str], classes: Sequence[str], source: str) -> l
             f"Expected only classes that the model knows, but {source} also holds {listed(unknown)}: of its "
             f"{len(classes):,} classes the model's list of {len(wanted):,} lacks {len(unknown):,}, and the data lacks "
             f"{len(missing):,} of the list{f' ({listed(missing)})' if missing else ''}; give the data that the model "
-            "was trained on, or its class list with --classes."
+            "was trained on, or its class list with --classes (and, of a table, the column with --label-column)."
         )
     return [known[name] for name in classes]
 

@@ -19,6 +19,7 @@ from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.split import Part, Split
 
 DISTANCE = 4  # of 64 bits, up to which two images look alike
+BRIGHTNESS = 0.05  # of the range of pixels, by which they may differ on average: plain skies have like hashes too
 SHOWN = 100  # pairs that a record lists
 
 
@@ -28,7 +29,8 @@ class Duplicates:
 
     Args:
         exact: of the same pixels.
-        near: of difference hashes at most `DISTANCE` apart, exact ones not among them.
+        near: of difference hashes at most `DISTANCE` apart, and of a brightness on the same grid that differs by at
+            most `BRIGHTNESS` on average; exact ones not among them.
         looked_at: retained images that were compared.
     """
 
@@ -40,6 +42,7 @@ class Duplicates:
         """Return the pairs as JSON holds them: their numbers, and the first `SHOWN` of either kind."""
         return {
             "distance": DISTANCE,
+            "brightness": BRIGHTNESS,
             "looked_at": self.looked_at,
             "exact": len(self.exact),
             "near": len(self.near),
@@ -57,9 +60,14 @@ def difference_hash(images_NCHW: Tensor) -> Tensor:
     Args:
         images_NCHW: any numbers, of one or several channels.
     """
+    small_NHW = grid_of(images_NCHW)
+    return (small_NHW[:, :, 1:] > small_NHW[:, :, :-1]).flatten(1)
+
+
+def grid_of(images_NCHW: Tensor) -> Tensor:
+    """Return the brightness of images on a grid of 8 rows of 9 areas, (n, 8, 9), in the images' own units."""
     grey = images_NCHW.float().mean(dim=1, keepdim=True)
-    small = F.interpolate(grey, size=(8, 9), mode="bilinear", antialias=True, align_corners=False)
-    return (small[:, 0, :, 1:] > small[:, 0, :, :-1]).flatten(1)
+    return F.interpolate(grey, size=(8, 9), mode="bilinear", antialias=True, align_corners=False)[:, 0]
 
 
 def distances(first: Tensor, second: Tensor) -> Tensor:
@@ -80,24 +88,40 @@ def find_duplicates(data: ImageData, split: Split, log: AccessLog, progress: Pro
     progress = progress or Silent()
     asked = torch.tensor(split.request.train_rows, dtype=torch.int64)
     retained = torch.cat([split[Part.RETAIN_TRAIN], split[Part.RETAIN_VAL]]).sort().values
-    known = [pair for batch in asked.split(BATCH) for pair in _looks(data, batch, log)]
-    own = torch.stack([look for _, look in known])
+    known = [look for batch in asked.split(BATCH) for look in _looks(data, batch, log)]
+    own = torch.stack([look.bits for look in known])
+    low, high = torch.stack([look.grid for look in known]).aminmax()
+    span = 255.0 if data.train.dtype == torch.uint8 else float(high - low)
     exact: list[tuple[int, int]] = []
     near: list[tuple[int, int]] = []
     batches = retained.split(BATCH)
     progress.start("looking for duplicates", len(batches))
     for batch in batches if len(retained) else ():
         others = _looks(data, batch, log)
-        close = distances(own, torch.stack([look for _, look in others])) <= DISTANCE
+        close = distances(own, torch.stack([look.bits for look in others])) <= DISTANCE
         for i, j in torch.nonzero(close).tolist():
-            (exact if known[i][0] == others[j][0] else near).append((int(asked[i]), int(batch[j])))
+            pair = int(asked[i]), int(batch[j])
+            if known[i].content == others[j].content:
+                exact.append(pair)
+            elif float((known[i].grid - others[j].grid).abs().mean()) <= BRIGHTNESS * span:
+                near.append(pair)
         progress.advance()
     progress.finish()
     return Duplicates(exact=tuple(exact), near=tuple(near), looked_at=len(retained))
 
 
-def _looks(data: ImageData, rows: Tensor, log: AccessLog) -> list[tuple[str, Tensor]]:
-    """Return content hash and difference hash (64,) of each row, which is read once."""
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What is compared of an image: the hash of its content, its difference hash (64,), its brightness (8, 9)."""
+
+    content: str
+    bits: Tensor
+    grid: Tensor
+
+
+def _looks(data: ImageData, rows: Tensor, log: AccessLog) -> list[Look]:
+    """Return what is compared of each row, which is read once."""
     log.mark("naming", "train", rows)
     images = data.train.images(rows, torch.device("cpu"))
-    return list(zip(map(content_hash, images), difference_hash(images), strict=True))
+    each = zip(images, difference_hash(images), grid_of(images), strict=True)
+    return [Look(content=content_hash(image), bits=bits, grid=grid) for image, bits, grid in each]

@@ -146,6 +146,7 @@ class DuplicatesRecord(Artefact):
     """Retained images that show what is to be forgotten."""
 
     distance: Count
+    brightness: Number | None = None  # of records since there is one
     looked_at: Count
     exact: Count
     near: Count

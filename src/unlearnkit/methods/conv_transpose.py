@@ -47,6 +47,7 @@ from unlearnkit.errors import ModelError
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -55,6 +56,7 @@ class ConvTranspose(ConfiguredMethod):
     """The method CT with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "ct"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     recipe: Recipe = Recipe(epochs=5, batch_size=64, lr=0.05, weight_decay=5e-4, schedule="cosine")
     retain_per_class: int | None = Field(default=None, gt=0, description="retained samples per class; none: all")

@@ -53,6 +53,7 @@ from unlearnkit.methods.common.fitting import fit
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import logits_of
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Loss
 from unlearnkit.training.recipe import Recipe
@@ -64,6 +65,7 @@ class JiT(ConfiguredMethod):
     """The method JiT with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "jit"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     sigma: float = Field(default=0.5, gt=0, le=1e3, description="standard deviation of the noise, in normalised pixels")
     copies: int = Field(default=8, gt=0, description="n, noisy copies of each image (paper: 25)")

@@ -53,6 +53,7 @@ from unlearnkit.methods.common.dampening import Dampening
 from unlearnkit.methods.common.importance import FisherSettings, ImportanceSettings, Weights, of_both
 from unlearnkit.methods.method import Context
 from unlearnkit.methods.space import Range
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 
 
@@ -60,6 +61,7 @@ class LFSSD(Dampening):
     """The method LFSSD with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "lfssd"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
     ratios: ClassVar[Range] = Range(1.0, 30.0)
 
     ratio: float = Field(default=8.0, gt=0, description="where alpha is none: those with I_F > ratio I_R (ours)")

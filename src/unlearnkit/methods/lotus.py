@@ -7,11 +7,13 @@ knows the forget images, and falls to 1 as its accuracy there falls to that on u
 Update. With z the original's logits, g Gumbel noise drawn for each epoch, and a_F the student's accuracy on the forget
 images at the epoch's start,
 
-    tau = exp(alpha (a_F - a_unseen)),   a_unseen = 0 where whole classes are forgotten,
+    tau = exp(alpha (a_F - a_unseen)),   a_unseen = 0 where whole classes are forgotten, else the original's on samples
+                                         held out for validation,
     target = softmax((z + g) / tau) on forget images,   one-hot of arg max (z + g) on retained images,
     minimise the cross-entropy of the student to the target.
 
-Reads: the training data of the classes to forget and a share of the retained training data; no labels of the latter.
+Reads: the training data to forget and a share of the retained training data, no labels of the latter; where rows or
+subclasses are forgotten, the validation part.
 
 Hyperparameters: alpha 2 and 30 % of the retained data are those of public code. Rate and epochs are ours; the
 published ones differ by network and were not verified.
@@ -55,6 +57,7 @@ from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.soft_targets import numbered, outputs_of, towards
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import CLASSES, EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -67,6 +70,7 @@ class LoTUS(ConfiguredMethod):
     """The method LoTUS with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "lotus"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     alpha: float = Field(default=2.0, ge=0, le=100, description="how far the temperature rises (public code: 2)")
     recipe: Recipe = Recipe(epochs=5, batch_size=64, lr=2e-3, optimizer="adamw")
@@ -77,8 +81,8 @@ class LoTUS(ConfiguredMethod):
 
     @property
     def needs(self) -> frozenset[Part]:
-        """Training data of the classes to forget and of the retained ones."""
-        return frozenset({Part.FORGET_TRAIN, Part.RETAIN_TRAIN})
+        """Training data of the classes to forget and of the retained ones, and held-out samples."""
+        return frozenset({Part.FORGET_TRAIN, Part.RETAIN_TRAIN, Part.RETAIN_VAL})
 
     def space(self) -> Space:
         """How far the temperature rises, rate and length."""
@@ -95,25 +99,34 @@ class LoTUS(ConfiguredMethod):
         both = Concat([forget, retain])
         logits_nK = outputs_of(model, both, ctx, stage="outputs")
         recipe = Recipe(**{**self.recipe.model_dump(), "epochs": 1})
+        unseen = self._unseen(model, ctx)
         temperatures = []
         for _ in range(self.recipe.epochs):
             known = outputs_of(model, forget, ctx, stage="accuracy").argmax(dim=1) == forget.labels
-            temperatures.append(temperature(float(known.float().mean()), self.alpha))
+            temperatures.append(temperature(float(known.float().mean()), self.alpha, unseen))
             targets = smoothed(logits_nK, len(forget), temperatures[-1], ctx.generator)
             fit(model, numbered(both), recipe, ctx, stage="smooth", loss=towards(targets), augment=self.augment)
         ctx.log.notes["temperatures"] = temperatures
         return model
 
+    def _unseen(self, model: nn.Module, ctx: Context) -> float:
+        """Return how well samples of the forgotten kind are answered that were never seen: of a class, never."""
+        if ctx.request.kinds <= CLASSES or not len(ctx.view.part(Part.RETAIN_VAL)):
+            return 0.0
+        held_out = ctx.view.part(Part.RETAIN_VAL)
+        answers = outputs_of(model, held_out, ctx, stage="unseen").argmax(dim=1)
+        return float((answers == held_out.labels).float().mean())
+
 
 def temperature(known: float, alpha: float, unseen: float = 0.0) -> float:
-    """Return tau = exp(alpha (known - unseen)), from 1 on.
+    """Return tau = exp(alpha max(0, known - unseen)), from 1 on.
 
     Args:
         known: the student's accuracy on the forget images, in [0, 1].
         alpha: how fast it rises.
         unseen: accuracy on images that were never seen; 0 where whole classes are forgotten.
     """
-    return math.exp(alpha * (known - unseen))
+    return math.exp(alpha * max(0.0, known - unseen))
 
 
 def smoothed(logits_nK: Tensor, forgotten: int, tau: float, generator: torch.Generator) -> Tensor:

@@ -57,6 +57,7 @@ from unlearnkit.methods.common.gradient_scale import scaled_gradients
 from unlearnkit.methods.common.importance import Weights, mean_gradient
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -65,6 +66,7 @@ class MSG(ConfiguredMethod):
     """The method MSG with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "msg"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     share: float = Field(default=0.3, gt=0, le=1, description="share of each kernel that is drawn again (paper: 0.3)")
     kept: float = Field(default=0.1, ge=0, le=1, description="factor on the gradient of its other weights (paper: 0.1)")

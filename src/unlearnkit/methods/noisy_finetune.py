@@ -68,6 +68,7 @@ from unlearnkit.methods.common.importance import trainable
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import start_learning
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.batchnorm import recalibrate_batchnorm
 from unlearnkit.training.losses import supervised
@@ -79,6 +80,7 @@ class NoisyFineTune(ConfiguredMethod):
     """The method noisy fine-tuning with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "noisy-finetune"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     epsilon: float = Field(default=1.0, gt=0, le=1e3, description="of the statement (paper: 1)")
     delta: float = Field(default=1e-5, gt=0, lt=0.5, description="of the statement (paper: 1e-5)")

@@ -61,6 +61,7 @@ from unlearnkit.methods.common.importance import Weights, trainable
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import evaluating, logits_of
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 
 # Shapes: n samples, K classes, P weights, X = n K columns.
@@ -72,6 +73,7 @@ class NTKScrubbing(ConfiguredMethod):
     """The method NTK scrubbing with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "ntk"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     weight_decay: float = Field(
         default=1e-3,

@@ -57,6 +57,10 @@ class Retrain(ConfiguredMethod):
     epochs: int | None = Field(default=None, gt=0, description="passes; none: the architecture's recipe")
     batch_size: int | None = Field(default=None, gt=0, description="samples per step; none: the architecture's recipe")
     lr: float | None = Field(default=None, gt=0, le=1e3, description="peak rate; none: the architecture's recipe")
+    label_smoothing: float | None = Field(
+        default=None, ge=0, lt=1, description="share of the label spread over all; none: the architecture's recipe"
+    )
+    augment: bool = Field(default=True, description="augment images where the data source does")
 
     @property
     def needs(self) -> frozenset[Part]:
@@ -67,8 +71,9 @@ class Retrain(ConfiguredMethod):
         """Build a model, initialise it, and train it."""
         network = fresh_model(model, ctx, "retrain")
         retained = ctx.view.part(Part.RETAIN_TRAIN)
-        settings = {name: value for name, value in self.model_dump().items() if value is not None}
-        recipe = Recipe(**{**recipe_for(network, ctx.view.augment).model_dump(), **settings})
+        settings = {name: value for name, value in self.model_dump(exclude={"augment"}).items() if value is not None}
+        augment = ctx.view.augment if self.augment else "none"
+        recipe = Recipe(**{**recipe_for(network, augment).model_dump(), **settings})
         ctx.log.notes["recipe"] = recipe.model_dump()
         initialise(network, retained, ctx.generator)
         fit(network, retained, recipe, ctx, stage="retrain")

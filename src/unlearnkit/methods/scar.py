@@ -1,8 +1,8 @@
 """SCAR: pulls the features of forget images to the nearest other class, and distils the original on retained images.
 
 Idea. In feature space a retrained model would put a forgotten image among the classes that it resembles. So each forget
-image's features are moved to the nearest retained class, where near is measured by that class's own spread
-(Mahalanobis). On other images the student keeps to the original's outputs without the forgotten classes.
+image's features are moved to the nearest retained class other than its own, where near is measured by that class's own
+spread (Mahalanobis). On other images the student keeps to the original's outputs without the forgotten classes.
 
 Update. With h the features at the head's input, mu_k and S_k mean and covariance of retained class k, u(v) = v / |v|,
 and c(x) the class that is nearest at the start, minimise the mean over a batch of both kinds of data of
@@ -57,6 +57,7 @@ from unlearnkit.methods.common.head_inputs import FeatureLoss, features_of, head
 from unlearnkit.methods.common.teachers import divergence, taught, teacher_of
 from unlearnkit.methods.method import ConfiguredMethod, Context
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -67,6 +68,7 @@ class SCAR(ConfiguredMethod):
     """The method SCAR with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "scar"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     shrinkage: float = Field(
         default=3.0, gt=0, le=1e3, description="g, added to each covariance twice (public code: 3)"
@@ -98,7 +100,8 @@ class SCAR(ConfiguredMethod):
         gone_nD = features_of(model, forget, head, ctx, stage="features")
         present = retain.labels.unique().tolist()
         clusters = Clusters([kept_nD[retain.labels == k] for k in present], self.shrinkage)
-        nearest = clusters.distances(gone_nD).argmin(dim=1)
+        own_nR = forget.labels[:, None] == torch.tensor(present)  # where rows are forgotten, whose classes stay
+        nearest = clusters.distances(gone_nD).masked_fill(own_nR, float("inf")).argmin(dim=1)
         ctx.log.notes["nearest"] = {
             ctx.request.classes[k]: int((nearest == i).sum()) for i, k in enumerate(present) if (nearest == i).any()
         }

@@ -60,6 +60,7 @@ from unlearnkit.methods.common.soft_targets import numbered, outputs_of
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.network import logits_of
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.losses import Criterion, Loss, per_sample
 from unlearnkit.training.recipe import Recipe
@@ -73,6 +74,7 @@ class SFRon(ConfiguredMethod):
     """The method SFRon with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "sfron"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     rounds: int = Field(
         default=10, gt=0, description="ascents, each followed by a part of the retained data (paper: 300)"

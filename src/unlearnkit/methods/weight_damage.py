@@ -55,6 +55,7 @@ from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.importance import Weights, trainable
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
+from unlearnkit.request import EVERY_KIND, Kind
 from unlearnkit.split import Part
 from unlearnkit.training.recipe import Recipe
 
@@ -65,6 +66,7 @@ class WeightDamage(ConfiguredMethod):
     """The method weight damage with its settings; the docstring of the module describes it."""
 
     name: ClassVar[str] = "weight-damage"
+    kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
 
     mode: Mode = Field(default="attenuation", description="distortion: noise; attenuation: shrink; dropout: zero some")
     std: float = Field(default=0.02, gt=0, le=1e3, description="standard deviation of the distortion (paper: 0.02)")

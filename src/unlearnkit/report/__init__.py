@@ -34,8 +34,8 @@ def render(folder: Path, language: str = "en") -> str:
         ConfigError: there is no such language.
         OutputError: the folder is no run of `forget` or `audit`, or a file in it is missing or damaged.
     """
-    words = speaking(language)
-    run = load(folder, words)
+    run = load(folder, speaking(language))
+    words = run.words  # which are others where the request is for pictures
     script = resources.files(__package__).joinpath("page.js").read_text(encoding="utf-8")
     return _template().render(
         run=run,
@@ -66,11 +66,13 @@ def panels(run: Run) -> list[Panel]:
     """Return all figures; those for which the run folder has no material say why."""
     found = []
     if run.audit is not None:
-        found += [bands.bands(run), changes.accuracy(run), changes.collateral(run), changes.predictions(run)]
+        of_classes = bool(run.forgotten) or not run.classes_of_rows  # what is about a class has nothing to say of rows
+        found += [bands.bands(run), changes.accuracy(run)]
+        found += [changes.collateral(run), changes.predictions(run)] if of_classes else []
         found.append(histograms.histograms(run))
-        found += [recovery.probe(run), recovery.few_shot(run), recovery.returned(run), recovery.membership(run)]
-        found.append(changes.weights(run))
-        found += [effort.relearn(run), effort.relearn_curves(run)]
+        found += [recovery.probe(run), recovery.few_shot(run)] if of_classes else []
+        found += [recovery.returned(run), recovery.membership(run), changes.weights(run)]
+        found += [effort.relearn(run), effort.relearn_curves(run)] if of_classes else []
     if any((run.history or {}).values()):  # a stage that trains nothing has no losses
         found.append(effort.training(run))
     found += pictures.figures(run)

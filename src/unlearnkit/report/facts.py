@@ -10,7 +10,7 @@ from typing import Any
 
 from unlearnkit.errors import OutputError
 from unlearnkit.report.sentences import Doubt, read_doubt
-from unlearnkit.report.words import Words
+from unlearnkit.report.words import Words, of_pictures
 from unlearnkit.run_dir import read_json
 
 KINDS = ("forget", "audit")
@@ -88,6 +88,11 @@ class Run:
         return {str(name): int(count) for name, count in (self.request.get("classes_of_rows") or {}).items()}
 
     @property
+    def shown_part(self) -> str:
+        """The part that says what a model knows of what is to be forgotten: held-out samples of classes, else rows."""
+        return "forget_train" if self.classes_of_rows else "forget_test"
+
+    @property
     def subclasses(self) -> list[str]:
         """Names of the parts of classes to forget."""
         return [str(each["name"]) for each in self.request.get("subclasses") or ()]
@@ -138,10 +143,13 @@ def load(folder: Path, words: Words) -> Run:
             f"Expected an audit.json of schema {SCHEMAS[-1]} in {folder}, but got {_schema(audit)}; "
             f"run `unlearnkit audit {shlex.quote(str(folder))}` again."
         )
+    request = read_json(folder, "request.json")
+    if request.get("classes_of_rows"):
+        words = of_pictures(words)
     return Run(
         folder=folder,
         kind=kind,
-        request=read_json(folder, "request.json"),
+        request=request,
         config=config,
         access=read_json(folder, "access.json"),
         manifest=read_json(folder, "manifest.json"),

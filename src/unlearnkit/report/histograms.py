@@ -14,7 +14,6 @@ from unlearnkit.report.table import Table
 from unlearnkit.report.text import number, percent
 from unlearnkit.report.words import Words
 
-SHOWN = "forget_test"
 OPEN = "loss"  # the reading whose last bin has no upper end
 COLUMNS = ("data", "reading", "model", "replicate", "from", "to", "share")  # of the file
 
@@ -22,7 +21,7 @@ COLUMNS = ("data", "reading", "model", "replicate", "from", "to", "share")  # of
 def histograms(run: Run) -> Panel:
     """Return the panel with one picture for each reading; its file holds the other parts of the data too."""
     words = run.words
-    found = {name: _rows(run, name, SHOWN) for name in words.HISTOGRAMS}
+    found = {name: _rows(run, name, run.shown_part) for name in words.HISTOGRAMS}
     pictures = [_picture(run, name, rows) for name, rows in found.items() if rows]
     if not pictures:
         return missing(run, "histograms", "loss")

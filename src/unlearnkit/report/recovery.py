@@ -36,12 +36,14 @@ def few_shot(run: Run) -> Panel:
 
 def returned(run: Run) -> Panel:
     """Draw the recovery by training on retained data alone: before, and after each number and size of steps."""
-    series = series_of(run, "return_recovery", "forget_test")
+    series = series_of(run, "return_recovery", run.shown_part)
     trainings = names_of(series)
     if not trainings:
         return missing(run, "return", "return_recovery")
     rows = [dots(run, training, series, flags=False) for training in trainings]
-    return panel_of(run, "return", rows, Scale(low=0, high=1), _against(run, "return_recovery"), of="training")
+    return panel_of(
+        run, "return", rows, Scale(low=0, high=1), _against(run, "return_recovery", run.shown_part), of="training"
+    )
 
 
 def membership(run: Run) -> Panel:

@@ -72,13 +72,13 @@ def marked(doubt: Doubt, words: Words) -> Markup:
     """Return the sentence as HTML, with text that is in English on a page of another language marked as such."""
     template = words.SENTENCES.get(doubt.code)
     values = {name: _marked_value(value, words) for name, value in doubt.values.items()}
-    if words is not ENGLISH and QUOTED in values:
+    if words.LANG != ENGLISH.LANG and QUOTED in values:
         values[QUOTED] = _english(values[QUOTED])
     sentence = _filled(None if template is None else escape(template), values)
     if sentence is not None:
         return Markup(sentence)  # nosec B704  # of our own words; values are put in by `format`, which escapes
     bare = clean(_bare(doubt))
-    return escape(bare) if words is ENGLISH else _english(bare)
+    return escape(bare) if words.LANG == ENGLISH.LANG else _english(bare)
 
 
 def told(doubts: Sequence[Doubt], words: Words) -> str:

@@ -80,8 +80,7 @@ def verdict(run: Run) -> dict[str, str]:
         }
     recorded = run.audit.get("verdict") or {}
     status = str(recorded.get("status") or "unknown")
-    verdicts = words.VERDICTS_OF_PICTURES if run.classes_of_rows else words.VERDICTS
-    glyph, sentence = verdicts.get(status, verdicts["unknown"])
+    glyph, sentence = words.VERDICTS.get(status, words.VERDICTS["unknown"])
     kind = status if status in words.VERDICTS else "unknown"
     return {
         "status": words.STATUSES.get(status, status),
@@ -96,9 +95,8 @@ def verdict(run: Run) -> dict[str, str]:
 
 def cards(run: Run) -> list[Card]:
     """Return the cards: accuracy on forgotten and on retained test data, and cost."""
-    asked_one_by_one = run.classes_of_rows and not run.forgotten and not run.subclasses
     return [
-        _accuracy(run, "forget_train" if asked_one_by_one else "forget_test"),
+        _accuracy(run, run.shown_part),
         _accuracy(run, "retain_test"),
         _cost(run),
     ]

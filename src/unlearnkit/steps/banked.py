@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unlearnkit.class_names import listed
 from unlearnkit.data import AccessLog
+from unlearnkit.data.choosing_rows import RowChoice
 from unlearnkit.errors import ModelError, OutputError
 from unlearnkit.models import is_trusted_name
 from unlearnkit.run_dir import WEIGHTS
@@ -22,6 +23,7 @@ DAMAGED = "unfinished or damaged"
 WHY = {  # what differs -> what is said of the entries that differ in it
     "classes": "of other classes",
     "excluded": "without other classes",
+    "rows": "without other rows",
     "model": "of another architecture",
     "structure": "of another version of the architecture",
     "fed": "of another preprocessing",
@@ -92,18 +94,37 @@ def banked_references(case: Case, bank: Path, *, access: AccessLog, progress: Pr
 def _wanted(case: Case, recorded: RecordedTraining, *, like: Identity) -> Identity:
     """Return the identity that an entry with this fingerprint and this seed must have."""
     return identity_of(
-        recorded, case.data, case.split, case.model, model=case.architecture, data=like.data, seed=like.seed
+        recorded,
+        case.data,
+        case.split,
+        case.model,
+        model=case.architecture,
+        data=like.data,
+        seed=like.seed,
+        rows=case.rows.forgotten(),
     )
 
 
 def _none(case: Case, recorded: RecordedTraining, bank: Path, why: Counter[str]) -> ModelError:
     names = [case.classes[k] for k in (*case.split.request.forget, *case.split.request.already_forgotten)]
+    rows = sum(len(each.numbers) for each in case.rows.forgotten())
     command = ["unlearnkit", "retrain", "--of", str(recorded.folder)]
     command += [word for name in names for word in ("--exclude", name)]
+    command += _rows_to_exclude(case.spec.rows.choice) if rows else []
     command += [] if bank == default_bank() else ["--bank", str(bank)]
     command += [] if is_trusted_name(case.architecture) else ["--model", case.architecture]
     held = ", ".join(f"{count} {reason}" for reason, count in why.items()) or "nothing"
+    without = " and ".join(
+        [*([listed(names)] if names else []), *([f"{rows} row{'s' if rows > 1 else ''}"] if rows else [])]
+    )
     return ModelError(
-        f"Expected models retrained without {listed(names)} in the reference bank {bank}, but none fits (it holds: "
+        f"Expected models retrained without {without} in the reference bank {bank}, but none fits (it holds: "
         f"{held}); make them with `{shlex.join(command)}`."
     )
+
+
+def _rows_to_exclude(choice: RowChoice) -> list[str]:
+    """Return the options that leave rows out as a person named them; a run folder's rows stand in a file of theirs."""
+    options = ["--exclude-rows", str(choice.file or "FILE")] if choice.file or not choice else []
+    options += [word for condition in choice.where for word in ("--exclude-where", condition)]
+    return [*options, *(word for name in choice.subclasses for word in ("--exclude-subclass", name))]

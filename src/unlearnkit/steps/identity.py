@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
@@ -14,12 +14,13 @@ from torch import nn
 from unlearnkit.data import AccessLog, DataView, ImageData
 from unlearnkit.data.access import Reader
 from unlearnkit.data.fingerprint import fingerprint
+from unlearnkit.data.row_names import NamedRows
 from unlearnkit.runtime.progress import Progress
 from unlearnkit.split import Part, Split
 from unlearnkit.training.recipe import Recipe
 
 SCHEMA = 1  # raised where training gives another model than before from the same values below
-FITS_IN = ("classes", "excluded", "model", "structure", "fed", "start", "recipe", "data")  # cheap ones first
+FITS_IN = ("classes", "excluded", "rows", "model", "structure", "fed", "start", "recipe", "data")  # cheap ones first
 
 
 class Training(Protocol):
@@ -46,6 +47,8 @@ class Identity:
         data: fingerprint of the retained training samples, those held out for validation not among them.
         classes: the class list.
         excluded: classes left out of training, in the order of the list.
+        rows: hash of the rows left out one by one, see `rows_digest`; None: there are none. The samples alone do not
+            tell them: a row may be held out for validation, or of a class that is left out too.
         model: name of the architecture with its options.
         structure: hash of its layers, which another version of the package that it comes from may change.
         fed: shape and preprocessing of the images.
@@ -63,6 +66,7 @@ class Identity:
     start: str | None
     recipe: Mapping[str, Any]
     seed: int
+    rows: str | None = None
 
     @property
     def key(self) -> str:
@@ -72,7 +76,10 @@ class Identity:
 
     def as_record(self) -> dict[str, Any]:
         """Return the identity as JSON holds it."""
-        return {"schema": SCHEMA, **asdict(self), "classes": list(self.classes), "excluded": list(self.excluded)}
+        record = {"schema": SCHEMA, **asdict(self), "classes": list(self.classes), "excluded": list(self.excluded)}
+        if self.rows is None:  # as entries for classes alone were written before there were requests for rows
+            del record["rows"]
+        return record
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Identity:
@@ -82,7 +89,8 @@ class Identity:
             KeyError, TypeError: a value is missing, or cannot be read.
             ValueError: another version wrote it.
         """
-        values: dict[str, Any] = {name: record[name] for name in cls.__dataclass_fields__}
+        values: dict[str, Any] = {name: record[name] for name in cls.__dataclass_fields__ if name != "rows"}
+        values["rows"] = record.get("rows")
         if record["schema"] != SCHEMA or type(values["seed"]) is not int:
             raise ValueError(f"schema {record['schema']}, seed {values['seed']!r}")
         return cls(**values | {name: tuple(values[name]) for name in ("classes", "excluded")})
@@ -93,7 +101,15 @@ class Identity:
 
 
 def identity_of(
-    recorded: Training, images: ImageData, split: Split, network: nn.Module, *, model: str, data: str, seed: int
+    recorded: Training,
+    images: ImageData,
+    split: Split,
+    network: nn.Module,
+    *,
+    model: str,
+    data: str,
+    seed: int,
+    rows: Sequence[NamedRows] = (),
 ) -> Identity:
     """Return the identity of a model that is trained as another was, without some classes.
 
@@ -105,6 +121,7 @@ def identity_of(
         model: name of the architecture.
         data: see `data_fingerprint`.
         seed: of the model.
+        rows: left out, of either set.
     """
     request = split.request
     return Identity(
@@ -117,7 +134,14 @@ def identity_of(
         start=recorded.start,
         recipe=recorded.recipe.model_dump(mode="json") | dict(recorded.ways),
         seed=seed,
+        rows=rows_digest(rows),
     )
+
+
+def rows_digest(rows: Sequence[NamedRows]) -> str | None:
+    """Return a hash of the content of rows, whatever their order and numbers; None where there are none."""
+    contents = sorted(f"{each.side} {digest}" for each in rows for digest in each.sha256)
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest() if contents else None
 
 
 def data_fingerprint(images: ImageData, split: Split, *, reader: Reader, log: AccessLog, progress: Progress) -> str:

@@ -1,4 +1,4 @@
-"""Retrains an original without some classes, with several seeds, into a reference bank."""
+"""Retrains an original without some classes or rows, with several seeds, into a reference bank."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from unlearnkit.class_names import listed
 from unlearnkit.data import AccessLog
+from unlearnkit.data.row_names import NamedRows
 from unlearnkit.errors import ConfigError, ModelError, WeightsError
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
@@ -26,7 +27,7 @@ from unlearnkit.steps.output import Output
 from unlearnkit.steps.recorded_training import RecordedTraining, recorded_training
 from unlearnkit.steps.reference_bank import REFERENCE, damage, discard
 from unlearnkit.steps.specs import RetrainSpec, TrainSpec
-from unlearnkit.steps.train import open_training_data, train_run
+from unlearnkit.steps.train import train_run, training_data
 
 
 def retrain_run(
@@ -156,8 +157,11 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
     gone = named.card.forgotten if named.card else ()
     excluded = {*resolve_classes(spec.exclude, classes), *resolve_classes(gone, classes)}
     rows = named.card.forgotten_rows if named.card else ()
-    if not excluded and not rows:
-        raise ConfigError("Expected a class to leave out, but got none; name one with --exclude CLASS.")
+    if not excluded and not rows and not spec.exclude_rows:
+        raise ConfigError(
+            "Expected a class or rows to leave out, but got none; name them with --exclude CLASS, or with "
+            "--exclude-rows FILE."
+        )
     return TrainSpec(
         model=base_name(model_name(spec.model, recorded.trained)),
         data=spec.data or recorded_data(recorded.data, recorded.folder / "config.json"),
@@ -168,6 +172,7 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
         inputs=replace(recorded.inputs, storage=spec.storage, workers=spec.workers),
         weights_key=recorded.init_key,
         trust_inputs=recorded.trust_inputs,
+        exclude_rows=spec.exclude_rows,
         recorded_rows=rows,
         sharding=recorded.sharding,
         privacy=recorded.privacy,
@@ -191,14 +196,6 @@ def _start(recorded: RecordedTraining, training: TrainSpec, progress: Progress) 
     if start.card is None:
         progress.say(f"note: as the original, the models begin with {training.init}, which may know what is left out.")
         return start
-    unknown_rows = {digest for rows in training.recorded_rows for digest in rows.sha256}
-    unknown_rows -= {digest for rows in start.card.forgotten_rows for digest in rows.sha256}
-    if unknown_rows:
-        raise ModelError(
-            f"Expected weights to begin with that never knew the rows to leave out, but {recorded.folder} was trained "
-            f"from {training.init}, which knows {len(unknown_rows)} of them; train that one without them too "
-            "(`unlearnkit train --exclude-rows`), then from there with --init."
-        )
     known = [name for name in training.exclude if name in start.card.classes and name not in start.card.forgotten]
     if known:
         raise ModelError(
@@ -209,12 +206,37 @@ def _start(recorded: RecordedTraining, training: TrainSpec, progress: Progress) 
     return start
 
 
+def _check_rows_unknown(rows: Sequence[NamedRows], recorded: RecordedTraining, start: Checkpoint | None) -> None:
+    """Refuse weights to begin with that know a row which is left out."""
+    if start is None or start.card is None:
+        return
+    known = {digest for each in rows for digest in each.sha256}
+    known -= {digest for each in start.card.forgotten_rows for digest in each.sha256}
+    if known:
+        raise ModelError(
+            f"Expected weights to begin with that never knew the rows to leave out, but {recorded.folder} was trained "
+            f"from {start.path}, which knows {len(known)} of them; train that one without them too "
+            "(`unlearnkit train --exclude-rows`), then from there with --init."
+        )
+
+
 def _identity(
     training: TrainSpec, recorded: RecordedTraining, start: Checkpoint | None, progress: Progress
 ) -> Identity:
     """Return the identity of a model with the original's seed, which the caller replaces."""
-    images, split = open_training_data(training, start, progress)
+    opened = training_data(training, start, progress)
+    _check_rows_unknown(opened.rows, recorded, start)
+    images, split = opened.images, opened.split
     with isolated_randomness(0):  # building draws weights, which do not matter here
         network = build_model(training.architecture, num_classes=len(images.classes), in_channels=images.shape[0])
     data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)
-    return identity_of(recorded, images, split, network, model=training.architecture, data=data, seed=recorded.seed)
+    return identity_of(
+        recorded,
+        images,
+        split,
+        network,
+        model=training.architecture,
+        data=data,
+        seed=recorded.seed,
+        rows=opened.rows,
+    )

@@ -133,6 +133,7 @@ class RetrainSpec:
     Args:
         of: run folder of the original, whose training is repeated; or of a model unlearned from it.
         exclude: classes to leave out; those that the weights record as forgotten are added.
+        exclude_rows: rows and subclasses to leave out; those that the weights record as forgotten are added.
         count: how many models.
         seed: of the first one, the next ones count up from there; None: the number after the original's.
         data: the data source, in place of the recorded one.
@@ -142,6 +143,7 @@ class RetrainSpec:
 
     of: Path
     exclude: Sequence[ClassRef] = ()
+    exclude_rows: RowChoice = NO_CHOICE
     count: int = 3
     seed: int | None = None
     data: str | None = None

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.methods.choice import MethodChoice
-from unlearnkit.methods.parts import check_parts
 from unlearnkit.models.hub import resolve_weights
 from unlearnkit.run_dir import write_run
 from unlearnkit.runtime.progress import Progress, Silent
@@ -22,7 +21,7 @@ from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, tune_config
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.specs import DEFAULT_SEARCH, CaseSpec, SearchSpec
-from unlearnkit.tuning import Trial, tune
+from unlearnkit.tuning import Trial, check_tunable, tune
 from unlearnkit.tuning.optimise import check_optuna
 from unlearnkit.tuning.scoring import as_numbers
 
@@ -57,7 +56,7 @@ def tune_run(
     source = resolve_weights(str(spec.weights))
     output.check((source.path, *spec.places()))
     runtime = runtime or Runtime()
-    case = Case.opened(spec, reader="tuning", source=source, check=partial(check_parts, method, tunable=True))
+    case = Case.opened(spec, reader="tuning", source=source, check=partial(check_tunable, method))
     say_remarks(case.data, progress)
     look = first_look(case, runtime=runtime, progress=progress)
     (progress or Silent()).say(feeding_line(case.data, case.classes_origin))

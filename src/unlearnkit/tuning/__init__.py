@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from unlearnkit.tuning.tune import Trial, Tuned, tune
+from unlearnkit.tuning.tune import Trial, Tuned, check_tunable, tune
 
-__all__ = ["Trial", "Tuned", "tune"]
+__all__ = ["Trial", "Tuned", "check_tunable", "tune"]

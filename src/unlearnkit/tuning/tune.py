@@ -17,13 +17,13 @@ from torch import nn
 from unlearnkit.data.access import AccessLog
 from unlearnkit.data.images import ImageData
 from unlearnkit.data.view import DataView
-from unlearnkit.errors import ConfigError, DataError, NonFiniteLossError
+from unlearnkit.errors import ConfigError, DataError, NonFiniteLossError, RequestError
 from unlearnkit.methods.harness import unlearn
 from unlearnkit.methods.method import ConfiguredMethod
 from unlearnkit.methods.parts import check_parts
 from unlearnkit.methods.space import Space
 from unlearnkit.models import check_model
-from unlearnkit.request import ForgetRequest
+from unlearnkit.request import CLASSES, ForgetRequest
 from unlearnkit.runtime.cost import Cost
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed
@@ -137,7 +137,7 @@ def tune(
     beforehand = tuple(setting for setting in method.for_tuning() if setting.partition("=")[0] not in fixed_groups)
     method = method.with_settings(beforehand)
     split = split_for(request, data)
-    check_parts(method, split, tunable=True)
+    check_tunable(method, split)
     signal = Signal.SAMPLES if look_at_forgotten or Part.FORGET_TRAIN in method.needs else Signal.INVERTED
     for part in sorted(signal.parts):
         if not len(split[part]):
@@ -198,6 +198,27 @@ def tune(
         access=access,
         cost=cost | {"stages": {"trials": asdict(runs), **cost["stages"]}},
     )
+
+
+def check_tunable(method: ConfiguredMethod, split: Split) -> None:
+    """Refuse a search that could not be scored, and a method that cannot serve the request.
+
+    For rows and subclasses there is no score: what is right for them is what a retrained model does, and neither such
+    a model nor test data may steer a search. Validation samples could stand in only where the rows are a fair draw
+    from the same images, which no request of a person is.
+
+    Raises:
+        RequestError: the request has rows or subclasses, or see `check_parts`.
+        DataError: see `check_parts`.
+    """
+    asked = split.request.kinds - CLASSES
+    if asked:
+        raise RequestError(
+            f"Expected classes to forget, but got {' and '.join(sorted(asked, reverse=True))}, for which no score is "
+            "sound: right is what a retrained model does, and neither that nor test data may steer a search; tune the "
+            "method on a class of the same data, and give what is found to `unlearnkit forget` with --set."
+        )
+    check_parts(method, split, tunable=True)
 
 
 def _space(method: ConfiguredMethod, fixed: Sequence[str], trials: int) -> Space:

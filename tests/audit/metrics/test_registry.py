@@ -52,6 +52,7 @@ def test_what_is_derived_is_what_it_was() -> None:
         "output_agreement",
         "row_margins",
         "rmia_membership",
+        "lira_membership",
         "u_lira_membership",
         "cka_retrained",
     }

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from unlearnkit.audit.doubts import Doubt, is_unknown, no_samples, unknown
 from unlearnkit.audit.evidence import Evidence, Outputs, Subject
+from unlearnkit.audit.metrics.lira import lira_membership, lira_offline
 from unlearnkit.audit.metrics.membership import PARTS
 from unlearnkit.audit.metrics.rmia import average_log_probability, rmia, rmia_membership
 from unlearnkit.audit.metrics.roc import auc
@@ -197,6 +198,20 @@ def evidence(*subjects: Subject) -> Evidence:
 
 
 RETRAINED = tuple(subject("retrained", i, seed=i) for i in range(3))
+
+
+def test_lira_ranks_rows_as_the_likelihood_under_models_that_never_saw_them_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    target, references = torch.randn(40, generator=generator), torch.randn(4, 40, generator=generator)
+    spread = np.sqrt(references.numpy().astype(float).var(axis=0, ddof=1).mean())
+    by_hand = scipy.stats.norm.cdf(target.numpy(), references.numpy().mean(axis=0), spread)  # 1 - Pr[Z > phi]
+    found = scipy.stats.norm.cdf(lira_offline(target, references).numpy())
+    assert np.allclose(found, by_hand, atol=1e-6)
+    first, *others = lira_membership(evidence(subject("original", seed=10, memorised=4.0), *RETRAINED))
+    assert first.value is not None
+    assert first.value > 0.9
+    assert all(0.4 < (r.value or 0) < 0.6 for r in others if "auc" in r.metric)
+    assert lira_membership(evidence(RETRAINED[0]))[0].value is None
 
 
 def test_rmia_finds_who_was_memorised() -> None:

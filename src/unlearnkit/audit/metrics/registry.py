@@ -10,6 +10,7 @@ from unlearnkit.audit.metrics.class_membership import CLASS_MEMBERSHIP
 from unlearnkit.audit.metrics.collateral import COLLATERAL
 from unlearnkit.audit.metrics.cost import COST
 from unlearnkit.audit.metrics.histograms import HISTOGRAMS
+from unlearnkit.audit.metrics.lira import LIRA_MEMBERSHIP
 from unlearnkit.audit.metrics.membership import SAMPLE_MEMBERSHIP, SVC_MEMBERSHIP
 from unlearnkit.audit.metrics.outputs import PREDICTION_DISTRIBUTION
 from unlearnkit.audit.metrics.relearn import RELEARN_TIME
@@ -34,6 +35,7 @@ METRICS: dict[str, Metric] = {
     "sample_membership": SAMPLE_MEMBERSHIP,
     "svc_membership": SVC_MEMBERSHIP,
     "rmia_membership": RMIA_MEMBERSHIP,
+    "lira_membership": LIRA_MEMBERSHIP,
     "u_lira_membership": U_LIRA_MEMBERSHIP,
     "class_membership": CLASS_MEMBERSHIP,
     "class_recovery": CLASS_RECOVERY,

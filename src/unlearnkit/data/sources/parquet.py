@@ -41,7 +41,7 @@ def load_parquet(directory: str, options: ImageOptions) -> ImageData:
         DataError: a file is missing, empty, corrupt or too large, a column is missing, or a label is out of range.
     """
     folder = Path(directory)
-    files = {"train": _files(folder, ("train",)), "test": _files(folder, ("test", "validation"))}
+    files = files_of_sides(folder)
     _check_memory(folder, [path for side in files.values() for path in side])
     columns = _columns(folder, files, options)
     found = {side: _joined(paths, columns.label) for side, paths in files.items()}
@@ -99,6 +99,15 @@ class ParquetImages:
         """The bytes of a row, and the name of its file."""
         value = self._column[row].as_py()
         return (value, None) if isinstance(value, bytes) else ((value or {}).get("bytes"), (value or {}).get("path"))
+
+
+def files_of_sides(folder: Path) -> dict[str, tuple[Path, ...]]:
+    """Return the files of the training and of the test data in a folder.
+
+    Raises:
+        DataError: one is missing, or there are two kinds of them.
+    """
+    return {"train": _files(folder, ("train",)), "test": _files(folder, ("test", "validation"))}
 
 
 def _files(folder: Path, stems: Sequence[str]) -> tuple[Path, ...]:

@@ -10,6 +10,8 @@ sentence.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Protocol, cast
 
 from unlearnkit.errors import ConfigError
@@ -161,7 +163,6 @@ class Words(Protocol):
     MODELS: Names
     TARGETS: Names
     VERDICTS: Pairs
-    VERDICTS_OF_PICTURES: Pairs
     TIERS: Names
     READ_BY_METHOD_NONE: str
     READ_BY_METHOD_SOME: str
@@ -227,6 +228,16 @@ class Words(Protocol):
     MEANS: str
     NOTED: Names  # what a method notes, by its code
     SENTENCES: Names  # doubts and reasons of the audit, by their codes; the placeholders are named as the values are
+    FOR_PICTURES: Mapping[str, object]  # by the names above, whole or in part
+
+
+def of_pictures(words: Words) -> Words:
+    """Return a language's strings as they are for a request for single pictures or parts of classes."""
+    found: dict[str, object] = {name: getattr(words, name) for name in Words.__annotations__}
+    for name, given in words.FOR_PICTURES.items():
+        base = found[name]
+        found[name] = {**base, **given} if isinstance(base, dict) and isinstance(given, dict) else given
+    return cast(Words, SimpleNamespace(**found))
 
 
 ENGLISH: Words = en

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 LANG = "en"  # of the page, as HTML names languages
 
 # ---- numbers, dates, lists -----------------------------------------------------------------------------------------
@@ -260,6 +262,10 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "Membership of samples, by RMIA",
         "the same by the likelihood under this model, held against that under the retrained models",
     ),
+    "membership_auc_lira": (
+        "Membership of samples, by LiRA",
+        "the same by the margin under this model, held against those under the retrained models",
+    ),
     "membership_tpr_loss": (
         "Members found by loss",
         "share of forgotten training samples that the attack finds while 1% of unseen ones are called members",
@@ -270,6 +276,7 @@ METRICS = {  # name in audit.json -> (title, what it says)
         "the same by how undecided the model is, and how wrong",
     ),
     "membership_tpr_rmia": ("Members found by RMIA", "the same with the retrained models beside it"),
+    "membership_tpr_lira": ("Members found by LiRA", "the same by the margins, with the retrained models beside it"),
     "membership_u_lira": (
         "Taken for unlearned, by U-LiRA",
         "share of forgotten training samples that look like samples unlearned by this method, rather than never seen",
@@ -361,18 +368,6 @@ VERDICTS = {  # status -> (glyph, sentence)
     ),
     "none": ("–", "No audit has been made: the new weights exist, and nothing here says how well they forgot."),
 }
-VERDICTS_OF_PICTURES = {
-    "pass": (
-        "✓",
-        "By every measure that is resolved here, the model cannot be told from one retrained without these pictures.",
-    ),
-    "fail": ("✕", "The model can be told from one retrained without these pictures."),
-    "unknown": (
-        "?",
-        "This audit does not settle whether the model can be told from one retrained without these pictures.",
-    ),
-}
-
 TIERS = {  # tier of evidence -> what there was of the forgotten classes
     "E3": "E3: training samples of the forgotten classes were there to look at.",
     "E2": "E2: held-out samples of the forgotten classes were there to look at, training samples were not; what needs "
@@ -434,6 +429,11 @@ PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where
     "depth_recovery/forget_test": "at any depth",
     "return_recovery/forget_test": "return",
     "relearn_steps": "relearning",
+    "accuracy/forget_train": "forgotten",
+    "activation_distance/forget_train": "outputs",
+    "margin_distance/forget_train": "margins",
+    "membership_auc_rmia": "members",
+    "return_recovery/forget_train": "return",
 }
 STATUS = {"pass": "inside the band", "fail": "outside", "unknown": "not established"}  # nosec B105  # a verdict
 BAND_COLUMNS = ("band", "distance, 1 at the band's end", "judged")
@@ -707,6 +707,9 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "no_forgotten_data": "there is no data of the forgotten classes",
     "representation_unresolved": "representation not resolved ({reasons})",
     "outputs_and_membership_unresolved": "outputs and membership not resolved ({reasons})",
+    "rows_without_power": "of these {n} pictures the original names {original:.1%} rightly and models that never saw "
+    "them {retrained:.1%}, so hardly any was learned by heart, and an audit has nothing to look for; this does not say "
+    "that they are gone",
     "rows_unresolved": "membership and outputs on the forgotten pictures not both resolved ({reasons})",
     "mixed_request": "a request for classes and for single pictures at once is not judged; audit each by itself",
     "reading_unresolved": "{reading}: {reason}",
@@ -754,4 +757,147 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "against the same training from any other start. The noise is {noise_to_weights:.3g} times the weights that it is "
     "added to; of frozen weights nothing is stated",
     "remark": "{text}",
+}
+
+# what is said instead where single pictures or parts of classes were to be forgotten, and no whole class alone
+FOR_PICTURES: Mapping[str, object] = {
+    "READS": "The pictures to forget",
+    "READINGS_LEAD": "Every value of the audit, with the reasons to doubt it beside it. For most of them the right "
+    "value is that of a model retrained without these pictures, not zero.",
+    "WORK": {"features": "reading the pictures from the features of every layer"},
+    "METRICS": {
+        "prediction_max_share": (
+            "Largest share of one class",
+            "how much of the pictures to forget is taken for a single class",
+        ),
+        "prediction_entropy": (
+            "Spread of predictions",
+            "entropy: 0 when all pictures to forget are taken for one class, higher the more it spreads",
+        ),
+        "membership_auc_loss": (
+            "Membership of samples, by loss",
+            "AUC of telling the pictures to forget from unseen ones: right is the retrained models' value, which "
+            "is not a coin's where the pictures are harder than others",
+        ),
+        "membership_tpr_loss": (
+            "Members found by loss",
+            "share of the pictures to forget that the attack finds while 1% of unseen ones are called members",
+        ),
+        "membership_u_lira": (
+            "Taken for unlearned, by U-LiRA",
+            "share of the pictures to forget that look like samples unlearned by this method, rather than never seen",
+        ),
+        "membership_svc": (
+            "Members by a learned attack",
+            "share of the pictures to forget that an SVC, fitted to retained samples, takes for members",
+        ),
+        "return_recovery": (
+            "Recovery by retained data alone",
+            "accuracy on the pictures to forget after training on the others, the largest of several rates and lengths",
+        ),
+    },
+    "PARTS": {
+        "retain_train": "other pictures, training",
+        "retain_val": "other pictures, validation",
+        "forget_train": "pictures to forget",
+        "retain_test": "other pictures, test",
+        "forget_test": "test pictures like those to forget",
+        "excluded_train": "forgotten earlier, training",
+        "excluded_test": "forgotten earlier, test",
+    },
+    "VERDICTS": {
+        "pass": (
+            "✓",
+            "By every measure that is resolved here, the model cannot be told from one retrained without these "
+            "pictures.",
+        ),
+        "fail": ("✕", "The model can be told from one retrained without these pictures."),
+        "unknown": (
+            "?",
+            "This audit does not settle whether the model can be told from one retrained without these pictures.",
+        ),
+    },
+    "TIERS": {
+        "E3": "E3: the pictures to forget were there to look at.",
+        "E2": "E2: test pictures like those to forget were there to look at, the pictures themselves were not; what "
+        "needs those is unknown.",
+        "E1": "E1: stand-ins of another origin were looked at, none of the pictures to forget. What holds for the "
+        "stand-ins need not hold for them.",
+        "E0": "E0: nothing was there of the pictures to forget but their hashes, so no audit can pass.",
+    },
+    "LOST_MOST": "The class that lost most: {}, from {} to {} ({}).",
+    "LOST_NONE": "No class lost accuracy.",
+    "READ_BY_METHOD_NONE": "The method never opened one of the pictures to forget. This is counted where images are "
+    "handed out, not declared.",
+    "READ_BY_METHOD_SOME": "The method opened pictures that were to be forgotten. Whoever relies on forgetting without "
+    "access to them must know this.",
+    "NO_RETRAINED": "No retrained model was given. So it cannot be said whether the accuracies and the outputs are "
+    "those of a model that never saw these pictures, nor how much cheaper forgetting was than retraining.",
+    "LOST_ACCURACY": "What was to stay may have suffered: {}. Let the method do less (`unlearnkit methods NAME` lists "
+    "its settings), or repair longer.",
+    "FIGURES": {
+        "accuracy": (
+            "Accuracy per class, on test data",
+            "One row per class, those that lost most first. The ring is the model before, the dot after forgetting, "
+            "the diamond a model retrained without the pictures to forget.",
+            "A dot far left of its ring and of the diamonds: forgetting the pictures took something from the class.",
+        ),
+        "bands": (
+            "Where the model stands",
+            "One row for each reading that is voted on, each on its own scale, from the lowest to the highest value "
+            "that occurs. The pale bar is the band around the retrained models, the diamonds, within which a reading "
+            "passes. Of accuracy on the pictures and of membership too little is a mark as well as too much. ✓ inside, "
+            "✕ outside, ? not established.",
+            "A dot outside its bar. Where the ring lies inside the bar too, or close to it, the reading could not have "
+            "told a model that forgot nothing, and clears nobody: the pictures were not learned by heart.",
+        ),
+        "histograms": (
+            "How wrong and how sure, picture by picture",
+            "Loss and entropy of the outputs on the pictures to forget: each line is the share of them in each bin, "
+            "with the model's mark on the largest. A loss near 0 means that the picture is recognised; an entropy near "
+            "0 means that the model is sure of some class, right or wrong. The means are in the table.",
+            "A line of the unlearned model with a part at the original's: some pictures are still known by heart. "
+            "Losses far from the retrained ones', to either side, tell the model apart too.",
+        ),
+        "return": (
+            "Do the pictures come back by themselves?",
+            "Accuracy on the pictures to forget before (0) and after training on the others alone, by the number of "
+            "steps and their size as a share of each layer's weights; nobody shows the model the pictures. Retrained "
+            "models name many of them rightly without having seen them.",
+            "The dot of the unlearned model lies away from the diamonds in any row: the pictures were suppressed "
+            "rather than removed, and ordinary further training frees them.",
+        ),
+        "membership": (
+            "Can the pictures to forget be told from unseen ones?",
+            "An attacker calls a picture with a small loss a member of the training data. The curve is the share of "
+            "members found over the share of others called members by mistake; guessing gives the straight line from "
+            "0% to 100%. For the retrained models none of these pictures is a member; where their lines are not "
+            "straight, the pictures are easier or harder than the unseen ones.",
+            "The line of the unlearned model above the retrained ones', most of all at the left, where the attacker is "
+            "hardly ever wrong; or far below them, as after pushing the loss on members up.",
+        ),
+        "weights": (
+            "How far each layer moved",
+            "L2 distance of every layer's weights to the original's, on a logarithmic scale, from the input at the top "
+            "to the output at the bottom. A retrained model is far away whatever it was trained on, so the dots need "
+            "not reach the diamonds.",
+            "Only the last layer moved: then the output was changed, and the layers before it may still know the "
+            "pictures.",
+        ),
+    },
+    "SENTENCES": {
+        "needs_forgotten_samples": "needs pictures to forget and unseen ones",
+        "stand_ins": "measured on stand-ins of another origin, not on the pictures to forget",
+        "no_forgotten_data": "nothing is there of the pictures to forget",
+        "judged_on_stand_ins": "judged on stand-ins, not on the pictures to forget",
+        "not_forgotten_retrained": "it still names {accuracy:.1%} of the pictures to forget rightly, retrained models "
+        "at most {retrained:.1%}",
+        "retained_accuracy_kept": "of {n} validation samples that were to stay {after:.1%} are right, {before:.1%} by "
+        "the original: at most {bound:.1%} is lost (one-sided, 95 %), within the {tolerance:.1%} that may be",
+        "retained_accuracy_open": "of {n} validation samples that were to stay {after:.1%} are right, {before:.1%} by "
+        "the original: up to {bound:.1%} may be lost (one-sided, 95 %), so these samples do not rule out more than the "
+        "{tolerance:.1%} that may be",
+        "retained_accuracy_lost": "of {n} validation samples that were to stay {after:.1%} are right, {before:.1%} by "
+        "the original: at least {bound:.1%} is lost (one-sided, 95 %), more than the {tolerance:.1%} that may be",
+    },
 }
