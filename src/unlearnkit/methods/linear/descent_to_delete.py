@@ -106,7 +106,7 @@ class DescentToDelete(ConfiguredMethod):
         return {"epsilon": "lower", "delta": "lower"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Fit the head or go on from an earlier request, descend on the rows that stay, and add the noise."""
+        """Fit the head, or take it from an earlier request; descend on the rows that stay; add the noise."""
         head = linear_head(model, ctx, self.name)
         gone, kept = (head_rows(model, head, part, ctx) for part in (Part.FORGET_TRAIN, Part.RETAIN_TRAIN))
         everything = gone + kept

@@ -115,7 +115,7 @@ class NewtonRemoval(ConfiguredMethod):
         return {"epsilon": "lower", "delta": "lower"}
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
-        """Fit the head or go on from an earlier request, remove, and fit anew where the bound exceeds the budget."""
+        """Fit the head, or take it from an earlier request; remove the rows; fit again if the budget is spent."""
         head = linear_head(model, ctx, self.name)
         gone, kept = (head_rows(model, head, part, ctx) for part in (Part.FORGET_TRAIN, Part.RETAIN_TRAIN))
         everything = gone + kept

@@ -18,7 +18,7 @@ to all rows. The body has seen the forgotten data, and of it, so of the whole mo
 
 Reads: forget_train and retain_train.
 
-Hyperparameters: ridge 1e-4 in all, as in the paper; it stays the same however many rows are left.
+Hyperparameters: ridge 1e-4 in all, in `paper()` as by default; it stays the same however many rows are left.
 
 Deviations from the paper: each request begins with an exact fit to the rows that are left, so what one update leaves
 out does not add up; the paper keeps the updated head. Least squares in place of its Gram-Schmidt; the same result.
