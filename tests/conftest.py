@@ -17,26 +17,16 @@ if "PYTEST_XDIST_WORKER_COUNT" in os.environ:
     threads = (os.cpu_count() or 1) // int(os.environ["PYTEST_XDIST_WORKER_COUNT"])
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, threads)))
 
-import numpy as np
 import pytest
-import torch
-from filelock import FileLock
 
-from brief import shorten
-from commands import WEIGHTS, Outcome, forget
-from pictures_on_disk import png, write_parquet
-from report_folders import Make, write_folder
-from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.steps.output import Output
-from unlearnkit.steps.specs import TrainSpec
-from unlearnkit.steps.train import train_run
-
+# Fixtures import what they need: pytest-xdist reads this file before it starts the processes that run tests.
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from digits_controls import Judge
+    from report_folders import Make
 
-CPU = Runtime(device=torch.device("cpu"))
+WEIGHTS = "model.safetensors"
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -56,6 +46,8 @@ def no_waiting_for_the_disk() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
     """Maker of a folder that one test process makes, and that those beside it wait for; nobody may change it."""
+    from filelock import FileLock
+
     shared = tmp_path_factory.getbasetemp()
     if "PYTEST_XDIST_WORKER" in os.environ:  # each has a folder of its own in that of the run
         shared = shared.parent
@@ -76,15 +68,17 @@ def made_once(tmp_path_factory: pytest.TempPathFactory) -> MadeOnce:
 @pytest.fixture(scope="session")
 def digits_run(made_once: MadeOnce) -> Path:
     """Run folder of a small CNN trained on digits."""
-    spec = TrainSpec(model="small-cnn", data="digits")
-    return made_once("original", lambda out: train_run(spec, Output(out), runtime=CPU))
+    from trained_once import trained_on_digits
+
+    return made_once("original", trained_on_digits)
 
 
 @pytest.fixture(scope="session")
 def digits_retrained(made_once: MadeOnce) -> Path:
     """Run folder of the same, retrained without class 3."""
-    spec = TrainSpec(model="small-cnn", data="digits", exclude=("3",))
-    return made_once("retrained", lambda out: train_run(spec, Output(out), runtime=CPU))
+    from trained_once import trained_on_digits
+
+    return made_once("retrained", lambda out: trained_on_digits(out, "3"))
 
 
 @pytest.fixture(scope="session")
@@ -121,6 +115,9 @@ def site(made_once: MadeOnce) -> Path:
 @pytest.fixture
 def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
     """Maker of a folder with coloured 12x12 squares that a small CNN learns at once: one colour per class."""
+    import numpy as np
+
+    from pictures_on_disk import png, write_parquet
 
     def make(names: Sequence[str] = ("red", "green", "blue", "grey"), per_class: int = 40, size: int = 12) -> Path:
         folder = tmp_path / "data"
@@ -143,6 +140,7 @@ def parquet_folder(tmp_path: Path) -> Callable[..., Path]:
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
     """Maker of a run folder, as `write_folder` writes it."""
+    from report_folders import write_folder
 
     def made(classes: list[str] | None = None, **changed: dict[str, Any] | None) -> Path:
         return write_folder(tmp_path / "run", classes, **changed)
@@ -192,6 +190,8 @@ def weights(digits_run: Path) -> Path:
 @pytest.fixture(scope="module")
 def brief_audits() -> Iterator[None]:
     """For a module in which no figure of an audit matters."""
+    from brief import shorten
+
     with pytest.MonkeyPatch.context() as patch:
         shorten(patch)
         yield
@@ -200,6 +200,8 @@ def brief_audits() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def audited(digits_run: Path, digits_retrained: Path, made_once: MadeOnce) -> Path:
     """Run folder of a forget with its (brief) audit; tests that change it take a copy."""
+    from brief import shorten
+    from commands import Outcome, forget
 
     def make(out: Path) -> None:
         with pytest.MonkeyPatch.context() as patch:
@@ -220,6 +222,8 @@ def copied(audited: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def without_3(digits_run: Path, made_once: MadeOnce) -> Path:
+    from commands import forget
+
     def make(out: Path) -> None:
         assert forget("--forget", 3, "--no-audit", "--quiet", weights=digits_run / WEIGHTS, out=out).code == 0
 

@@ -63,12 +63,14 @@ class Split:
         rows: of every part.
         excluded: rows forgotten earlier, alone or with their class.
         never_learned: rows to forget one by one that every training here holds out for validation.
+        held_out: training rows that are held out for validation as long as their class stays, whatever is forgotten.
     """
 
     request: ResolvedRequest
     rows: Mapping[Part, Tensor]
     excluded: Mapping[Side, Tensor]
     never_learned: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
+    held_out: Tensor = field(default_factory=lambda: torch.empty(0, dtype=torch.int64))
 
     def __getitem__(self, part: Part) -> Tensor:
         return self.rows[part]
@@ -143,14 +145,19 @@ def split_resolved(request: ResolvedRequest, data: Labelled, *, val_fraction: fl
             "give data that still holds the classes to keep."
         )
     labels = data.labels("train")
-    stays = torch.nonzero(~torch.isin(labels, torch.cat([forget, earlier]))).flatten()  # whole classes; rows or not
-    held_out = torch.zeros(len(labels), dtype=torch.bool)
-    held_out[stays[_held_out(stays, labels, val_fraction, seed)]] = True
+    held_out_always = _held_out(torch.arange(len(labels)), labels, val_fraction, seed)
+    held_out = held_out_always & ~torch.isin(labels, torch.cat([forget, earlier]))  # of classes that stay
     retained = rows[Part.RETAIN_TRAIN]
     rows[Part.RETAIN_VAL] = retained[held_out[retained]]
     rows[Part.RETAIN_TRAIN] = retained[~held_out[retained]]
     learned = rows[Part.FORGET_TRAIN]
-    return Split(request=request, rows=rows, excluded=excluded, never_learned=learned[held_out[learned]])
+    return Split(
+        request=request,
+        rows=rows,
+        excluded=excluded,
+        never_learned=learned[held_out[learned]],
+        held_out=torch.nonzero(held_out_always).flatten(),
+    )
 
 
 def check_rows(request: ResolvedRequest, data: Labelled) -> None:

@@ -15,6 +15,7 @@ from torch import nn
 
 from canonical import CPU
 from real_data import folder
+from remembered import fits
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, audit, gather
 from unlearnkit.audit.bank import bank_for
@@ -64,7 +65,8 @@ class Judge:
             earlier=self.shared,
         )
         self.shared = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        return audit(evidence, metrics, priors=self.priors)
+        with fits():
+            return audit(evidence, metrics, priors=self.priors)
 
 
 @pytest.fixture(scope="module")

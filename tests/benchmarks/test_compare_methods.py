@@ -15,7 +15,7 @@ import pytest
 import compare_methods as grid
 import comparison_runs
 import unlearnkit.audit.observe.attacking as attacks_module
-import unlearnkit.audit.observe.relearning as relearn_module
+from brief import shorten
 from canonical import CPU
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.compare.page import SHOWN
@@ -53,7 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     arguments += [*repeated("--variant", "default", "tuned", "paper"), *repeated("--method", *ONLY)]
     arguments += ["--out", str(folder / "all.json")]
     with pytest.MonkeyPatch.context() as patch:
-        light(patch)
+        shorten(patch)  # the audit has tests of its own
         run(arguments)
     return folder / "all.json", arguments
 
@@ -72,11 +72,6 @@ def but(arguments: list[str], *, methods: list[str], variants: list[str] | None 
     pairs = itertools.pairwise(["", *arguments])
     kept = [word for before, word in pairs if before not in given and word not in given]
     return [*kept, *(word for option, values in given.items() for word in repeated(option, *values))]
-
-
-def light(patch: pytest.MonkeyPatch) -> None:
-    """Relearn shortly: the audit has tests of its own."""
-    patch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -187,7 +182,7 @@ def test_an_audit_is_made_again_without_the_unlearning(
     def never(*_: object, **__: object) -> None:
         raise AssertionError("unlearned again")
 
-    light(monkeypatch)
+    shorten(monkeypatch)
     work = tmp_path / "work"
     shutil.copytree(made[0].parent / "work", work)
     for row in work.glob("*.json"):
@@ -215,7 +210,7 @@ def test_an_audit_is_made_again_without_the_unlearning(
 def test_a_full_audit_of_kept_weights_has_the_same_primary_readings_and_shows_the_others(
     made: tuple[Path, list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    light(monkeypatch)
+    shorten(monkeypatch)
     monkeypatch.setattr(attacks_module, "SHOTS", (1,))
     monkeypatch.setattr(comparison_runs, "unlearn", lambda *_, **__: pytest.fail("unlearned again"))
     work = tmp_path / "work"

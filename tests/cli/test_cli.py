@@ -15,7 +15,7 @@ import torch
 import forked
 from commands import ARTEFACTS, FAST, WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
 from unlearnkit.data.preprocessing import Preprocessing
-from unlearnkit.methods.registry import METHODS
+from unlearnkit.methods.registry import CONDITIONAL, METHODS
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.models.metadata import ModelCard
@@ -152,14 +152,14 @@ def test_methods_are_listed_for_people_and_machines() -> None:
     assert "noise.steps=" not in shown.out  # the settings of all of them would hide the rest
     assert "unlearnkit methods NAME" in shown.out
     described = json.loads(run_cli("methods", "--json").out)
-    assert [method["name"] for method in described] == list(METHODS)
+    assert [method["name"] for method in described] == [*METHODS, *CONDITIONAL]
     assert described[0]["name"] == "unsir"
     assert "forget_train" not in described[0]["reads"]
     for method in described:
         facts = (f"reads: {', '.join(method['reads']) or 'nothing'}", f"costs: {method['cost']}")
         assert all(fact in shown.out for fact in facts), method["name"]
     controls = [method["name"] for method in described if method["control"]]
-    assert controls == [name for name, kind in METHODS.items() if kind.control]
+    assert controls == [name for name, kind in (METHODS | CONDITIONAL).items() if kind.control]
     assert {"original", "head-mask"} <= set(controls)
     names = {setting["name"] for setting in described[0]["settings"]}
     assert {

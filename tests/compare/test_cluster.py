@@ -2,54 +2,45 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 
-import unlearnkit
+from forked import GROUP, START, ended
 from suites import comparison, tiny
 from unlearnkit.compare.hand_out import Workers
 from unlearnkit.errors import ConfigError, ProcessError
 
 distributed = pytest.importorskip("distributed", reason="Expected Dask; do `pip install unlearnkit[cluster]`.")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(GROUP)]
 PATIENCE = 300  # seconds; the machine may be busy
 
 
+def work(*words: str) -> None:
+    """Run Dask's own command for a worker in this process."""
+    from distributed.cli.dask_worker import main
+
+    main(words)
+
+
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[subprocess.Popen[bytes]]]]:
+def cluster(tmp_path: Path) -> Iterator[tuple[str, list[BaseProcess]]]:
     """A scheduler in this process, and two workers that nobody starts again when they die."""
     words = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path), "--death-timeout"]
-    paths = os.pathsep.join([str(Path(unlearnkit.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
     with distributed.LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as scheduler:
         address = scheduler.scheduler_address
-        workers = [
-            subprocess.Popen(
-                [sys.executable, "-m", "distributed.cli.dask_worker", address, *words, str(PATIENCE)],
-                env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-            )
-            for _ in range(2)
-        ]
-        try:
+        workers = [START.Process(target=work, args=(address, *words, str(PATIENCE))) for _ in range(2)]
+        with ended(workers):
             with distributed.Client(address) as client:
                 client.wait_for_workers(2, timeout=PATIENCE)
             yield address, workers
-        finally:
-            for worker in workers:
-                worker.kill()
-                worker.wait()
 
 
-def test_a_worker_that_is_killed_costs_nothing(
-    tmp_path: Path, cluster: tuple[str, list[subprocess.Popen[bytes]]]
-) -> None:
+def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path, cluster: tuple[str, list[BaseProcess]]) -> None:
     address, workers = cluster
     suite = tiny(methods=[{"name": "original"}, {"name": "head-mask"}], unlearning_seeds=[0, 1])
     lines: list[str] = []
@@ -57,12 +48,13 @@ def test_a_worker_that_is_killed_costs_nothing(
     def say(line: str) -> None:
         lines.append(line)
         if line.startswith("[1/4]"):  # the first cell is done, and both workers are at others
-            workers[0].send_signal(signal.SIGKILL)
+            workers[0].kill()
 
     chosen = Workers(jobs=None, backend="dask", address=address)
     results = comparison(suite, tmp_path, lines, workers=chosen, say=say).run()
-    assert workers[0].wait(PATIENCE) == -signal.SIGKILL
-    assert workers[1].poll() is None
+    workers[0].join(PATIENCE)
+    assert workers[0].exitcode == -signal.SIGKILL
+    assert workers[1].is_alive()
     rows = results["groups"][0]["rows"]
     assert [row["failure"] for row in rows] == [None] * 4
     assert sum(line.startswith("[4/4]") for line in lines) == 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import add_to_run, read_json, write_run
 from unlearnkit.steps.verify import verify_run
 
+fcntl = pytest.importorskip("fcntl", reason="needs locks of folders")
 MOST = 400
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that can be copied")
 
@@ -102,6 +105,35 @@ def test_what_somebody_still_writes_is_not_swept(tmp_path: Path) -> None:
         with locked(tmp_path):
             assert staging.is_dir()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", [write, add_to_run])
+def test_a_sweep_beside_does_not_meet_the_run_that_was_replaced(
+    change: Callable[..., object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two workers wrote cells side by side: one swept what the other was deleting, which failed on a file less."""
+    folder = tmp_path / "run"
+    write(folder, "old")
+    delete, deleted = shutil.rmtree, []
+
+    def watched(path: Path) -> None:
+        if path.parent == tmp_path:
+            with pytest.raises(BlockingIOError):  # a sweep, of another process as of this one, waits for the lock
+                fcntl.flock(around, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            deleted.append(path)
+        delete(path)
+
+    monkeypatch.setattr("unlearnkit.disk.staging.shutil.rmtree", watched)
+    around = os.open(tmp_path, os.O_RDONLY)
+    try:
+        if change is write:
+            change(folder, "new", overwrite=True)
+        else:
+            change(folder, {"audit.json": {"readings": []}})
+    finally:
+        os.close(around)
+    assert deleted
+    assert hidden(tmp_path) == []
 
 
 def test_a_file_that_replaces_another_is_swept_when_it_is_old(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ SERVE_ROWS = {
     *("retrain", "original", "finetune", "neggrad", "neggrad+", "random-label"),
     *("l1-sparse", "fisher", "ssd", "scrub", "salun", "bad-teacher"),
     *("lfssd", "jit", "ct", "msg", "weight-damage", "scar", "lotus", "sfron", "noisy-finetune", "ntk"),
+    *("linear-refit", "newton-removal", "projective-residual", "descent-to-delete", "mixed-linear"),
 }
 SETTING = MODELS["cnn-grey"]
 LABELS = SETTING.data().train.labels

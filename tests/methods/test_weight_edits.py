@@ -12,7 +12,7 @@ from canonical import CPU, MODELS, tiny_data
 from unlearnkit.data import ImageData, ImageSet
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ConfigError, ModelError
-from unlearnkit.methods import METHODS, unlearn
+from unlearnkit.methods import METHODS, shrink_distill, unlearn
 from unlearnkit.methods.conv_transpose import transpose_kernels
 from unlearnkit.methods.damp import residual_basis, separability
 from unlearnkit.methods.msg import draw_again
@@ -157,3 +157,22 @@ def test_ntk_scrubbing_of_a_ridge_regression_is_ridge_regression_on_what_is_left
 def test_ntk_scrubbing_refuses_what_it_cannot_solve_and_says_what_would_do() -> None:
     with pytest.raises(ConfigError, match="lower per_class, freeze layers, or choose erase"):
         forgotten(MODELS["cnn-grey"].model(), "ntk", tiny_data(), 2, most_columns=50)
+
+
+def test_shrink_distill_shrinks_matrices_alone_and_less_at_every_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Usual mistake: biases and normalisations shrunk as well, or an attempt that goes on from the one before."""
+    model = MODELS["cnn-grey"].build(1)
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    made: list[nn.Module] = []
+
+    def three(attempt: Any, *_: Any, **__: Any) -> nn.Module:
+        made.extend(attempt(power) for power in (1.0, 0.5, 0.25))
+        return made[0]
+
+    monkeypatch.setattr(shrink_distill, "search_rates", three)
+    method = METHODS["shrink-distill"]().with_settings(["factor=0.25", "repair.lr=1e-12", "repair.epochs=1"])
+    unlearn(model, method, tiny_data(1), ForgetRequest(classes=(0,)), seed=0, runtime=CPU)
+    for left, shrunk in zip((0.25, 0.5, 0.25**0.25), made, strict=True):
+        for name, parameter in shrunk.named_parameters():
+            expected = before[name] * (left if parameter.dim() >= 2 else 1.0)
+            torch.testing.assert_close(parameter, expected, atol=1e-6, rtol=1e-5)

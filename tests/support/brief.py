@@ -1,4 +1,4 @@
-"""Cuts short what an audit trains: relearning, return and few-shot recovery have tests of their own.
+"""Cuts short what an audit trains: relearning, return and few-shot recovery have tests of their own; and no fit twice.
 
 What the readings are worth is held where they are measured at length: in `audit/`.
 """
@@ -10,6 +10,7 @@ import pytest
 import unlearnkit.audit.observe.attacking as attacking
 import unlearnkit.audit.observe.relearning as relearning
 import unlearnkit.audit.observe.returning as returning
+from remembered import remember_fits
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
@@ -17,3 +18,4 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(relearning, "measuring_steps", lambda cap: [1, 3])
     patch.setattr(attacking, "FEW_SHOT_STEPS", 3)
     patch.setattr(returning, "LENGTHS", (1, 3))
+    remember_fits(patch)

@@ -244,10 +244,28 @@ def heal_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     return {"heal": (retain, retain)}
 
 
+def shrink_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    subset = RETAIN * (len(CLASSES) - forgotten)
+    return {"repair": (2 * subset, subset)}  # the teacher's pass and the student's
+
+
 def projected_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     forget, retain = sizes(forgotten)
     kind = {"damp": "prototypes", "svd-projection": "inputs"}[method.name]
     return {f"{kind}_forget": (forget, 0), f"{kind}_retain": (retain, 0)}
+
+
+def head_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    forget, retain = sizes(forgotten)
+    reads_forget = any(part.forgotten for part in method.needs)
+    return {"features_retain": (retain, 0)} | ({"features_forget": (forget, 0)} if reads_forget else {})
+
+
+def mixed_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+    """Each product counts two passes forward and one back; one of a vector of outputs alone counts as much."""
+    _forget, retain = sizes(forgotten)
+    products = {"slope": 2, "solve": method.iterations}
+    return {"outputs": (retain, 0)} | {name: (2 * n * retain, n * retain) for name, n in products.items()}
 
 
 def no_passes(method: Any, **_: int) -> Passes:
@@ -372,6 +390,10 @@ KNOWN: dict[str, Canonical] = {
     "ct": tiny("ct", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
     "msg": tiny("msg", "recipe.epochs=1", passes=heal_passes, whole_layers=True),
     "weight-damage": tiny("weight-damage", "recipe.epochs=1", passes=heal_passes),
+    "shrink-distill": tiny(
+        "shrink-distill", "repair.epochs=1", f"retain_per_class={RETAIN}", "search=none", passes=shrink_passes
+    ),
+    "shrink-distill:searching": tiny("shrink-distill", "repair.epochs=1", f"retain_per_class={RETAIN}"),
     "svd-projection": tiny("svd-projection", passes=projected_passes, draws=None, whole_layers=True, shared=False),
     "damp": tiny("damp", passes=projected_passes, draws=None, whole_layers=True, shared=False),
     "head-distillation": tiny("head-distillation", "recipe.epochs=1", trains=False),
@@ -381,6 +403,11 @@ KNOWN: dict[str, Canonical] = {
     "cola": tiny("cola", "collapse.epochs=1", "align.epochs=1", shared=False),
     "sfron": tiny("sfron", "rounds=1", "passes=1"),
     "ntk": tiny("ntk", "per_class=12", draws=False, shared=False),
+    "mixed-linear": tiny("mixed-linear", "iterations=2", passes=mixed_passes, shared=False),
+    "linear-refit": tiny("linear-refit", passes=head_passes, trains=False, draws=False),
+    "newton-removal": tiny("newton-removal", passes=head_passes, trains=False),
+    "projective-residual": tiny("projective-residual", passes=head_passes, trains=False, draws=False),
+    "descent-to-delete": tiny("descent-to-delete", "regularisation=0.1", passes=head_passes, trains=False),
 }
 
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from canonical import CPU
 from hostile_networks import Insider
+from remembered import fits
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, Metric, audit, gather
 from unlearnkit.audit.bank import bank_for
@@ -75,7 +76,8 @@ class Judge:
         )
         if self._known is None:
             self._known = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
-        return audit(evidence, metrics, priors=self.priors)
+        with fits():
+            return audit(evidence, metrics, priors=self.priors)
 
     def insider(self) -> Insider:
         """What an adversary has: all that there is."""

@@ -22,9 +22,13 @@ from tempfile import TemporaryDirectory
 import torch
 
 START = multiprocessing.get_context("forkserver")
-# torch imports _dynamo when the first optimiser is made, which takes as long as torch itself
+# What is imported at its first use: torch imports _dynamo for the first optimiser, which takes as long as torch itself,
+# and scikit-learn, which holds the digits and fits an audit's classifiers, as long as the package.
 START.set_forkserver_preload(
-    ["unlearnkit.cli", "unlearnkit.steps.forget", "accelerate", "torch._dynamo", "torch.distributed.nn"]
+    [
+        *("unlearnkit.cli", "unlearnkit.steps.forget", "accelerate", "torch._dynamo", "torch.distributed.nn"),
+        *("sklearn.datasets", "sklearn.linear_model", "sklearn.svm", "sklearn.metrics"),
+    ]
 )
 GROUP = "forked"  # pytest-xdist: tests of this group share one process to fork from
 

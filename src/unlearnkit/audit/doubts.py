@@ -95,11 +95,21 @@ Code = Literal[
     "retained_accuracy_open",
     "retained_accuracy_lost",
     "retained_accuracy_by_heart",
+    # what the differential privacy of the original's training says of a request
+    "request_privacy",
+    "request_privacy_vacuous",
+    # what can be proved of a run's result (notes["statement"] of a method)
+    "statement_head",
+    "statement_head_published",
+    "statement_head_exact",
+    "statement_head_projected",
+    "statement_weights",
     # a sentence in English that has no code: the message of an error, or what a metric of another package says
     "remark",
 ]
 Value = Union[str, int, float, Sequence[str], "Doubt", Sequence["Doubt"]]
 
+PRIVACY = ("one", "one_delta", "rows", "epsilon", "delta", "hits", "false_alarms")
 COMPARED = ("before", "after", "n", "bound", "tolerance")
 PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that is not here has none
     "unknown": ("reason",),
@@ -137,7 +147,13 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "retained_accuracy_open": COMPARED,
     "retained_accuracy_lost": COMPARED,
     "retained_accuracy_by_heart": COMPARED,
+    "statement_head": ("epsilon", "delta", "spent", "budget", "requests"),
+    "statement_head_published": ("epsilon", "delta", "publications", "together"),
+    "statement_head_projected": ("span", "inputs"),
+    "statement_weights": ("epsilon", "delta", "noise_to_weights"),
     "remark": ("text",),
+    "request_privacy": PRIVACY,
+    "request_privacy_vacuous": PRIVACY,
 }
 CODES: tuple[Code, ...] = get_args(Code)
 

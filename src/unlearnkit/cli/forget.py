@@ -25,8 +25,9 @@ STRICT = (
 
 
 def command(
-    data: opt.Data,
     out: opt.Out,
+    data: opt.MaybeData = None,
+    of: opt.Of = None,
     forget: opt.Forget = [],  # noqa: B006 - typer reads the default, nobody changes it
     forget_rows: opt.ForgetRows = None,
     forget_where: opt.ForgetWhere = None,
@@ -75,18 +76,29 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Make a model forget classes, then audit and report."""
-    from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
+    from unlearnkit.methods.choice import MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.forget import forget_run
+    from unlearnkit.steps.of_run import source_of_run
     from unlearnkit.steps.output import Output
+    from unlearnkit.steps.special_training import default_method
     from unlearnkit.steps.specs import CaseSpec
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
     if no_audit and (retrained or references or shadows or quick or full or audit_data or head):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")
+    if of is not None:
+        if weights is not None:
+            raise ConfigError("Expected --of or --weights, but got both; leave one of them out.")
+        found = source_of_run(of, data)
+        weights, data = str(found.weights), found.data
+        image_column, label_column = image_column or found.image_column, label_column or found.label_column
+    if data is None:
+        raise ConfigError("Expected the data of the model, but got none; give --data, or the run folder with --of.")
+    named = opt.weights_of(weights, model)
     spec = CaseSpec(
-        weights=opt.weights_of(weights, model),
+        weights=named,
         data=data,
         forget=forget,
         already_forgotten=already_forgotten or [],
@@ -110,7 +122,7 @@ def command(
     )
     result = forget_run(
         spec,
-        MethodChoice(method or RECOMMENDED, preset, settings or []),
+        MethodChoice(method or default_method(named), preset, settings or []),
         Output(out, overwrite, include_images, language, command_line(), ledger),
         audit=None if no_audit else options,
         seed=seed,

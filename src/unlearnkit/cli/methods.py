@@ -17,14 +17,14 @@ def command(
 ) -> None:
     """List the unlearning methods and what they read and cost; of those named, also presets and settings."""
     from unlearnkit.cli.show import show_methods, show_settings
-    from unlearnkit.methods.cards import describe_methods, method_cards
-    from unlearnkit.methods.registry import METHODS, PLUGINS
+    from unlearnkit.methods.cards import LISTED, describe_methods, method_cards
+    from unlearnkit.methods.registry import PLUGINS
 
     if cards:
-        print_lines(method_cards(names or METHODS))
+        print_lines(method_cards(names or LISTED))
         return
     usable, broken = ({}, []) if names else PLUGINS.load_all()
-    described = describe_methods(names or [*METHODS, *usable])
+    described = describe_methods(names or [*LISTED, *usable])
     if as_json:
         print_json(described)
     elif names:

@@ -42,10 +42,37 @@ WeightsKey = Annotated[
 ]
 MethodName = Annotated[
     str | None,
-    typer.Option("--method", help="see `unlearnkit methods`: a name, or package.module:Class; default: unsir"),
+    typer.Option(
+        "--method",
+        help="see `unlearnkit methods`: a name, or package.module:Class; default: unsir, and sisa after train --shards",
+    ),
 ]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
+MaybeData = Annotated[str | None, typer.Option("--data", help=f"{DATA_HELP}; default: that of --of")]
+Of = Annotated[
+    Path | None,
+    typer.Option("--of", help="run folder of the trained model, in place of --weights and --data"),
+]
+Shards = Annotated[
+    int | None,
+    typer.Option("--shards", help="train one network on each of S parts of the data, for exact unlearning (SISA)"),
+]
+Slices = Annotated[
+    int | None,
+    typer.Option("--slices", help="steps in which each shard is learned; a state is kept after each; default: 1"),
+]
+DpEpsilon = Annotated[
+    float | None,
+    typer.Option("--dp-epsilon", help="train with differential privacy (opacus): epsilon for one sample"),
+]
+DpDelta = Annotated[
+    float | None, typer.Option("--dp-delta", help="delta for one sample; default: a tenth of one in the samples")
+]
+DpMaxGradNorm = Annotated[
+    float | None,
+    typer.Option("--dp-max-grad-norm", help="length that each sample's gradient is clipped to; default: 1"),
+]
 Out = Annotated[Path, typer.Option("--out", help="folder to write; must not exist", show_default=False)]
 Forget = Annotated[list[str], typer.Option("--forget", help="class to forget, by name or id; repeatable")]
 ForgetRows = Annotated[

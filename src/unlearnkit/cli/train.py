@@ -27,6 +27,11 @@ def command(
     ] = False,
     epochs: Annotated[int | None, typer.Option("--epochs", help="passes over the training data")] = None,
     settings: opt.Settings = None,
+    shards: opt.Shards = None,
+    slices: opt.Slices = None,
+    dp_epsilon: opt.DpEpsilon = None,
+    dp_delta: opt.DpDelta = None,
+    dp_max_grad_norm: opt.DpMaxGradNorm = None,
     seed: opt.Seed = 0,
     image_size: opt.ImageSize = None,
     crop_pct: opt.CropPct = None,
@@ -52,7 +57,7 @@ def command(
     """Train a model; with --exclude, the model retrained without some classes."""
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.output import Output
-    from unlearnkit.steps.specs import TrainSpec
+    from unlearnkit.steps.specs import TrainSpec, privacy_of, sharding_of
     from unlearnkit.steps.train import train_run
 
     runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
@@ -80,6 +85,8 @@ def command(
         weights_key=weights_key,
         trust_inputs=trust_inputs,
         exclude_rows=rows_of(exclude_rows, exclude_where, exclude_subclass).choice,
+        sharding=sharding_of(shards, slices),
+        privacy=privacy_of(dp_epsilon, dp_delta, dp_max_grad_norm),
     )
     output = Output(out, overwrite=overwrite, command=command_line())
     result = train_run(

@@ -21,6 +21,7 @@ from unlearnkit.errors import ConfigError, reason
 from unlearnkit.methods import METHODS
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import kinds_of
+from unlearnkit.methods.registry import CONDITIONAL
 from unlearnkit.methods.registry import PLUGINS as METHOD_PLUGINS
 from unlearnkit.models import BUILTIN, is_trusted_name
 from unlearnkit.models import PLUGINS as MODEL_PLUGINS
@@ -290,7 +291,7 @@ def _check_data(setting: SuiteSetting) -> None:
 
 
 def _check_method(method: SuiteMethod) -> None:
-    _check_known(method.name, [*METHODS, *METHOD_PLUGINS.names()], "methods")
+    _check_known(method.name, [*METHODS, *CONDITIONAL, *METHOD_PLUGINS.names()], "methods")
     if LABEL.fullmatch(method.shown) is None:
         raise ConfigError(
             f"Expected a label of letters, digits, '.', '_', '+' and '-', but got {method.label!r}; choose another."

@@ -93,6 +93,8 @@ class NotesRecord(Artefact):
 
     search: SearchRecord | None = None
     safeguard: dict[str, Any] | None = None
+    privacy: dict[str, Any] | None = None
+    statement: dict[str, Any] | None = None
 
 
 class ConfigurationRecord(Artefact):

@@ -68,7 +68,9 @@ def staged(out: Path) -> Iterator[Path]:
         yield staging
     finally:
         if staging.exists():
-            shutil.rmtree(staging)
+            with locked(out.parent):  # after an exchange an older run is here, which `sweep` would not find locked
+                if staging.exists():
+                    shutil.rmtree(staging)
         if descriptor is not None:
             os.close(descriptor)
 

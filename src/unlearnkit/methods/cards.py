@@ -8,11 +8,13 @@ from collections.abc import Iterable
 from typing import Any, get_args
 
 from unlearnkit.methods.method import ConfiguredMethod
-from unlearnkit.methods.registry import METHODS, method_kind
+from unlearnkit.methods.registry import CONDITIONAL, METHODS, method_kind
 from unlearnkit.request import Kind
 
+LISTED = (*METHODS, *CONDITIONAL)
 
-def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
+
+def describe_methods(names: Iterable[str] = LISTED) -> list[dict[str, Any]]:
     """Return one entry for each method, or for each method named, for `unlearnkit methods`.
 
     Its idea, what it reads and costs, presets, settings with defaults, and bounds of those that are tuned.
@@ -36,7 +38,7 @@ def describe_methods(names: Iterable[str] = METHODS) -> list[dict[str, Any]]:
     ]
 
 
-def method_cards(names: Iterable[str] = METHODS) -> str:
+def method_cards(names: Iterable[str] = LISTED) -> str:
     """Return the cards of all methods, or of those named, as one Markdown page: docs/methods.md.
 
     In front stands a table of what each reads and costs. The method of another package has as much of a card as its

@@ -23,6 +23,7 @@ from unlearnkit.methods.method import Context, Method
 from unlearnkit.methods.parts import check_parts, retained_without_samples
 from unlearnkit.methods.safeguard import TOLERANCE, check_tolerance, safeguard
 from unlearnkit.models import check_model
+from unlearnkit.models.metadata import Account
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import isolated_randomness
@@ -44,6 +45,7 @@ class Unlearned:
         history: losses per stage.
         notes: what the method has to say about its run, for the report.
         images: a few images that the method made, by name and class id: (n, C, H, W) float32, as the model takes them.
+        files: further files of the run folder that the method made, by name.
     """
 
     model: nn.Module
@@ -53,6 +55,7 @@ class Unlearned:
     history: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
 
 
 def unlearn(
@@ -69,6 +72,7 @@ def unlearn(
     track: Track | None = None,
     access: AccessLog | None = None,
     tolerance: float | None = TOLERANCE,
+    account: Account | None = None,
 ) -> Unlearned:
     """Make a copy of `model` forget, and return it with its cost and its access counts.
 
@@ -89,6 +93,7 @@ def unlearn(
         access: where reads are counted, also those of a run that fails; default: a log of its own.
         tolerance: retained validation accuracy that may be lost, as a fraction: what was lost is in the notes as
             `safeguard`, and is no part of the cost (see `unlearnkit.methods.safeguard`); None: nobody looks.
+        account: what an earlier request has left with these weights, for methods that delete on a budget.
 
     Raises:
         RequestError, ConfigError, ModelError: the input cannot be used.
@@ -123,6 +128,7 @@ def unlearn(
             runtime=runtime,
             log=log,
             criterion=criterion,
+            account=account,
         )
         began = log.mark()
         result = method.run(working, ctx)
@@ -157,4 +163,5 @@ def unlearn(
         history=log.history,
         notes=log.notes,
         images=log.images,
+        files=log.files,
     )

@@ -13,6 +13,7 @@ from torch import nn
 from unlearnkit.config import Config
 from unlearnkit.data.view import DataView
 from unlearnkit.methods.space import Space
+from unlearnkit.models.metadata import Account
 from unlearnkit.request import CLASSES, Kind, ResolvedRequest
 from unlearnkit.runtime.runlog import RunLog
 from unlearnkit.runtime.runtime import Runtime
@@ -35,6 +36,8 @@ class Context:
         runtime: device and precision.
         log: stages, losses, notes and progress.
         criterion: the user's own loss in place of cross-entropy: (logits, labels) -> mean over the samples.
+        account: what the method that made these weights has left for the next request; notes["account"] is the same
+            for the request after this one.
     """
 
     view: DataView
@@ -45,6 +48,7 @@ class Context:
     runtime: Runtime
     log: RunLog
     criterion: Criterion | None = None
+    account: Account | None = None
 
 
 class Method(Protocol):

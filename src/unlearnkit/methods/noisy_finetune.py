@@ -138,6 +138,7 @@ class NoisyFineTune(ConfiguredMethod):
         total = self.sigma * math.sqrt(self.steps)
         count = sum(weight.numel() for weight in weights.values())
         ctx.log.notes["statement"] = {
+            "code": "statement_weights",
             "epsilon": self.epsilon,
             "delta": self.delta,
             "steps": self.steps,

@@ -27,8 +27,7 @@ docs/log.md.
 
 When it fails: one step is far where the network is not linear, and the subset is small. In the closed form the forget
 data's whole influence on a *linear* model is removed; features, which come from training that is not linear, keep the
-class. Mixed-linear forgetting (Golatkar et al. 2021) needs a network that was trained linearly in part from the start,
-and is not here.
+class. `mixed-linear` is the like with products in place of a stored Jacobian.
 
 Source: A. Golatkar, A. Achille, S. Soatto, "Forgetting Outside the Box: Scrubbing Deep Networks of Information
 Accessible from Input-Output Observations", ECCV 2020 (arXiv 2003.02960), section 4.

@@ -13,6 +13,7 @@ from unlearnkit.methods.cola import COLA
 from unlearnkit.methods.conv_transpose import ConvTranspose
 from unlearnkit.methods.damp import DAMP
 from unlearnkit.methods.delete import DELETE
+from unlearnkit.methods.dp import DP
 from unlearnkit.methods.emmn import EMMN
 from unlearnkit.methods.erase.erase import Erase
 from unlearnkit.methods.finetune import FineTune
@@ -23,8 +24,13 @@ from unlearnkit.methods.head_mask import HeadMask
 from unlearnkit.methods.jit import JiT
 from unlearnkit.methods.l1_sparse import L1Sparse
 from unlearnkit.methods.lfssd import LFSSD
+from unlearnkit.methods.linear.descent_to_delete import DescentToDelete
+from unlearnkit.methods.linear.newton_removal import NewtonRemoval
+from unlearnkit.methods.linear.projective_residual import ProjectiveResidual
+from unlearnkit.methods.linear.refit import LinearRefit
 from unlearnkit.methods.lotus import LoTUS
 from unlearnkit.methods.method import ConfiguredMethod
+from unlearnkit.methods.mixed_linear import MixedLinear
 from unlearnkit.methods.msg import MSG
 from unlearnkit.methods.neggrad import NegGrad
 from unlearnkit.methods.neggrad_plus import NegGradPlus
@@ -37,6 +43,8 @@ from unlearnkit.methods.salun import SalUn
 from unlearnkit.methods.scar import SCAR
 from unlearnkit.methods.scrub import SCRUB
 from unlearnkit.methods.sfron import SFRon
+from unlearnkit.methods.shrink_distill import ShrinkDistill
+from unlearnkit.methods.sisa import SISA
 from unlearnkit.methods.ssd import SSD
 from unlearnkit.methods.svd_projection import SVDProjection
 from unlearnkit.methods.trew import TREW
@@ -65,6 +73,7 @@ def _by_name(*kinds: type[ConfiguredMethod]) -> dict[str, type[ConfiguredMethod]
 METHODS = _by_name(  # in the order of `unlearnkit methods`
     UNSIR,
     Erase,
+    ShrinkDistill,
     Retrain,
     Original,
     HeadMask,
@@ -99,7 +108,16 @@ METHODS = _by_name(  # in the order of `unlearnkit methods`
     GKT,
     EMMN,
     NTKScrubbing,
+    MixedLinear,
+    LinearRefit,
+    NewtonRemoval,
+    ProjectiveResidual,
+    DescentToDelete,
 )
+
+# Methods that serve only some models (trained in shards, without BatchNorm): never proposed for others, and no part of
+# `METHODS`, all of which take any classifier.
+CONDITIONAL = _by_name(SISA, DP)
 
 
 def _checked(found: object, place: str) -> type[ConfiguredMethod]:
@@ -129,7 +147,7 @@ def _checked(found: object, place: str) -> type[ConfiguredMethod]:
 
 
 PLUGINS: Plugins[type[ConfiguredMethod]] = Plugins(
-    group="unlearnkit.methods", what="method", builtin=METHODS, error=ConfigError, check=_checked
+    group="unlearnkit.methods", what="method", builtin={**METHODS, **CONDITIONAL}, error=ConfigError, check=_checked
 )
 
 
@@ -157,21 +175,24 @@ def method_kind(name: str) -> type[ConfiguredMethod]:
     """Return the class of a method by its name.
 
     Args:
-        name: one of `METHODS`, one that an installed package adds, or `package.module:Class`. The latter is imported,
-            which runs its code: only a name that the user gave belongs here, never one that was read from a file.
+        name: one of `METHODS` or `CONDITIONAL`, one that an installed package adds, or `package.module:Class`. The
+            latter is imported, which runs its code: only a name that the user gave belongs here, never one that was
+            read from a file.
 
     Raises:
         ConfigError: the name is unknown, or what it means cannot be imported or is no method.
     """
     if name in METHODS:
         return METHODS[name]
+    if name in CONDITIONAL:
+        return CONDITIONAL[name]
     if ":" in name:
         form = "package.module:Class"
         return _checked(import_path(name, what="a method", form=form, error=ConfigError), name)
     foreign = PLUGINS.names()
     if name not in foreign:
         raise ConfigError(
-            f"Expected one of the methods {', '.join([*METHODS, *foreign])}, but got {name!r}; "
+            f"Expected one of the methods {', '.join([*METHODS, *CONDITIONAL, *foreign])}, but got {name!r}; "
             "choose one of them, or write package.module:Class."
         )
     return PLUGINS.load(name)

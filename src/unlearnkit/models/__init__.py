@@ -12,8 +12,9 @@ from unlearnkit.errors import ModelError
 from unlearnkit.models.airbench import AirbenchNet
 from unlearnkit.models.builtin import AllCNN, SmallCNN, resnet18_cifar
 from unlearnkit.models.check import check_model
+from unlearnkit.models.ensemble import Ensemble
 from unlearnkit.models.factory import build_from, build_imported, building
-from unlearnkit.models.names import is_import_path, is_trusted_name, parse_name
+from unlearnkit.models.names import is_import_path, is_trusted_name, parse_name, shards_of
 from unlearnkit.models.timm_zoo import build_timm
 from unlearnkit.models.torchvision_zoo import build_torchvision
 from unlearnkit.models.transformers_zoo import build_transformers
@@ -64,7 +65,8 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
         name: a built-in name or that of a model that an installed package adds (both are called with `num_classes=`,
             `in_channels=` and the options), `timm:NAME`, `torchvision:NAME`, `transformers:DIR_OR_NAME`, or
             `package.module:factory` (called with `num_classes=` and the options, and with `in_channels=` or
-            `in_chans=` where it has a parameter of that name).
+            `in_chans=` where it has a parameter of that name); or `sharded:S:NAME`, the mean of S models of one of
+            these names.
         num_classes: width of the output.
         in_channels: channels of the images.
         pretrained: start from the zoo's pretrained weights; the head is fresh unless theirs has `num_classes` outputs
@@ -74,6 +76,13 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
         ModelError: the name or an option is unknown, nothing can be imported or built, or the pretrained weights
             cannot be fetched.
     """
+    if (sharded := shards_of(name)) is not None:
+        shards, base = sharded
+        built = [
+            build_model(base, num_classes=num_classes, in_channels=in_channels, pretrained=pretrained)
+            for _ in range(shards)
+        ]
+        return Ensemble(built, num_classes)
     parsed = parse_name(name)
     if parsed.kind == "timm":
         return build_timm(

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from torch import Tensor, nn
 
+from unlearnkit.errors import ModelError
 
-def _block(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
+GROUPS = 8  # of GroupNorm's channels, where they divide the width
+
+
+def _block(
+    inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1, norm: Literal["batch", "group"] = "batch"
+) -> list[nn.Module]:
     return [
         nn.Conv2d(inputs, outputs, kernel, stride=stride, padding=kernel // 2, bias=False),
-        nn.BatchNorm2d(outputs),
+        nn.BatchNorm2d(outputs) if norm == "batch" else nn.GroupNorm(math.gcd(outputs, GROUPS), outputs),
         nn.ReLU(inplace=True),
     ]
 
 
 class SmallCNN(nn.Module):
-    """Three 3x3 convolutions with BatchNorm, global average pooling, a linear head; for images of 8 pixels and up."""
+    """Three 3x3 convolutions with BatchNorm, global average pooling, a linear head; for images of 8 pixels and up.
 
-    def __init__(self, num_classes: int, in_channels: int = 1, width: int = 32) -> None:
+    With `norm=group` it has GroupNorm, which treats each image alone, as private training needs.
+    """
+
+    def __init__(
+        self, num_classes: int, in_channels: int = 1, width: int = 32, norm: Literal["batch", "group"] = "batch"
+    ) -> None:
         super().__init__()
+        if norm not in ("batch", "group"):
+            raise ModelError(f"Expected norm=batch or norm=group for small-cnn, but got {norm!r}; choose one of them.")
         self.features = nn.Sequential(
-            *_block(in_channels, width),
-            *_block(width, 2 * width, stride=2),
-            *_block(2 * width, 2 * width),
+            *_block(in_channels, width, norm=norm),
+            *_block(width, 2 * width, stride=2, norm=norm),
+            *_block(2 * width, 2 * width, norm=norm),
         )
         self.head = nn.Linear(2 * width, num_classes)
 

@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
@@ -96,6 +97,20 @@ def read_checkpoint(path: str | Path, key: str | None = None) -> Checkpoint:
         place=found.place,
         prefix=found.prefix if card is None else None,
     )
+
+
+def read_card(path: Path) -> ModelCard | None:
+    """Read the card of a safetensors file without its weights; None where the file is of another kind or has no card.
+
+    Raises:
+        WeightsError: the card is damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (SafetensorError, OSError):  # whoever reads the weights says what is wrong
+        return None
+    return _card(path, metadata)
 
 
 def checkpoint_bytes(model: nn.Module, card: ModelCard) -> bytes:

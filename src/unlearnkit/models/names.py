@@ -18,6 +18,7 @@ REFUSED_STARTS = ("pretrained", "weights")
 OPENING, CLOSING = "([{", ")]}"
 WORD = re.compile(r"[A-Za-z_][\w.+-]*")
 PLAIN = re.compile(r"[\w.-]+")  # an architecture of a zoo itself: no path, no address
+SHARDED = re.compile(r"sharded:([1-9]\d{0,2}|1000):(?!sharded:)(.+)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class ModelName:
         options: what follows after commas, by name.
     """
 
-    kind: Literal["built-in", "torchvision", "timm", "transformers", "import"]
+    kind: Literal["built-in", "torchvision", "timm", "transformers", "sharded", "import"]
     base: str
     options: dict[str, object]
 
@@ -41,6 +42,8 @@ def parse_name(name: str) -> ModelName:
     Raises:
         ModelError: an option is not NAME=VALUE, comes twice, or is one that is never taken from a name.
     """
+    if (sharded := shards_of(name)) is not None:
+        return ModelName(kind="sharded", base=sharded[1], options={})
     head, *texts = _split(name)
     options: dict[str, object] = {}
     for text in texts:
@@ -62,6 +65,7 @@ def parse_name(name: str) -> ModelName:
 
 def is_import_path(name: str) -> bool:
     """Return whether the name is `package.module:factory`, so that building it runs the user's own code."""
+    name = base_name(name)
     prefix, colon, _ = _split(name)[0].partition(":")
     return bool(colon) and prefix not in (*ZOOS, "transformers")
 
@@ -73,8 +77,29 @@ def is_trusted_name(name: str) -> bool:
     network. A model
     that an installed package declares by an entry point is trusted: the user installed it, and a file only names it.
     """
-    prefix, colon, rest = _split(name)[0].partition(":")
+    prefix, colon, rest = _split(base_name(name))[0].partition(":")
     return PLAIN.fullmatch(rest) is not None if colon and prefix in ZOOS else not colon
+
+
+def sharded_name(shards: int, base: str) -> str:
+    """Return the name of an ensemble of networks of one architecture."""
+    return f"sharded:{shards}:{base}"
+
+
+def shards_of(name: str) -> tuple[int, str] | None:
+    """Return the number of networks of an ensemble `sharded:S:NAME` and the name of one; None: it is no such name.
+
+    >>> shards_of("sharded:5:small-cnn,width=4")
+    (5, 'small-cnn,width=4')
+    """
+    found = SHARDED.fullmatch(name)
+    return None if found is None else (int(found[1]), found[2])
+
+
+def base_name(name: str) -> str:
+    """Return the name of one network of an ensemble, or the name itself where it is none."""
+    found = shards_of(name)
+    return name if found is None else found[1]
 
 
 def _split(name: str) -> list[str]:

@@ -98,7 +98,7 @@ def _loading(card: ModelCard) -> str:
     elif parsed.kind == "torchvision":
         note, imports = "With torchvision alone:", "from torchvision.models import get_model"
         build = f"get_model({parsed.base!r}, weights=None, num_classes={width}{options})"
-    elif parsed.kind == "built-in":
+    elif parsed.kind in ("built-in", "sharded"):
         note = "The architecture is part of unlearnkit (`pip install unlearnkit`):"
         imports = "from unlearnkit.models import build_model"
         build = f"build_model({card.model!r}, num_classes={width}, in_channels={channels})"

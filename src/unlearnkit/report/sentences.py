@@ -49,6 +49,18 @@ def read_doubt(raw: Any, file: str) -> Doubt:
     return Doubt(raw["code"], values)
 
 
+def read_statement(notes: Mapping[str, Any], file: str) -> Doubt | None:
+    """Return what a method states of its run in `notes["statement"]`, to be said as doubts are; None: nothing.
+
+    Raises:
+        OutputError: the code is no text.
+    """
+    raw = notes.get("statement") or {}
+    if "code" not in raw:  # version 0.2.0 kept figures alone
+        return None
+    return read_doubt({"code": raw["code"], "values": {k: v for k, v in raw.items() if k != "code"}}, file)
+
+
 def plain(doubt: Doubt, words: Words) -> str:
     """Return the sentence as plain text, for pictures, files and the terminal."""
     values = {name: _plain_value(value, words) for name, value in doubt.values.items()}

@@ -10,7 +10,7 @@ from typing import Any
 from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
 from unlearnkit.report.request import pictures_asked
-from unlearnkit.report.sentences import filled, joined, marked, read_doubt, to_turn
+from unlearnkit.report.sentences import filled, joined, marked, read_doubt, read_statement, to_turn
 from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, several, span
 from unlearnkit.report.words import Words
 
@@ -46,6 +46,7 @@ def asked(run: Run) -> dict[str, Any]:
     ids: Sequence[int] = run.request.get("forget_ids") or ()
     method, overrides = str(run.config.get("method") or ""), run.config.get("overrides") or ()
     preset = str(run.config.get("preset") or "default")
+    statement = read_statement(run.config.get("notes") or {}, "config.json")
     return {
         "classes": [(name, str(ids[i]) if i < len(ids) else words.UNKNOWN) for i, name in enumerate(run.forgotten)],
         "pictures": pictures_asked(run),
@@ -54,6 +55,7 @@ def asked(run: Run) -> dict[str, Any]:
         "of": len(run.request.get("classes") or ()),
         "method": method.upper() if method else None,
         "preset": preset + (words.CHANGED_SETTINGS.format(words.COMMA.join(map(str, overrides))) if overrides else ""),
+        "statement": None if statement is None else marked(statement, words),
         "model": run.config.get("model") or words.NO_ARCHITECTURE,
         "weights": name,
         "hash": digest,
@@ -134,6 +136,8 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
         found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join([*absent[:MOST_NAMES], *more])), []))
     if (kept := notes.get("safeguard")) and (doubt := read_doubt(kept, "config.json")).code in HARMED:
         found.append((filled(run.words.LOST_ACCURACY, marked(doubt, run.words)), []))
+    if privacy := notes.get("privacy"):
+        found.append((filled(run.words.REQUEST_PRIVACY, marked(read_doubt(privacy, "config.json"), run.words)), []))
     search = notes.get("search") or {}
     if search.get("accepted") is False:
         found.append((run.words.SEARCH_FAILED, []))
@@ -203,7 +207,8 @@ def _cost(run: Run) -> Card:
 
 
 def _retrain_commands(run: Run) -> list[str]:
-    if run.classes_of_rows and run.kind == "forget":
+    of_shards = str(run.config.get("model") or "").startswith("sharded:")  # their training is no single `train --model`
+    if run.kind == "forget" and (run.classes_of_rows or of_shards):
         retrain = ["unlearnkit", "retrain", "--of", str(run.folder)]
         return [shlex.join(retrain), shlex.join(["unlearnkit", "audit", str(run.folder), "--references", "auto"])]
     model, data = str(run.config.get("model") or "NAME"), str(run.config.get("data") or "DATA")

@@ -72,7 +72,7 @@ def _finite(value: float) -> bool:
 
 @dataclass
 class RunLog:
-    """Record of one run: cost and losses of its stages, notes, progress, and images that the method made.
+    """Record of one run: cost and losses of its stages, notes, progress, and images and files that the method made.
 
     Args:
         runtime: its device is synchronised around every stage.
@@ -90,6 +90,7 @@ class RunLog:
     history: dict[str, list[float]] = field(default_factory=dict)
     notes: dict[str, Any] = field(default_factory=dict)
     images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
+    files: dict[str, bytes] = field(default_factory=dict)
     _paused: float = 0.0
 
     def keep_images(self, name: str, images: Tensor, labels: Tensor) -> None:

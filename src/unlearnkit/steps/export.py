@@ -47,7 +47,7 @@ def export_run(
     forgotten_ids = resolve_classes(card.forgotten, card.classes)
     smaller = without_outputs(network, forgotten_ids, num_classes=len(card.classes), shape=card.shape, name=head)
     kept = tuple(name for k, name in enumerate(card.classes) if k not in forgotten_ids)
-    new_card = replace(card, classes=kept, forgotten=())
+    new_card = replace(card, classes=kept, forgotten=(), sharded=None, account=None)
     summary = {"out": str(output.folder), "classes": list(kept), "removed": list(card.forgotten)}
     write_run(
         output.folder,

@@ -15,9 +15,11 @@ from unlearnkit.methods import Unlearned, unlearn
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.parts import check_parts
 from unlearnkit.methods.safeguard import LOST, TOLERANCE
+from unlearnkit.methods.sisa import SISA
 from unlearnkit.models import is_trusted_name
 from unlearnkit.models.checkpoint import checkpoint_bytes, transformers_files
 from unlearnkit.models.hub import resolve_weights
+from unlearnkit.models.metadata import Account
 from unlearnkit.models.readme import readme
 from unlearnkit.report.sentences import plain, read_doubt
 from unlearnkit.report.words import ENGLISH
@@ -38,6 +40,7 @@ from unlearnkit.steps.pictures import NOISE, Pictures, noise
 from unlearnkit.steps.record import forget_config, manifest_record, request_record
 from unlearnkit.steps.references import open_references
 from unlearnkit.steps.remarks import say_remarks
+from unlearnkit.steps.special_training import privacy_of_request, with_weights
 from unlearnkit.steps.specs import CaseSpec
 
 
@@ -89,6 +92,7 @@ def forget_run(
         check=partial(check_parts, method),
         progress=progress,
     )
+    method = with_weights(method, case.checkpoint.path, case.architecture)
     procedure = {"method": choice.name, "settings": method.model_dump(mode="json")}
     bank_access = AccessLog(case.data)
     retrained = retrained_for(case, audit, access=bank_access, progress=progress) if audit else ()
@@ -113,12 +117,26 @@ def forget_run(
             track=track,
             access=look.access,
             tolerance=tolerance,
+            account=case.checkpoint.card.account if case.checkpoint.card else None,
         )
     if strict:
         _refuse_harm(result)
     resolved = result.split.request
     gone = (*resolved.already_forgotten, *resolved.forget)
-    card = card_for(case.architecture, images, forgotten=gone, rows=case.rows.forgotten())
+    known = case.checkpoint.card
+    left = result.notes.get("account")
+    card = replace(
+        card_for(
+            case.architecture,
+            images,
+            forgotten=gone,
+            rows=case.rows.forgotten(),
+            account=Account(**left) if left else None,
+        ),
+        sharded=known.sharded if known and isinstance(method, SISA) else None,
+    )
+    if (privacy := privacy_of_request(known, result.split)) is not None:
+        result.notes["privacy"] = privacy
     summary = _summary(result, out, choice.name)
     summary |= {"weights_note": case.weights_note, "stronger": dict(method.stronger())}
     runtime.processes.leave()
@@ -137,6 +155,7 @@ def forget_run(
             "access.json": result.access.summary(result.split),
             "cost.json": result.cost,
             "history.json": dict(result.history),
+            **result.files,
             **pictures.artefacts(),
         },
         overwrite=output.overwrite,

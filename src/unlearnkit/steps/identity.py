@@ -34,6 +34,10 @@ class Training(Protocol):
     def recipe(self) -> Recipe:
         """All settings."""
 
+    @property
+    def ways(self) -> Mapping[str, Any]:
+        """What it was besides: in shards, with differential privacy; empty for a plain training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
@@ -128,7 +132,7 @@ def identity_of(
         structure=structure_of(network),
         fed={"shape": list(images.shape), **images.preprocessing.as_record()},
         start=recorded.start,
-        recipe=recorded.recipe.model_dump(mode="json"),
+        recipe=recorded.recipe.model_dump(mode="json") | dict(recorded.ways),
         seed=seed,
         rows=rows_digest(rows),
     )

@@ -20,7 +20,7 @@ from unlearnkit.models import build_model, check_model, is_trusted_name
 from unlearnkit.models.channels import channels_of
 from unlearnkit.models.checkpoint import Checkpoint
 from unlearnkit.models.hub import WeightsSource
-from unlearnkit.models.metadata import ModelCard
+from unlearnkit.models.metadata import Account, ModelCard
 from unlearnkit.models.open_options import check_open_options
 from unlearnkit.models.preprocessing import own_preprocessing
 from unlearnkit.request import ClassRef, ForgetRequest, resolve_classes
@@ -262,7 +262,14 @@ def stand_ins_for(data: ImageData, source: str) -> ImageData:
     return others.with_classes((*data.classes, *more))
 
 
-def card_for(model: str, data: ImageData, *, forgotten: Sequence[int], rows: tuple[NamedRows, ...] = ()) -> ModelCard:
+def card_for(
+    model: str,
+    data: ImageData,
+    *,
+    forgotten: Sequence[int],
+    rows: tuple[NamedRows, ...] = (),
+    account: Account | None = None,
+) -> ModelCard:
     """Return the model card of weights that must not know the classes `forgotten`, nor these rows of others."""
     return ModelCard(
         model=model,
@@ -271,6 +278,7 @@ def card_for(model: str, data: ImageData, *, forgotten: Sequence[int], rows: tup
         shape=data.shape,
         preprocessing=replace(data.preprocessing, channels=data.shape[0]),
         forgotten_rows=rows,
+        account=account,
     )
 
 

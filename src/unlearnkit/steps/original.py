@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from unlearnkit.runtime.randomness import check_seed, isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.identity import data_fingerprint, identity_of
 from unlearnkit.steps.retrain import banked_model
-from unlearnkit.steps.specs import TrainSpec
+from unlearnkit.steps.specs import TrainSpec, ways_of
 from unlearnkit.steps.train import open_training_data
 from unlearnkit.training.from_scratch import recipe_for
 from unlearnkit.training.recipe import Recipe
@@ -27,6 +27,7 @@ class PlannedTraining:
 
     start: str | None
     recipe: Recipe
+    ways: Mapping[str, Any]
 
 
 def original_run(
@@ -60,11 +61,12 @@ def original_run(
     check_seed(seed)
     images, split = open_training_data(spec, None, progress)
     with isolated_randomness(0):  # building draws weights, which do not matter here
-        network = build_model(spec.model, num_classes=len(images.classes), in_channels=images.shape[0])
+        network = build_model(spec.architecture, num_classes=len(images.classes), in_channels=images.shape[0])
     planned = PlannedTraining(
         start="pretrained" if spec.pretrained else None,
         recipe=recipe_for(network, images.augment).with_settings(spec.settings),
+        ways=ways_of(spec.sharding, spec.privacy),
     )
     data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)
-    identity = identity_of(planned, images, split, network, model=spec.model, data=data, seed=seed)
+    identity = identity_of(planned, images, split, network, model=spec.architecture, data=data, seed=seed)
     return banked_model(spec, identity, bank, command=command, runtime=runtime, progress=progress, resume=False)

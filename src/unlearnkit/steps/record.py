@@ -23,6 +23,7 @@ from unlearnkit.steps.feeding import origins_record
 from unlearnkit.steps.first_look import FirstLook
 from unlearnkit.steps.opening import InputOptions, classes_origin
 from unlearnkit.steps.output import Output
+from unlearnkit.steps.special_training import privacy_of_request
 from unlearnkit.steps.specs import SearchSpec, TrainSpec
 from unlearnkit.training.recipe import Recipe
 from unlearnkit.tuning import Tuned
@@ -99,7 +100,7 @@ def train_config(
     """config.json of `train`; `start` is what it began with, `facts` are what came of it."""
     return {
         "kind": "train",
-        "model": spec.model,
+        "model": spec.architecture,
         **data_record(data, spec.inputs),
         "exclude": list(card.forgotten),
         "init": str(spec.init) if spec.init else None,
@@ -177,6 +178,9 @@ def audit_config(case: Case, unlearned: Path, *, look: FirstLook, seed: int, run
         "precision": runtime.precision,
         "runtime": runtime.described(),
         **_fed(case, look),
+        **(
+            {"notes": {"privacy": privacy}} if (privacy := privacy_of_request(case.checkpoint.card, case.split)) else {}
+        ),
     }
 
 

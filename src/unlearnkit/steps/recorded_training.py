@@ -11,7 +11,10 @@ from unlearnkit.errors import ModelError, OutputError
 from unlearnkit.models.checkpoint import Checkpoint, file_sha256, read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
 from unlearnkit.steps.opening import InputOptions
+from unlearnkit.steps.specs import ways_of
+from unlearnkit.training.private import Privacy, PrivateTraining
 from unlearnkit.training.recipe import Recipe
+from unlearnkit.training.sharding import ShardedTraining, Sharding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,8 @@ class RecordedTraining:
         init: the weights that it began with, and the key that they lie under; None: none of a file.
         init_sha256: their hash.
         trust_inputs: whether it went on although those weights and the data did not seem to belong together.
+        sharding: the shards and slices that it was made in; None: it was made as a whole.
+        privacy: what its differential privacy was to be; None: it had none.
     """
 
     folder: Path
@@ -42,11 +47,18 @@ class RecordedTraining:
     init_key: str | None
     init_sha256: str | None
     trust_inputs: bool
+    sharding: Sharding | None = None
+    privacy: Privacy | None = None
 
     @property
     def start(self) -> str | None:
         """What it began with, as an `Identity` says it."""
         return "pretrained" if self.pretrained else self.init_sha256
+
+    @property
+    def ways(self) -> dict[str, Any]:
+        """Shards and privacy as an `Identity` holds them; empty for a training as a whole."""
+        return ways_of(self.sharding, self.privacy)
 
     def settings(self) -> list[str]:
         """Return the recipe as `NAME=VALUE` for every setting."""
@@ -111,7 +123,25 @@ def _read(folder: Path) -> RecordedTraining:
         init_key=config.get("weights_key"),
         init_sha256=digest,
         trust_inputs=config.get("trust_inputs") is True,
+        sharding=_sharding(trained),
+        privacy=_privacy(trained),
     )
+
+
+def _sharding(trained: Checkpoint) -> Sharding | None:
+    record = trained.card.sharded if trained.card else None
+    if record is None:
+        return None
+    plan = ShardedTraining(**record)
+    return Sharding(shards=plan.shards, slices=plan.slices)
+
+
+def _privacy(trained: Checkpoint) -> Privacy | None:
+    record = trained.card.private if trained.card else None
+    if record is None:
+        return None
+    made = PrivateTraining(**record)
+    return Privacy(epsilon=made.wanted_epsilon, delta=made.delta, max_grad_norm=made.max_grad_norm)
 
 
 def _init(folder: Path, config: dict[str, Any], inputs: dict[str, str]) -> tuple[Path | None, str | None]:

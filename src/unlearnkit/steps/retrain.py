@@ -14,6 +14,7 @@ from unlearnkit.data.row_names import NamedRows
 from unlearnkit.errors import ConfigError, ModelError, WeightsError
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
+from unlearnkit.models.names import base_name
 from unlearnkit.request import resolve_classes
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.runtime.progress import Progress, Silent
@@ -162,7 +163,7 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
             "--exclude-rows FILE."
         )
     return TrainSpec(
-        model=model_name(spec.model, recorded.trained),
+        model=base_name(model_name(spec.model, recorded.trained)),
         data=spec.data or recorded_data(recorded.data, recorded.folder / "config.json"),
         exclude=[classes[k] for k in sorted(excluded)],
         init=recorded.init,
@@ -173,6 +174,8 @@ def _training(spec: RetrainSpec, recorded: RecordedTraining) -> TrainSpec:
         trust_inputs=recorded.trust_inputs,
         exclude_rows=spec.exclude_rows,
         recorded_rows=rows,
+        sharding=recorded.sharding,
+        privacy=recorded.privacy,
     )
 
 
@@ -225,14 +228,14 @@ def _identity(
     _check_rows_unknown(opened.rows, recorded, start)
     images, split = opened.images, opened.split
     with isolated_randomness(0):  # building draws weights, which do not matter here
-        network = build_model(training.model, num_classes=len(images.classes), in_channels=images.shape[0])
+        network = build_model(training.architecture, num_classes=len(images.classes), in_channels=images.shape[0])
     data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)
     return identity_of(
         recorded,
         images,
         split,
         network,
-        model=training.model,
+        model=training.architecture,
         data=data,
         seed=recorded.seed,
         rows=opened.rows,

@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.data.row_names import NamedRows
 from unlearnkit.data.sources.registry import places_of
 from unlearnkit.data.storage import Storage
+from unlearnkit.errors import ConfigError
+from unlearnkit.models.names import sharded_name
 from unlearnkit.request import ClassRef
 from unlearnkit.steps.opening import DEFAULT_INPUTS, InputOptions
 from unlearnkit.steps.rows import NO_ROWS, RowRequest
+from unlearnkit.training.private import Privacy
+from unlearnkit.training.sharding import Sharding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +67,8 @@ class TrainSpec:
         trust_inputs: go on although the first look finds that `init` and data do not belong together.
         exclude_rows: rows and subclasses to leave out; those that `init` records are added.
         recorded_rows: rows that other weights record as forgotten, which are left out too.
+        sharding: train in shards and slices (SISA); None: as a whole.
+        privacy: train with differential privacy; None: without.
     """
 
     model: str
@@ -75,11 +82,48 @@ class TrainSpec:
     trust_inputs: bool = False
     exclude_rows: RowChoice = NO_CHOICE
     recorded_rows: tuple[NamedRows, ...] = ()
+    sharding: Sharding | None = None
+    privacy: Privacy | None = None
+
+    @property
+    def architecture(self) -> str:
+        """Name of the architecture of what is trained."""
+        return self.model if self.sharding is None else sharded_name(self.sharding.shards, self.model)
 
     def places(self) -> list[Path]:
         """Return what training reads on this machine."""
         files = [path for path in (self.init, self.exclude_rows.file) if path is not None]
         return [*_places(self.data, self.model, self.inputs), *files]
+
+
+def sharding_of(shards: int | None, slices: int | None) -> Sharding | None:
+    """Return the shards and slices that options ask for; None: they ask for none.
+
+    Raises:
+        ConfigError: slices are asked for without shards, or a number is out of its range.
+    """
+    if shards is None and slices is not None:
+        raise ConfigError("Expected --shards with --slices, which divide a shard; add --shards 1 for one network.")
+    return None if shards is None else Sharding(shards=shards, slices=1 if slices is None else slices)
+
+
+def privacy_of(epsilon: float | None, delta: float | None, max_grad_norm: float | None) -> Privacy | None:
+    """Return the differential privacy that options ask for; None: they ask for none.
+
+    Raises:
+        ConfigError: the other options are given without epsilon, or a value is out of its range.
+    """
+    if epsilon is None:
+        if delta is not None or max_grad_norm is not None:
+            raise ConfigError("Expected --dp-epsilon with the other options of private training; add it.")
+        return None
+    return Privacy(epsilon=epsilon, delta=delta, max_grad_norm=1.0 if max_grad_norm is None else max_grad_norm)
+
+
+def ways_of(sharding: Sharding | None, privacy: Privacy | None) -> dict[str, Any]:
+    """Return shards and privacy of a training as an identity holds them; empty for a training as a whole."""
+    found = {"sharding": sharding, "privacy": privacy}
+    return {name: value.model_dump() for name, value in found.items() if value is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,7 @@ from unlearnkit.steps.output import Output, holding
 from unlearnkit.steps.record import manifest_record, train_config
 from unlearnkit.steps.remarks import say_remarks
 from unlearnkit.steps.rows import SIDES, RowRequest, earlier_rows, found_rows, named_case
+from unlearnkit.steps.special_training import Special, check_special, train_special
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.training.from_scratch import initialise, recipe_for
 from unlearnkit.training.loop import train
@@ -80,6 +81,7 @@ def train_run(
     output.check(spec.places())
     if spec.init and spec.pretrained:
         raise ConfigError("Expected --init or --pretrained, but got both; start from one of them.")
+    check_special(spec, resume=resume)
     check_unfinished(output.folder, resume=resume)
     runtime, progress = runtime or Runtime(), progress or Silent()
     if resume and runtime.processes.count > 1:
@@ -102,7 +104,8 @@ def train_run(
             log = RunLog(runtime, progress, decode_seconds=lambda: images.decode_seconds, track=track)
             network = log.meter.attach(runtime.weights(network))
             retained = view.part(Part.RETAIN_TRAIN)
-            if start is None and not spec.pretrained:
+            whole = spec.sharding is None and spec.privacy is None
+            if whole and start is None and not spec.pretrained:
                 initialise(network, retained, generator)
             subject = partial(
                 subject_of,
@@ -119,33 +122,46 @@ def train_run(
             unfinished = TrainingFile(
                 place_of(output.folder), subject, resume=resume, access=access, log=log, progress=progress
             )
+            special = Special(model=network)
             try:
-                train(
-                    network,
-                    retained,
-                    recipe,
-                    stage="train",
-                    generator=generator,
-                    runtime=runtime,
-                    log=log,
-                    checkpoints=unfinished if runtime.processes.count == 1 else None,
-                )
+                if whole:
+                    train(
+                        network,
+                        retained,
+                        recipe,
+                        stage="train",
+                        generator=generator,
+                        runtime=runtime,
+                        log=log,
+                        checkpoints=unfinished if runtime.processes.count == 1 else None,
+                    )
+                else:
+                    special = train_special(
+                        spec, view, images, network, recipe, runtime, log, generator=generator, seed=seed
+                    )
             except NonFiniteLossError:  # it would become so again
                 unfinished.discard()
                 raise
+            network = special.model
             log.meter.detach(network)
         accuracy = _accuracy(network, view.part(Part.RETAIN_VAL), runtime)
     total = log.join(log.total())
     if look is not None:
         access.include(look.access)
     access.join(runtime.processes)
-    card = card_for(spec.model, images, forgotten=excluded, rows=opened.rows)
+    card = replace(
+        card_for(spec.architecture, images, forgotten=excluded, rows=opened.rows),
+        sharded=special.sharded,
+        private=special.private,
+    )
     summary = {
         "validation_accuracy": accuracy,
         "validation_samples": len(view.part(Part.RETAIN_VAL)),
         "seconds": total.seconds,
         "out": str(output.folder),
         **({"weights_note": note} if note else {}),
+        **({"sharded": special.sharded} if special.sharded else {}),
+        **({"private": special.private} if special.private else {}),
     }
     if not runtime.processes.is_main:
         return summary
@@ -161,6 +177,7 @@ def train_run(
             "cost.json": log.cost(total),
             "access.json": access.summary(split),
             "history.json": dict(log.history),
+            **special.files,
             **(also or {}),
         },
         overwrite=output.overwrite,

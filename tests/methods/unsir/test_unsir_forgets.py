@@ -46,8 +46,8 @@ def forbid(data: ImageData, *classes: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("classes", [(0, 8), (1, 2, 4, 5, 6, 7, 9)], ids=["two", "seven"])
-def test_it_forgets_several_classes(digits_run: Path, classes: tuple[int, ...]) -> None:
+def test_it_forgets_several_classes(digits_run: Path) -> None:
+    classes = (0, 1, 2, 4, 5, 6, 8)  # most of them, the first and neighbours among them
     model, data = digits_model(digits_run)
     retained = [k for k in range(10) if k not in classes]
     assert accuracy(model, load_data("digits"), *classes) > 0.9

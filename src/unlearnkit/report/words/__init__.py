@@ -68,6 +68,7 @@ class Words(Protocol):
     OF_CLASSES: str
     EARLIER: str
     METHOD: str
+    STATEMENT: str
     PRESET: str
     CHANGED_SETTINGS: str
     SETTINGS: str
@@ -173,6 +174,7 @@ class Words(Protocol):
     NO_RETRAINED: str
     SEARCH_FAILED: str
     LOST_ACCURACY: str  # by how much
+    REQUEST_PRIVACY: str  # what it says of this request
     NO_SAMPLES_OF: str  # names
     NOT_FORGOTTEN: str  # why, what to turn
     TURN_UP: str  # where no setting of the method is known

@@ -48,6 +48,7 @@ CLASS_ID = "id {}"
 OF_CLASSES = "of {} classes"
 EARLIER = "Forgotten earlier"
 METHOD = "Method"
+STATEMENT = "Formal statement"
 PRESET = "preset"
 CHANGED_SETTINGS = ", changed: {}"
 SETTINGS = "settings"
@@ -409,6 +410,7 @@ LOST_ACCURACY = (
     "The retained classes may have suffered: {}. Let the method do less (`unlearnkit methods NAME` lists its "
     "settings), or repair longer."
 )
+REQUEST_PRIVACY = "Differential privacy of the training: {}."
 SEARCH_FAILED = (
     "Retained accuracy fell by more than the tolerance at every learning rate that was tried; the first attempt was "
     "kept, which forgot most. Raise retain_per_class or the epochs (of UNSIR those of the repair), or try another "
@@ -730,6 +732,30 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "retained_accuracy_by_heart": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the "
     "original without the forgotten outputs: at least {bound:.1%} is lost, more than the {tolerance:.1%} that may be; "
     "but the original knows these samples as well as those that it was trained on, and so may have known them by heart",
+    "request_privacy": "the original was trained with differential privacy, epsilon {one:.3g} at delta {one_delta:.1e} "
+    "for one sample; by group privacy, for the {rows:,} samples of this request together epsilon {epsilon:.3g} at "
+    "delta {delta:.1e}: at {false_alarms:.0%} false alarms no test tells more than {hits:.1%} of the models that had "
+    "them, and the same holds of the unlearned model where its method read none of them",
+    "request_privacy_vacuous": "the original was trained with differential privacy, epsilon {one:.3g} at delta "
+    "{one_delta:.1e} for one sample, but for the {rows:,} samples of this request together that is epsilon "
+    "{epsilon:.3g} at delta {delta:.1e}, which says nothing: at {false_alarms:.0%} false alarms it allows tests that "
+    "tell {hits:.1%} of the models that had them; this request is not protected by it",
+    "statement_head": "of the head, given the body: (epsilon, delta) = ({epsilon:g}, {delta:g}) against a head fitted "
+    "without what is forgotten, before anybody who knows neither the seed nor config.json; the bound of the residual "
+    "has used {spent:.2g} of {budget:.2g} (requests since the last fit: {requests}). The body has seen what is "
+    "forgotten: nothing is stated of the whole model",
+    "statement_head_published": "of the head, given the body: (epsilon, delta) = ({epsilon:g}, {delta:g}) against a "
+    "head trained without what is forgotten, before anybody who knows neither the seed nor config.json; whoever sees "
+    "all heads published so far ({publications}) has epsilon {together:.3g}. The body has seen what is forgotten: "
+    "nothing is stated of the whole model",
+    "statement_head_exact": "the head, given the body, is exactly the one fitted without what is forgotten. The body "
+    "has seen that: nothing is stated of the whole model",
+    "statement_head_projected": "no (epsilon, delta). The head, given the body, is changed exactly in {span} of its "
+    "{inputs} input directions, and not at all in the others. The body has seen what is forgotten: nothing is stated "
+    "of the whole model",
+    "statement_weights": "(epsilon, delta) = ({epsilon:g}, {delta:g}) of the trainable weights after the noisy steps, "
+    "against the same training from any other start. The noise is {noise_to_weights:.3g} times the weights that it is "
+    "added to; of frozen weights nothing is stated",
     "remark": "{text}",
 }
 

@@ -45,6 +45,7 @@ CLASS_ID = "编号 {}"
 OF_CLASSES = "共 {} 个类别"
 EARLIER = "此前已遗忘"
 METHOD = "方法"
+STATEMENT = "形式化结论"
 PRESET = "预设"
 CHANGED_SETTINGS = "，已改动：{}"
 SETTINGS = "设置"
@@ -363,6 +364,7 @@ TURN_UP = "请调高该方法的学习率或轮数"
 TURN = {"raise": "调高 {}", "lower": "调低 {}"}
 TURN_SETTINGS = "要让 {} 遗忘得更多，请用 --set {}"
 LOST_ACCURACY = "保留类可能受到了损害：{}。请减弱该方法（`unlearnkit methods NAME` 会列出其设置），或延长修复。"
+REQUEST_PRIVACY = "训练时的差分隐私：{}。"
 SEARCH_FAILED = (
     "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是第一次尝试，它遗忘得最多。"
     "请增大 retain_per_class 或训练轮数（UNSIR 则为修复的轮数），或改用其他方法。"
@@ -654,6 +656,28 @@ SENTENCES = {
     "retained_accuracy_by_heart": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
     "去掉遗忘类输出的原模型为 {before:.1%}："
     "损失至少 {bound:.1%}，超出了允许的 {tolerance:.1%}；但原模型对这些样本与对训练样本同样熟悉，可能早已记住了它们",
+    "request_privacy": "原模型以差分隐私训练：对单个样本，epsilon 为 {one:.3g}、delta 为 {one_delta:.1e}；"
+    "按群体隐私，对本次请求的全部 {rows:,} 个样本，epsilon 为 {epsilon:.3g}、delta 为 {delta:.1e}："
+    "误报率为 {false_alarms:.0%} 时，任何检验都至多认出 {hits:.1%} 的用过这些样本的模型；"
+    "若遗忘方法没有读取这些样本，对遗忘后的模型同样成立",
+    "request_privacy_vacuous": "原模型以差分隐私训练：对单个样本，epsilon 为 {one:.3g}、delta 为 {one_delta:.1e}；"
+    "但对本次请求的全部 {rows:,} 个样本，epsilon 为 {epsilon:.3g}、delta 为 {delta:.1e}，这等于什么也没有说："
+    "误报率为 {false_alarms:.0%} 时，它容许检验认出 {hits:.1%} 的用过这些样本的模型；本次请求不受其保护",
+    "statement_head": "在给定主干的前提下，分类头与未用遗忘数据拟合的分类头相比，"
+    "满足 (ε, δ) = ({epsilon:g}, {delta:g})，仅对既不知道随机种子、也看不到 config.json 的人成立；"
+    "残差上界已用去 {budget:.2g} 中的 {spent:.2g}（上次拟合以来的请求数：{requests}）。"
+    "主干见过遗忘数据：对整个模型不作任何结论",
+    "statement_head_published": "在给定主干的前提下，分类头与未用遗忘数据训练的分类头相比，"
+    "满足 (ε, δ) = ({epsilon:g}, {delta:g})，仅对既不知道随机种子、也看不到 config.json 的人成立；"
+    "若有人看到迄今发布的全部分类头（{publications} 个），则 ε 为 {together:.3g}。"
+    "主干见过遗忘数据：对整个模型不作任何结论",
+    "statement_head_exact": "在给定主干的前提下，分类头与未用遗忘数据拟合的分类头完全相同。"
+    "主干见过遗忘数据：对整个模型不作任何结论",
+    "statement_head_projected": "没有 (ε, δ)。在给定主干的前提下，"
+    "分类头在 {inputs} 个输入方向中的 {span} 个上得到精确修改，在其余方向上完全不变。"
+    "主干见过遗忘数据：对整个模型不作任何结论",
+    "statement_weights": "可训练权重在加噪步骤之后满足 (ε, δ) = ({epsilon:g}, {delta:g})，"
+    "比较对象是从任何其他起点开始的同样训练。噪声是所加权重的 {noise_to_weights:.3g} 倍；对冻结的权重不作任何结论",
     "remark": "{text}",
 }
 
