@@ -210,7 +210,7 @@ CASES: dict[str, Case] = {
     "a retraining of nothing": (lambda m: ["retrain", "--of", m.folder, "--bank", m.folder / "bank"], "Expected"),
     "a retraining without a class": (
         lambda m: ["retrain", "--of", m.run, "--bank", m.folder / "bank"],
-        "a class to leave out",
+        "a class or rows to leave out",
     ),
     "a retraining of no model": (
         lambda m: ["retrain", "--of", m.run, "--bank", m.folder / "b", "--exclude", 3, "--count", 0],

@@ -26,6 +26,8 @@ METHODS = (
     ),
     *("salun", "bad-teacher", "random-label", "l1-sparse", "neggrad", "fisher", "head-mask"),
     *("ct", "weight-damage", "cola", "msg", "scar", "sfron", "trew", "cmf", "lotus", "noisy-finetune"),
+    *("shrink-distill", "mixed-linear"),
+    *("linear-refit", "newton-removal", "projective-residual", "descent-to-delete"),
     *("lfssd", "svd-projection", "damp", "jit", "boundary-expand", "emmn", "ntk", "head-distillation", "gkt"),
 )
 RESNET = ("epochs=30", "batch_size=512", "lr=0.4", "weight_decay=0.0005", "label_smoothing=0.1", "schedule=one_cycle")

@@ -117,7 +117,8 @@ def test_a_misspelt_class_name_is_answered_with_the_close_one(tmp_path: Path) ->
     [
         (["train"], "--model"),
         (["train", "--model", "small-cnn", "--data", "digits"], "--out"),
-        (["forget", "--forget", "3"], "--data"),
+        (["forget", "--forget", "3"], "--out"),
+        (["forget", "--forget", "3", "--out", "x"], "--data"),
         (["forget", "--seed", "x"], "--seed"),
         (["forget", "--precision", "fp8"], "--precision"),
         (["forget", "--image-size", "0"], "--image-size"),

@@ -68,7 +68,7 @@ def test_data_that_are_not_there_are_missed_at_once() -> None:
     with pytest.raises(DataError, match="forget_train, which neggrad reads") as refused:
         start(NegGrad())
     proposed = str(refused.value).partition("does without (")[2]
-    assert "unsir, erase, finetune" in proposed
+    assert "unsir, erase, shrink-distill, finetune" in proposed
     assert "retrain" not in proposed  # there is nothing to tune
     with pytest.raises(DataError, match="forget_train to tune by"):
         start(Dial(), look_at_forgotten=True)

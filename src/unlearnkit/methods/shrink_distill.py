@@ -19,6 +19,8 @@ Hyperparameters: factor 0.4, a fifth of each class but at least 100 samples, thr
 first 0.1 of the root mean square of the original's weights, in batches of 1/24 of the subset, between 16 and 128. They
 were found on digits without the odd ones (docs/log.md, 2026-11-28).
 
+Deviations: the method is ours; `weight-damage` heals by labels, and shrinks normalisations and biases too.
+
 Cost per run: for each attempt of the search three epochs over the subset, twice forward and once backward, a forward
 pass of the subset for BatchNorm, and one of `retain_val`; and one of that for the original.
 
