@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from unlearnkit.errors import RequestError
 
 
-class Unlearner(BaseEstimator):  # type: ignore[misc]
+class Unlearner(BaseEstimator, ABC):  # type: ignore[misc]
     """A scikit-learn estimator that can forget rows of the data that it was fitted to.
 
     Rows are numbered as `fit` got them, from 0, and keep their numbers however many are forgotten. A subclass calls
@@ -66,9 +67,9 @@ class Unlearner(BaseEstimator):  # type: ignore[misc]
         """How many rows the model needs."""
         return 1
 
+    @abstractmethod
     def _forget(self, gone: NDArray[np.int64]) -> None:
         """Forget rows that were checked."""
-        raise NotImplementedError
 
 
 def _row_numbers(rows: ArrayLike, kept: NDArray[np.bool_]) -> NDArray[np.int64]:

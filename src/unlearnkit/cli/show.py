@@ -93,18 +93,21 @@ def _lines(result: dict[str, Any]) -> list[str]:
         )
     notes = result.get("notes", {})
     kept = notes.get("safeguard")
-    if kept or "statement" in notes:
+    privacy = notes.get("privacy")
+    if kept or privacy or "statement" in notes:
         from unlearnkit.report.sentences import plain, read_doubt, read_statement
         from unlearnkit.report.words import ENGLISH, of_pictures
 
         statement = read_statement(notes, "the run")
         if statement is not None:
             lines.append(f"statement: {plain(statement, ENGLISH)}")
+        if privacy:
+            lines.append(f"privacy: {plain(read_doubt(privacy, 'the run'), ENGLISH)}")
     if kept:
         warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
         words = of_pictures(ENGLISH) if result.get("forget_rows") and not result.get("forget") else ENGLISH
         lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), words)}")
-    if sisa := result.get("notes", {}).get("sisa"):
+    if sisa := notes.get("sisa"):
         share = sisa["passes"] / max(1, sisa["retraining"])
         lines.append(
             f"retrained {sisa['touched']} of {sisa['shards']} shards: {sisa['passes']:,} sample passes, {share:.1%} of "
@@ -116,11 +119,6 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"differential privacy: epsilon {private['epsilon']:.3g} at delta {private['delta']:.1e} for one sample; "
             "for k samples together k times that epsilon"
         )
-    if privacy := result.get("notes", {}).get("privacy"):
-        from unlearnkit.report.sentences import plain, read_doubt
-        from unlearnkit.report.words import ENGLISH
-
-        lines.append(f"privacy: {plain(read_doubt(privacy, 'the run'), ENGLISH)}")
     search = result.get("notes", {}).get("search")
     if search and not search["accepted"]:
         lines.append(

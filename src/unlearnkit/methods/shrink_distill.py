@@ -52,6 +52,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from unlearnkit.config import Config
 from unlearnkit.data.samples import Augmented
 from unlearnkit.data.view import Samples
 from unlearnkit.methods.common.fitting import retained_subset
@@ -60,14 +61,27 @@ from unlearnkit.methods.common.rate_search import SearchSettings, search_rates
 from unlearnkit.methods.common.teachers import teacher_of
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.unsir.settings import REPAIR_RATE, RepairSettings, weight_scale
+from unlearnkit.methods.unsir.settings import weight_scale
 from unlearnkit.split import Part
 from unlearnkit.training.batchnorm import recalibrate_batchnorm
 from unlearnkit.training.loop import train
 from unlearnkit.training.losses import distillation
 from unlearnkit.training.recipe import Recipe
 
+RATE = 0.1  # of the weights' root mean square, where repair.lr is not given
 STEPS_PER_EPOCH, FEWEST, MOST = 24, 16, 128  # of the repair, and samples in a batch, where repair.batch_size is open
+
+
+class AnswerSettings(Config):
+    """Settings of the step that learns the original's answers: Adam with a rate that falls as a cosine."""
+
+    lr: float | None = Field(
+        default=None, gt=0, le=1e3, description="learning rate; none: 0.1 of the root mean square of the weights"
+    )
+    epochs: int = Field(default=3, gt=0, description="epochs over the retained subset")
+    batch_size: int | None = Field(
+        default=None, gt=0, description="samples per step; none: 1/24 of the subset, 16 to 128"
+    )
 
 
 class ShrinkDistill(ConfiguredMethod):
@@ -79,7 +93,7 @@ class ShrinkDistill(ConfiguredMethod):
     retain_per_class: int | None = Field(
         default=None, gt=0, description="retained samples per class; none: a fifth of the class, at least 100"
     )
-    repair: RepairSettings = RepairSettings()
+    repair: AnswerSettings = AnswerSettings()
     augment: bool = Field(default=True, description="augment retained images where the data source does")
     search: SearchSettings | None = Field(
         default=SearchSettings(trials=0), description="how the shrinking is weakened where accuracy falls; none: not"
@@ -116,9 +130,9 @@ class ShrinkDistill(ConfiguredMethod):
         recipe = Recipe(
             epochs=self.repair.epochs,
             batch_size=self.repair.batch_size or min(MOST, max(FEWEST, len(subset) // STEPS_PER_EPOCH)),
-            optimizer=self.repair.optimizer,
-            lr=self.repair.lr or REPAIR_RATE * weight_scale(original),
-            schedule=self.repair.schedule,
+            optimizer="adam",
+            lr=self.repair.lr or RATE * weight_scale(original),
+            schedule="cosine",
         )
         ctx.log.notes["plan"] = {"factor": self.factor, "repair": recipe.model_dump()}
 

@@ -20,6 +20,7 @@ from unlearnkit.methods.common.importance import Weights
 from unlearnkit.methods.method import Context
 from unlearnkit.network import evaluating, logits_of
 from unlearnkit.runtime.runlog import RunLog
+from unlearnkit.training.micro_batches import out_of_memory
 
 BATCH = 100  # images that run together: products keep the activations of all layers
 
@@ -66,7 +67,9 @@ class Tangent:
 
                 try:
                     total_P += of_batch(forward, back, batch.positions)
-                except (RuntimeError, NotImplementedError) as error:
+                except RuntimeError as error:
+                    if out_of_memory(error):
+                        raise  # the model is not at fault
                     raise ModelError(
                         "Expected a model that torch.func differentiates forward and backward, but it fails "
                         f"({str(error).strip().splitlines()[0]}); choose erase or fisher with fisher.per_sample=loop."
