@@ -176,3 +176,9 @@ def test_shrink_distill_shrinks_matrices_alone_and_less_at_every_attempt(monkeyp
         for name, parameter in shrunk.named_parameters():
             expected = before[name] * (left if parameter.dim() >= 2 else 1.0)
             torch.testing.assert_close(parameter, expected, atol=1e-6, rtol=1e-5)
+
+
+def test_shrink_distill_refuses_what_it_would_not_use() -> None:
+    for setting in ("repair.distill=false", "repair.optimizer=sgd"):
+        with pytest.raises(ConfigError, match=setting.partition("=")[0]):
+            METHODS["shrink-distill"]().with_settings([setting])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import unlearnkit.methods.mixed_linear as mixed_module
 from canonical import CPU, MODELS
-from unlearnkit.errors import ConfigError
+from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.methods import METHODS, unlearn
 from unlearnkit.methods.common.importance import trainable
 from unlearnkit.methods.common.tangent import Tangent, conjugate_gradients
@@ -88,3 +88,19 @@ def test_a_linear_model_becomes_ridge_regression_on_the_retained_rows(monkeypatc
     monkeypatch.setattr(mixed_module, "MOST_BYTES", 8 * mixed_module.VECTORS * 255)
     with pytest.raises(ConfigError, match=r"Expected at most 255 trainable weights, but the model has 256; .*erase"):
         unlearn(model, method, data, CLASS, seed=0, runtime=CPU)
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [(torch.OutOfMemoryError("no room"), torch.OutOfMemoryError), (RuntimeError("no forward rule"), ModelError)],
+)
+def test_what_fails_is_the_model_unless_memory_ran_out(
+    raised: RuntimeError, expected: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise raised
+
+    monkeypatch.setattr("unlearnkit.methods.common.tangent.jvp", fails)
+    setting = MODELS["cnn-grey"]
+    with pytest.raises(expected):
+        unlearn(setting.model(), METHODS["mixed-linear"](), setting.data(), CLASS, seed=0, runtime=CPU)
