@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from unlearnkit.compare.cells import cells_of
 from unlearnkit.compare.changes import changes
 from unlearnkit.compare.reported import only, reported_rows
 from unlearnkit.compare.suite import read_suite, shipped, suite_from
+from unlearnkit.compare.work import method_of
 from unlearnkit.errors import ConfigError
+from unlearnkit.training.recipe import Recipe
 
 SETTING = TINY["settings"][0]
 
@@ -142,3 +145,14 @@ def test_a_changed_suite_is_said_line_by_line() -> None:
     assert lines[1].endswith("not there any more")
     assert lines[2].endswith("retrained: 3, now 5")
     assert lines[3].endswith("new")
+
+
+def test_retraining_takes_over_the_whole_recipe_of_the_original(tmp_path: Path) -> None:
+    """A transformer's original was trained by AdamW, and its retrained row by SGD at that rate: it learned nothing."""
+    changed = {"optimizer": "adamw", "momentum": 0.5, "nesterov": False, "weight_decay": 0.25, "schedule": "cosine"}
+    more = {"warmup": 0.1, "clip_value": 2.0, "norm_bias_lr": 3.0, "lookahead": True, "max_shift": 1, "lr": 0.25}
+    recipe = Recipe(epochs=3, batch_size=7, label_smoothing=0.125, **changed, **more)
+    (tmp_path / "config.json").write_text(json.dumps({"recipe": recipe.model_dump()}))
+    (cell,) = cells_of(tiny(methods=[{"name": "retrain", "set": ["epochs=5"]}]))
+    made = method_of(cell, tmp_path / "model.safetensors").make()
+    assert made.model_dump() == {**recipe.model_dump(), "epochs": 5, "augment": False}

@@ -20,6 +20,7 @@ from unlearnkit.disk.files import read_regular, replace_file
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError, UnlearnkitError, reason
 from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.methods.retrain import Retrain
 from unlearnkit.run_dir import WEIGHTS, encoded, read_json
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.audit import audit_folder
@@ -38,7 +39,6 @@ from unlearnkit.steps.tune import tune_run
 AUDIT_SEED = 0
 TUNING_SEED = 1000  # apart from the seeds of the runs
 PLACEHOLDER = "{data}"
-SHARED = ("epochs", "batch_size", "lr", "label_smoothing")  # of the original's recipe, which retraining takes over
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +283,8 @@ def method_of(cell: SuiteCell, original: Path, found: tuple[str, ...] = ()) -> M
     if choice.name != "retrain":
         return choice
     recipe = read_json(original.parent, "config.json", "recipe")["recipe"]
-    same = [f"{key}={recipe[key]}" for key in SHARED if key not in choice.names_set]
+    taken = ((key, recipe.get(key)) for key in Retrain.model_fields if key != "augment" and key not in choice.names_set)
+    same = [f"{key}={value}" for key, value in taken if value is not None]
     if recipe["augment"] == "none":
         same.append("augment=false")
     return replace(choice, settings=(*same, *choice.settings))

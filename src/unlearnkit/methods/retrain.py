@@ -34,7 +34,7 @@ Example: one epoch in place of a full training; an untrained network stands for 
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 from torch import nn
@@ -57,8 +57,34 @@ class Retrain(ConfiguredMethod):
     epochs: int | None = Field(default=None, gt=0, description="passes; none: the architecture's recipe")
     batch_size: int | None = Field(default=None, gt=0, description="samples per step; none: the architecture's recipe")
     lr: float | None = Field(default=None, gt=0, le=1e3, description="peak rate; none: the architecture's recipe")
+    optimizer: Literal["sgd", "adam", "adamw"] | None = Field(
+        default=None, description="how steps are made of gradients; none: the architecture's recipe"
+    )
+    momentum: float | None = Field(default=None, gt=0, lt=1, description="of sgd; none: the architecture's recipe")
+    nesterov: bool | None = Field(
+        default=None, description="sgd's momentum is Nesterov's; none: the architecture's recipe"
+    )
+    weight_decay: float | None = Field(default=None, ge=0, description="L2 penalty; none: the architecture's recipe")
+    schedule: Literal["constant", "cosine", "one_cycle"] | None = Field(
+        default=None, description="how the rate changes; none: the architecture's recipe"
+    )
+    warmup: float | None = Field(
+        default=None, ge=0, lt=1, description="share of the steps that one_cycle warms up; none: the architecture's"
+    )
+    clip_value: float | None = Field(
+        default=None, gt=0, description="gradient elements are clipped to this size; none: the architecture's recipe"
+    )
     label_smoothing: float | None = Field(
         default=None, ge=0, lt=1, description="share of the label spread over all; none: the architecture's recipe"
+    )
+    norm_bias_lr: float | None = Field(
+        default=None, gt=0, description="factor on the rate of normalisation's biases; none: the architecture's recipe"
+    )
+    lookahead: bool | None = Field(
+        default=None, description="pull the weights to their slow average; none: the architecture's recipe"
+    )
+    max_shift: int | None = Field(
+        default=None, gt=0, description="pixels that images are shifted by at most; none: the architecture's recipe"
     )
     augment: bool = Field(default=True, description="augment images where the data source does")
 
