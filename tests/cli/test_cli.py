@@ -102,6 +102,7 @@ def test_overwrite_replaces_an_earlier_run_and_nothing_else(weights: Path, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_nothing_and_exits_with_1(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     settings = ["--set", "impair.lr=1000", "--set", "impair.optimizer=sgd", "--set", "impair.epochs=30"]
@@ -226,6 +227,7 @@ def test_the_process_says_what_is_wrong_and_exits_with_2(weights: Path, tmp_path
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_cost_file_of_another_tool_is_left_alone(digits_run: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()

@@ -68,6 +68,7 @@ def test_a_request_for_rows_is_recorded_by_number_and_content(place: Place) -> N
     assert "forgotten_rows" not in read_checkpoint(place.original / WEIGHTS).card.as_record()  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_rows_are_audited_against_models_that_were_retrained_without_them(place: Place) -> None:
     made = run_cli("retrain", "--of", place.forgotten, "--count", 3, "--bank", place.folder / "bank", "-q")
     assert made.code == 0, made.err

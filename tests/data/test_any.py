@@ -95,6 +95,7 @@ def through(model: str, source: str, precision: Any, out: Path, storage: Any = "
     return forget_run(spec, choice, Output(out / "forgotten"), runtime=runtime, audit=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "source", "precision"),
     [pytest.param(*row, id="-".join(row), marks=[pytest.mark.slow] if row[0] in LARGE else []) for row in TABLE],

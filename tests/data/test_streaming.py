@@ -100,6 +100,7 @@ def batches(draw: st.DrawFn, samples: int) -> list[Batch]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "stream"])
 @pytest.mark.parametrize("name", MAKERS)
 @settings(max_examples=40, deadline=None)

@@ -63,6 +63,7 @@ def test_neggrad_stops_at_the_ceiling_however_high_the_rate(name: str) -> None:
     assert all(math.isfinite(v) for v in result.history["ascend"])
 
 
+@pytest.mark.slow
 def test_neggrad_without_ceiling_runs_off_and_is_stopped() -> None:
     wild = Recipe(epochs=40, batch_size=8, lr=0.1)
     assert min(forget(NegGrad(recipe=wild)).history["ascend"]) >= -2.001 * LN4

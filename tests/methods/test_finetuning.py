@@ -184,6 +184,7 @@ def test_the_callers_criterion_is_the_loss(method: Method) -> None:
     assert moved(original, steep.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [

@@ -18,6 +18,7 @@ from unlearnkit.tuning import tune
 from unlearnkit.tuning.scoring import INVERTED, Signal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [Part.RETAIN_TRAIN, Part.FORGET_TRAIN])
 def test_the_best_strength_of_a_method_is_found_by_either_signal(part: Part) -> None:
     tuned = search(Dial(reads=part))
@@ -45,6 +46,7 @@ def test_too_little_and_too_much_both_score_low_and_the_formula_holds() -> None:
             assert trial.score < -0.3, trial
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials() -> None:
     first = search(trials=12, seed=5)
     assert as_found(first) == as_found(search(trials=12, seed=5))
