@@ -189,6 +189,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in model.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_outputs_are_exact_and_what_trains_is_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[str]] = {"outputs": set(), "relearn": set(), "attack": set()}
     inner = gather_module.predict

@@ -129,6 +129,7 @@ SEQUENCES = {  # what goes first, what follows, and the training rows that are g
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_what_was_forgotten_earlier_is_never_read_again(place: Place, name: str, tmp_path: Path) -> None:
     first, second, gone = SEQUENCES[name]

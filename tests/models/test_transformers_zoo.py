@@ -95,6 +95,7 @@ def test_forgetting_writes_a_folder_that_transformers_loads(
     assert run_cli("verify", out).code != 0
 
 
+@pytest.mark.slow
 def test_the_folder_that_was_written_can_forget_again(tmp_path: Path, parquet_folder: Callable[..., Path]) -> None:
     saved("resnet", tmp_path / "m")
     plain = [
