@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs-unit format hooks build clean
+.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs format hooks build clean
 .DELETE_ON_ERROR:
 
 # What is imported is compiled then, and kept: pip would compile 20,000 files of which most are never imported. With this
@@ -16,15 +16,16 @@ INSTALL := pip install --quiet --no-compile
 demo: $(VENV)/.installed
 	$(BIN)/unlearnkit demo --out demo --overwrite
 
-# mypy, which has one core busy for a minute and a half, runs beside all the others; one that fails ends with an error
-test: $(VENV)/.dev
-	$(MAKE) -j2 types lint-docs-unit
+# What reads files alone is installed first, and runs while pip unpacks the rest, which takes one core; then mypy and the
+# tests. One that fails ends with an error.
+test: $(VENV)/.tools
+	$(MAKE) -j2 lint-docs $(VENV)/.dev
+	UNLEARNKIT_SITE=$(CURDIR)/site $(MAKE) -j2 types unit
 
-lint-docs-unit:
+lint-docs:
 	$(MAKE) -j1 lint docs
-	UNLEARNKIT_SITE=$(CURDIR)/site $(MAKE) -j1 unit
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.tools
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/bandit --quiet --recursive --configfile pyproject.toml src scripts
@@ -33,13 +34,13 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 # The documentation, into site/; a dead link or an undocumented page is an error. Nothing is fetched.
-docs: $(VENV)/.dev
+docs: $(VENV)/.tools
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m pytest -n logical --dist loadgroup
 
-# for the time of writing: all but what trains at length, starts processes or opens a browser
+# for the time of writing: all but what takes half a second, starts processes or opens a browser
 test-fast: $(VENV)/.dev
 	$(BIN)/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
 
@@ -61,17 +62,24 @@ build: $(VENV)/.dev
 clean:
 	rm -rf $(VENV) $(LOWEST) demo dist build site .pytest_cache .mypy_cache .ruff_cache
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/.python: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "unlearnkit needs Python 3.11 or newer, but '$(PYTHON)' is older; run: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	touch $@
+
+$(VENV)/.installed: $(VENV)/.python
 	$(BIN)/python -m $(INSTALL) --editable .
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.installed
-	$(BIN)/python -m $(INSTALL) --group dev
+$(VENV)/.tools: $(VENV)/.python
+	$(BIN)/python -m $(INSTALL) --group lint --group docs
 	touch $@
+
+$(VENV)/.dev: $(VENV)/.tools
+	$(BIN)/python -m $(INSTALL) --editable . --group dev
+	touch $(VENV)/.installed $@
 
 $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 	$(PYTHON) -m venv $(LOWEST)

@@ -313,6 +313,7 @@ def test_a_built_in_name_wins_and_two_packages_cannot_share_one(
     assert method_kind("unsir") is METHODS["unsir"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("installed")
 def test_sources_models_and_languages_that_cannot_be_used_say_why() -> None:
     assert load_data("toy-digits:x").source == "toy-digits:x"

@@ -176,6 +176,7 @@ def test_run_folders_are_written_in_one_place() -> None:
     assert all(layer(name) == "steps" for name in importers)
 
 
+@pytest.mark.slow
 def test_the_package_alone_loads_nothing_heavy_besides_torch_and_asking_for_models_no_zoo() -> None:
     heavy = (
         *("sklearn", "scipy", "torchvision", "pandas", "matplotlib", "rich", "typer", "jinja2"),

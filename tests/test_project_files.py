@@ -71,7 +71,8 @@ def test_hooks_run_what_the_project_has() -> None:
         assert hook["language"] == "system"
         program, *arguments = hook["entry"].split()
         tool = program.removeprefix(".venv/bin/")
-        dev = [each for each in PYPROJECT["dependency-groups"]["dev"] if isinstance(each, str)]
+        groups = PYPROJECT["dependency-groups"]
+        dev = [each for each in (*groups["dev"], *groups["lint"]) if isinstance(each, str)]
         assert tool == "python" or tool in {Requirement(each).name for each in dev}
         assert all((ROOT / each).is_file() for each in arguments if each.endswith(".py"))
 

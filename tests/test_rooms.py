@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,15 @@ def test_every_folder_of_the_package_has_a_folder_of_tests() -> None:
     tested = {path.parent.relative_to(TESTS) for path in MODULES}
     rooms = {path.parent.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py")}
     assert {room for room in rooms if len(room.parts) == 1} <= tested
+
+
+def test_every_folder_of_tests_has_fast_ones() -> None:
+    """So `make test-fast` passes through every room."""
+    all_slow = re.compile(r"^pytestmark = .*\b(slow|browser)\b", re.MULTILINE)
+    a_test = re.compile(r"(?<!@pytest\.mark\.slow\n)^def test_", re.MULTILINE)
+    texts = {path: path.read_text(encoding="utf-8") for path in MODULES}
+    fast = {path.parent for path, text in texts.items() if a_test.search(text) and not all_slow.search(text)}
+    assert fast == {path.parent for path in MODULES}
 
 
 @pytest.mark.xdist_group("rooms")

@@ -118,6 +118,7 @@ def forgotten(folder: Path, weights: Path, out: Path, *args: object) -> Outcome:
     return run_cli("forget", "--weights", weights, "--data", data, "--out", out, *rest, *args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "told"), [(3, ()), (1, ("--channels", "1"))])
 def test_a_run_is_audited_with_its_own_classes_and_channels(
     folder: Path, tmp_path: Path, channels: int, told: tuple[str, ...]

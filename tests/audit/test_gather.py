@@ -108,6 +108,7 @@ def read_at_once() -> dict[tuple[Any, ...], Any]:
     return readings(at_once())
 
 
+@pytest.mark.slow
 def test_the_account_says_what_each_part_passed_through_the_models() -> None:
     evidence, models = at_once(), 4
     trained: dict[Work, int] = {
@@ -188,6 +189,7 @@ def state(model: nn.Module) -> dict[str, Tensor]:
     return {k: v.clone() for k, v in model.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_outputs_are_exact_and_what_trains_is_in_the_precision_of_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, set[str]] = {"outputs": set(), "relearn": set(), "attack": set()}
     inner = gather_module.predict
@@ -204,6 +206,7 @@ def test_outputs_are_exact_and_what_trains_is_in_the_precision_of_the_run(monkey
     assert seen == {"outputs": {"fp32"}, "relearn": {"bf16"}, "attack": {"bf16"}}
 
 
+@pytest.mark.slow
 def test_models_are_left_unchanged() -> None:
     models = {"original": MODELS["cnn-grey"].model(), "unlearned": other(1).train(), "retrained": [other(2)]}
     models["unlearned"].features[1].eval()
@@ -219,6 +222,7 @@ def test_models_are_left_unchanged() -> None:
         assert [c.training for c in model.modules()] == modes
 
 
+@pytest.mark.slow
 def test_the_random_state_is_left_alone_and_reads_are_the_audits_and_not_the_methods() -> None:
     data, split = prepared()
     access = AccessLog(data)

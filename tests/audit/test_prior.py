@@ -22,6 +22,7 @@ def simulated(settings: int, *, scale: float, known: float, own: int, seed: int 
     return [float(np.var(random.normal(0, math.sqrt(v), own + 1), ddof=1)) for v in variances]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "known", "own"), [(0.2, 4.0, 8), (1.5, 10.0, 8), (0.05, 2.0, 2)])
 def test_simulated_variances_give_back_their_distribution(scale: float, known: float, own: int) -> None:
     variance, degrees = scaled_f(simulated(20_000, scale=scale, known=known, own=own), [own] * 20_000)
@@ -29,6 +30,7 @@ def test_simulated_variances_give_back_their_distribution(scale: float, known: f
     assert degrees == pytest.approx(known, rel=0.1)
 
 
+@pytest.mark.slow
 def test_variances_with_degrees_of_their_own_give_it_back_too() -> None:
     few, many = (simulated(10_000, scale=0.3, known=5, own=own, seed=own) for own in (3, 11))
     variance, degrees = scaled_f(few + many, [3] * 10_000 + [11] * 10_000)

@@ -349,6 +349,7 @@ def test_a_metric_from_elsewhere_votes_with_the_others() -> None:
     assert (unlearned.verdict, unlearned.doubts) == ("fail", (Doubt("remark", {"text": "of a half"}),))
 
 
+@pytest.mark.slow
 def test_a_fresh_seed_passes_about_95_times_in_100() -> None:
     """Independent normal readings on their scales; k = 3, the bank's deviation estimated from 9 models."""
     random = np.random.default_rng(0)

@@ -53,6 +53,7 @@ def test_draws_are_all_there_are_or_as_many_as_asked_for() -> None:
     assert all(fresh not in references for references, fresh in [*few, *whole])
 
 
+@pytest.mark.slow
 def test_a_row_says_what_became_of_the_draws() -> None:
     found = list(rows(MEASURED[:4], 2))
     assert len(found) == 4 * 4 * 3

@@ -13,6 +13,7 @@ import classic_deletion
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_all_of_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results.json"
     monkeypatch.setattr("sys.argv", ["classic_deletion.py", "--smoke", "--out", str(out)])
@@ -24,6 +25,7 @@ def test_all_of_it_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys:
     assert capsys.readouterr().out.count("\n| breast cancer |") == len(classic_deletion.MODELS)
 
 
+@pytest.mark.slow
 def test_the_page_has_the_table_of_the_committed_results_and_a_program_that_runs(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -75,6 +75,7 @@ def test_the_exhaustive_forest_is_the_tree_by_hand_after_every_request() -> None
         assert trees(forest) == [by_hand(left, 3)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings",
     [
@@ -130,6 +131,7 @@ def different(one: Counter[Any], other: Counter[Any]) -> float:
 SIGNIFICANCE = 1e-3
 
 
+@pytest.mark.slow
 def test_unlearning_is_equal_in_distribution_to_a_fit_with_other_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = small(4, rows=30)
     settings: dict[str, Any] = {"thresholds": 2, "max_features": 2, "max_depth": 2, "random_layers": 1}
@@ -148,6 +150,7 @@ def test_unlearning_is_equal_in_distribution_to_a_fit_with_other_seeds(monkeypat
         assert different(signatures(again), unlearned(gone)) < SIGNIFICANCE
 
 
+@pytest.mark.slow
 def test_random_thresholds_are_uniform_between_the_values_that_are_left(monkeypatch: pytest.MonkeyPatch) -> None:
     features, labels = np.arange(11.0)[:, None], np.arange(11) % 2
 
@@ -161,6 +164,7 @@ def test_random_thresholds_are_uniform_between_the_values_that_are_left(monkeypa
     assert p_value() < SIGNIFICANCE
 
 
+@pytest.mark.slow
 def test_a_threshold_that_a_lost_value_makes_takes_part_in_the_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without 2 the valid thresholds of 1, 3, 4 are 2 and 3.5, each drawn by half of the trees."""
     features, labels = np.array([[1.0], [2.0], [3.0], [4.0]]), [0, 1, 2, 0]

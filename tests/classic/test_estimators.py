@@ -138,6 +138,7 @@ def test_the_examples_are_right(module: str) -> None:
     assert doctest.testmod(importlib.import_module(module)).failed == 0
 
 
+@pytest.mark.slow
 def test_no_torch_is_loaded_and_the_list_of_names_is_whole() -> None:
     script = "import sys, unlearnkit.classic as c; print('torch' in sys.modules, set(c.__all__) - {*dir(c)})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -52,6 +52,7 @@ def quantised_by_hand(points: Floats, race: Floats, phases: Floats, step: float,
     return centroids
 
 
+@pytest.mark.slow
 def test_quantised_unlearning_is_bit_equal_to_all_iterations_on_the_rows_left() -> None:
     model = QKMeans(6, step=0.4, balance=0.5, iterations=5, random_state=2).fit(POINTS)
     points, race, phases = model._points.copy(), model._race.copy(), model._phases.copy()

@@ -79,6 +79,7 @@ def test_forget_without_audit_writes_a_run_and_reads_nothing_forgotten(weights: 
     assert weights.read_bytes() == original
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_weights(weights: Path, without_3: Path, tmp_path: Path) -> None:
     for seed in (0, 1):
         done = forget("--forget", 3, "--no-audit", "-q", "--seed", seed, weights=weights, out=tmp_path / str(seed))
@@ -89,6 +90,7 @@ def test_the_same_command_gives_the_same_weights(weights: Path, without_3: Path,
     assert not torch.equal(first, other)
 
 
+@pytest.mark.slow
 def test_overwrite_replaces_an_earlier_run_and_nothing_else(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     args = ("--no-audit", "--quiet")
@@ -102,6 +104,7 @@ def test_overwrite_replaces_an_earlier_run_and_nothing_else(weights: Path, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_leaves_nothing_and_exits_with_1(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     settings = ["--set", "impair.lr=1000", "--set", "impair.optimizer=sgd", "--set", "impair.epochs=30"]
@@ -226,6 +229,7 @@ def test_the_process_says_what_is_wrong_and_exits_with_2(weights: Path, tmp_path
     assert tree(tmp_path) == {}
 
 
+@pytest.mark.slow
 def test_a_cost_file_of_another_tool_is_left_alone(digits_run: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()

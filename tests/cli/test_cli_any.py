@@ -39,6 +39,7 @@ def forget(folder: Path, weights: object, out: Path, *args: object) -> Outcome:
     return run_cli("forget", "--weights", weights, "--data", data, "--out", out, "--no-audit", *FAST, *args)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
 def test_a_state_dict_of_another_tool_is_made_to_forget(folder: Path, tmp_path: Path, suffix: str) -> None:
     model = SmallCNN(4, 3)
@@ -57,6 +58,7 @@ def test_a_pickled_model_is_refused_with_the_way_out(folder: Path, tmp_path: Pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_class_list_in_a_file_names_the_outputs(folder: Path, tmp_path: Path) -> None:
     """The model knows a fifth class, first in its list, of which the folder has no images."""
     torch.save(SmallCNN(5, 3).state_dict(), tmp_path / "theirs.pt")
@@ -160,6 +162,7 @@ def test_the_models_are_listed() -> None:
     assert {"airbench", "resnet18-cifar", "torchvision:resnet18", "timm:resnet18"} <= set(listed)
 
 
+@pytest.mark.slow
 def test_the_fast_network_is_initialised_from_retained_images_alone(folder: Path, tmp_path: Path) -> None:
     states = []
     for name, args in (("all", ()), ("without", ("--exclude", "cat"))):

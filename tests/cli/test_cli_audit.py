@@ -70,6 +70,7 @@ def test_audit_refuses_weights_that_changed_since(copied: Path, tmp_path: Path, 
     assert tree(out) == before
 
 
+@pytest.mark.slow
 def test_strict_audit_exits_with_3_unless_it_passes(copied: Path) -> None:
     done = run_cli("audit", copied, "--strict", "--quick", "--quiet", "--device", "cpu")
     status = read(copied, "audit.json")["verdict"]["status"]
@@ -124,6 +125,7 @@ def language_of(folder: Path) -> str:
     return found[1]
 
 
+@pytest.mark.slow
 def test_the_language_of_a_report_stays_until_another_is_chosen(copied: Path) -> None:
     assert language_of(copied) == "en"
     for args, language in (
@@ -154,6 +156,7 @@ def test_forget_remembers_the_language_for_the_audit(weights: Path, tmp_path: Pa
     assert not (tmp_path / "demo").exists()
 
 
+@pytest.mark.slow
 def test_an_audit_of_two_files_does_not_claim_what_the_method_read(
     weights: Path, audited: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +172,7 @@ def test_an_audit_of_two_files_does_not_claim_what_the_method_read(
     assert (out / "report.html").is_file()
 
 
+@pytest.mark.slow
 def test_a_later_audit_does_not_forget_what_an_earlier_one_read(copied: Path) -> None:
     access = read(copied, "access.json")
     access["parts"]["forget_train"]["3"]["read_by_audit"] = 999

@@ -19,6 +19,7 @@ def original(tmp_path: Path) -> Path:
     return trained(tmp_path / "original")
 
 
+@pytest.mark.slow
 def test_from_the_original_to_a_verdict_without_naming_a_reference(
     original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

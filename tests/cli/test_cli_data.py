@@ -148,6 +148,7 @@ def test_images_of_forgotten_classes_are_never_looked_at(parquet_folder: Callabl
     assert access["parts"]["retain_train"]["green"]["read_by_method"] > 0
 
 
+@pytest.mark.slow
 def test_a_class_whose_data_is_gone_can_be_forgotten(parquet_folder: Callable[..., Path], tmp_path: Path) -> None:
     folder = parquet_folder(per_class=8)
     made = _train(folder, tmp_path / "original")

@@ -35,6 +35,7 @@ def options(weights: Path, data: Path, out: Path) -> list[Any]:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_one_of_two_sets_is_forgotten_and_audited(
     two_sets: Path, parquet_folder: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -55,6 +56,7 @@ def test_one_of_two_sets_is_forgotten_and_audited(
     assert again.code == 0, again.err
 
 
+@pytest.mark.slow
 def test_grey_weights_read_grey_images(parquet_folder: Callable[..., Path], tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(build_model(MODEL, num_classes=4, in_channels=1).state_dict(), tmp_path / "grey")
@@ -68,6 +70,7 @@ def test_grey_weights_read_grey_images(parquet_folder: Callable[..., Path], tmp_
     assert_refused(refused, "takes 1 channels, but it is given 3: give --channels 1")
 
 
+@pytest.mark.slow
 def test_a_class_list_is_asked_for_where_the_head_is_wider(parquet_folder: Callable[..., Path], tmp_path: Path) -> None:
     torch.save(build_model(MODEL, num_classes=12, in_channels=3).state_dict(), tmp_path / "wide.th")
     given = options(tmp_path / "wide.th", parquet_folder(per_class=8), tmp_path / "out")

@@ -88,6 +88,7 @@ def test_a_wide_model_and_few_folders_print_counts(tmp_path: Path) -> None:
     assert "class 5, 292 more" in page
 
 
+@pytest.mark.slow
 def test_a_column_that_was_chosen_is_recorded_and_found_again(tmp_path: Path) -> None:
     pictures = [picture(k, i) for k in range(3) for i in range(4)]
     images, ids = [png(np.asarray(each)) for each in pictures], [k for k in range(3) for _ in range(4)]

@@ -17,6 +17,7 @@ def options(digits_run: Path, out: Path, *more: object) -> list[object]:
     return ["forget", *given, "--out", out, *more]
 
 
+@pytest.mark.slow
 def test_a_run_that_changed_nothing_says_so(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run_cli(*options(digits_run, out, "--method", "original", "--strict"))
@@ -37,6 +38,7 @@ def test_a_run_that_changed_nothing_says_so(digits_run: Path, tmp_path: Path) ->
     assert (again.code, again.out) == (4, "")
 
 
+@pytest.mark.slow
 def test_the_settings_of_the_method_that_forget_more_are_named(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = ["--method", "unsir", "--set", "search=none", "--set", "impair.lr=1e-9", "--set", "repair.lr=1e-9"]
@@ -79,6 +81,7 @@ def test_what_a_folder_records_of_settings_becomes_text(stronger: object, text: 
     assert to_turn("m", stronger, ENGLISH).startswith(text)
 
 
+@pytest.mark.slow
 def test_a_run_that_forgot_does_not(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run_cli(*options(digits_run, out, "--method", "head-mask", "--strict"))

@@ -68,6 +68,7 @@ def test_a_request_for_rows_is_recorded_by_number_and_content(place: Place) -> N
     assert "forgotten_rows" not in read_checkpoint(place.original / WEIGHTS).card.as_record()  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_rows_are_audited_against_models_that_were_retrained_without_them(place: Place) -> None:
     made = run_cli("retrain", "--of", place.forgotten, "--count", 3, "--bank", place.folder / "bank", "-q")
     assert made.code == 0, made.err
@@ -128,6 +129,7 @@ SEQUENCES = {  # what goes first, what follows, and the training rows that are g
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SEQUENCES)
 def test_what_was_forgotten_earlier_is_never_read_again(place: Place, name: str, tmp_path: Path) -> None:
     first, second, gone = SEQUENCES[name]

@@ -19,6 +19,7 @@ def forget(digits_run: Path, out: Path, *more: object) -> Outcome:
     return run_cli("forget", *given, "--out", out, *HARMFUL, *BRIEF, *more)
 
 
+@pytest.mark.slow
 def test_lost_accuracy_is_on_the_terminal_and_on_the_first_screen(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = forget(digits_run, out)
@@ -32,6 +33,7 @@ def test_lost_accuracy_is_on_the_terminal_and_on_the_first_screen(digits_run: Pa
         assert text in page[: page.index("<nav")]
 
 
+@pytest.mark.slow
 def test_strict_writes_nothing_and_exits_with_1(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = forget(digits_run, out, "--strict")
@@ -40,6 +42,7 @@ def test_strict_writes_nothing_and_exits_with_1(digits_run: Path, tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_tolerance_decides(digits_run: Path, tmp_path: Path) -> None:
     done = forget(digits_run, tmp_path / "out", "--strict", "--tolerance", "0.99")
     assert done.code == 0, done
@@ -52,6 +55,7 @@ def test_a_tolerance_that_is_no_fraction_is_refused(digits_run: Path, tmp_path: 
     assert_refused(refused, "Expected a tolerance from 0 to below 1")
 
 
+@pytest.mark.slow
 def test_without_a_method_the_recommended_one_runs(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = ["--weights", digits_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]

@@ -137,6 +137,7 @@ def test_a_factory_that_does_not_fit_is_refused(
     assert set(tree(tmp_path)) == {f"{factories}.py"}
 
 
+@pytest.mark.slow
 def test_a_factory_of_the_caller_works_when_it_is_named(weights: Path, tmp_path: Path, factories: str) -> None:
     name = f"{factories}:plain"
     first = forget("--forget", 3, "--no-audit", "--quiet", "--model", name, weights=weights, out=tmp_path / "a")

@@ -38,6 +38,7 @@ def test_every_public_name_is_imported_from_where_the_types_say():
     assert set(homes) <= set(dir(unlearnkit))
 
 
+@pytest.mark.slow
 def test_a_room_of_the_package_needs_no_import_of_its_own():
     script = "import unlearnkit as uk; print(uk.models.build_model('small-cnn', num_classes=2, in_channels=1).training)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "True\n"

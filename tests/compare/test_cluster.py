@@ -1,18 +1,23 @@
-"""A suite on a Dask cluster of two workers, one of which is killed while it works: nothing is lost."""
+"""A suite on a Dask cluster: a worker that is killed at its work costs nothing, and a job that is given up is named."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from brief import shorten
 from forked import GROUP, START, ended
 from suites import comparison, tiny
 from unlearnkit.compare.hand_out import Workers
+from unlearnkit.compare.work import CellJob, Done, Job, OriginalJob, attempt
 from unlearnkit.errors import ConfigError, ProcessError
 
 distributed = pytest.importorskip("distributed", reason="Expected Dask; do `pip install unlearnkit[cluster]`.")
@@ -20,44 +25,63 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group(GROUP)]
 PATIENCE = 300  # seconds; the machine may be busy
 
 
-def work(*words: str) -> None:
-    """Run Dask's own command for a worker in this process."""
+def work(dies_at: type[Job] | None, *words: str) -> None:
+    """Run Dask's own command for a worker in this process, which a job of one kind kills."""
     from distributed.cli.dask_worker import main
 
+    def or_die(name: str, job: Job) -> Done:
+        if dies_at is not None and isinstance(job, dies_at):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return attempt(name, job)
+
+    patch = pytest.MonkeyPatch()  # until this process ends
+    shorten(patch)
+    patch.setattr("unlearnkit.compare.work.attempt", or_die)
     main(words)
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[tuple[str, list[BaseProcess]]]:
-    """A scheduler in this process, and two workers that nobody starts again when they die."""
+def cluster(tmp_path: Path) -> Iterator[tuple[Any, Callable[..., list[BaseProcess]]]]:
+    """A scheduler in this process, and a starter of workers that nobody starts again when they die."""
     words = ["--no-nanny", "--nthreads", "1", "--no-dashboard", "--local-directory", str(tmp_path), "--death-timeout"]
-    with distributed.LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as scheduler:
+    with (
+        distributed.LocalCluster(n_workers=0, dashboard_address=None, host="127.0.0.1") as scheduler,
+        ExitStack() as stack,
+    ):
         address = scheduler.scheduler_address
-        workers = [START.Process(target=work, args=(address, *words, str(PATIENCE))) for _ in range(2)]
-        with ended(workers):
+
+        def start(*dies_at: type[Job] | None) -> list[BaseProcess]:
+            workers = [START.Process(target=work, args=(kind, address, *words, str(PATIENCE))) for kind in dies_at]
+            stack.enter_context(ended(workers))
             with distributed.Client(address) as client:
-                client.wait_for_workers(2, timeout=PATIENCE)
-            yield address, workers
+                client.wait_for_workers(len(workers), timeout=PATIENCE)
+            return workers
+
+        yield scheduler, start
 
 
-def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path, cluster: tuple[str, list[BaseProcess]]) -> None:
-    address, workers = cluster
-    suite = tiny(methods=[{"name": "original"}, {"name": "head-mask"}], unlearning_seeds=[0, 1])
+def test_a_worker_that_is_killed_costs_nothing(tmp_path: Path, cluster: Any) -> None:
+    scheduler, start = cluster
+    dying, living = start(CellJob, None)
+    suite = tiny(methods=[{"name": "head-mask"}], unlearning_seeds=[0, 1])
     lines: list[str] = []
-
-    def say(line: str) -> None:
-        lines.append(line)
-        if line.startswith("[1/4]"):  # the first cell is done, and both workers are at others
-            workers[0].kill()
-
-    chosen = Workers(jobs=None, backend="dask", address=address)
-    results = comparison(suite, tmp_path, lines, workers=chosen, say=say).run()
-    workers[0].join(PATIENCE)
-    assert workers[0].exitcode == -signal.SIGKILL
-    assert workers[1].is_alive()
+    chosen = Workers(jobs=None, backend="dask", address=scheduler.scheduler_address)
+    results = comparison(suite, tmp_path, lines, workers=chosen).run()
+    dying.join(PATIENCE)
+    assert dying.exitcode == -signal.SIGKILL
+    assert living.is_alive()
     rows = results["groups"][0]["rows"]
-    assert [row["failure"] for row in rows] == [None] * 4
-    assert sum(line.startswith("[4/4]") for line in lines) == 1
+    assert [row["failure"] for row in rows] == [None] * 2
+    assert sum(line.startswith("[2/2] head-mask") for line in lines) == 1
+
+
+def test_a_scheduler_that_gives_a_job_up_ends_the_suite_with_a_sentence(tmp_path: Path, cluster: Any) -> None:
+    scheduler, start = cluster
+    scheduler.scheduler.allowed_failures = 0  # of the workers that had the job; Dask's own number is 3
+    start(OriginalJob)
+    chosen = Workers(jobs=None, backend="dask", address=scheduler.scheduler_address)
+    with pytest.raises(ProcessError, match=r"one was killed, .*what is finished is kept"):
+        comparison(tiny(), tmp_path, [], workers=chosen).run()
 
 
 def test_a_scheduler_that_does_not_answer_and_an_unknown_backend_are_named(

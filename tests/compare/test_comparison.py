@@ -20,7 +20,7 @@ from unlearnkit.compare.subset import first_rows
 from unlearnkit.disk.staging import held
 from unlearnkit.errors import ConfigError, DataError, OutputError
 
-pytestmark = pytest.mark.xdist_group("suites")
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suites")]
 
 
 @pytest.fixture(scope="module")

@@ -83,6 +83,7 @@ def test_files_that_hold_no_suite_are_refused(tmp_path: Path) -> None:
             read_suite(str(path))
 
 
+@pytest.mark.slow
 def test_every_shipped_suite_can_be_read_and_has_a_reduced_one() -> None:
     names = set(shipped())
     suites = {name: read_suite(name)[1] for name in names}

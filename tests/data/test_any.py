@@ -95,6 +95,7 @@ def through(model: str, source: str, precision: Any, out: Path, storage: Any = "
     return forget_run(spec, choice, Output(out / "forgotten"), runtime=runtime, audit=None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "source", "precision"),
     [pytest.param(*row, id="-".join(row), marks=[pytest.mark.slow] if row[0] in LARGE else []) for row in TABLE],
@@ -119,6 +120,7 @@ def test_every_model_forgets_from_every_source(
         plain.load_state_dict(after)  # strict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["cnn", "vit"])
 def test_streamed_images_give_the_weights_of_images_in_memory(
     model: str, sources: dict[str, str], tmp_path: Path
@@ -131,6 +133,7 @@ def test_streamed_images_give_the_weights_of_images_in_memory(
         assert torch.equal(value, states[1][key]), key
 
 
+@pytest.mark.slow
 def test_a_class_whose_folder_is_gone_is_forgotten_by_its_id(sources: dict[str, str], tmp_path: Path) -> None:
     """The images of `bee` are deleted before the request: the ids of the model must not shift."""
     whole = Path(sources["imagefolder"].removeprefix("imagefolder:"))

@@ -175,6 +175,7 @@ def test_a_row_is_decoded_once_and_only_when_it_is_read() -> None:
     assert torch.nonzero(image_set.decoded).flatten().tolist() == [2, 4, 5]
 
 
+@pytest.mark.slow
 @given(st.lists(st.lists(st.integers(0, 7), max_size=9), max_size=6))
 def test_any_order_of_reads_gives_the_rows_asked_for(reads: list[list[int]]) -> None:
     image_set, recorder = recorded_set([0] * 8)
@@ -429,6 +430,7 @@ def test_repeated_samples_keep_images_and_labels_together() -> None:
     assert samples.images(positions).flatten().tolist() == samples.labels[positions].tolist() == [7, 5, 6]
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=4), st.randoms(use_true_random=False))
 def test_joined_sets_keep_the_order_asked_for(sizes: list[int], random) -> None:
     sets = [numbered(100 * k, size) for k, size in enumerate(sizes)]

@@ -59,6 +59,7 @@ def observed(data: ImageData, seed: int) -> list[Tensor]:
     return [outputs.logits for outputs in evidence.subjects[0].outputs.values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [unlearned, tuned, observed])
 def test_the_seed_determines_a_run(run: Callable[[ImageData, int], list[Tensor]]) -> None:
     def same(one: list[Tensor], other: list[Tensor]) -> bool:

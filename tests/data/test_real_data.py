@@ -24,6 +24,7 @@ from unlearnkit.steps.specs import CaseSpec
 CPU = Runtime(device=torch.device("cpu"))
 
 
+@pytest.mark.slow
 def test_cifar10_is_read_as_it_is_described() -> None:
     data = load_data(folder("cifar10"))
     assert data.classes[0] == "airplane"

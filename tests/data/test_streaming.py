@@ -100,6 +100,7 @@ def batches(draw: st.DrawFn, samples: int) -> list[Batch]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["memory", "stream"])
 @pytest.mark.parametrize("name", MAKERS)
 @settings(max_examples=40, deadline=None)
@@ -115,6 +116,7 @@ def test_a_stream_is_the_share_of_the_images_of_every_batch(name: str, kind: str
         assert torch.equal(images, expected[batch.mine])
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), name=st.sampled_from(sorted(MAKERS)))
 def test_streamed_images_are_those_in_memory_bit_for_bit(name: str, data: st.DataObject) -> None:
@@ -126,6 +128,7 @@ def test_streamed_images_are_those_in_memory_bit_for_bit(name: str, data: st.Dat
     assert torch.equal(kept.images(positions), streamed.images(positions))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(data=st.data())
 def test_access_counts_are_the_same_and_of_the_share_alone(data: st.DataObject) -> None:
@@ -169,6 +172,7 @@ def test_streaming_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
+@pytest.mark.slow
 def test_a_consumer_that_stops_early_leaves_no_worker() -> None:
     many = [Batch(torch.tensor([k % 16])) for k in range(40)]
     bench = Bench("stream", 2)

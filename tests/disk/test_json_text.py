@@ -21,6 +21,7 @@ VALUES = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(VALUES)
 def test_what_json_writes_is_read_the_same(value: object) -> None:
     assert parse_json(json.dumps(value).encode()) == value

@@ -54,6 +54,7 @@ def test_neggrad_raises_the_loss_on_the_forget_data(name: str) -> None:
     assert loss_on(result.model, result, Part.FORGET_TRAIN) > loss_on(model, result, Part.FORGET_TRAIN) + 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vit-grey", "cnn-grey"])
 def test_neggrad_stops_at_the_ceiling_however_high_the_rate(name: str) -> None:
     wild = Recipe(epochs=40, batch_size=8, lr=1.0, clip_value=0.1)
@@ -63,6 +64,7 @@ def test_neggrad_stops_at_the_ceiling_however_high_the_rate(name: str) -> None:
     assert all(math.isfinite(v) for v in result.history["ascend"])
 
 
+@pytest.mark.slow
 def test_neggrad_without_ceiling_runs_off_and_is_stopped() -> None:
     wild = Recipe(epochs=40, batch_size=8, lr=0.1)
     assert min(forget(NegGrad(recipe=wild)).history["ascend"]) >= -2.001 * LN4
@@ -131,6 +133,7 @@ def test_the_ceiling_of_neggrad_plus_holds_for_forgotten_samples_alone() -> None
     assert torch.equal(logits.grad[1], torch.zeros(2))
 
 
+@pytest.mark.slow
 def test_neggrad_plus_sees_each_forget_sample_as_often_as_asked() -> None:
     for repeats, times in ((1, 1), (4, 4), (None, 3)):  # 33 retained, 12 to forget
         result = forget(NegGradPlus(search=None, recipe=STEPS, repeats=repeats))

@@ -35,6 +35,7 @@ def test_an_erasure_that_does_is_kept_bit_for_bit() -> None:
     assert_same_tensors(done.model.state_dict(), alone.model.state_dict())
 
 
+@pytest.mark.slow
 def test_where_the_class_still_shows_the_original_is_shrunk_and_taught() -> None:
     done = forget("remains=0", "tolerance=0.99", model=learned())
     assert (done.notes["auto"]["kept"], tried(done)) == ("shrink-distill", ["erase", "shrink-distill"])

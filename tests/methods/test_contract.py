@@ -40,18 +40,21 @@ def meetings(*, rerun: bool) -> list[Any]:
     Each method meets every model, and both requests: one of them on the networks with BatchNorm, the other on those
     without. From method to method that turns around, so all models meet both requests.
 
+    One meeting of each method is for the fast tests, too, which model's turns around.
+
     Args:
         rerun: for a test that runs the method again. Then each meets one network with BatchNorm and one without, of
             which one takes grey images and the other augmented ones in colour.
     """
     found = []
     for i, method in enumerate(METHODS):
-        for j, model in enumerate(MODELS):
-            if rerun and (j % 2) == (i // 2 + j // 2) % 2:
-                continue
-            request = list(REQUESTS)[(i + j // 2) % 2]
-            group = pytest.mark.xdist_group(f"contract {method}")  # one process makes and keeps the first run
-            found.append(pytest.param(method, model, request, marks=group, id=f"{method}-{model}-{request}"))
+        again = [j for j in range(len(MODELS)) if (j % 2) != (i // 2 + j // 2) % 2]
+        for j in again if rerun else range(len(MODELS)):
+            model, request = list(MODELS)[j], list(REQUESTS)[(i + j // 2) % 2]
+            marks = [pytest.mark.xdist_group(f"contract {method}")]  # one process makes and keeps the first run
+            if j != again[i % 2]:
+                marks.append(pytest.mark.slow)
+            found.append(pytest.param(method, model, request, marks=marks, id=f"{method}-{model}-{request}"))
     return found
 
 
@@ -59,6 +62,14 @@ combinations = pytest.mark.parametrize(("method", "model", "request_name"), meet
 
 
 reruns = pytest.mark.parametrize(("method", "model", "request_name"), meetings(rerun=True))
+once = pytest.mark.parametrize(
+    ("method", "model", "request_name"),
+    [param for param in meetings(rerun=True) if all(mark.name != "slow" for mark in param.marks)],
+)
+with_statistics = pytest.mark.parametrize(
+    ("method", "model", "request_name"),
+    [param for param in meetings(rerun=True) if MODELS[str(param.values[1])].build == small_cnn],
+)
 
 
 def test_each_method_meets_every_model_and_every_request() -> None:
@@ -71,6 +82,9 @@ def test_each_method_meets_every_model_and_every_request() -> None:
         (model, request) for model in MODELS for request in REQUESTS
     }
     again = [param.values for param in meetings(rerun=True)]
+    fast = [param.values[:2] for param in meetings(rerun=False) if "slow" not in {mark.name for mark in param.marks}]
+    assert [method for method, _ in fast] == list(METHODS)
+    assert {model for _, model in fast} == set(MODELS)
     assert set(again) <= set(met)
     assert {(model, request) for _, model, request in again} == {(m, r) for m in MODELS for r in REQUESTS}
     for method in METHODS:
@@ -126,68 +140,95 @@ def observed(method: str, model: str, request_name: str) -> Observed:
 
 
 @combinations
-def test_the_callers_model_is_left_as_it_was(method: str, model: str, request_name: str) -> None:
+def test_a_run_leaves_everything_as_it_was_and_its_result_and_its_account_are_right(
+    method: str, model: str, request_name: str
+) -> None:
+    """All that one look at one run tells: a test for each of these would cost more than the run."""
     seen = observed(method, model, request_name)
+    assert_the_callers_model_and_the_random_state_are_as_they_were(seen)
+    assert_the_weights_really_change_and_share_no_memory(seen, METHODS[method])
+    assert_only_declared_parts_are_read_and_counted(seen.result, METHODS[method], REQUESTS[request_name])
+    assert_the_result_is_clean(seen.result.model, MODELS[model].channels)
+    assert_cost_is_positive_and_equals_the_hand_count(
+        seen.result, METHODS[method], forgotten=len(REQUESTS[request_name]), channels=MODELS[model].channels
+    )
+
+
+def assert_the_callers_model_and_the_random_state_are_as_they_were(seen: Observed) -> None:
     assert_same(seen.before, seen.after)
+    assert seen.random_before == seen.random_after
 
 
-@combinations
-def test_the_weights_really_change_and_share_no_memory(method: str, model: str, request_name: str) -> None:
-    seen = observed(method, model, request_name)
-    assert METHODS[method].changes in (None, not same_tensors(seen.model, seen.result.model))
+def assert_the_weights_really_change_and_share_no_memory(seen: Observed, entry: Canonical) -> None:
+    assert entry.changes in (None, not same_tensors(seen.model, seen.result.model))
     ours = {p.data_ptr() for p in seen.model.parameters()}
     assert all(p.data_ptr() not in ours for p in seen.result.model.parameters())
 
 
-@combinations
-def test_global_random_state_is_restored(method: str, model: str, request_name: str) -> None:
-    seen = observed(method, model, request_name)
-    assert seen.random_before == seen.random_after
-
-
-@reruns
-def test_same_seed_same_weights_whatever_the_global_state(method: str, model: str, request_name: str) -> None:
-    torch.manual_seed(1234)
-    np.random.seed(4)
-    random.seed(4)
-    again = run(method, MODELS[model].model(), model, request_name)
-    assert_same_tensors(observed(method, model, request_name).result.model.state_dict(), again.model.state_dict())
-    assert observed(method, model, request_name).result.history == again.history
-
-
-@reruns
-def test_another_seed_other_weights(method: str, model: str, request_name: str) -> None:
-    other = run(method, MODELS[model].model(), model, request_name, seed=6)
-    same = same_tensors(observed(method, model, request_name).result.model, other.model)
-    assert METHODS[method].draws in (None, not same)
-
-
-@combinations
-def test_only_declared_parts_are_read_and_counted(method: str, model: str, request_name: str) -> None:
-    result = observed(method, model, request_name).result
-    declared = METHODS[method].method.needs
+def assert_only_declared_parts_are_read_and_counted(
+    result: Unlearned, entry: Canonical, forgotten: tuple[int, ...]
+) -> None:
     summary: Any = result.access.summary(result.split)
     for part, classes in summary["parts"].items():
         read = sum(counts["read_by_method"] for counts in classes.values())
-        assert (read > 0) == (part in declared), part
+        assert (read > 0) == (part in entry.method.needs), part
         assert all(counts["read_by_audit"] == 0 for counts in classes.values())
-    read = 12 * len(REQUESTS[request_name]) if METHODS[method].reads_forget else 0
+    read = 12 * len(forgotten) if entry.reads_forget else 0
     assert summary["forget_samples_read"] == summary["forget_samples_decoded"] == read
     assert result.access.forget_samples_read(result.split) == read
-    forgotten = summary["parts"]["forget_train"]
-    assert set(forgotten) == {CLASSES[k] for k in REQUESTS[request_name]}
-    assert all(counts["samples"] == 12 for counts in forgotten.values())
+    gone = summary["parts"]["forget_train"]
+    assert set(gone) == {CLASSES[k] for k in forgotten}
+    assert all(counts["samples"] == 12 for counts in gone.values())
 
 
-@combinations
-def test_the_result_is_clean(method: str, model: str, request_name: str) -> None:
-    result = observed(method, model, request_name).result.model
+def assert_the_result_is_clean(result: nn.Module, channels: int) -> None:
     assert not any(module.training for module in result.modules())
     assert count_hooks(result) == 0
     assert all(p.grad is None and p.requires_grad and p.device.type == "cpu" for p in result.parameters())
     assert all(v.isfinite().all() for v in result.state_dict().values() if v.is_floating_point())
-    channels = MODELS[model].channels
     assert result(torch.zeros(3, channels, 8, 8)).shape == (3, len(CLASSES))
+
+
+def assert_cost_is_positive_and_equals_the_hand_count(
+    result: Unlearned, entry: Canonical, *, forgotten: int, channels: int
+) -> None:
+    expected = entry.passes(
+        entry.method,
+        forgotten=forgotten,
+        channels=channels,
+        attempts=len(result.notes.get("search", {}).get("attempts", [0])),
+        trials=len(result.notes.get("search", {}).get("trials", [])),
+    )
+    stages = result.cost["stages"]
+    assert set(expected) <= set(stages) == set(result.history)
+    for name, (forward, backward) in expected.items():
+        assert (stages[name]["samples_forward"], stages[name]["samples_backward"]) == (forward, backward), name
+    for cost in stages.values():
+        assert cost["seconds"] > 0
+        assert cost["samples_forward"] > 0
+        assert cost["peak_memory_bytes"] > 0
+    total = result.cost["total"]
+    for key in ("samples_forward", "samples_backward"):
+        assert total[key] == sum(cost[key] for cost in stages.values())
+    assert total["seconds"] >= sum(cost["seconds"] for cost in stages.values())  # what lies between the stages counts
+
+
+@reruns
+def test_same_seed_same_weights_whatever_the_global_state(method: str, model: str, request_name: str) -> None:
+    first = observed(method, model, request_name).result
+    torch.manual_seed(1234)
+    np.random.seed(4)
+    random.seed(4)
+    again = run(method, MODELS[model].model(), model, request_name)
+    assert_same_tensors(first.model.state_dict(), again.model.state_dict())
+    assert first.history == again.history
+
+
+@once
+def test_another_seed_other_weights(method: str, model: str, request_name: str) -> None:
+    other = run(method, MODELS[model].model(), model, request_name, seed=6)
+    same = same_tensors(observed(method, model, request_name).result.model, other.model)
+    assert METHODS[method].draws in (None, not same)
 
 
 @reruns
@@ -210,7 +251,7 @@ def test_frozen_parameters_stay_frozen(method: str, model: str, request_name: st
     assert entry.fresh or set(moved).isdisjoint(held)
 
 
-@reruns
+@with_statistics
 def test_frozen_layers_keep_their_statistics_too(method: str, model: str, request_name: str) -> None:
     entry, given = METHODS[method], MODELS[model].model()
     layers = list(dict.fromkeys(name.rpartition(".")[0] for name, _ in given.named_parameters()))
@@ -222,28 +263,3 @@ def test_frozen_layers_keep_their_statistics_too(method: str, model: str, reques
     result = run(method, given, model, request_name).model
     for name, value in result.state_dict().items():
         assert entry.fresh or name.rpartition(".")[0] not in held or torch.equal(value, before.tensors[name]), name
-
-
-@combinations
-def test_cost_is_positive_and_equals_the_hand_count(method: str, model: str, request_name: str) -> None:
-    result = observed(method, model, request_name).result
-    entry: Canonical = METHODS[method]
-    expected = entry.passes(
-        entry.method,
-        forgotten=len(REQUESTS[request_name]),
-        channels=MODELS[model].channels,
-        attempts=len(result.notes.get("search", {}).get("attempts", [0])),
-        trials=len(result.notes.get("search", {}).get("trials", [])),
-    )
-    stages = result.cost["stages"]
-    assert set(expected) <= set(stages) == set(result.history)
-    for name, (forward, backward) in expected.items():
-        assert (stages[name]["samples_forward"], stages[name]["samples_backward"]) == (forward, backward), name
-    for cost in stages.values():
-        assert cost["seconds"] > 0
-        assert cost["samples_forward"] > 0
-        assert cost["peak_memory_bytes"] > 0
-    total = result.cost["total"]
-    for key in ("samples_forward", "samples_backward"):
-        assert total[key] == sum(cost[key] for cost in stages.values())
-    assert total["seconds"] >= sum(cost["seconds"] for cost in stages.values())  # what lies between the stages counts

@@ -184,6 +184,7 @@ def test_the_callers_criterion_is_the_loss(method: Method) -> None:
     assert moved(original, steep.model)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [
@@ -249,6 +250,7 @@ def test_momentum_is_nesterovs_or_plain(nesterov: bool) -> None:
         torch.testing.assert_close(model.weight.detach(), weight)
 
 
+@pytest.mark.slow
 def test_published_momentum_reaches_the_training() -> None:
     """The preset's plain momentum gives other weights; Adam has none and gives the same."""
     for optimizer, same in (("sgd", False), ("adam", True), ("adamw", True)):

@@ -177,6 +177,7 @@ def untrained(folder: Path, *classes: str) -> Path:
     return folder / "w.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "unsir"])
 def test_every_method_runs_from_the_command_line_and_its_weights_load(
     parquet_folder: Callable[..., Path], tmp_path: Path, method: str

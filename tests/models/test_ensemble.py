@@ -17,6 +17,7 @@ from unlearnkit.models.names import base_name, shards_of
 SHAPE = (1, 8, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["small-cnn,width=4", "timm:test_vit,img_size=32"])
 def test_its_logits_are_the_mean_and_its_head_is_one_layer(name: str) -> None:
     shape = (1, 32, 32) if "vit" in name else SHAPE

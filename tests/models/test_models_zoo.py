@@ -64,6 +64,7 @@ def skip_where_timm_is_older(name: str) -> None:
         pytest.skip(f"timm {timm.__version__} has no {architecture}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_works_from_its_name_to_its_file_and_back(family: str, tmp_path: Path) -> None:
     name, shape, head, width = FAMILIES[family]

@@ -28,6 +28,7 @@ def check(name: str, checkpoint: Checkpoint, classes: int = 3) -> None:
     check_open_options(name, checkpoint, build_model(name, num_classes=classes, in_channels=3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("auxiliary", [True, False])
 def test_transform_input_is_asked_for_and_auxiliary_heads_are_read_off(tmp_path: Path, auxiliary: bool) -> None:
     model = zoo.googlenet(num_classes=3, aux_logits=auxiliary, init_weights=False)
@@ -45,6 +46,7 @@ def test_transform_input_is_asked_for_and_auxiliary_heads_are_read_off(tmp_path:
         assert named.transform_input is value
 
 
+@pytest.mark.slow
 def test_inception_is_asked_for_too(tmp_path: Path) -> None:
     model = zoo.inception_v3(num_classes=3, aux_logits=False, init_weights=False)
     with pytest.raises(ModelError, match="has no AuxLogits; write --model torchvision:inception_v3,aux_logits=False"):

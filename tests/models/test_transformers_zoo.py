@@ -47,6 +47,7 @@ def saved(kind: str, folder: Path, *, names: tuple[str, ...] = NAMES, **processo
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SMALL)
 def test_a_folder_says_all_about_its_model(tmp_path: Path, kind: str) -> None:
     source = saved(kind, tmp_path / "m")
@@ -65,6 +66,7 @@ def test_a_folder_says_all_about_its_model(tmp_path: Path, kind: str) -> None:
     assert build_model(found.model, num_classes=7, in_channels=3)(images).logits.shape == (2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 def test_forgetting_writes_a_folder_that_transformers_loads(
     tmp_path: Path, kind: str, parquet_folder: Callable[..., Path]
@@ -93,6 +95,7 @@ def test_forgetting_writes_a_folder_that_transformers_loads(
     assert run_cli("verify", out).code != 0
 
 
+@pytest.mark.slow
 def test_the_folder_that_was_written_can_forget_again(tmp_path: Path, parquet_folder: Callable[..., Path]) -> None:
     saved("resnet", tmp_path / "m")
     plain = [

@@ -358,6 +358,7 @@ def test_torchvisions_server_can_be_out_of_reach(squeezenet: nn.Module, monkeypa
         build()
 
 
+@pytest.mark.slow
 def test_weights_that_need_options_say_so() -> None:
     with pytest.raises(ModelError, match="write torchvision:googlenet,aux_logits=True,transform_input=True"):
         build_model("torchvision:googlenet", num_classes=7, in_channels=3, pretrained=True)

@@ -66,6 +66,7 @@ def test_several_writers_lose_nothing(tmp_path: Path) -> None:
         assert [e.content["number"] for e in entries(path) if e.content.get("who") == who] == list(range(count))
 
 
+@pytest.mark.slow
 def test_killed_writers_leave_a_whole_ledger(ledger: Path, tmp_path: Path) -> None:
     said = tmp_path / "said"
 

@@ -263,6 +263,7 @@ def test_names_of_the_user_stay_as_they_are(tmp_path: Path) -> None:
     assert all(name.replace("\x00", "\ufffd").replace("\x1b", "\ufffd") in reader.text for name in HOSTILE)
 
 
+@pytest.mark.slow
 def test_the_files_of_a_page_are_the_same_in_every_language(tmp_path: Path) -> None:
     for changed in ({}, {"audit": judged_audit()}, {"audit": audit_json(CLASSES, retrained=3)}):
         assert files(page(tmp_path / "run", "zh", **changed)) == files(page(tmp_path / "run", "en", **changed))

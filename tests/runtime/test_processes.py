@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -19,24 +16,11 @@ from safetensors.torch import load_file
 import several
 from canonical import METHODS
 from commands import run_cli
-from forked import GROUP, Done, launch
+from forked import GROUP, Done, launch, run
 from unlearnkit.runtime.processes import Processes
 
 HERE = Path(__file__).parents[1] / "support"
 pytestmark = pytest.mark.xdist_group(GROUP)
-
-
-def torchrun(*arguments: object, timeout: float) -> subprocess.CompletedProcess[str]:
-    """Start two processes with torch's own launcher."""
-    environment = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    return subprocess.run(
-        [sys.executable, *launcher, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-        timeout=timeout,
-    )
 
 
 def succeeded(done: list[Done]) -> list[Done]:
@@ -127,7 +111,7 @@ def test_batch_statistics_are_shared_out_and_averaged(two: Path, tmp_path: Path)
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_run_with_an_error(tmp_path: Path) -> None:
     began = time.monotonic()
-    done = torchrun(HERE / "several.py", "dies", tmp_path, timeout=100)
+    done = run(HERE / "elastic.py", "dies", tmp_path, path=[HERE], timeout=100)
     assert done.returncode != 0
     assert time.monotonic() - began < 90
     assert "exitcode" in done.stderr

@@ -27,7 +27,7 @@ from unlearnkit.steps.reference_bank import read_identity
 from unlearnkit.steps.retrain import retrain_run
 from unlearnkit.steps.specs import CaseSpec, RetrainSpec
 
-pytestmark = pytest.mark.xdist_group("banked")  # one process trains the seven models
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("banked")]  # one process trains the seven models
 
 
 def retrain(of: Path, bank: Path, *exclude: str, count: int = 1, **more: Any) -> list[Path]:

@@ -130,6 +130,7 @@ def test_no_forgotten_image_is_read_and_the_counts_say_so(theirs: CaseSpec, tmp_
     assert sum(counts["read_by_first_look"] for counts in access["parts"]["retain_train"].values()) == 384
 
 
+@pytest.mark.slow
 def test_the_run_folder_records_the_look_and_the_origins(theirs: CaseSpec, tmp_path: Path) -> None:
     forget_run(theirs, HEAD_MASK, Output(tmp_path / "out"), audit=None, runtime=CPU)
     config = read_json(tmp_path / "out", "config.json")
@@ -173,6 +174,7 @@ def test_another_order_of_the_outputs_is_refused_with_the_confusion(
         look(given)
 
 
+@pytest.mark.slow
 def test_the_command_line_exits_with_2_and_trust_inputs_goes_on(digits_run: Path, tmp_path: Path) -> None:
     weights = foreign(digits_run, tmp_path / "moved.pt", ORDER)
     command = ["forget", "--weights", weights, "--model", "small-cnn", "--data", "digits", "--forget", "3"]
@@ -304,6 +306,7 @@ def bordered(folder: Path, weights: Path) -> None:
     torch.save({"layer.weight": 2 * known, "layer.bias": -(known**2).sum(dim=1)}, weights)
 
 
+@pytest.mark.slow
 def test_a_wrong_size_or_crop_is_named(tmp_path: Path) -> None:
     bordered(tmp_path / "data", tmp_path / "w.pt")
     given: dict[str, Any] = {"mean": (0.5,), "std": (0.5,)}
@@ -357,6 +360,7 @@ def test_training_from_weights_in_another_order_is_refused(digits_run: Path, tmp
     assert access["forget_samples_read_by_first_look"] == 0
 
 
+@pytest.mark.slow
 def test_training_may_start_from_weights_for_something_else(digits_run: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(SmallCNN(num_classes=10, in_channels=1).state_dict(), tmp_path / "fresh.pt")

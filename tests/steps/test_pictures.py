@@ -326,6 +326,7 @@ def test_a_report_that_cannot_be_drawn_does_not_leave_the_old_pictures(
     assert not (copied / "report.html").exists()
 
 
+@pytest.mark.slow
 def test_without_the_option_no_picture_is_ever_written(people: tuple[Path, Path], tmp_path: Path) -> None:
     run = forget(people, tmp_path / "run", "--no-audit")
     assert drawings(run) == set()
@@ -345,6 +346,7 @@ def test_a_method_that_makes_no_images_has_no_figure_of_them(people: tuple[Path,
     assert "The noise that stood for" not in page_of(run).text
 
 
+@pytest.mark.slow
 def test_digits_are_shown_without_the_option(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     weights = digits_run / "model.safetensors"
@@ -357,6 +359,7 @@ def test_digits_are_shown_without_the_option(digits_run: Path, tmp_path: Path) -
     assert "may show people" not in page_of(out).text.split("Where it comes from")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("personal", [True, False])
 def test_stand_ins_of_people_are_people_too(personal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = load_data("digits")

@@ -40,6 +40,7 @@ def test_an_architecture_that_a_folder_names_runs_no_code(name: str, copied: Pat
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.slow
 def test_an_architecture_given_by_hand_is_taken_instead(copied: Path) -> None:
     edit(copied, "config.json", model="os:system")
     assert run_cli("audit", copied, *AUDIT, "--model", "small-cnn").code == 0
@@ -57,6 +58,7 @@ def test_data_that_a_folder_names_is_not_fetched_and_runs_no_code(
     assert_refused(run_cli("audit", copied, *AUDIT), "Expected --data", "config.json", f"add --data {data}")
 
 
+@pytest.mark.slow
 def test_data_given_by_hand_is_taken_instead(copied: Path) -> None:
     edit(copied, "config.json", data="hf:someone/something")
     assert run_cli("audit", copied, *AUDIT, "--data", "digits").code == 0

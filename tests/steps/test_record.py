@@ -108,6 +108,7 @@ def test_the_manifest_names_inputs_command_and_device(folders: dict[str, Path]) 
     assert len(read_json(folders["audit"], "manifest.json")["inputs"]) == 2
 
 
+@pytest.mark.slow
 def test_a_folder_of_before_the_crop_was_recorded_is_audited_reported_and_exported(
     folders: dict[str, Path], tmp_path: Path
 ) -> None:

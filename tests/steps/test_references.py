@@ -77,6 +77,7 @@ def test_retrain_shares_no_tensor_with_the_original_before_its_first_step(monkey
     assert all(value.data_ptr() not in theirs for value in after.values())
 
 
+@pytest.mark.slow
 def test_retrain_gives_bit_for_bit_what_train_without_the_class_gives(tmp_path: Path) -> None:
     spec = TrainSpec(model="small-cnn", data="digits", exclude=("3",), settings=["epochs=1"])
     train_run(spec, Output(tmp_path / "out"), seed=4, runtime=CPU)

@@ -115,6 +115,7 @@ MOMENTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("when", MOMENTS)
 def test_a_killed_training_ends_with_the_same_weights(when: str, whole: Path, tmp_path: Path) -> None:
     moment, epochs = MOMENTS[when]
@@ -199,6 +200,7 @@ def test_a_full_disk_stops_no_training(tmp_path: Path, monkeypatch: pytest.Monke
     assert (run(tmp_path / "run") / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
 
 
+@pytest.mark.slow
 def test_retraining_keeps_what_is_finished_and_goes_on_with_what_is_not(tmp_path: Path) -> None:
     of = trained(tmp_path / "of", "epochs=2", "batch_size=500")
     spec = RetrainSpec(of=of, exclude=("3",), count=2)

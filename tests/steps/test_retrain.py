@@ -117,6 +117,7 @@ def test_what_differs_has_another_key(
     assert read_identity(folder).differs_in(read_identity(bank / same_seed)) == named
 
 
+@pytest.mark.slow
 def test_other_data_has_another_key_and_the_same_data_elsewhere_has_not(
     parquet_folder: Callable[..., Path], tmp_path: Path, trainings: list[int]
 ) -> None:
@@ -228,6 +229,7 @@ def test_data_from_a_network_is_not_fetched_because_a_folder_names_it(original: 
         retrain(folder, tmp_path / "bank")
 
 
+@pytest.mark.slow
 def test_it_begins_with_the_weights_that_the_original_began_with(
     original: Path, tmp_path: Path, trainings: list[int]
 ) -> None:

@@ -131,6 +131,7 @@ def test_the_cost_counts_what_was_trained_again(place: Place, without_rows: Path
     assert whole["samples_backward"] > notes["retraining"] > notes["passes"]
 
 
+@pytest.mark.slow
 def test_a_class_after_rows_is_forgotten_exactly_and_costs_what_retraining_costs(
     place: Place, without_rows: Path
 ) -> None:
@@ -159,6 +160,7 @@ def test_the_card_and_the_configuration_record_the_plan(place: Place, without_ro
     ].keys()
 
 
+@pytest.mark.slow
 def test_the_command_line_goes_on_from_a_run_and_takes_sisa_by_itself(place: Place, brief_audits: None) -> None:
     out = place.folder / "by-command"
     done = run_cli("forget", "--of", place.original, "--forget-rows", place.rows, "--quick", "--out", out, "--seed", 9)

@@ -73,7 +73,7 @@ def every_method(out: Path) -> None:
         result = unlearn(
             off_zero(TinyViT(len(CLASSES), dropout=0.0)).eval(),
             entry.method,
-            tiny_data(1, per_class=30),
+            tiny_data(1),
             ForgetRequest(classes=(1, 3)),
             seed=0,
             runtime=runtime,
@@ -136,11 +136,16 @@ def main(case: str, out: Path) -> None:
         (out / "facts.json").write_text(json.dumps(facts))
 
 
-if __name__ == "__main__":
-    for name in sys.argv[1].split(","):
-        place = Path(sys.argv[2]) / name
+def work(cases: str, out: Path) -> None:
+    """Run cases one after another, each in a folder of its own; a named error is written down there."""
+    for name in cases.split(","):
+        place = out / name
         place.mkdir(exist_ok=True)
         try:
             main(name, place)
         except UnlearnkitError as error:
             (place / f"error-{os.environ['RANK']}.txt").write_text(f"{type(error).__name__}: {error}")
+
+
+if __name__ == "__main__":
+    work(sys.argv[1], Path(sys.argv[2]))

@@ -19,6 +19,7 @@ from unlearnkit.training.loop import train
 from unlearnkit.training.recipe import Recipe
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False])
 def test_recalibration_is_the_mean_of_the_batch_statistics_and_changes_nothing_else(training: bool) -> None:
     images, labels = images_and_labels(22)
@@ -74,6 +75,7 @@ def test_recalibration_sees_classes_mixed_however_the_samples_are_sorted() -> No
         assert len(of_batch) >= 3
 
 
+@pytest.mark.slow
 def test_on_stored_statistics_every_step_is_taken_in_eval_mode() -> None:
     model, samples, modes = MODELS["cnn-grey"].model(), TensorSamples(*images_and_labels(6, torch.float32)), []
     before = copy.deepcopy(model.state_dict())

@@ -70,6 +70,7 @@ def test_without_sampling_the_account_is_above_the_closed_form_and_near_it() -> 
     assert 2.9 < found.epsilon <= found.wanted_epsilon == 3.0
 
 
+@pytest.mark.slow
 def test_a_step_is_the_clipped_sum_with_noise_of_the_stated_size() -> None:
     """Gradients much longer than C and shorter ones: 60 seeds show their sum and the noise."""
     samples, moved = lines(8, scale=20.0), []
@@ -90,6 +91,7 @@ def test_a_step_is_the_clipped_sum_with_noise_of_the_stated_size() -> None:
     assert float(steps.std(dim=0).mean()) == pytest.approx(sigma, rel=0.15)
 
 
+@pytest.mark.slow
 def test_batches_are_drawn_by_chance_and_the_cost_counts_them() -> None:
     samples = lines(40)
     found, log = run(samples, network(), batch_size=2, epochs=3)
@@ -99,6 +101,7 @@ def test_batches_are_drawn_by_chance_and_the_cost_counts_them() -> None:
     assert log.stages["t"].samples_forward == log.stages["t"].samples_backward == sum(samples.sizes)
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_and_the_model_is_left_plain() -> None:
     samples, models = lines(), [SmallCNN(2, 1, width=4, norm="group") for _ in range(2)]
     samples.data = torch.randn(40, 1, 8, 8)

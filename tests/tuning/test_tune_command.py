@@ -29,6 +29,7 @@ def tuning(*args: object, weights: Path, out: Path) -> Outcome:
 SHORT = ("--method", "finetune", "--trials", "3", "--set", "recipe.epochs=1", "--set", "retain_per_class=10")
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_folder_and_names_the_command_that_forgets(digits_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
     done = tuning(*SHORT, "--seed", "4", "--json", "-q", weights=digits_run, out=out)
@@ -70,6 +71,7 @@ def test_the_command_writes_a_folder_and_names_the_command_that_forgets(digits_r
     assert cost["samples_backward"] == best["cost"]["samples_backward"]
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_trials_and_a_person_can_read_them(digits_run: Path, tmp_path: Path) -> None:
     found = []
     for name in ("a", "b"):

@@ -139,6 +139,7 @@ def test_what_was_found_is_not_searched_again(
     assert found(arguments) == first
 
 
+@pytest.mark.slow
 def test_a_trial_that_cannot_win_is_ended_on_the_first_model(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from unlearnkit.tuning import tune
 from unlearnkit.tuning.scoring import INVERTED, Signal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", [Part.RETAIN_TRAIN, Part.FORGET_TRAIN])
 def test_the_best_strength_of_a_method_is_found_by_either_signal(part: Part) -> None:
     tuned = search(Dial(reads=part))
@@ -45,6 +46,7 @@ def test_too_little_and_too_much_both_score_low_and_the_formula_holds() -> None:
             assert trial.score < -0.3, trial
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_trials() -> None:
     first = search(trials=12, seed=5)
     assert as_found(first) == as_found(search(trials=12, seed=5))
@@ -67,6 +69,7 @@ def test_zero_glance_stays_zero_glance() -> None:
     assert reads(tuned)["retain_val"] == 2 * (len(CLASSES) - 1)
 
 
+@pytest.mark.slow
 def test_a_methods_own_search_is_off_while_it_is_tuned_unless_asked_for() -> None:
     """It would choose by the validation samples that the trials are judged by."""
     method = UNSIR(retain_per_class=4, noise=None)
@@ -107,6 +110,7 @@ def test_costs_are_those_of_all_runs_and_of_the_judge() -> None:
     assert tuned.cost["total"]["samples_forward"] == sum(stage["samples_forward"] for stage in stages.values())
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_a_trial_that_is_not_chosen() -> None:
     tuned = search(Dial(breaks=5.0, reads=Part.FORGET_TRAIN))
     failed = [trial for trial in tuned.trials if trial.failure]
@@ -119,6 +123,7 @@ def test_a_run_that_fails_is_a_trial_that_is_not_chosen() -> None:
         search(Dial(breaks=0.01), trials=3)
 
 
+@pytest.mark.slow
 def test_a_run_whose_outputs_are_no_numbers_is_a_failed_one_and_its_reads_count() -> None:
     """Finite weights can be too large to compute with, which the run itself does not notice."""
 

@@ -1,4 +1,4 @@
-"""Hands jobs to joblib: processes of this machine, or any backend that joblib knows, as a Dask or Ray cluster."""
+"""Hands jobs to joblib, which has processes of this machine and other backends, as Ray, or to a Dask cluster."""
 
 from __future__ import annotations
 
@@ -59,22 +59,23 @@ class Workers:
         """
         if not jobs:
             return
-        with self._backend():
-            working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-            try:
-                yield from working(delayed(attempt)(name, job) for name, job in jobs)
-            except (TerminatedWorkerError, *_killed()) as error:
-                raise ProcessError(
-                    f"Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "
-                    f"({reason(error)}); "
-                    "give the same command again, with fewer --jobs: what is finished is kept."
-                ) from error
+        try:
+            if self.backend == "dask":
+                yield from _on_dask(str(self.address), jobs)
+            else:
+                with self._backend():
+                    working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+                    yield from working(delayed(attempt)(name, job) for name, job in jobs)
+        except (TerminatedWorkerError, *_killed()) as error:
+            raise ProcessError(
+                f"Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "
+                f"({reason(error)}); "
+                "give the same command again, with fewer --jobs: what is finished is kept."
+            ) from error
 
     @contextmanager
     def _backend(self) -> Iterator[None]:
         with ExitStack() as stack:
-            if self.backend == "dask":
-                stack.enter_context(_dask(str(self.address)))
             if self.backend == "ray":
                 _ray(self.address)
             count = -1 if self.jobs is None else self.jobs
@@ -87,11 +88,14 @@ class Workers:
             yield
 
 
-@contextmanager
-def _dask(address: str) -> Iterator[None]:
-    """Be a client of a Dask scheduler, which joblib's backend finds."""
+def _on_dask(address: str, jobs: Sequence[tuple[str, Job]]) -> Iterator[Done]:
+    """Do all jobs on the workers of a Dask scheduler, and return what became of each as it ends.
+
+    Not by joblib: of a job that Dask gives up it tells a generator of results nothing, which then waits for ever, and
+    for a cluster of one thread it does all in this process.
+    """
     try:
-        from distributed import Client
+        from distributed import Client, as_completed
     except ImportError as error:
         raise ConfigError(
             f"Expected Dask for --backend dask, but it is missing; {INSTALL.format('unlearnkit[cluster]')}."
@@ -104,7 +108,9 @@ def _dask(address: str) -> Iterator[None]:
             "scheduler` and workers with `dask worker`."
         ) from error
     with client:
-        yield
+        for future in as_completed([client.submit(attempt, name, job, pure=False) for name, job in jobs]):
+            done: Done = future.result()
+            yield done
 
 
 def _ray(address: str | None) -> None:

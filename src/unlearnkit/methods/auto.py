@@ -85,7 +85,8 @@ class Auto(ConfiguredMethod):
         validation = ctx.view.part(Part.RETAIN_VAL)
         known = right_answers(model, validation, ctx, masked=True) if len(validation) else None
         tried: list[dict[str, Any]] = []
-        for method in (self.erase, self.distil):
+        ways: tuple[ConfiguredMethod, ...] = (self.erase, self.distil)
+        for method in ways:
             found: dict[str, Any] = {"method": method.name}
             tried.append(found)
             try:

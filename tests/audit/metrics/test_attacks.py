@@ -59,6 +59,7 @@ def test_the_model_is_left_as_it_was_and_the_seed_decides() -> None:
     assert set(first.few_shot) == set(SHOTS)
 
 
+@pytest.mark.slow
 def test_what_is_trained_on_is_what_the_docstrings_say(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[tuple[str, torch.Tensor, Any, bool]] = []
     model = network()

@@ -116,6 +116,7 @@ def all_scores(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [0.1, 3.0, 30.0, 200.0])
 def test_scores_agree_with_their_definitions(scale: float) -> None:
     generator = torch.Generator().manual_seed(4)

@@ -140,12 +140,14 @@ def spoiled(model: nn.Module, how: str) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "partly frozen", "train mode", "gradients", "other head"])
 def test_the_curve_depends_on_the_features_alone(digits_run: Path, cap: int, curve: Relearning, how: str) -> None:
     model = opened(digits_run)
     assert run(spoiled(model, how), unreachable(goal(model))) == curve
 
 
+@pytest.mark.slow
 def test_the_model_is_left_unchanged(digits_run: Path, cap: int) -> None:
     model = opened(digits_run).train()
     model.features.requires_grad_(False)  # type: ignore[union-attr]
@@ -160,12 +162,14 @@ def test_the_model_is_left_unchanged(digits_run: Path, cap: int) -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_the_curve_follows_the_seed(digits_run: Path, cap: int, curve: Relearning) -> None:
     model = opened(digits_run)
     again, other = (run(model, unreachable(goal(model)), seed) for seed in (0, 1))
     assert curve == again != other
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_the_class_relearns_it_sooner(digits_run: Path) -> None:
     target = goal(opened(digits_run))
     torch.manual_seed(0)
@@ -189,6 +193,7 @@ def test_a_model_that_knows_the_class_relearns_it_sooner(digits_run: Path) -> No
         assert not any(a and b for a, b in pairwise(there[:-1]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missed", ["forget", "retain"])
 def test_a_run_that_misses_the_goal_is_given_up(digits_run: Path, cap: int, missed: str) -> None:
     base = goal(opened(digits_run))
@@ -199,6 +204,7 @@ def test_a_run_that_misses_the_goal_is_given_up(digits_run: Path, cap: int, miss
     assert len(log.history["relearn test"]) == cap
 
 
+@pytest.mark.slow
 def test_the_cap_is_the_callers_and_a_censored_time_says_where_it_was_cut_off(digits_run: Path) -> None:
     model = opened(digits_run)
     result = run(model, unreachable(goal(model)), cap=10)
@@ -219,6 +225,7 @@ def test_a_goal_met_by_the_fitted_head_takes_no_more_than_a_step(digits_run: Pat
     assert list(result.forget_accuracy) == [0, 1]  # and still at the next one
 
 
+@pytest.mark.slow
 def test_batches_are_half_forgotten_half_retained_and_shares_are_taken_out_of_the_loss(
     digits_run: Path, cap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -257,6 +264,7 @@ def test_shares_by_hand() -> None:
     assert log_shares(sides, 4).exp().tolist() == pytest.approx([0.5, 0.375, 0.125, 0.0])
 
 
+@pytest.mark.slow
 def test_only_training_parts_are_trained_on_and_test_parts_are_only_the_goal(digits_run: Path, cap: int) -> None:
     view = audit_view()
     model = opened(digits_run)

@@ -257,6 +257,7 @@ def test_one_reading_for_each_model(name: str) -> None:
 # ---- where most is left ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_depth_is_the_largest_difference_in_log_odds_and_a_retrained_model_is_held_against_the_others() -> None:
     layers = {"early": 2.0, "late": 1.0, HEAD: 0.5}
     models = [
@@ -294,6 +295,7 @@ def test_without_a_retrained_model_to_hold_it_against_there_is_no_depth() -> Non
     assert (one.model, one.doubts[-1]) == ("unlearned", Doubt("one_retrained"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.5, 1.0, 3.0])
 def test_the_probe_finds_a_class_however_many_features_there_are_for_a_sample(share: float) -> None:
     """A network that is 98 % right read 44 % with all directions whitened, where these are as many as the samples."""

@@ -81,6 +81,7 @@ def test_two_layers_by_hand() -> None:
     torch.testing.assert_close(grad_cam(model, images, "conv", 2), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [InPlace, lambda: SmallCNN(K, 3, width=4)], ids=["in-place", "small-cnn"])
 def test_it_agrees_with_captum(kind: Callable[[], nn.Module]) -> None:
     captum = pytest.importorskip("captum.attr")

@@ -66,6 +66,7 @@ def knowing() -> nn.Module:
     return model.eval()
 
 
+@pytest.mark.slow
 def test_the_model_is_left_as_it_was_nothing_forgotten_is_trained_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

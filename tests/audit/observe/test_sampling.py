@@ -59,6 +59,7 @@ def looked(data: ImageData, stand_ins: ImageData | None, *, retrained: int = 2) 
     return gather(models, data, split, metrics=METRICS.values(), seed=0, runtime=CPU, stand_ins=stand_ins)
 
 
+@pytest.mark.slow
 def test_the_tier_follows_what_there_is_of_the_class() -> None:
     whole = tiny_data()
     assert audit(looked(whole, None)).tier == "E3"
@@ -80,6 +81,7 @@ def test_the_tier_follows_what_there_is_of_the_class() -> None:
     assert audit(looked(held_out, None)).tier == "E2"
 
 
+@pytest.mark.slow
 def test_stand_ins_are_looked_at_and_doubted() -> None:
     data, others = without_dogs(), tiny_data(classes=("dog", "zebra")).with_classes((*CLASSES, "zebra"))
     evidence = looked(data, others)
@@ -125,6 +127,7 @@ def test_stand_ins_are_refused_where_they_make_no_sense() -> None:
         StandIns(view(without_dogs()), tiny_data(classes=("zebra",)).with_classes((*CLASSES, "zebra")))
 
 
+@pytest.mark.slow
 def test_what_needs_no_retrained_model_is_listed() -> None:
     evidence = looked(tiny_data(), None, retrained=0)
     for name, metric in METRICS.items():

@@ -109,6 +109,7 @@ def private_caches(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SOURCES)
 def test_every_source_gives_the_same_images_streamed_or_kept(kind: str, tmp_path: Path) -> None:
     source = SOURCES[kind](tmp_path)
@@ -231,6 +232,7 @@ def test_no_image_at_all_is_refused(tmp_path: Path) -> None:
         load_data(f"imagefolder:{tmp_path}")
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.integers(0, 4))
 def test_a_class_keeps_its_test_rows_whatever_the_others_are(counts: list[int], gone: int) -> None:
     names = [f"class {k}" for k in range(len(counts))]

@@ -72,5 +72,6 @@ def test_too_many_classes_are_refused(name: str, tmp_path: Path, monkeypatch: py
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_as_many_as_allowed_are_taken(tmp_path: Path) -> None:
     assert len(load_data(table(tmp_path, pa.array([0, 1, MOST_CLASSES - 1]))).classes) == MOST_CLASSES

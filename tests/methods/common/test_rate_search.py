@@ -19,6 +19,7 @@ SEARCHING = [FineTune, L1Sparse, NegGradPlus]
 BRIEF = ["recipe.epochs=1", "recipe.lr=30", "retain_per_class=40", "search.factor=0.05", "search.steps=3"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", SEARCHING)
 def test_a_rate_that_destroys_the_model_is_lowered_before_a_whole_run(
     kind: type[ConfiguredMethod], digits_run: Path

@@ -25,6 +25,7 @@ from unlearnkit.split import Part
 CLASS = ForgetRequest(classes=(2,))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cnn-grey", "vit-grey"])
 def test_products_are_those_of_the_whole_jacobian(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Usual mistake: products in training mode, where BatchNorm's outputs depend on the batch."""

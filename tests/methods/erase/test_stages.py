@@ -81,6 +81,7 @@ def test_a_norm_that_is_frozen_keeps_its_statistics() -> None:
     assert len(layout(model).norms) == 2
 
 
+@pytest.mark.slow
 def test_blocks_and_streams_of_residual_networks_are_stages_depthwise_convolutions_are_not() -> None:
     pytest.importorskip("timm")
     found = find_stages(build_model("resnet18-cifar", num_classes=4, in_channels=3), head="fc", shape=(3, 32, 32))

@@ -221,6 +221,7 @@ def test_what_is_no_linear_head_is_refused_with_what_would_do() -> None:
         METHODS["newton-removal"](epsilon=2.3)
 
 
+@pytest.mark.slow
 def test_the_account_travels_with_the_weights_from_run_to_run(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

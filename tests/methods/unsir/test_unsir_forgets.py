@@ -86,6 +86,7 @@ def test_it_forgets_a_class_and_one_forgotten_earlier_is_neither_read_nor_brough
     assert len(second.split.excluded["train"]) > 100
 
 
+@pytest.mark.slow
 def test_requests_one_after_another_on_parquet_images(parquet_folder: Callable[..., Path]) -> None:
     source = f"parquet:{parquet_folder()}"
     data = load_data(source)

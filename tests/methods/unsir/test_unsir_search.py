@@ -168,6 +168,7 @@ def test_the_original_is_judged_without_the_outputs_to_forget(monkeypatch: pytes
     assert not notes["accepted"]
 
 
+@pytest.mark.slow
 def test_an_absurd_rate_is_searched_down_on_a_real_model(digits_run: Path) -> None:
     model, data = digits_model(digits_run)
     method = on_digits("impair.lr=1", "repair.lr=1").model_copy(

@@ -82,6 +82,7 @@ def test_the_refusal_names_the_smallest_class() -> None:
         forget(plain("retain_per_class=4"), 2, data=data)
 
 
+@pytest.mark.slow
 def test_left_out_the_subset_is_a_fifth_of_each_class_and_a_hundred_at_least(trained: list[Call]) -> None:
     """And at most what the class has: none is left out, and none is read twice."""
     data = tiny_data(per_class=600)
