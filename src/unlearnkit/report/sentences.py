@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from unlearnkit.errors import OutputError
-from unlearnkit.report.text import clean
+from unlearnkit.report.text import clean, number
 from unlearnkit.report.words import ENGLISH, Words
 
 QUOTED = "text"  # placeholder of what is English in every language
@@ -105,6 +105,20 @@ def to_turn(method: object, stronger: object, words: Words) -> str:
             ways[way].append(str(name))
     turns = [words.TURN[way].format(words.LISTED.join(names)) for way, names in ways.items() if names]
     return words.TURN_SETTINGS.format(method, words.LISTED.join(turns)) if method and turns else words.TURN_UP
+
+
+def shares_of_retraining(ratio: float, series: Mapping[str, float], words: Words) -> str:
+    """Say what share of a retraining a run was, in time and in samples passed.
+
+    Args:
+        ratio: retraining's seconds over the run's, above 0.
+        series: the same in samples under `samples`; readings of earlier versions lack it.
+        words: of the language.
+    """
+    time, samples = f"{number(100 / ratio)}%", series.get("samples")
+    if not samples:
+        return words.OF_ITS_TIME.format(time)
+    return words.OF_ITS_TIME_AND_SAMPLES.format(time, f"{number(100 / samples)}%")
 
 
 def filled(template: str, *values: str) -> Markup:
