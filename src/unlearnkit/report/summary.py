@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearnkit.report.facts import Row, Run, title_of_vote, weights_file
+from unlearnkit.report.facts import Row, Run, titled, weights_file
 from unlearnkit.report.figures import strip
 from unlearnkit.report.request import pictures_asked
 from unlearnkit.report.sentences import (
@@ -96,29 +96,12 @@ def verdict(run: Run) -> dict[str, str]:
         "glyph": glyph,
         "sentence": sentence,
         "why": joined(
-            [marked(_titled(read_doubt(doubt, "audit.json"), words), words) for doubt in recorded.get("why") or ()],
+            [marked(titled(read_doubt(doubt, "audit.json"), words), words) for doubt in recorded.get("why") or ()],
             words,
         )
         or words.NOT_RECORDED,
         "tier": words.TIERS.get(str(run.audit.get("tier")), ""),
     }
-
-
-def _titled(doubt: Doubt, words: Words) -> Doubt:
-    """Name readings in a reason of the verdict by their titles, as everywhere on the page."""
-
-    def named(name: str, value: Any) -> Any:
-        match value:
-            case Doubt():
-                return _titled(value, words)
-            case list():
-                return [named(name, item) for item in value]
-            case str() if name in ("reading", "readings"):
-                return words.QUOTED.format(title_of_vote(value, words))
-            case _:
-                return value
-
-    return Doubt(doubt.code, {name: named(name, value) for name, value in doubt.values.items()})
 
 
 def cards(run: Run) -> list[Card]:
