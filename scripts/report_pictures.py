@@ -17,6 +17,7 @@ from playwright.sync_api import sync_playwright
 
 
 def main() -> None:
+    """Take both pictures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder with a report.html")
     parser.add_argument("pictures", help="path of the pictures without -light.png and -dark.png")
