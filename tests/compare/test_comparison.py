@@ -62,8 +62,9 @@ def test_tables_and_page_are_written_and_redrawn(made: Path, tmp_path: Path) -> 
     (link,) = re.findall('href="([^"]*report.html)"', page)
     assert (folder / link).resolve().is_file()
     copy = tmp_path / "results.json"
-    copy.write_bytes((folder / "results.json").read_bytes())
+    copy.write_bytes(b" " + (folder / "results.json").read_bytes())
     redraw(copy)
+    assert copy.read_bytes().startswith(b" "), "what it is drawn from stays as it is"
     for name in ("results.md", "results.tex", "index.html"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     copy.write_text("{}")
@@ -189,7 +190,7 @@ def test_rows_and_a_subclass_are_compared_on_the_first_rows_of_the_data(tmp_path
     assert {"accuracy/forget_train", "margin_distance/forget_train"} <= first["rows"][0]["primary"].keys()
     text = (run.folder / "results.md").read_text()
     assert "forget part ant:red" in text
-    assert text.count("| not measured |") > 5, "the article speaks of classes"
+    assert "article" not in text, "it speaks of classes"
     (copy,) = (tmp_path / "out" / "data").iterdir()
     assert [pq.read_metadata(copy / f"{side}.parquet").num_rows for side in ("train", "test")] == [30, 12]
     gone = json.loads((tmp_path / "out" / first["rows"][0]["run"] / "request.json").read_text())

@@ -153,7 +153,10 @@ def beside(results: dict[str, Any]) -> list[Beside]:
 
 
 def statements(results: dict[str, Any]) -> list[Stated]:
-    """Return what the article states, each with what a suite says to it: held where it holds in every setting."""
+    """Return what the article states, each with what a suite says to it: held where it holds in every setting.
+
+    Empty where the suite says nothing to any of it, as one of rows does.
+    """
     found = []
     for each in _content("statements"):
         statement = Statement(**each)
@@ -166,7 +169,7 @@ def statements(results: dict[str, Any]) -> list[Stated]:
         found.append(
             Stated(id=statement.id, text=statement.text, source=statement.source, outcome=outcome, figures=figures)
         )
-    return found
+    return found if any(each.outcome != UNMEASURED for each in found) else []
 
 
 Outcome = tuple[bool, str] | None

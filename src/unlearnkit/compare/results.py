@@ -49,19 +49,12 @@ def draw(results: dict[str, Any], folder: Path) -> None:
         OSError: it cannot be written to.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    files: dict[str, bytes] = {
-        RESULTS: encoded(results),
-        "results.parquet": parquet(results),
-        "results.md": markdown(results).encode(),
-        "results.tex": latex(results).encode(),
-        PAGE: leaderboard(results).encode(),
-    }
-    for name, content in files.items():
-        replace_file(folder / name, content)
+    replace_file(folder / RESULTS, encoded(results))
+    _draw_tables(results, folder)
 
 
 def redraw(path: Path) -> dict[str, Any]:
-    """Write tables and page again from results that are there, without any run.
+    """Write tables and page again from results that are there, which stay as they are, without any run.
 
     Args:
         path: results.json, or the folder that it lies in.
@@ -79,8 +72,19 @@ def redraw(path: Path) -> dict[str, Any]:
             f"Expected results of a suite in {path}, but they cannot be read ({reason(error)}); name the results.json "
             "that `unlearnkit compare SUITE --out DIR` wrote in DIR/suites."
         ) from error
-    draw(results, path.parent)
+    _draw_tables(results, path.parent)
     return results
+
+
+def _draw_tables(results: dict[str, Any], folder: Path) -> None:
+    files: dict[str, bytes] = {
+        "results.parquet": parquet(results),
+        "results.md": markdown(results).encode(),
+        "results.tex": latex(results).encode(),
+        PAGE: leaderboard(results).encode(),
+    }
+    for name, content in files.items():
+        replace_file(folder / name, content)
 
 
 def _group(suite: Suite, cell: SuiteCell) -> dict[str, Any]:

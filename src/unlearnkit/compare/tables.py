@@ -45,9 +45,11 @@ def markdown(results: dict[str, Any]) -> str:
             for row in rows
         ]
         lines.append("")
-    lines += ["## The article's statements", "", "| statement | outcome | figures |", "| --- " * 3 + "|"]
-    lines += [f"| {_plain(each.text)} | {each.outcome} | {_plain(each.figures)} |" for each in statements(results)]
-    return "\n".join(lines) + "\n"
+    stated = statements(results)
+    if stated:
+        lines += ["## The article's statements", "", "| statement | outcome | figures |", "| --- " * 3 + "|"]
+        lines += [f"| {_plain(each.text)} | {each.outcome} | {_plain(each.figures)} |" for each in stated]
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def latex(results: dict[str, Any]) -> str:

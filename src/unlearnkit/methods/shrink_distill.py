@@ -59,9 +59,9 @@ from unlearnkit.methods.common.fitting import retained_subset
 from unlearnkit.methods.common.importance import trainable
 from unlearnkit.methods.common.rate_search import SearchSettings, search_rates
 from unlearnkit.methods.common.teachers import teacher_of
+from unlearnkit.methods.common.weight_scale import weight_scale
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.unsir.settings import weight_scale
 from unlearnkit.split import Part
 from unlearnkit.training.batchnorm import recalibrate_batchnorm
 from unlearnkit.training.loop import train

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +12,7 @@ from canonical import MODELS, PER_CLASS, tiny_data
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import UNSIR, Unlearned
 from unlearnkit.methods.common.rate_search import SearchSettings
-from unlearnkit.methods.unsir.settings import weight_scale
+from unlearnkit.methods.common.weight_scale import weight_scale
 from unlearnkit.split import Part
 from unlearnkit.training.losses import cross_entropy
 from unsir_runs import Call, forget, plain
@@ -100,17 +99,6 @@ def test_left_out_the_subset_is_a_fifth_of_each_class_and_a_hundred_at_least(tra
     assert {name: c["read_by_method"] for name, c in counts.items()} == {
         name: wanted[k] for name, k in (("ant", 0), ("bee", 1), ("dog", 3))
     }
-
-
-@pytest.mark.parametrize("kind", MODELS)
-def test_the_weight_scale_is_the_root_mean_square_of_matrices_and_kernels(kind: str) -> None:
-    model = MODELS[kind].model()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() < 2:
-                parameter.fill_(1e6)  # biases and normalisation are left out
-    weights = np.concatenate([p.detach().numpy().ravel() for p in model.parameters() if p.dim() >= 2])
-    assert weight_scale(model) == pytest.approx(float(np.sqrt((weights.astype(np.float64) ** 2).mean())))
 
 
 def test_rates_left_open_grow_with_the_weights(trained: list[Call]) -> None:

@@ -65,6 +65,7 @@ from unlearnkit.data.view import Batch, PartSamples
 from unlearnkit.errors import ModelError
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.teachers import teacher_of
+from unlearnkit.methods.common.weight_scale import weight_scale
 from unlearnkit.methods.erase.directions import resemblance, shown_by
 from unlearnkit.methods.erase.edit import apply_edit, apply_fit, find_edit, least_squares, renew_statistics
 from unlearnkit.methods.erase.head import fit_rows
@@ -73,7 +74,6 @@ from unlearnkit.methods.erase.observe import BATCH, Observed, batches_of, observ
 from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages, nothing_to_edit
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.methods.unsir.settings import weight_scale
 from unlearnkit.models.head import find_head, own_head
 from unlearnkit.split import Part
 from unlearnkit.training.batchnorm import recalibrate_batchnorm

@@ -8,12 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-import torch
 from pydantic import Field
 from torch import nn
 
 from unlearnkit.config import Config
-from unlearnkit.errors import ConfigError
+from unlearnkit.methods.common.weight_scale import weight_scale
 from unlearnkit.training.recipe import Recipe
 
 IMPAIR_RATE, REPAIR_RATE = 0.1, 0.1  # of the weights' root mean square, where lr is not given
@@ -91,22 +90,3 @@ def plan_for(impair: ImpairSettings, repair: RepairSettings, original: nn.Module
         )
 
     return Plan(impair=recipe(impair, IMPAIR_RATE), repair=recipe(repair, REPAIR_RATE))
-
-
-def weight_scale(model: nn.Module) -> float:
-    """Return the root mean square of the weights, in proportion to which Adam's steps are large or small.
-
-    sqrt(sum of w^2 / number of w) over all parameters with two dimensions or more (matrices and kernels); biases and
-    normalisation are left out.
-
-    Raises:
-        ConfigError: the model has no such weight, or all are zero.
-    """
-    weights = [p.detach() for p in model.parameters() if p.dim() >= 2]
-    count = sum(w.numel() for w in weights)
-    scale = float(torch.stack([w.double().square().sum() for w in weights]).sum().div(count).sqrt()) if count else 0.0
-    if scale == 0.0:
-        raise ConfigError(
-            "Expected weights other than zero to derive learning rates from; give impair.lr and repair.lr."
-        )
-    return scale
