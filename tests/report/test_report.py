@@ -42,7 +42,7 @@ def test_first_screen_says_what_the_json_says(make: Make) -> None:
         "1.6–13.2%",
         "small sample: 36",
         "3.28 s",
-        "8.00% of its time",
+        "8% of its time",
         "0 read by the method",
         "183 read by the audit",
         "184 decoded",
@@ -82,6 +82,7 @@ def test_the_verdict_names_readings_as_the_rest_of_the_page_does(make: Make) -> 
     why = [
         Doubt("outside_band", {"readings": ["activation_distance/forget_test", "reading_of_tomorrow"]}),
         Doubt("representation_unresolved", {"reasons": [asdict(Doubt("reading_unresolved", read))]}),
+        Doubt("readings_unresolved", {"readings": ["class_membership_auc"]}),  # which the list below the verdict says
     ]
     audit = audit_json(["cat", "dog"]) | {"verdict": {"status": "fail", "why": [asdict(each) for each in why]}}
     assert (

@@ -13,7 +13,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from unlearnkit.errors import OutputError
-from unlearnkit.report.text import clean, number
+from unlearnkit.report.text import clean
 from unlearnkit.report.words import ENGLISH, Words
 
 QUOTED = "text"  # placeholder of what is English in every language
@@ -115,15 +115,21 @@ def shares_of_retraining(ratio: float, series: Mapping[str, float], words: Words
         series: the same in samples under `samples`; readings of earlier versions lack it.
         words: of the language.
     """
-    time, samples = f"{number(100 / ratio)}%", series.get("samples")
+    samples = series.get("samples")
     if not samples:
-        return words.OF_ITS_TIME.format(time)
-    return words.OF_ITS_TIME_AND_SAMPLES.format(time, f"{number(100 / samples)}%")
+        return words.OF_ITS_TIME.format(_share(ratio))
+    return words.OF_ITS_TIME_AND_SAMPLES.format(_share(ratio), _share(samples))
 
 
 def filled(template: str, *values: str) -> Markup:
     """Fill a string of the page with values; marked text is kept, other text is escaped."""
     return escape(template).format(*(value if isinstance(value, Markup) else clean(value) for value in values))
+
+
+def _share(ratio: float) -> str:
+    """Return one part in `ratio` as a percentage of two digits, as exact as times are: 242%, 53%, 8%, 0.36%."""
+    percent = 100 / ratio
+    return f"{percent:,.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
 def _value(raw: Any, file: str) -> Any:

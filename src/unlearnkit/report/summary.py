@@ -90,16 +90,14 @@ def verdict(run: Run) -> dict[str, str]:
     status = str(recorded.get("status") or "unknown")
     glyph, sentence = words.VERDICTS.get(status, words.VERDICTS["unknown"])
     kind = status if status in words.VERDICTS else "unknown"
+    read = [read_doubt(doubt, "audit.json") for doubt in recorded.get("why") or ()]
+    why = [doubt for doubt in read if doubt.code != "readings_unresolved"]  # these are listed below the verdict
     return {
         "status": words.STATUSES.get(status, status),
         "kind": kind,
         "glyph": glyph,
         "sentence": sentence,
-        "why": joined(
-            [marked(titled(read_doubt(doubt, "audit.json"), words), words) for doubt in recorded.get("why") or ()],
-            words,
-        )
-        or words.NOT_RECORDED,
+        "why": joined([marked(titled(doubt, words), words) for doubt in why], words) or words.NOT_RECORDED,
         "tier": words.TIERS.get(str(run.audit.get("tier")), ""),
     }
 
