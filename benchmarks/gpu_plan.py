@@ -13,6 +13,7 @@ FORGET, FIRST_SEED, BANK_MODELS = ("0",), 1000, 9
 FILE_BYTES = int(15.5 * 2**20)  # of a file of weights, at most
 METHODS = (
     *(
+        "auto",
         "unsir",
         "unsir-no-noise",
         "erase",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from commands import WEIGHTS, Outcome, assert_refused, read, run_cli
-from unlearnkit.methods.choice import RECOMMENDED
+from unlearnkit.methods.choice import RECOMMENDED, TUNED
 
 HARMFUL = ("--method", "unsir", "--set", "search=none", "--set", "impair.lr=0.3", "--set", "repair.lr=1e-6")
 BRIEF = ("--set", "noise.steps=2", "--set", "repair.epochs=1")
@@ -59,8 +59,8 @@ def test_without_a_method_the_recommended_one_runs(digits_run: Path, tmp_path: P
     assert done.code == 0, done
     assert read(out, "config.json")["method"] == RECOMMENDED
     assert "of 63 retained validation samples " in done.out
-    for command in ("forget", "tune"):
-        assert f"default: {RECOMMENDED}" in " ".join(run_cli(command, "--help").out.replace("\u2502", " ").split())
+    for command, method in (("forget", RECOMMENDED), ("tune", TUNED)):
+        assert f"default: {method}" in " ".join(run_cli(command, "--help").out.replace("\u2502", " ").split())
 
 
 def test_where_erase_cannot_serve_a_model_unsir_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

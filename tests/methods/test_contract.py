@@ -29,7 +29,7 @@ from unlearnkit.methods import Unlearned
 
 # written down apart from `needs`: a method that began to declare and to read forget data would hold its contract
 ZERO_GLANCE = {
-    *{"unsir", "erase", "retrain", "original", "head-mask", "finetune", "l1-sparse", "fisher"},
+    *{"auto", "unsir", "erase", "retrain", "original", "head-mask", "finetune", "l1-sparse", "fisher"},
     *{"shrink-distill", "ct", "weight-damage", "cola", "noisy-finetune", "gkt", "emmn", "linear-refit", "mixed-linear"},
 }
 

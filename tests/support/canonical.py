@@ -246,7 +246,7 @@ def heal_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
 
 def shrink_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     subset = RETAIN * (len(CLASSES) - forgotten)
-    return {"repair": (2 * subset, subset)}  # the teacher's pass and the student's
+    return {"distil": (2 * subset, subset)}  # the teacher's pass and the student's
 
 
 def projected_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
@@ -324,6 +324,7 @@ STEP = Recipe(epochs=1, batch_size=8, lr=0.01)
 
 
 KNOWN: dict[str, Canonical] = {
+    "auto": tiny("auto", f"erase.retain_per_class={RETAIN}", draws=None),
     "unsir": Canonical(method=UNSIR().with_settings(TINY), passes=unsir_passes),
     "unsir:paper": Canonical(method=UNSIR.paper().with_settings(TINY), passes=unsir_passes),
     "unsir:notebook": Canonical(method=UNSIR.notebook().with_settings(TINY), passes=unsir_passes),

@@ -44,9 +44,10 @@ MethodName = Annotated[
     str | None,
     typer.Option(
         "--method",
-        help="see `unlearnkit methods`: a name, or package.module:Class; default: unsir, and sisa after train --shards",
+        help="see `unlearnkit methods`: a name, or package.module:Class; default: auto, and sisa after train --shards",
     ),
 ]
+TunedMethod = Annotated[str | None, typer.Option("--method", help="the method to tune; default: unsir")]
 Preset = Annotated[str, typer.Option("--preset", help="default, or another of `unlearnkit methods`")]
 Data = Annotated[str, typer.Option("--data", help=DATA_HELP, show_default=False)]
 MaybeData = Annotated[str | None, typer.Option("--data", help=f"{DATA_HELP}; default: that of --of")]

@@ -20,7 +20,7 @@ def command(
     weights: opt.MaybeWeights = None,
     model: opt.MaybeModel = None,
     weights_key: opt.WeightsKey = None,
-    method: opt.MethodName = None,
+    method: opt.TunedMethod = None,
     preset: opt.Preset = "default",
     settings: opt.Settings = None,
     trials: Annotated[int, typer.Option("--trials", help="runs of the method, the same budget for each method")] = 20,
@@ -51,7 +51,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Find a method's best settings for a model, on retained validation data; settings given with --set are kept."""
-    from unlearnkit.methods.choice import RECOMMENDED, MethodChoice
+    from unlearnkit.methods.choice import TUNED, MethodChoice
     from unlearnkit.runtime.runtime import Runtime
     from unlearnkit.steps.output import Output
     from unlearnkit.steps.specs import CaseSpec, SearchSpec
@@ -102,7 +102,7 @@ def command(
     ]
     result = tune_run(
         spec,
-        MethodChoice(method or RECOMMENDED, preset, settings or []),
+        MethodChoice(method or TUNED, preset, settings or []),
         Output(out, overwrite, command=command_line()),
         search=SearchSpec(trials=trials, look_at_forgotten=look_at_forgotten, forget_options=forget_options),
         seed=seed,

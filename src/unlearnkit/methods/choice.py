@@ -9,10 +9,11 @@ from typing import Any
 from unlearnkit.methods.method import ConfiguredMethod
 from unlearnkit.methods.registry import make_method
 
-# What `forget` uses where no method is named: the article's. It reads no forgotten sample and leaves least of the class
-# in the features of every network that was measured. `erase` costs a twentieth to a hundredth of it, but on digits it
-# leaves the class recoverable at every setting that was tried (docs/log.md, 2026-11-28).
-RECOMMENDED = "unsir"
+# What `forget` uses where no method is named: nearer to retraining than the article's method, or as near, wherever both
+# were audited, at a third to a fiftieth of its cost (docs/log.md, 2026-11-28). It has nothing to tune: `tune` takes the
+# article's.
+RECOMMENDED = "auto"
+TUNED = "unsir"
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from unlearnkit.errors import ConfigError, UnlearnkitError
+from unlearnkit.methods.auto import Auto
 from unlearnkit.methods.bad_teacher import BadTeacher
 from unlearnkit.methods.boundary_expand import BoundaryExpand
 from unlearnkit.methods.boundary_shrink import BoundaryShrink
@@ -71,6 +72,7 @@ def _by_name(*kinds: type[ConfiguredMethod]) -> dict[str, type[ConfiguredMethod]
 
 
 METHODS = _by_name(  # in the order of `unlearnkit methods`
+    Auto,
     UNSIR,
     Erase,
     ShrinkDistill,

@@ -39,7 +39,7 @@ Example: an untrained network stands for the trained one, and the settings are t
     >>> method = uk.METHODS["shrink-distill"]().with_settings(["retain_per_class=5", "repair.epochs=1", "search=none"])
     >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
     >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
-    (0, ['repair', 'recalibrate'])
+    (0, ['distil', 'recalibrate'])
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class ShrinkDistill(ConfiguredMethod):
             model,
             retained,
             recipe,
-            stage="repair",
+            stage="distil",
             loss=loss,
             generator=ctx.generator,
             runtime=ctx.runtime,

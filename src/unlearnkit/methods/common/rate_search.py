@@ -97,7 +97,7 @@ def search_rates(
     if len(validation) == 0:
         ctx.log.notes["search"] = {"skipped": "no_retained_validation_samples", "attempts": [], "accepted": True}
         return attempt(1.0)
-    known = _right(original, validation, ctx, masked=True)
+    known = right_answers(original, validation, ctx, masked=True)
     notes: dict[str, Any] = {"validation_accuracy_before": float(known.float().mean())}
     ctx.log.notes["search"] = notes
     start = _start(known, settings, ctx, trial, validation, notes)
@@ -112,9 +112,9 @@ def search_rates(
             failure = error
             ctx.log.progress.say("the loss became non-finite: lower the rates")
             continue
-        right = _right(model, validation, ctx)
+        right = right_answers(model, validation, ctx)
         accuracy = notes["attempts"][i]["accuracy"] = float(right.float().mean())
-        notes["accepted"] = _missing(known, right) <= settings.tolerance
+        notes["accepted"] = missing(known, right) <= settings.tolerance
         if kept is None or notes["accepted"]:
             kept, notes["kept"] = model, i
         if notes["accepted"]:
@@ -151,20 +151,21 @@ def _start(
             model = trial(factor)
         except NonFiniteLossError:
             continue
-        right = _right(model, validation, ctx, masked=True)
+        right = right_answers(model, validation, ctx, masked=True)
         tried[-1]["accuracy"] = float(right.float().mean())
-        if _missing(known, right) <= settings.harm:
+        if missing(known, right) <= settings.harm:
             return factor
     return 1.0
 
 
-def _missing(before: Tensor, after: Tensor) -> float:
+def missing(before: Tensor, after: Tensor) -> float:
     """Return the lost accuracy less one standard error of the difference of two models on the same samples."""
     lost, won = int((before & ~after).sum()), int((after & ~before).sum())
     return (lost - won - math.sqrt(lost + won)) / len(before)
 
 
-def _right(model: nn.Module, samples: PartSamples, ctx: Context, *, masked: bool = False) -> Tensor:
+def right_answers(model: nn.Module, samples: PartSamples, ctx: Context, *, masked: bool = False) -> Tensor:
+    """Return which samples (N,) the model gets right; with `masked` the outputs that are gone are left out."""
     with ctx.log.stage("search", 1) as stage:
         logits = predict(model, samples, ctx.runtime)
         if masked:

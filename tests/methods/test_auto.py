@@ -1,0 +1,90 @@
+"""Auto keeps the first way that does by its own account, each tried on the original, and says what was tried."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from canonical import CLASSES, CPU, RETAIN, new_cnn, small_cnn, tiny, tiny_data
+from contract_runs import assert_same_tensors
+from unlearnkit import ForgetRequest
+from unlearnkit.methods import METHODS, Unlearned, unlearn
+
+CHEAP = tiny("auto", f"erase.retain_per_class={RETAIN}").method
+DOG = ForgetRequest(classes=(CLASSES[-1],))
+
+
+def forget(*settings: str, model: nn.Module | None = None, method: Any = CHEAP, **data: Any) -> Unlearned:
+    return unlearn(
+        model or small_cnn(1), method.with_settings(list(settings)), tiny_data(**data), DOG, seed=3, runtime=CPU
+    )
+
+
+def tried(done: Unlearned) -> list[str]:
+    return [each["method"] for each in done.notes["auto"]["tried"]]
+
+
+def test_an_erasure_that_does_is_kept_bit_for_bit() -> None:
+    done = forget("remains=10", "tolerance=0.99")
+    assert (done.notes["auto"]["kept"], tried(done)) == ("erase", ["erase"])
+    alone = unlearn(small_cnn(1), CHEAP.erase, tiny_data(), DOG, seed=3, runtime=CPU)
+    assert_same_tensors(done.model.state_dict(), alone.model.state_dict())
+
+
+def test_where_the_class_still_shows_the_original_is_shrunk_and_taught() -> None:
+    done = forget("remains=0", "tolerance=0.99", model=learned())
+    assert (done.notes["auto"]["kept"], tried(done)) == ("shrink-distill", ["erase", "shrink-distill"])
+    assert done.notes["auto"]["tried"][0]["shows"] > 0
+    assert "distil" in done.cost["stages"]
+    assert "impair" not in done.cost["stages"]
+    assert done.access.forget_samples_read(done.split) == 0
+
+
+def test_where_accuracy_falls_the_articles_method_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that has learned the images loses accuracy by weights that are shrunk to nothing and not trained on."""
+    model, data = learned(), tiny_data()
+    method = CHEAP.with_settings(["remains=0", "distil.factor=0.01", "distil.repair.lr=1e-9", "tolerance=0.0"])
+    done = unlearn(model, method, data, DOG, seed=3, runtime=CPU)
+    notes = done.notes["auto"]
+    assert (notes["kept"], tried(done)) == ("unsir", ["erase", "shrink-distill"])
+    assert notes["tried"][0]["shows"] > 0
+    assert notes["tried"][1]["accuracy"] < notes["tried"][1]["accuracy_before"] == 1.0
+    assert {"erase", "distil", "impair", "repair"} <= done.cost["stages"].keys(), "what was tried is paid for"
+
+
+def test_a_network_that_cannot_be_edited_is_shrunk_and_the_reason_is_noted() -> None:
+    torch.manual_seed(0)
+    linear = nn.Sequential(nn.Flatten(), nn.Linear(64, len(CLASSES))).eval()
+    done = forget("tolerance=0.99", model=linear)
+    assert done.notes["auto"]["kept"] == "shrink-distill"
+    assert "Expected" in done.notes["auto"]["tried"][0]["failed"]
+
+
+def test_without_validation_samples_accuracy_is_not_asked_about() -> None:
+    done = forget("remains=10", "tolerance=0", "erase.retain_per_class=1", per_class=1)
+    assert done.notes["auto"] == {"kept": "erase", "tried": [{"method": "erase", "shows": pytest.approx(0, abs=10)}]}
+
+
+def test_its_parts_are_those_of_the_methods_that_it_tries() -> None:
+    auto = METHODS["auto"]()
+    assert auto.needs == auto.erase.needs | auto.distil.needs | auto.unsir.needs
+    assert not any(part.forgotten for part in auto.needs)
+
+
+@cache
+def learned() -> nn.Module:
+    """A small network that has learned the tiny images."""
+    torch.manual_seed(0)
+    model, data = new_cnn(1).train(), tiny_data()
+    data.fix_shape(0)
+    images = data.normalise(data.train.images(torch.arange(len(data.train)), CPU.device))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(60):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(images), data.train.labels).backward()
+        optimiser.step()
+    return model.eval()
