@@ -149,7 +149,7 @@ def _cost(folder: Path) -> dict[str, Any]:
 
 
 def _samples(cost: Mapping[str, Any]) -> int:
-    return cost["samples_forward"] + cost["samples_backward"]
+    return int(cost["samples_forward"] + cost["samples_backward"])
 
 
 def _read(path: Path) -> Any:

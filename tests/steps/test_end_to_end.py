@@ -18,7 +18,6 @@ from commands import assert_refused, run_cli
 from unlearnkit.cli.show import show_result
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import OutputError
-from unlearnkit.methods.choice import RECOMMENDED
 from unlearnkit.models import SmallCNN
 from unlearnkit.report import render
 from unlearnkit.report.words import ENGLISH
@@ -218,7 +217,7 @@ def test_it_passes_for_less_than_a_retraining_and_says_so(
 def test_the_command_to_try_next_is_one_that_forget_takes(demo: tuple[Path, dict[str, Any]]) -> None:
     command = shlex.split(demo[1]["next"])
     named = dict(zip(command[2::2], command[3::2], strict=True))
-    assert (command[:2], named["--method"]) == (["unlearnkit", "forget"], RECOMMENDED)
+    assert (command[:2], named["--method"]) == (["unlearnkit", "forget"], "unsir")
     given = [value for option, value in zip(command[2::2], command[3::2], strict=True) if option == "--retrained"]
     assert [Path(path).is_file() for path in given] == [True] * 3
     assert_refused(run_cli(*command[1:-1], demo[0] / "unlearned"), "exists", "--overwrite")  # it looks there last
