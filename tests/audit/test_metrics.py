@@ -362,7 +362,11 @@ def test_cost_ratio_by_hand() -> None:
     readings = cost(shown)
     ratio = one(readings, "cost_ratio")
     assert ratio.value == pytest.approx(40 / 2)
-    assert dict(ratio.series or {}) == {"samples_forward": 1500 / 50, "samples_backward": 1000 / 20}
+    assert dict(ratio.series or {}) == {
+        "samples_forward": 1500 / 50,
+        "samples_backward": 1000 / 20,
+        "samples": 2500 / 70,
+    }
     assert (ratio.model, ratio.unit, ratio.target) == ("unlearned", "ratio", "higher")
     seconds = {(r.model, r.replicate): r.value for r in readings if r.metric == "cost_seconds"}
     assert seconds == {("original", 0): 90, ("unlearned", 0): 2, ("retrained", 0): 30, ("retrained", 1): 50}

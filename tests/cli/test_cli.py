@@ -14,11 +14,24 @@ import torch
 
 import forked
 from commands import ARTEFACTS, FAST, WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
+from unlearnkit.cli import main
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.methods.registry import CONDITIONAL, METHODS
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.models.metadata import ModelCard
+
+
+@pytest.mark.parametrize(("on_path", "said"), [(None, "'/a place/bin/unlearnkit' forget"), ("/x", "unlearnkit forget")])
+def test_the_command_that_the_demo_names_next_can_be_copied(
+    on_path: str | None, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("unlearnkit.steps.demo.demo_run", lambda *_, **__: {"out": "x", "next": "unlearnkit forget"})
+    monkeypatch.setattr(shutil, "which", lambda _: on_path)
+    monkeypatch.setattr(sys, "argv", ["/a place/bin/unlearnkit", "demo"])
+    with pytest.raises(SystemExit, match="0"):
+        main()
+    assert capsys.readouterr().out.splitlines()[-1] == said
 
 
 def test_train_writes_a_run_and_says_so(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from markupsafe import escape
 from report_folders import DIGEST, HOSTILE, Make, artefacts, audit_json
 from report_pages import CSV, Reader, first_screen, of_class, svgs
 from unlearnkit import report
-from unlearnkit.audit.doubts import no_samples
+from unlearnkit.audit.doubts import Doubt, no_samples
 from unlearnkit.errors import OutputError
 from unlearnkit.report import render
 from unlearnkit.report.text import clean
@@ -28,7 +28,7 @@ def test_first_screen_says_what_the_json_says(make: Make) -> None:
         "Request to forget class “cat”",
         "id 0",
         "Forgotten earlier fox",
-        "UNSIR",
+        "unsir",
         "preset paper",
         "small-cnn",
         "model.safetensors",
@@ -42,7 +42,7 @@ def test_first_screen_says_what_the_json_says(make: Make) -> None:
         "1.6–13.2%",
         "small sample: 36",
         "3.28 s",
-        "12.5× cheaper",
+        "8% of its time",
         "0 read by the method",
         "183 read by the audit",
         "184 decoded",
@@ -71,10 +71,24 @@ def test_an_expensive_run_is_not_called_cheap(make: Make) -> None:
     for r in audit["readings"]:
         if r["metric"] == "cost_ratio":
             r["value"] = 0.25
-    page = render(make(audit=audit))
-    assert "4.00× as expensive" in page
-    assert "forgetting cost more than retraining" in first_screen(page)
-    assert "cheaper" not in first_screen(page)
+            r["series"] = {"samples": 0.5}
+    start = first_screen(render(make(audit=audit)))
+    assert "400% of its time, 200% of its samples" in start
+    assert "forgetting took longer than retraining" in start
+
+
+def test_the_verdict_names_readings_as_the_rest_of_the_page_does(make: Make) -> None:
+    read = {"reading": "class_membership_auc", "reason": asdict(Doubt("not_measured"))}
+    why = [
+        Doubt("outside_band", {"readings": ["activation_distance/forget_test", "reading_of_tomorrow"]}),
+        Doubt("representation_unresolved", {"reasons": [asdict(Doubt("reading_unresolved", read))]}),
+        Doubt("readings_unresolved", {"readings": ["class_membership_auc"]}),  # which the list below the verdict says
+    ]
+    audit = audit_json(["cat", "dog"]) | {"verdict": {"status": "fail", "why": [asdict(each) for each in why]}}
+    assert (
+        "Why: outside the band of the retrained models: “Distance of outputs to retrained, forgotten classes, test”, "
+        "“Reading of tomorrow”; representation not resolved (“Membership of the class”: it could not be measured)."
+    ) in first_screen(render(make(audit=audit)))
 
 
 def test_a_failed_search_is_said_on_the_first_screen(make: Make) -> None:

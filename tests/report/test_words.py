@@ -210,7 +210,7 @@ ALLOWED = {
     *("unlearnkit", "UNSIR", "unsir", "default", "paper", "digits", "small", "cnn", "sha256", "model", "safetensors"),
     *("AUC", "CKA", "ZRF", "RMIA", "SVC", "Jensen", "Shannon", "Anamnesis", "L2", "CSV", "JSON", "UTC", "E0", "E3"),
     *("noise", "impair", "repair", "search", "steps", "lr", "retain_per_class", "epochs", "none"),  # fields, settings
-    *("attempts", "accepted", "skipped", "accuracy", "no_samples_of", "forget_test", "relearn_steps", "x", "a"),
+    *("attempts", "accepted", "skipped", "accuracy", "no_samples_of", "forget_test", "x", "a"),
     *("stem", "body", "head", *CLASSES, *(f"layer{i}" for i in range(7)), *"abcdef"),  # of the user
     *("Grad", "CAM", "audit", "forget", "include", "images"),  # of options
     *("runs", "original", "elsewhere", "after", "retrained", "cpu", "fp32"),

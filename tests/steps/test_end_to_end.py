@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ import torch
 from safetensors.torch import load_file
 
 from brief import shorten
+from commands import assert_refused, run_cli
+from unlearnkit.cli.show import show_result
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.errors import OutputError
 from unlearnkit.models import SmallCNN
 from unlearnkit.report import render
 from unlearnkit.report.words import ENGLISH
-from unlearnkit.steps.demo import FORGOTTEN, demo_run
+from unlearnkit.steps.demo import FORGOTTEN, METHOD, demo_run
 from unlearnkit.steps.output import Output
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("demo")]  # one process makes the demo
@@ -198,6 +202,25 @@ def test_the_summary_is_what_was_written(demo: tuple[Path, dict[str, Any]]) -> N
     assert summary["cost"] == read(demo, "cost.json")["total"]
     assert summary["access"] == read(demo, "access.json")
     assert summary["audit"]["verdict"] == read(demo, "audit.json")["verdict"]
+
+
+def test_it_passes_for_less_than_a_retraining_and_says_so(
+    demo: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_result(demo[1])
+    shown = capsys.readouterr().out.splitlines()
+    assert demo[1]["method"] == METHOD
+    assert next(line for line in shown if line.startswith("verdict: ")).startswith("verdict: pass (inside the band")
+    assert re.fullmatch(r"cost against retraining: [\d.]+% of its time, 37% of its samples", shown[20])
+
+
+def test_the_command_to_try_next_is_one_that_forget_takes(demo: tuple[Path, dict[str, Any]]) -> None:
+    command = shlex.split(demo[1]["next"])
+    named = dict(zip(command[2::2], command[3::2], strict=True))
+    assert (command[:2], named["--method"]) == (["unlearnkit", "forget"], "unsir")
+    given = [value for option, value in zip(command[2::2], command[3::2], strict=True) if option == "--retrained"]
+    assert [Path(path).is_file() for path in given] == [True] * 3
+    assert_refused(run_cli(*command[1:-1], demo[0] / "unlearned"), "exists", "--overwrite")  # it looks there last
 
 
 def test_a_second_demo_does_not_overwrite_the_first(demo: tuple[Path, dict[str, Any]]) -> None:

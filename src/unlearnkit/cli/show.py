@@ -138,6 +138,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
     lines.append(f"written to {result['out']}")
     if "audit" in result:
         lines.append(f"report: {result['out']}/report.html")
+    if "next" in result:
+        lines.append("the article's method on the same digits, for comparison:")
+        lines.append(result["next"])
     if "trials" in result:
         best = result["trials"][result["best"]]
         if best["left"] > LEFT:
@@ -242,7 +245,8 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
 
 def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any]) -> None:
     """Print a table of the most important readings; the retrained models share one column."""
-    from unlearnkit.report.sentences import read_doubt, to_turn, told  # the page's libraries, which few commands need
+    # the page's libraries, which few commands need
+    from unlearnkit.report.sentences import read_doubt, shares_of_retraining, to_turn, told
     from unlearnkit.report.words import ENGLISH, of_pictures
 
     models = ("original", "unlearned", "retrained")
@@ -278,6 +282,10 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
         console.print(_text(ENGLISH.NOT_FORGOTTEN.format(kept, turn)), soft_wrap=True)
     tier = words.TIERS[audit["tier"]] if pictures else f"{audit['tier']}, {TIERS[audit['tier']]}"
     console.print(_text(f"evidence: {tier}"), soft_wrap=True)
+    ratio = next((r for r in audit["readings"] if r["metric"] == "cost_ratio" and r["value"]), None)
+    if ratio:
+        shares = shares_of_retraining(ratio["value"], ratio["series"] or {}, ENGLISH)
+        console.print(_text(f"cost {ENGLISH.AGAINST_RETRAINING}: {shares}"), soft_wrap=True)
     if audit["spent"]:
         console.print(_text(_work(audit["spent"], ENGLISH.WORK)), soft_wrap=True)
 

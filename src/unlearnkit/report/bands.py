@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from unlearnkit.report.facts import Row, Run, title_of
+from unlearnkit.report.facts import Row, Run, title_of, title_of_vote
 from unlearnkit.report.figures import Dots, Write, dot_axis, dot_rows
 from unlearnkit.report.panel import MODELS, Panel, Picture
 from unlearnkit.report.sentences import marked
@@ -60,11 +60,8 @@ def primaries(run: Run) -> list[Primary]:
     for key in run.votes:
         metric, _, part = key.partition("/")
         rows = {model: run.find(metric, model, part or None) for model in MODELS}
-        title = title_of(metric, words)
-        name = words.PRIMARY.get(key, title)
-        if part:
-            title = words.TITLE_PART.format(title, words.PARTS.get(part, part))
-        found.append(Primary(key=key, name=name, title=title, rows=rows, words=words))
+        name = words.PRIMARY.get(key, title_of(metric, words))
+        found.append(Primary(key=key, name=name, title=title_of_vote(key, words), rows=rows, words=words))
     return found
 
 

@@ -107,9 +107,29 @@ def to_turn(method: object, stronger: object, words: Words) -> str:
     return words.TURN_SETTINGS.format(method, words.LISTED.join(turns)) if method and turns else words.TURN_UP
 
 
+def shares_of_retraining(ratio: float, series: Mapping[str, float], words: Words) -> str:
+    """Say what share of a retraining a run was, in time and in samples passed.
+
+    Args:
+        ratio: retraining's seconds over the run's, above 0.
+        series: the same in samples under `samples`; readings of earlier versions lack it.
+        words: of the language.
+    """
+    samples = series.get("samples")
+    if not samples:
+        return words.OF_ITS_TIME.format(_share(ratio))
+    return words.OF_ITS_TIME_AND_SAMPLES.format(_share(ratio), _share(samples))
+
+
 def filled(template: str, *values: str) -> Markup:
     """Fill a string of the page with values; marked text is kept, other text is escaped."""
     return escape(template).format(*(value if isinstance(value, Markup) else clean(value) for value in values))
+
+
+def _share(ratio: float) -> str:
+    """Return one part in `ratio` as a percentage of two digits, as exact as times are: 242%, 53%, 8%, 0.36%."""
+    percent = 100 / ratio
+    return f"{percent:,.0f}%" if percent >= 10 else f"{percent:.2g}%"
 
 
 def _value(raw: Any, file: str) -> Any:

@@ -7,11 +7,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearnkit.report.facts import Row, Run, weights_file
+from unlearnkit.report.facts import Row, Run, titled, weights_file
 from unlearnkit.report.figures import strip
 from unlearnkit.report.request import pictures_asked
-from unlearnkit.report.sentences import filled, joined, marked, read_doubt, read_statement, to_turn
-from unlearnkit.report.text import isolated, listed, made_at, number, percent, points, quantity, seconds, several, span
+from unlearnkit.report.sentences import (
+    filled,
+    joined,
+    marked,
+    read_doubt,
+    read_statement,
+    shares_of_retraining,
+    to_turn,
+)
+from unlearnkit.report.text import isolated, listed, made_at, percent, points, quantity, seconds, several, span
 from unlearnkit.report.words import Words
 
 HARMED = ("retained_accuracy_lost", "retained_accuracy_by_heart")  # what the safeguard of a run warns of
@@ -53,7 +61,7 @@ def asked(run: Run) -> dict[str, Any]:
         "subclasses": run.subclasses,
         "earlier": run.earlier,
         "of": len(run.request.get("classes") or ()),
-        "method": method.upper() if method else None,
+        "method": method or None,
         "preset": preset + (words.CHANGED_SETTINGS.format(words.COMMA.join(map(str, overrides))) if overrides else ""),
         "statement": None if statement is None else marked(statement, words),
         "model": run.config.get("model") or words.NO_ARCHITECTURE,
@@ -82,13 +90,14 @@ def verdict(run: Run) -> dict[str, str]:
     status = str(recorded.get("status") or "unknown")
     glyph, sentence = words.VERDICTS.get(status, words.VERDICTS["unknown"])
     kind = status if status in words.VERDICTS else "unknown"
+    read = [read_doubt(doubt, "audit.json") for doubt in recorded.get("why") or ()]
+    why = [doubt for doubt in read if doubt.code != "readings_unresolved"]  # these are listed below the verdict
     return {
         "status": words.STATUSES.get(status, status),
         "kind": kind,
         "glyph": glyph,
         "sentence": sentence,
-        "why": joined([marked(read_doubt(doubt, "audit.json"), words) for doubt in recorded.get("why") or ()], words)
-        or words.NOT_RECORDED,
+        "why": joined([marked(titled(doubt, words), words) for doubt in why], words) or words.NOT_RECORDED,
         "tier": words.TIERS.get(str(run.audit.get("tier")), ""),
     }
 
@@ -188,16 +197,14 @@ def _cost(run: Run) -> Card:
     total = (run.cost or {}).get("total") or {}
     spent = total.get("seconds", run.value("cost_seconds", "unlearned"))
     retrained = [r.value for r in run.find("cost_seconds", "retrained") if r.value is not None]
-    ratio = run.value("cost_ratio", "unlearned")
-    against = words.AGAINST_RETRAINING
+    ratio = next(iter(run.find("cost_ratio", "unlearned")), None)
     lines, doubts = [], []
-    if ratio is not None and ratio >= 1:
-        lines.append((against, words.CHEAPER.format(number(ratio))))
-    elif ratio is not None and ratio > 0:
-        lines.append((against, words.DEARER.format(number(1 / ratio))))
-        doubts.append(words.COST_MORE)
+    if ratio is not None and ratio.value:
+        lines.append((words.AGAINST_RETRAINING, shares_of_retraining(ratio.value, ratio.series, words)))
+        if ratio.value < 1:
+            doubts.append(words.COST_MORE)
     else:
-        lines.append((against, words.COST_UNKNOWN))
+        lines.append((words.AGAINST_RETRAINING, words.COST_UNKNOWN))
     if retrained:
         lines.append((words.RETRAINING_TOOK, seconds(sum(retrained) / len(retrained), words)))
     if "samples_backward" in total:

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metric import EVERY_KIND, Metric
 from unlearnkit.audit.reading import Reading
+
+COUNTS = {
+    "samples_forward": ("samples_forward",),
+    "samples_backward": ("samples_backward",),
+    "samples": ("samples_forward", "samples_backward"),
+}
 
 
 def cost(evidence: Evidence) -> list[Reading]:
@@ -12,7 +20,7 @@ def cost(evidence: Evidence) -> list[Reading]:
 
     `cost_seconds` is wall time without decoding and evaluation. `cost_ratio` is the retrained model's over the
     unlearned model's: in seconds, which means something where both ran on the same kind of device, and in samples
-    passed (forward and backward) in its series, which does not depend on the machine.
+    passed (forward, backward, and both together) in its series, which does not depend on the machine.
 
         cost_ratio = mean over the retrained models of their seconds / seconds of the unlearned model
 
@@ -44,8 +52,8 @@ def cost(evidence: Evidence) -> list[Reading]:
             continue
         own_cost = subject.cost
         series = {
-            key: sum(r[key] for r in retrained) / len(retrained) / max(1, own_cost[key])
-            for key in ("samples_forward", "samples_backward")
+            name: sum(_sum(r, keys) for r in retrained) / len(retrained) / max(1, _sum(own_cost, keys))
+            for name, keys in COUNTS.items()
         }
         readings.append(
             Reading(
@@ -58,6 +66,10 @@ def cost(evidence: Evidence) -> list[Reading]:
             )
         )
     return readings
+
+
+def _sum(spent: Mapping[str, float], keys: Sequence[str]) -> float:
+    return sum(spent[key] for key in keys)
 
 
 COST = Metric(fn=cost, readings=("cost_seconds", "cost_ratio"), wants=frozenset({"cost"}), kinds=EVERY_KIND)

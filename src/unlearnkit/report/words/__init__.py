@@ -93,8 +93,8 @@ class Words(Protocol):
     NO_MODEL: str
     MEAN_SPAN: str
     AGAINST_RETRAINING: str
-    CHEAPER: str
-    DEARER: str
+    OF_ITS_TIME: str
+    OF_ITS_TIME_AND_SAMPLES: str
     COST_MORE: str
     COST_UNKNOWN: str
     RETRAINING_TOOK: str
