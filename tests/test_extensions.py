@@ -289,7 +289,7 @@ def test_a_package_may_be_imported_before_unlearnkit(site: Path) -> None:
         ("unlearnkit.methods.method:ConfiguredMethod", "ConfiguredMethod has no needs and no run"),
         ("broken-method", "import the method 'broken-method' of toy_pkg 1.2, but .* .RuntimeError: no such library."),
         ("idle", "Expected a subclass .* at toy_pkg.method:Idle of toy_pkg 1.2, but Idle has no run"),
-        ("toi", "Expected one of the methods unsir, .*, idle, toy, but got 'toi'"),
+        ("toi", "Expected one of the methods auto, .*, idle, toy, but got 'toi'"),
     ],
 )
 def test_a_method_that_cannot_be_used_says_why_in_one_sentence(name: str, words: str) -> None:

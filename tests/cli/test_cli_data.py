@@ -191,7 +191,7 @@ def test_without_retained_data_a_method_that_reads_none_runs_and_the_audit_says_
     needs = ("training samples of the retained classes", "which the audit (--no-audit leaves it out) needs")
     assert_refused(run_cli("forget", *told, "--method", "neggrad", "--out", tmp_path / "out"), *needs)
     missing = run_cli("forget", *told, "--no-audit", "--out", tmp_path / "out")
-    assert_refused(missing, "retain_train", "unsir", "neggrad, random-label with retain=false, boundary-shrink, delete")
+    assert_refused(missing, "retain_train", "auto", "neggrad, random-label with retain=false, boundary-shrink, delete")
     assert tree(tmp_path) == before
     done = run_cli("forget", *told, "--method", "neggrad", "--no-audit", "--out", tmp_path / "out")
     assert done.code == 0, done.err

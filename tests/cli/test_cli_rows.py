@@ -168,9 +168,9 @@ def test_training_leaves_rows_out(place: Place) -> None:
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--forget-where", "person=p1"], ["unsir forgets classes alone", "finetune"]),
+        (["--forget-where", "person=p1"], ["auto forgets classes alone", "finetune"]),
         (["--forget-where", "person=p1", "--method", "delete"], ["rows", "delete forgets classes alone"]),
-        (["--forget-subclass", "ant:red"], ["forget subclasses", "unsir"]),
+        (["--forget-subclass", "ant:red"], ["forget subclasses", "auto"]),
         (["--forget-where", "peson=p1", "--method", "ssd"], ["did you mean 'person'"]),
         (["--forget-rows", "gone.csv", "--method", "ssd"], ["gone.csv", "cannot be read"]),
         (["--forget-where", "fine=honey", "--method", "ssd"], ["class 'bee'", "--forget bee"]),

@@ -89,8 +89,6 @@ def test_scar_moves_rows_to_another_class_and_lotus_asks_for_unseen_samples() ->
     assert data.classes[0] not in moved.notes["nearest"], "the nearest class of most rows is their own"
     lotus = METHODS["lotus"].method
     assert isinstance(lotus, LoTUS)
-    notes = unlearn(SETTING.model(), lotus, SETTING.data(), request, seed=0, runtime=CPU).notes
-    assert max(notes["temperatures"]) <= math.exp(lotus.alpha * (1 - notes["accuracy_unseen"])) + 1e-9
-    of_class = unlearn(SETTING.model(), lotus, SETTING.data(), ForgetRequest(classes=(3,)), seed=0, runtime=CPU)
-    assert max(of_class.notes["temperatures"]) <= math.exp(lotus.alpha) + 1e-9
-    assert "unseen" not in of_class.cost["stages"], "of a class nothing is held out to be read"
+    for asked, used in ((request, 1.0), (ForgetRequest(classes=(3,)), 0.0)):
+        notes = unlearn(SETTING.model(), lotus, SETTING.data(), asked, seed=0, runtime=CPU).notes
+        assert max(notes["temperatures"]) <= math.exp(lotus.alpha * (1 - used * notes["accuracy_unseen"])) + 1e-9

@@ -185,7 +185,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def forget(people: tuple[Path, Path], out: Path, *more: str) -> Path:
     done = run_cli(
         *("forget", "--weights", people[1], "--data", f"imagefolder:{people[0]}", "--device", "cpu", "-q"),
-        *("--forget", "ann", "--forget", HOSTILE_NAME, "--out", out, *more),
+        *("--method", "unsir", "--forget", "ann", "--forget", HOSTILE_NAME, "--out", out, *more),
     )
     assert done.code == 0, done.err
     return out

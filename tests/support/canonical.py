@@ -324,7 +324,7 @@ STEP = Recipe(epochs=1, batch_size=8, lr=0.01)
 
 
 KNOWN: dict[str, Canonical] = {
-    "auto": tiny("auto", f"erase.retain_per_class={RETAIN}", draws=None),
+    "auto": tiny("auto", f"erase.retain_per_class={RETAIN}", draws=None, shared=False),
     "unsir": Canonical(method=UNSIR().with_settings(TINY), passes=unsir_passes),
     "unsir:paper": Canonical(method=UNSIR.paper().with_settings(TINY), passes=unsir_passes),
     "unsir:notebook": Canonical(method=UNSIR.notebook().with_settings(TINY), passes=unsir_passes),

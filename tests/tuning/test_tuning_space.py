@@ -19,7 +19,7 @@ from unlearnkit.tuning.scoring import Signal
 
 def test_every_space_fits_its_method_and_holds_its_defaults() -> None:
     spaces = {name: kind().space() for name, kind in METHODS.items()}
-    assert {name for name, space in spaces.items() if not space} == {"retrain", "original", "head-mask"}
+    assert {name for name, space in spaces.items() if not space} == {"auto", "retrain", "original", "head-mask"}
     for name, kind in METHODS.items():
         assert len(spaces[name]) <= 4, name
         for preset, make in kind.presets().items():

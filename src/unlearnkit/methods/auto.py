@@ -6,7 +6,7 @@ anew from shrunk weights is both near to retraining and short. Each can tell fro
 do: by what still shows of the class in front of the head, or by retained validation accuracy that is lost. So they are
 tried in the order of their cost, each on the original.
 
-Update.
+Update. Until one is kept, each on the original:
 1. `erase`. Kept where at most `remains` of the resemblance to a forgotten class, which in the original shows whole at
    the head's input, still shows there, and retained validation accuracy holds.
 2. `shrink-distill`, one attempt. Kept where retained validation accuracy holds.
