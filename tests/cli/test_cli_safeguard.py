@@ -61,7 +61,13 @@ def test_without_a_method_the_recommended_one_runs(digits_run: Path, tmp_path: P
     given = ["--weights", digits_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
     done = run_cli("forget", *given, "--out", out)
     assert done.code == 0, done
-    assert read(out, "config.json")["method"] == RECOMMENDED
+    config = read(out, "config.json")
+    assert config["method"] == RECOMMENDED
+    (first, *_) = config["notes"]["auto"]["tried"]
+    kept = config["notes"]["auto"]["kept"]
+    assert (kept == "erase") == (first["shows"] <= 0.5)
+    assert f"auto kept {kept}" in done.out
+    assert kept == "erase" or f"(erase: {first['shows']:.0%} of the class still shows at the head" in done.out
     assert "of 63 retained validation samples " in done.out
     for command, method in (("forget", RECOMMENDED), ("tune", TUNED)):
         assert f"default: {method}" in " ".join(run_cli(command, "--help").out.replace("\u2502", " ").split())

@@ -99,6 +99,12 @@ def test_a_failed_search_is_said_on_the_first_screen(make: Make) -> None:
     assert "at every learning rate" in first_screen(page)
 
 
+def test_which_of_its_methods_auto_kept_is_on_the_first_screen(make: Make) -> None:
+    config = artefacts(["a", "b"])["config.json"]
+    page = render(make(config=config | {"method": "auto", "notes": {"auto": {"kept": "erase", "tried": []}}}))
+    assert "auto: erase" in first_screen(page)
+
+
 def test_retained_classes_without_samples_are_named_on_the_first_screen(make: Make) -> None:
     config = artefacts(["a", "b"])["config.json"]
     page = render(make(config=config | {"notes": {"no_samples_of": ["bee", "<ant>"]}}))

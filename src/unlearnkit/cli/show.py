@@ -107,6 +107,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
         warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
         words = of_pictures(ENGLISH) if result.get("forget_rows") and not result.get("forget") else ENGLISH
         lines.append(f"{warning}{plain(read_doubt(kept, 'the run'), words)}")
+    if auto := notes.get("auto"):
+        from unlearnkit.methods.auto import why_not
+
+        others = [f"{each['method']}: {why_not(each)}" for each in auto["tried"] if each["method"] != auto["kept"]]
+        lines.append(f"auto kept {auto['kept']}" + (f" ({'; '.join(others)})" if others else ""))
     if sisa := notes.get("sisa"):
         share = sisa["passes"] / max(1, sisa["retraining"])
         lines.append(

@@ -88,10 +88,17 @@ class SearchRecord(Artefact):
     accepted: bool | None = None
 
 
+class ChoiceRecord(Artefact):
+    """Which method the method `auto` kept."""
+
+    kept: str | None = None
+
+
 class NotesRecord(Artefact):
     """What a method notes of its run."""
 
     search: SearchRecord | None = None
+    auto: ChoiceRecord | None = None
     safeguard: dict[str, Any] | None = None
     privacy: dict[str, Any] | None = None
     statement: dict[str, Any] | None = None

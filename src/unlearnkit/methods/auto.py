@@ -96,7 +96,7 @@ class Auto(ConfiguredMethod):
             else:
                 if self._holds(method, result, known, found, ctx):
                     break
-            ctx.log.progress.say(f"{method.name} does not do here: {_why(found)}")
+            ctx.log.progress.say(f"{method.name} does not do here: {why_not(found)}")
         else:
             method, result = self.unsir, self.unsir.run(model, ctx)
         ctx.log.notes["auto"] = {"kept": method.name, "tried": tried}
@@ -117,7 +117,7 @@ class Auto(ConfiguredMethod):
         return missing(known, right) <= self.tolerance
 
 
-def _why(found: Mapping[str, Any]) -> str:
+def why_not(found: Mapping[str, Any]) -> str:
     """Return in words why a way was not kept."""
     if "failed" in found:
         return str(found["failed"])

@@ -54,7 +54,10 @@ def asked(run: Run) -> dict[str, Any]:
     ids: Sequence[int] = run.request.get("forget_ids") or ()
     method, overrides = str(run.config.get("method") or ""), run.config.get("overrides") or ()
     preset = str(run.config.get("preset") or "default")
-    statement = read_statement(run.config.get("notes") or {}, "config.json")
+    notes = run.config.get("notes") or {}
+    if kept := (notes.get("auto") or {}).get("kept"):
+        method += f": {kept}"
+    statement = read_statement(notes, "config.json")
     return {
         "classes": [(name, str(ids[i]) if i < len(ids) else words.UNKNOWN) for i, name in enumerate(run.forgotten)],
         "pictures": pictures_asked(run),
