@@ -10,8 +10,8 @@ from unlearnkit.methods.method import ConfiguredMethod
 from unlearnkit.methods.registry import make_method
 
 # What `forget` uses where no method is named: nearer to retraining than the article's method, or as near, wherever both
-# were audited, at a third to a thirtieth of its cost (docs/log.md, 2026-11-28). It has nothing to tune: `tune` takes the
-# article's.
+# were audited, at a third to a thirtieth of its cost (docs/log.md, 2026-11-28). It has nothing to tune: `tune` takes
+# the article's.
 RECOMMENDED = "auto"
 TUNED = "unsir"
 
