@@ -23,8 +23,8 @@ Hyperparameters: `remains` 0.5 lies between the networks on which an audit found
 
 Deviations: ours.
 
-Cost per run: that of what is kept and of what was tried before it, and for each a forward pass of retain_val: a fortieth
-of a retraining of four epochs where `erase` is kept, half of one on 1,800 images of digits, UNSIR's at most half again.
+Cost per run: that of what is kept and of what was tried before it, and a forward pass of retain_val for each. A
+fortieth of a retraining of four epochs where `erase` is kept, half of one on 1,800 images of digits; UNSIR's, half again.
 
 When it fails: neither question asks whether outputs are like a retrained model's. None of it replaces an audit.
 
