@@ -23,8 +23,9 @@ Hyperparameters: `remains` 0.5 lies between the networks on which an audit found
 
 Deviations: ours.
 
-Cost per run: that of what is kept and of what was tried before it, and a forward pass of retain_val for each. A
-fortieth of a retraining of four epochs where `erase` is kept, half of one on 1,800 images of digits; UNSIR's, and half.
+Cost per run: that of what is kept and of what was tried before it, and a forward pass of retain_val for each. On the
+small network for CIFAR-10, where `erase` is kept, a fortieth of a retraining of four epochs; on 1,800 images of digits
+half of one; where UNSIR is kept, a third more than UNSIR alone.
 
 When it fails: neither question asks whether outputs are like a retrained model's. None of it replaces an audit.
 
