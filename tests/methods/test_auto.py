@@ -45,6 +45,16 @@ def test_where_the_class_still_shows_the_original_is_shrunk_and_taught() -> None
     assert done.access.forget_samples_read(done.split) == 0
 
 
+def test_each_way_starts_from_the_original_and_not_from_what_the_one_before_left() -> None:
+    """With next to no rate, the matrices are the original's, shrunk."""
+    done = forget(*("remains=0", "tolerance=0.99", "distil.factor=0.5", "distil.repair.lr=1e-12"), model=learned())
+    assert done.notes["auto"]["kept"] == "shrink-distill"
+    before, after = learned().state_dict(), done.model.state_dict()
+    for name, weight in before.items():
+        if weight.dim() >= 2:
+            torch.testing.assert_close(after[name], weight / 2, rtol=1e-4, atol=1e-7)
+
+
 def test_where_accuracy_falls_the_articles_method_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model that has learned the images loses accuracy by weights that are shrunk to nothing and not trained on."""
     model, data = learned(), tiny_data()

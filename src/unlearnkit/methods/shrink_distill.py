@@ -131,7 +131,7 @@ class ShrinkDistill(ConfiguredMethod):
             epochs=self.repair.epochs,
             batch_size=self.repair.batch_size or min(MOST, max(FEWEST, len(subset) // STEPS_PER_EPOCH)),
             optimizer="adam",
-            lr=self.repair.lr or RATE * weight_scale(original),
+            lr=self.repair.lr or RATE * weight_scale(original, instead="give repair.lr"),
             schedule="cosine",
         )
         ctx.log.notes["plan"] = {"factor": self.factor, "repair": recipe.model_dump()}

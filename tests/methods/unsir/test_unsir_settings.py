@@ -111,7 +111,7 @@ def test_rates_left_open_grow_with_the_weights(trained: list[Call]) -> None:
         forget(plain("impair.lr=none", "repair.lr=none"), 2, model=model)
     for small, large in zip(trained[:2], trained[2:], strict=True):
         assert large.recipe.lr == pytest.approx(3 * small.recipe.lr)
-        assert small.recipe.lr < weight_scale(model)
+        assert small.recipe.lr < weight_scale(model, instead="")
 
 
 def test_a_model_of_zero_weights_needs_rates_and_takes_given_ones() -> None:

@@ -8,11 +8,15 @@ from torch import nn
 from unlearnkit.errors import ConfigError
 
 
-def weight_scale(model: nn.Module) -> float:
+def weight_scale(model: nn.Module, *, instead: str) -> float:
     """Return the root mean square of the weights, in proportion to which Adam's steps are large or small.
 
     sqrt(sum of w^2 / number of w) over all parameters with two dimensions or more (matrices and kernels); biases and
     normalisation are left out.
+
+    Args:
+        model: whose weights.
+        instead: what the user can do where there is no scale, for the error's sentence.
 
     Raises:
         ConfigError: the model has no such weight, or all are zero.
@@ -22,6 +26,6 @@ def weight_scale(model: nn.Module) -> float:
     scale = float(torch.stack([w.double().square().sum() for w in weights]).sum().div(count).sqrt()) if count else 0.0
     if scale == 0.0:
         raise ConfigError(
-            "Expected weights other than zero to derive learning rates from; give impair.lr and repair.lr."
+            f"Expected weights other than zero to derive learning rates from, but the model has none; {instead}."
         )
     return scale

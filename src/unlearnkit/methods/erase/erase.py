@@ -219,7 +219,7 @@ class Erase(ConfiguredMethod):
             epochs=1,
             batch_size=self.repair.batch_size,
             optimizer="adam",
-            lr=self.repair.rate * weight_scale(teacher),
+            lr=self.repair.rate * weight_scale(teacher, instead="leave repair.steps at 0"),
             schedule="cosine",
         )
         loss = distillation(teacher, gone(ctx))

@@ -85,7 +85,7 @@ def plan_for(impair: ImpairSettings, repair: RepairSettings, original: nn.Module
             epochs=step.epochs,
             batch_size=step.batch_size or batch_size,
             optimizer=step.optimizer,
-            lr=step.lr or rate * weight_scale(original),
+            lr=step.lr or rate * weight_scale(original, instead="give impair.lr and repair.lr"),
             schedule=step.schedule,
         )
 
