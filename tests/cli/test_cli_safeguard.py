@@ -67,7 +67,7 @@ def test_without_a_method_the_recommended_one_runs(digits_run: Path, tmp_path: P
     kept = config["notes"]["auto"]["kept"]
     assert (kept == "erase") == (first["shows"] <= 0.5)
     assert f"auto kept {kept}" in done.out
-    assert kept == "erase" or f"(erase: {first['shows']:.0%} of the class still shows at the head" in done.out
+    assert kept == "erase" or f"(erase: {first['shows']:.2f} of the resemblance to the class still shows" in done.out
     assert "of 63 retained validation samples " in done.out
     for command, method in (("forget", RECOMMENDED), ("tune", TUNED)):
         assert f"default: {method}" in " ".join(run_cli(command, "--help").out.replace("\u2502", " ").split())

@@ -124,4 +124,4 @@ def why_not(found: Mapping[str, Any]) -> str:
         return str(found["failed"])
     if "accuracy" in found:
         return f"retained validation accuracy {found['accuracy_before']:.1%} -> {found['accuracy']:.1%}"
-    return f"{found['shows']:.0%} of the class still shows at the head"
+    return f"{found['shows']:.2f} of the resemblance to the class still shows at the head"
