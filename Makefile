@@ -12,6 +12,8 @@ LOWEST := .venv-lowest
 # variable each process that a test starts would compile the package once more.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := pip install --quiet --no-compile
+# tests/conftest.py says in which order
+PYTEST := pytest -n logical --dist loadgroup --no-loadscope-reorder
 
 demo: $(VENV)/.installed
 	$(BIN)/unlearnkit demo --out demo --overwrite
@@ -38,15 +40,15 @@ docs: $(VENV)/.tools
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n logical --dist loadgroup
+	$(BIN)/python -m $(PYTEST)
 
 # for the time of writing: all but what takes half a second, starts processes or opens a browser
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
+	$(BIN)/python -m $(PYTEST) -m "not slow and not browser"
 
 # The fast tests with the lowest version that pyproject.toml allows of each dependency.
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
+	$(LOWEST)/bin/python -m $(PYTEST) -m "not slow and not browser"
 
 # Run the formatter, the linters and mypy before each commit.
 hooks: $(VENV)/.dev
