@@ -34,8 +34,8 @@ MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Side by side, the dear tests come first and the quick ones of a file stay together.
 
-    Neither process ends long before the other then, and what a file makes for its quick tests is made once. pytest-xdist
-    also waits for an answer before each unit that it hands out, which costs more than most of the quick tests do.
+    Neither process ends long before the other then, and what a file makes for its quick tests is made once. For each
+    unit that it hands out, pytest-xdist also waits for an answer, which costs more than most of the quick tests do.
     """
     if not getattr(config.option, "loadgroup", False):
         return
