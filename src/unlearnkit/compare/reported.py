@@ -176,15 +176,20 @@ Outcome = tuple[bool, str] | None
 
 
 def _cost_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
-    """Most classes against fewest: the seconds differ by less than the factor `limit`."""
+    """Most classes against fewest: the samples passed differ by less than the factor `limit`.
+
+    Seconds are told beside them: cells that run side by side slow each other.
+    """
     ends = _ends(statement, groups)
     if ends is None:
         return None
-    few, many = (_seconds(_done(group, statement.method)) for group in ends)
+    few, many = (_samples(_done(group, statement.method)) for group in ends)
     if not few:
         return None
     sizes = " and ".join(str(len(group["forget"])) for group in ends)
-    return many / few <= statement.limit and few / many <= statement.limit, f"{few:.3g} and {many:.3g} s for {sizes}"
+    seconds = " and ".join(f"{_seconds(_done(group, statement.method)):.3g}" for group in ends)
+    figures = f"{few:,.0f} and {many:,.0f} samples, {seconds} s for {sizes}"
+    return many / few <= statement.limit and few / many <= statement.limit, figures
 
 
 def _repair_better(statement: Statement, groups: Sequence[Group]) -> Outcome:
@@ -287,6 +292,10 @@ def _done(group: Group, method: str) -> list[dict[str, Any]]:
 
 def _seconds(rows: Rows) -> float:
     return statistics.median(row["cost"]["seconds"] for row in rows) if rows else 0.0
+
+
+def _samples(rows: Rows) -> float:
+    return statistics.median(row["cost"]["samples_forward"] + row["cost"]["samples_backward"] for row in rows)
 
 
 def _lost(rows: Rows) -> float:
