@@ -82,5 +82,13 @@ _ALL = (
         original="cifar100-1",
         image_size=24,
     ),
+    Setting(
+        name="faces",
+        data="faces_lfw158",
+        model="airbench,width=16",
+        forget=(35,),  # the person with the most pictures, 371 to learn from and 159 to test
+        recipe=("epochs=40", "batch_size=32", "lr=0.2", "label_smoothing=0.1", "norm_bias_lr=8"),
+        image_size=24,
+    ),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}
