@@ -119,7 +119,7 @@ def test_gkt_s_gate_holds_back_every_forgotten_class() -> None:
 
 
 class Brightness(nn.Module):
-    """Four classes by the mean brightness b of an image: the logit of class 2 is 10 (b - 1), the others' are learned."""
+    """Four classes, by the mean brightness b of an image: the logit of class 2 is 10 (b - 1), the others learn."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -122,7 +122,7 @@ class GKT(ConfiguredMethod):
                 student.eval()
                 images = maker(seeds)
                 teacher_NK = logits_of(teacher(images))
-                # Of what is held back the student stays ignorant: a generator rewarded for that would make nothing else.
+                # Of what is held back the student stays ignorant: a generator rewarded for it would make nothing else.
                 open_N = through(teacher_NK.detach(), gone, self.gate)
                 if bool(open_N.any()):
                     goal = divergence(teacher_NK, logits_of(student(images)))[open_N].mean()
