@@ -70,7 +70,7 @@ _ALL = (
         data="cifar100",
         model="airbench,width=16",
         forget=(8,),
-        recipe=("epochs=4",),
+        recipe=("epochs=4", "batch_size=128", "lr=0.6", "label_smoothing=0.1", "norm_bias_lr=16"),
         image_size=24,
     ),
     Setting(
@@ -78,7 +78,7 @@ _ALL = (
         data="cifar100",
         model="airbench,width=16",
         forget=tuple(range(20)),
-        recipe=("epochs=4",),
+        recipe=("epochs=4", "batch_size=128", "lr=0.6", "label_smoothing=0.1", "norm_bias_lr=16"),
         original="cifar100-1",
         image_size=24,
     ),
