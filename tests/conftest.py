@@ -104,6 +104,22 @@ def digits_retrained(made_once: MadeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
+def narrow_run(made_once: MadeOnce) -> Path:
+    """Run folder of a quarter of that CNN, which knows most digits: for tests to which its figures do not matter."""
+    from trained_once import NARROW, trained_on_digits
+
+    return made_once("narrow original", lambda out: trained_on_digits(out, model=NARROW))
+
+
+@pytest.fixture(scope="session")
+def narrow_retrained(made_once: MadeOnce) -> Path:
+    """Run folder of the same, retrained without class 3."""
+    from trained_once import NARROW, trained_on_digits
+
+    return made_once("narrow retrained", lambda out: trained_on_digits(out, "3", model=NARROW))
+
+
+@pytest.fixture(scope="session")
 def digits_judge(tmp_path_factory: pytest.TempPathFactory) -> Judge:
     """Audits against three models retrained without the odd digits; test files that ask for it share an xdist group."""
     from digits_controls import Judge, train_digits  # most test files need no audit
@@ -205,8 +221,8 @@ def go(browser: Browser, pages: dict[str, Path]) -> Iterator[Callable[..., Any]]
 
 
 @pytest.fixture(scope="session")
-def weights(digits_run: Path) -> Path:
-    return digits_run / WEIGHTS
+def weights(narrow_run: Path) -> Path:
+    return narrow_run / WEIGHTS
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +236,7 @@ def brief_audits() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def audited(digits_run: Path, digits_retrained: Path, made_once: MadeOnce) -> Path:
+def audited(narrow_run: Path, narrow_retrained: Path, made_once: MadeOnce) -> Path:
     """Run folder of a forget with its (brief) audit; tests that change it take a copy."""
     from brief import shorten
     from commands import Outcome, forget
@@ -229,8 +245,8 @@ def audited(digits_run: Path, digits_retrained: Path, made_once: MadeOnce) -> Pa
         with pytest.MonkeyPatch.context() as patch:
             shorten(patch)
             done = forget(
-                "--forget", "3", "--retrained", digits_retrained / WEIGHTS, "--quiet",
-                weights=digits_run / WEIGHTS, out=out,
+                "--forget", "3", "--retrained", narrow_retrained / WEIGHTS, "--quiet",
+                weights=narrow_run / WEIGHTS, out=out,
             )  # fmt: skip
         assert done == Outcome(0, "", "")
 
@@ -243,10 +259,10 @@ def copied(audited: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def without_3(digits_run: Path, made_once: MadeOnce) -> Path:
+def without_3(narrow_run: Path, made_once: MadeOnce) -> Path:
     from commands import forget
 
     def make(out: Path) -> None:
-        assert forget("--forget", 3, "--no-audit", "--quiet", weights=digits_run / WEIGHTS, out=out).code == 0
+        assert forget("--forget", 3, "--no-audit", "--quiet", weights=narrow_run / WEIGHTS, out=out).code == 0
 
     return made_once("without 3", make) / WEIGHTS

@@ -13,6 +13,7 @@ import torch
 
 import forked
 from commands import ARTEFACTS, FAST, WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
+from trained_once import NARROW
 from unlearnkit.cli import main
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.methods.registry import CONDITIONAL, METHODS
@@ -55,14 +56,14 @@ def test_train_writes_a_run_and_says_so(tmp_path: Path) -> None:
     assert not any(c["decoded"] for c in parts["excluded_train"].values())
 
 
-def test_training_goes_on_from_weights_and_from_what_they_forgot(digits_retrained: Path, tmp_path: Path) -> None:
+def test_training_goes_on_from_weights_and_from_what_they_forgot(narrow_retrained: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     done = run_cli(
-        "train", "--model", "small-cnn", "--data", "digits", "--out", out, "--epochs", 1, "--exclude", 5, "--quiet",
-        "--init", digits_retrained / WEIGHTS, "--set", "lr=1e-9", "--device", "cpu",
+        "train", "--model", NARROW, "--data", "digits", "--out", out, "--epochs", 1, "--exclude", 5, "--quiet",
+        "--init", narrow_retrained / WEIGHTS, "--set", "lr=1e-9", "--device", "cpu",
     )  # fmt: skip
     assert done == Outcome(0, "", "")
-    before, after = read_checkpoint(digits_retrained / WEIGHTS), read_checkpoint(out / WEIGHTS)
+    before, after = read_checkpoint(narrow_retrained / WEIGHTS), read_checkpoint(out / WEIGHTS)
     torch.testing.assert_close(after.state["head.weight"], before.state["head.weight"], rtol=0, atol=1e-5)
     assert after.card is not None
     assert after.card.forgotten == ("3", "5")
@@ -139,7 +140,7 @@ def test_export_keeps_the_remaining_logits(audited: Path, tmp_path: Path) -> Non
     assert small.card.forgotten == ()
     networks = []
     for checkpoint, classes in ((large, 10), (small, 9)):
-        network = build_model("small-cnn", num_classes=classes, in_channels=1)
+        network = build_model(NARROW, num_classes=classes, in_channels=1)
         checkpoint.load_into(network)
         networks.append(network.eval())
     images = torch.randn((20, 1, 8, 8), generator=torch.Generator().manual_seed(0))
@@ -148,8 +149,8 @@ def test_export_keeps_the_remaining_logits(audited: Path, tmp_path: Path) -> Non
     torch.testing.assert_close(got, expected[:, [0, 1, 2, 4, 5, 6, 7, 8, 9]])
 
 
-def test_export_refuses_weights_that_forgot_nothing(digits_run: Path, tmp_path: Path) -> None:
-    assert_refused(run_cli("export", digits_run, "--out", tmp_path / "out"), "records none", "`forget`")
+def test_export_refuses_weights_that_forgot_nothing(narrow_run: Path, tmp_path: Path) -> None:
+    assert_refused(run_cli("export", narrow_run, "--out", tmp_path / "out"), "records none", "`forget`")
     assert_refused(run_cli("export", tmp_path / "none", "--out", tmp_path / "out"), "there is none")
     assert tree(tmp_path) == {}
 
@@ -241,9 +242,9 @@ def test_the_process_says_what_is_wrong_and_exits_with_2(weights: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_a_cost_file_of_another_tool_is_left_alone(digits_run: Path, tmp_path: Path) -> None:
+def test_a_cost_file_of_another_tool_is_left_alone(narrow_run: Path, tmp_path: Path) -> None:
     foreign = tmp_path / "foreign"
     foreign.mkdir()
-    shutil.copy(digits_run / WEIGHTS, foreign / WEIGHTS)
+    shutil.copy(narrow_run / WEIGHTS, foreign / WEIGHTS)
     (foreign / "cost.json").write_text('{"euros": 7}')
     assert forget("--forget", 3, "--quick", "--quiet", weights=foreign / WEIGHTS, out=tmp_path / "out").code == 0

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 from canonical import CLASSES
 from commands import FAST, Outcome, assert_refused, run_cli
 from pictures_on_disk import picture
+from trained_once import TINY
 from unlearnkit.models import SmallCNN, build_model
 
 TINY_TRAIN = ("--device", "cpu", "--set", "epochs=1", "--set", "batch_size=14")
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return where
 
 
-def train(folder: Path, out: Path, *args: object, model: str = "small-cnn,width=4") -> Outcome:
+def train(folder: Path, out: Path, *args: object, model: str = TINY) -> Outcome:
     return run_cli("train", "--model", model, "--data", f"imagefolder:{folder}", "--out", out, *TINY_TRAIN, *args)
 
 
@@ -42,18 +43,18 @@ def forget(folder: Path, weights: object, out: Path, *args: object) -> Outcome:
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".bin"])
 def test_a_state_dict_of_another_tool_is_made_to_forget(folder: Path, tmp_path: Path, suffix: str) -> None:
-    model = SmallCNN(4, 3)
+    model = SmallCNN(4, 3, width=4)
     state = {f"module.{key}": value for key, value in model.state_dict().items()}
     torch.save({"state_dict": state, "epoch": 3}, tmp_path / f"theirs{suffix}")
-    untrained = ("--model", "small-cnn", "--trust-inputs")
+    untrained = ("--model", TINY, "--trust-inputs")
     done = forget(folder, tmp_path / f"theirs{suffix}", tmp_path / "run", *untrained, "--forget", "cat")
     assert done.code == 0, done.err
     assert load_file(tmp_path / "run" / "model.safetensors").keys() == model.state_dict().keys()
 
 
 def test_a_pickled_model_is_refused_with_the_way_out(folder: Path, tmp_path: Path) -> None:
-    torch.save(SmallCNN(4, 3), tmp_path / "whole.pt")
-    done = forget(folder, tmp_path / "whole.pt", tmp_path / "run", "--model", "small-cnn", "--forget", "cat")
+    torch.save(SmallCNN(4, 3, width=4), tmp_path / "whole.pt")
+    done = forget(folder, tmp_path / "whole.pt", tmp_path / "run", "--model", TINY, "--forget", "cat")
     assert_refused(done, "safetensors")
     assert not (tmp_path / "run").exists()
 
@@ -61,14 +62,14 @@ def test_a_pickled_model_is_refused_with_the_way_out(folder: Path, tmp_path: Pat
 @pytest.mark.slow
 def test_a_class_list_in_a_file_names_the_outputs(folder: Path, tmp_path: Path) -> None:
     """The model knows a fifth class, first in its list, of which the folder has no images."""
-    torch.save(SmallCNN(5, 3).state_dict(), tmp_path / "theirs.pt")
+    torch.save(SmallCNN(5, 3, width=4).state_dict(), tmp_path / "theirs.pt")
     (tmp_path / "classes.txt").write_text("aardvark\nant\nbee\ncat\ndog\n")
     weights, classes = tmp_path / "theirs.pt", ("--classes", tmp_path / "classes.txt", "--trust-inputs")
-    done = forget(folder, weights, tmp_path / "run", "--model", "small-cnn", "--forget", "cat", *classes)
+    done = forget(folder, weights, tmp_path / "run", "--model", TINY, "--forget", "cat", *classes)
     assert done.code == 0, done.err
     request = json.loads((tmp_path / "run" / "request.json").read_text())
     assert request["forget_ids"] == [3]
-    done = forget(folder, weights, tmp_path / "gone", "--model", "small-cnn", "--forget", "aardvark", *classes)
+    done = forget(folder, weights, tmp_path / "gone", "--model", TINY, "--forget", "aardvark", *classes)
     assert done.code == 0, done.err
     assert json.loads((tmp_path / "gone" / "request.json").read_text())["forget_ids"] == [0]
 

@@ -37,11 +37,11 @@ def test_forget_goes_on_to_the_audit_and_the_report(audited: Path) -> None:
 
 
 @pytest.mark.slow
-def test_audit_of_a_folder_writes_audit_and_report_again(copied: Path, digits_retrained: Path) -> None:
+def test_audit_of_a_folder_writes_audit_and_report_again(copied: Path, narrow_retrained: Path) -> None:
     before = read(copied, "audit.json"), read(copied, "access.json")
     (copied / "audit.json").unlink()
     (copied / "report.html").unlink()
-    done = run_cli("audit", copied, "--retrained", digits_retrained / WEIGHTS, "--device", "cpu", "--json")
+    done = run_cli("audit", copied, "--retrained", narrow_retrained / WEIGHTS, "--device", "cpu", "--json")
     assert done.code == 0, done.err
     assert json.loads(done.out)["audit"]["verdict"] == before[0]["verdict"]
     again = read(copied, "audit.json")
@@ -62,7 +62,7 @@ def test_audit_refuses_weights_that_changed_since(copied: Path, tmp_path: Path, 
     assert forget("--forget", 3, "--no-audit", "--quiet", weights=moved, out=out).code == 0
     checkpoint = read_checkpoint(moved)
     assert checkpoint.card is not None
-    moved.write_bytes(checkpoint_bytes(SmallCNN(10), checkpoint.card))
+    moved.write_bytes(checkpoint_bytes(SmallCNN(10, width=8), checkpoint.card))
     before = tree(out)
     assert_refused(run_cli("audit", out), str(moved), "has changed since", "--original")
     moved.unlink()
@@ -71,9 +71,12 @@ def test_audit_refuses_weights_that_changed_since(copied: Path, tmp_path: Path, 
 
 
 @pytest.mark.slow
-def test_strict_audit_exits_with_3_unless_it_passes(copied: Path) -> None:
-    done = run_cli("audit", copied, "--strict", "--quick", "--quiet", "--device", "cpu")
-    status = read(copied, "audit.json")["verdict"]["status"]
+def test_strict_audit_exits_with_3_unless_it_passes(weights: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    request = ("--weights", weights, "--data", "digits", "--forget", 3, "--method", "head-mask", "--no-audit")
+    assert run_cli("forget", *request, "--quiet", "--device", "cpu", "--out", out).code == 0
+    done = run_cli("audit", out, "--strict", "--quick", "--quiet", "--device", "cpu")
+    status = read(out, "audit.json")["verdict"]["status"]
     assert status != "pass"
     assert done == Outcome(3, "", "")
 
@@ -87,11 +90,11 @@ def test_strict_audit_exits_with_0_when_it_passes(audited: Path, monkeypatch: py
 
 @pytest.mark.slow
 def test_audit_of_two_weights_files_needs_no_run(
-    weights: Path, audited: Path, digits_retrained: Path, tmp_path: Path
+    weights: Path, audited: Path, narrow_retrained: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
     done = run_cli(
-        "audit", "--original", weights, "--unlearned", audited / WEIGHTS, "--retrained", digits_retrained / WEIGHTS,
+        "audit", "--original", weights, "--unlearned", audited / WEIGHTS, "--retrained", narrow_retrained / WEIGHTS,
         "--data", "digits", "--forget", "3", "--out", out, "--device", "cpu",
     )  # fmt: skip
     assert done.code == 0, done.err

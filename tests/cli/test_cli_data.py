@@ -13,6 +13,7 @@ import pytest
 
 from commands import WEIGHTS, Outcome, assert_refused, forget, read, run_cli, tree
 from pictures_on_disk import png, write_parquet
+from trained_once import TINY
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes, read_checkpoint
@@ -78,7 +79,7 @@ def test_bad_data_is_refused(
     damage(folder)
     before = tree(tmp_path)
     outcome = run_cli(
-        "train", "--model", "small-cnn", "--data", f"parquet:{folder}", "--out", tmp_path / "out", "--epochs", 1,
+        "train", "--model", TINY, "--data", f"parquet:{folder}", "--out", tmp_path / "out", "--epochs", 1,
         "--quiet", "--device", "cpu",
     )  # fmt: skip
     assert_refused(outcome, *words)
@@ -87,7 +88,7 @@ def test_bad_data_is_refused(
 
 def _train(folder: Path, out: Path, *args: object) -> Path:
     done = run_cli(
-        "train", "--model", "small-cnn", "--data", f"parquet:{folder}", "--out", out, "--epochs", 1, "--quiet",
+        "train", "--model", TINY, "--data", f"parquet:{folder}", "--out", out, "--epochs", 1, "--quiet",
         "--device", "cpu", *args,
     )  # fmt: skip
     assert done == Outcome(0, "", "")
@@ -179,13 +180,13 @@ def test_without_retained_data_a_method_that_reads_none_runs_and_the_audit_says_
     weights = tmp_path / "weights.safetensors"
     names = ("red", "green", "blue", "grey")
     card = ModelCard(
-        model="small-cnn",
+        model=TINY,
         classes=names,
         forgotten=(),
         shape=(3, 12, 12),
         preprocessing=Preprocessing(mean=(0.5,) * 3, std=(0.25,) * 3, channels=3),
     )
-    weights.write_bytes(checkpoint_bytes(build_model("small-cnn", num_classes=4, in_channels=3), card))
+    weights.write_bytes(checkpoint_bytes(build_model(TINY, num_classes=4, in_channels=3), card))
     told = ("--weights", weights, "--data", f"parquet:{whole}", "--forget", "blue", "--device", "cpu", "--quiet")
     before = tree(tmp_path)
     needs = ("training samples of the retained classes", "which the audit (--no-audit leaves it out) needs")

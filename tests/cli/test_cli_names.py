@@ -12,6 +12,7 @@ import pytest
 
 from commands import WEIGHTS, Outcome, assert_refused, read, run_cli
 from pictures_on_disk import picture, png, write_parquet
+from trained_once import TINY
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import checkpoint_bytes
@@ -19,7 +20,7 @@ from unlearnkit.models.metadata import ModelCard
 
 NFD = "cafe\u0301"
 NAMES = (NFD, "dog", "owl")
-TRAIN = ("train", "--model", "small-cnn", "--epochs", 1, "--device", "cpu", "--image-size", 8)
+TRAIN = ("train", "--model", TINY, "--epochs", 1, "--device", "cpu", "--image-size", 8)
 
 
 def folder_of(root: Path, names: tuple[str, ...] = NAMES, count: int = 4) -> Path:
@@ -33,13 +34,13 @@ def folder_of(root: Path, names: tuple[str, ...] = NAMES, count: int = 4) -> Pat
 
 def weights_of(path: Path, classes: tuple[str, ...]) -> Path:
     card = ModelCard(
-        model="small-cnn",
+        model=TINY,
         classes=classes,
         forgotten=(),
         shape=(3, 8, 8),
         preprocessing=Preprocessing(size=8, channels=3).for_pictures(),
     )
-    path.write_bytes(checkpoint_bytes(build_model("small-cnn", num_classes=len(classes), in_channels=3), card))
+    path.write_bytes(checkpoint_bytes(build_model(TINY, num_classes=len(classes), in_channels=3), card))
     return path
 
 

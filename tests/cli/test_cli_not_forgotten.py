@@ -12,15 +12,15 @@ from unlearnkit.report.sentences import to_turn
 from unlearnkit.report.words import ENGLISH
 
 
-def options(digits_run: Path, out: Path, *more: object) -> list[object]:
-    given = ["--weights", digits_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--quick"]
+def options(narrow_run: Path, out: Path, *more: object) -> list[object]:
+    given = ["--weights", narrow_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--quick"]
     return ["forget", *given, "--out", out, *more]
 
 
 @pytest.mark.slow
-def test_a_run_that_changed_nothing_says_so(digits_run: Path, tmp_path: Path) -> None:
+def test_a_run_that_changed_nothing_says_so(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run_cli(*options(digits_run, out, "--method", "original", "--strict"))
+    done = run_cli(*options(narrow_run, out, "--method", "original", "--strict"))
     assert done.code == 4, done
     assert "The model did not forget: it still names" in done.out
     assert "its weights are exactly those from before" in done.out
@@ -39,11 +39,11 @@ def test_a_run_that_changed_nothing_says_so(digits_run: Path, tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_the_settings_of_the_method_that_forget_more_are_named(digits_run: Path, tmp_path: Path) -> None:
+def test_the_settings_of_the_method_that_forget_more_are_named(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = ["--method", "unsir", "--set", "search=none", "--set", "impair.lr=1e-9", "--set", "repair.lr=1e-9"]
     done = run_cli(
-        *options(digits_run, out, *given, "--set", "noise.steps=2", "--set", "retain_per_class=4", "--strict")
+        *options(narrow_run, out, *given, "--set", "noise.steps=2", "--set", "retain_per_class=4", "--strict")
     )
     assert done.code == 4, done
     words = "To make unsir forget more, raise impair.lr, impair.epochs with --set"
@@ -82,9 +82,9 @@ def test_what_a_folder_records_of_settings_becomes_text(stronger: object, text: 
 
 
 @pytest.mark.slow
-def test_a_run_that_forgot_does_not(digits_run: Path, tmp_path: Path) -> None:
+def test_a_run_that_forgot_does_not(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = run_cli(*options(digits_run, out, "--method", "head-mask", "--strict"))
+    done = run_cli(*options(narrow_run, out, "--method", "head-mask", "--strict"))
     assert done.code == 3, done  # no retrained models: nothing to pass by
     assert "did not forget" not in done.out
     assert read(out, "audit.json")["notices"] == []

@@ -16,10 +16,10 @@ from unlearnkit.steps.verify import verify_run
 
 
 def test_retrained_weights_must_lack_just_the_forgotten_classes(
-    weights: Path, digits_retrained: Path, tmp_path: Path
+    weights: Path, narrow_retrained: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    for reference, words in ((weights, "none"), (digits_retrained / WEIGHTS, "'3'")):
+    for reference, words in ((weights, "none"), (narrow_retrained / WEIGHTS, "'3'")):
         refused = forget("--forget", 5, "--retrained", reference, weights=weights, out=out)
         assert_refused(refused, "retrained without '5'", words, "--exclude 5")
     assert tree(tmp_path) == {}
@@ -42,9 +42,9 @@ def pair(weights: Path, audited: Path) -> tuple[object, ...]:
 
 @pytest.mark.slow
 def test_shadows_are_an_attackers_and_are_told_apart(
-    pair: tuple[object, ...], audited: Path, digits_retrained: Path, tmp_path: Path
+    pair: tuple[object, ...], audited: Path, narrow_retrained: Path, tmp_path: Path
 ) -> None:
-    retrained = [moved(digits_retrained / WEIGHTS, tmp_path / f"r{i}.safetensors", i) for i in range(3)]
+    retrained = [moved(narrow_retrained / WEIGHTS, tmp_path / f"r{i}.safetensors", i) for i in range(3)]
     shadows = [moved(audited / WEIGHTS, tmp_path / f"s{i}.safetensors", 3 + i) for i in range(2)]
     judges = [arg for path in retrained for arg in ("--retrained", path)]
     judges += [arg for path in shadows for arg in ("--shadow", path)]
@@ -64,9 +64,9 @@ def test_shadows_are_an_attackers_and_are_told_apart(
 
 
 def test_models_to_judge_by_are_what_they_are_given_as(
-    pair: tuple[object, ...], audited: Path, digits_retrained: Path, tmp_path: Path
+    pair: tuple[object, ...], audited: Path, narrow_retrained: Path, tmp_path: Path
 ) -> None:
-    first = moved(digits_retrained / WEIGHTS, tmp_path / "first.safetensors", 0)
+    first = moved(narrow_retrained / WEIGHTS, tmp_path / "first.safetensors", 0)
     other = Path(shutil.copytree(audited, tmp_path / "other"))  # a run of the same method on the same original
     moved(audited / WEIGHTS, other / WEIGHTS, 1)
     before = tree(tmp_path)
@@ -82,7 +82,7 @@ def test_models_to_judge_by_are_what_they_are_given_as(
         refused("--shadow", first, forget=5), "a shadow model that forgot '5'", "an original of its own", advice
     )
     assert_refused(refused("--retrained", other / WEIGHTS), "was made by `unlearnkit forget` with unsir")
-    assert_refused(refused("--shadow", digits_retrained / WEIGHTS), "was made by `unlearnkit train`", "--retrained")
+    assert_refused(refused("--shadow", narrow_retrained / WEIGHTS), "was made by `unlearnkit train`", "--retrained")
     assert_refused(refused("--shadow", other / WEIGHTS), "was made from that of the model that is audited")
     config = (other / "config.json").read_bytes()
     settings = json.loads(config)["settings"] | {"alpha": 7}

@@ -156,10 +156,10 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path, command: str) -> Non
     assert set(tree(tmp_path)) == {"folder"}
 
 
-def test_audit_refuses_a_folder_of_another_command(digits_run: Path) -> None:
-    before = tree(digits_run)
-    assert_refused(run_cli("audit", digits_run), "made by `forget`", "made by `train`")
-    assert tree(digits_run) == before
+def test_audit_refuses_a_folder_of_another_command(narrow_run: Path) -> None:
+    before = tree(narrow_run)
+    assert_refused(run_cli("audit", narrow_run), "made by `forget`", "made by `train`")
+    assert tree(narrow_run) == before
 
 
 @pytest.mark.parametrize(
@@ -182,8 +182,8 @@ def test_a_bad_request_to_train_writes_nothing(tmp_path: Path, args: list[object
     assert tree(tmp_path) == {}
 
 
-def test_an_input_inside_the_output_folder_is_refused(digits_run: Path, tmp_path: Path) -> None:
-    own = Path(shutil.copytree(digits_run, tmp_path / "own"))
+def test_an_input_inside_the_output_folder_is_refused(narrow_run: Path, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(narrow_run, tmp_path / "own"))
     before = tree(tmp_path)
     refused = forget("--forget", 3, "--overwrite", weights=own / WEIGHTS, out=own)
     assert_refused(refused, "apart from the inputs", "choose another folder")

@@ -14,15 +14,15 @@ HARMFUL = ("--method", "unsir", "--set", "search=none", "--set", "impair.lr=0.3"
 BRIEF = ("--set", "noise.steps=2", "--set", "repair.epochs=1")
 
 
-def forget(digits_run: Path, out: Path, *more: object) -> Outcome:
-    given = ["--weights", digits_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
+def forget(narrow_run: Path, out: Path, *more: object) -> Outcome:
+    given = ["--weights", narrow_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
     return run_cli("forget", *given, "--out", out, *HARMFUL, *BRIEF, *more)
 
 
 @pytest.mark.slow
-def test_lost_accuracy_is_on_the_terminal_and_on_the_first_screen(digits_run: Path, tmp_path: Path) -> None:
+def test_lost_accuracy_is_on_the_terminal_and_on_the_first_screen(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = forget(digits_run, out)
+    done = forget(narrow_run, out)
     assert done.code == 0, done
     [line] = [line for line in done.out.splitlines() if line.startswith("warning: of ")]
     assert "is lost (one-sided, 95 %), more than the 2.0% that may be" in line
@@ -34,31 +34,31 @@ def test_lost_accuracy_is_on_the_terminal_and_on_the_first_screen(digits_run: Pa
 
 
 @pytest.mark.slow
-def test_strict_writes_nothing_and_exits_with_1(digits_run: Path, tmp_path: Path) -> None:
+def test_strict_writes_nothing_and_exits_with_1(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done = forget(digits_run, out, "--strict")
+    done = forget(narrow_run, out, "--strict")
     assert (done.code, done.out) == (1, "")
     assert "Expected to lose at most 2.0% of the retained accuracy, but of " in done.err
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow
-def test_the_tolerance_decides(digits_run: Path, tmp_path: Path) -> None:
-    done = forget(digits_run, tmp_path / "out", "--strict", "--tolerance", "0.99")
+def test_the_tolerance_decides(narrow_run: Path, tmp_path: Path) -> None:
+    done = forget(narrow_run, tmp_path / "out", "--strict", "--tolerance", "0.99")
     assert done.code == 0, done
     assert "warning: of " not in done.out
 
 
 @pytest.mark.parametrize("tolerance", ["1", "-0.5", "nan"])
-def test_a_tolerance_that_is_no_fraction_is_refused(digits_run: Path, tmp_path: Path, tolerance: str) -> None:
-    refused = forget(digits_run, tmp_path / "out", "--tolerance", tolerance)
+def test_a_tolerance_that_is_no_fraction_is_refused(narrow_run: Path, tmp_path: Path, tolerance: str) -> None:
+    refused = forget(narrow_run, tmp_path / "out", "--tolerance", tolerance)
     assert_refused(refused, "Expected a tolerance from 0 to below 1")
 
 
 @pytest.mark.slow
-def test_without_a_method_the_recommended_one_runs(digits_run: Path, tmp_path: Path) -> None:
+def test_without_a_method_the_recommended_one_runs(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    given = ["--weights", digits_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
+    given = ["--weights", narrow_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
     done = run_cli("forget", *given, "--out", out)
     assert done.code == 0, done
     config = read(out, "config.json")

@@ -56,7 +56,7 @@ def _import_path(path: Path, whole: bytes) -> None:
     checkpoint = read_checkpoint(path)
     assert checkpoint.card is not None
     card = ModelCard(**{**checkpoint.card.__dict__, "model": "evil_module_of_a_stranger:make"})
-    model = SmallCNN(10)
+    model = SmallCNN(10, width=8)
     checkpoint.load_into(model)
     path.write_bytes(checkpoint_bytes(model, card))
 
@@ -102,7 +102,7 @@ from unlearnkit.models import SmallCNN
 def stubborn(num_classes):
     return SmallCNN(7)
 def plain(num_classes):
-    return SmallCNN(num_classes)
+    return SmallCNN(num_classes, width=8)
 def text(num_classes):
     return "a model"
 def other(classes):

@@ -43,7 +43,7 @@ def test_an_architecture_that_a_folder_names_runs_no_code(name: str, copied: Pat
 @pytest.mark.slow
 def test_an_architecture_given_by_hand_is_taken_instead(copied: Path) -> None:
     edit(copied, "config.json", model="os:system")
-    assert run_cli("audit", copied, *AUDIT, "--model", "small-cnn").code == 0
+    assert run_cli("audit", copied, *AUDIT, "--model", "small-cnn,width=8").code == 0
 
 
 @pytest.mark.parametrize("data", ["hf:someone/something", "torchvision:CIFAR10:/tmp", "installed-source:x"])

@@ -13,6 +13,7 @@ from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
 
 TINY = "small-cnn,width=4"
+NARROW = "small-cnn,width=8"
 CPU = Runtime(device=torch.device("cpu"))
 
 
@@ -23,6 +24,6 @@ def trained(out: Path, *settings: str, seed: int = 0, **more: Any) -> Path:
     return out
 
 
-def trained_on_digits(out: Path, *exclude: str) -> None:
+def trained_on_digits(out: Path, *exclude: str, model: str = "small-cnn") -> None:
     """Write the run folder of a small CNN that knows the digits, but for those left out."""
-    train_run(TrainSpec(model="small-cnn", data="digits", exclude=exclude), Output(out), runtime=CPU)
+    train_run(TrainSpec(model=model, data="digits", exclude=exclude), Output(out), runtime=CPU)
