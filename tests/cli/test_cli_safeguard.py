@@ -11,7 +11,7 @@ from commands import WEIGHTS, Outcome, assert_refused, read, run_cli
 from unlearnkit.methods.choice import RECOMMENDED, TUNED
 
 HARMFUL = ("--method", "unsir", "--set", "search=none", "--set", "impair.lr=0.3", "--set", "repair.lr=1e-6")
-BRIEF = ("--set", "noise.steps=2", "--set", "repair.epochs=1")
+BRIEF = ("--set", "noise.steps=2", "--set", "repair.epochs=1", "--set", "retain_per_class=20")
 
 
 def forget(narrow_run: Path, out: Path, *more: object) -> Outcome:
