@@ -246,7 +246,7 @@ def heal_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
 
 def shrink_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     subset = RETAIN * (len(CLASSES) - forgotten)
-    return {"distil": (2 * subset, subset)}  # the teacher's pass and the student's
+    return {"answers": (subset, 0), "distil": (subset, subset)}  # the teacher's pass and the student's
 
 
 def projected_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
