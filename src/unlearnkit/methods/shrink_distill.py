@@ -21,10 +21,10 @@ were found on digits without the odd ones (docs/log.md, 2026-11-28).
 
 Deviations: the method is ours; `weight-damage` heals by labels, and shrinks normalisations and biases too.
 
-Cost per run: one forward pass of the subset through the original, whose answers are kept; for each attempt of the search
+Cost per run: a forward pass of the subset through the original, whose answers are kept; for each attempt of the search
 three epochs over the subset, forward and backward, a forward pass of the subset for BatchNorm, and one of `retain_val`;
-and one of that for the original. Where images are augmented or a read draws at random, no two reads of an image are
-alike: the original then answers each batch anew, three epochs of forward passes more.
+and one of that for the original. Where images are augmented, or a read draws at random, no two reads of an image are
+alike: the original answers each batch anew, three forward passes in place of one.
 
 When it fails: where a subset and three epochs are too few to learn the task again. On a small network for CIFAR-10 it
 cost 13 points of retained accuracy, without the search (a weaker factor is what the search tries). It suits small data,
