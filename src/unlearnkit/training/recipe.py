@@ -91,7 +91,4 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
             )
     if recipe.optimizer == "sgd":
         return torch.optim.SGD(groups, momentum=recipe.momentum, nesterov=recipe.nesterov)
-    # all tensors in one call, which torch chooses on an accelerator alone: half the time of a step of a small network,
-    # and the same weights bit for bit
-    foreach = True if parameters[0].device.type == "cpu" else None
-    return (torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW)(groups, foreach=foreach)
+    return (torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW)(groups)
