@@ -24,9 +24,10 @@ Hyperparameters: `remains` 0.5 lies between the networks on which an audit found
 
 Deviations: ours.
 
-Cost per run: that of what is kept and of what was tried before it, and a forward pass of retain_val for each. On the
-small network for CIFAR-10, where `erase` is kept, a fortieth of a retraining of four epochs; on 1,800 images of digits
-half of one; where UNSIR is kept, a third more than UNSIR alone.
+Cost per run: that of what is kept and of what was tried before it, and a forward pass of retain_val for each; of an
+erasure that is not carried out, one forward pass of its images. On the small network for CIFAR-10, where `erase` is
+kept, a fortieth of a retraining of four epochs; on digits a third to two fifths of one; where UNSIR is kept, up to a
+third more than UNSIR alone.
 
 When it fails: neither question asks whether outputs are like a retrained model's. None of it replaces an audit.
 
