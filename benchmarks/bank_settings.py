@@ -23,6 +23,7 @@ class Setting:
         original: setting whose original this one shares; None: it has its own.
         references: file in `references/` that holds the models, instead of training them.
         models: how many retrained models.
+        image_size: pixels that images are scaled to; None: as they are.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Setting:
     original: str | None = None
     references: str | None = None
     models: int = MODELS
+    image_size: int | None = None
 
     def source(self, data: Path) -> str:
         """Return the data source of the setting; `data` is the folder of the benchmarks' data sets."""
@@ -62,6 +64,31 @@ _ALL = (
         model="small_residual:SmallResidual",
         forget=(0,),
         references="small-residual.safetensors",
+    ),
+    Setting(
+        name="cifar100-1",
+        data="cifar100",
+        model="airbench,width=16",
+        forget=(8,),
+        recipe=("epochs=4", "batch_size=128", "lr=0.6", "label_smoothing=0.1", "norm_bias_lr=16"),
+        image_size=24,
+    ),
+    Setting(
+        name="cifar100-20",
+        data="cifar100",
+        model="airbench,width=16",
+        forget=tuple(range(20)),
+        recipe=("epochs=4", "batch_size=128", "lr=0.6", "label_smoothing=0.1", "norm_bias_lr=16"),
+        original="cifar100-1",
+        image_size=24,
+    ),
+    Setting(
+        name="faces",
+        data="faces_lfw158",
+        model="airbench,width=16",
+        forget=(35,),  # the person with the most pictures, 371 to learn from and 159 to test
+        recipe=("epochs=40", "batch_size=32", "lr=0.2", "label_smoothing=0.1", "norm_bias_lr=8"),
+        image_size=24,
     ),
 )
 SETTINGS = {setting.name: setting for setting in _ALL}

@@ -188,7 +188,7 @@ def written(content: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder of cifar10")
+    parser.add_argument("--data", type=Path, required=True, help="folder of cifar10, cifar100 and faces_lfw158")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     arguments = parser.parse_args()
     runtime = Runtime()

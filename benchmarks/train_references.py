@@ -21,7 +21,7 @@ from unlearnkit.data import ImageData
 from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS
-from unlearnkit.steps.opening import load_images, open_model
+from unlearnkit.steps.opening import InputOptions, load_images, open_model
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
@@ -95,6 +95,7 @@ def trained(setting: Setting, *, data: Path, work: Path, runtime: Runtime) -> li
             data=source,
             exclude=tuple(str(k) for k in setting.forget) if retrained else (),
             settings=setting.recipe,
+            inputs=InputOptions.by_hand(size=setting.image_size),
         )
         seed = RETRAINED_SEED + i if retrained else ORIGINAL_SEED
         summary = train_run(spec, Output(folder), seed=seed, runtime=runtime)
@@ -105,7 +106,7 @@ def trained(setting: Setting, *, data: Path, work: Path, runtime: Runtime) -> li
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path, required=True, help="folder of cifar10")
+    parser.add_argument("--data", type=Path, required=True, help="folder of cifar10, cifar100 and faces_lfw158")
     parser.add_argument("--only", nargs="+", choices=SETTINGS, default=list(SETTINGS))
     arguments = parser.parse_args()
     for name in arguments.only:

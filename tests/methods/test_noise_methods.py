@@ -118,6 +118,52 @@ def test_gkt_s_gate_holds_back_every_forgotten_class() -> None:
     assert Maker(4, (3, 9, 14)).eval()(torch.randn(2, 4)).shape == (2, 3, 9, 14)
 
 
+class Brightness(nn.Module):
+    """Four classes, by the mean brightness b of an image: the logit of class 2 is 10 (b - 1), the others learn."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rest = nn.Parameter(torch.randn(3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        b = images.flatten(1).mean(dim=1, keepdim=True)
+        return torch.cat([b * self.rest[:2], 10 * (b - 1), b * self.rest[2:]], dim=1)
+
+
+class TwoImages(nn.Module):
+    """A generator of a dark and a bright image, each of a learned brightness."""
+
+    dark, bright = 0.1, 2.0
+
+    def __init__(self, _noise: int, shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.size, self.levels = shape, nn.Parameter(torch.tensor([self.dark, self.bright]))
+
+    def forward(self, seeds: Tensor) -> Tensor:
+        return self.levels.repeat(len(seeds) // 2).reshape(-1, 1, 1, 1).expand(-1, *self.size)
+
+
+@pytest.mark.parametrize(("dark", "passed"), [(0.1, 4), (2.0, 0)])
+def test_gkt_s_generator_earns_nothing_by_images_that_are_held_back(
+    monkeypatch: pytest.MonkeyPatch, dark: float, passed: int
+) -> None:
+    """Usual mistake: the generator is rewarded by the class that the student never learns, and makes no other."""
+    monkeypatch.setattr(TwoImages, "dark", dark)
+    made = []
+    monkeypatch.setattr("unlearnkit.methods.gkt.Maker", lambda *args: made.append(TwoImages(*args)) or made[0])
+    method = METHODS["gkt"]().with_settings(["rounds=3", "batch_size=8", "student_repeats=1", "gate=0.2"])
+    result = unlearn(
+        Brightness(), method, tiny_data(), ForgetRequest(classes=(2,)), factory=Brightness, seed=0, runtime=CPU
+    )
+    now = made[0].levels.detach().tolist()
+    assert result.notes["gate"] == {"made": 24, "passed": 3 * passed}
+    if passed:
+        assert now[0] != pytest.approx(dark, abs=1e-4)
+        assert now[1] == TwoImages.bright
+    else:  # none passes: both are darkened until they do
+        assert max(now) < TwoImages.bright
+
+
 def test_emmn_s_second_noise_lowers_the_error_that_the_first_raises() -> None:
     """Usual mistake: both noises maximise."""
     logits, labels = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 0])

@@ -23,7 +23,7 @@ def test_the_bands_are_drawn_each_on_its_own_scale(make: Make) -> None:
     page = render(make(audit=judged_audit()))
     drawn = next(svg for svg in svgs(page) if svg[0].text == "Where the model stands")
     told = {text[0].text: text[0].tail for text in of_class(drawn, "label")}
-    assert told["Accuracy, forgotten classes, test: outside, at 12.5× the way to the end of the band"] == "✕ forgotten"
+    assert told["Accuracy, forgotten classes, test: outside, 1,250% of the way to the end of the band"] == "✕ forgotten"
     assert told["Membership of the class: not established"] == "? class member"
     assert len(told) == len(JUDGED)
     ranges = {r[0].text: (r.get("x"), r.get("width")) for r in of_class(drawn, "range")}
@@ -41,7 +41,7 @@ def test_the_bands_are_drawn_each_on_its_own_scale(make: Make) -> None:
     assert "forgotten, after: 40.0%" in marks
     text = html.unescape(Reader(page).text)
     assert "4 inside the band, 1 outside and 2 not established." in text
-    assert "Farthest from the retrained models: Accuracy, forgotten classes, test, at 12.5× the way" in text
+    assert "Farthest from the retrained models: Accuracy, forgotten classes, test, 1,250% of the way" in text
     assert re.search(r"0.0–1.0%</td><td class=\"n\">12.5</td><td class=\"n\">outside</td>", page)
     assert "≤ 1.50" in text
 

@@ -251,6 +251,7 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
 def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any]) -> None:
     """Print a table of the most important readings; the retrained models share one column."""
     # the page's libraries, which few commands need
+    from unlearnkit.report.facts import titled
     from unlearnkit.report.sentences import read_doubt, shares_of_retraining, to_turn, told
     from unlearnkit.report.words import ENGLISH, of_pictures
 
@@ -279,7 +280,7 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
             verdict = next((r["verdict"] for r in groups[1]), None)
             table.add_row(title, *cells, LIKE_THESE.get(verdict or "", ""))
     console.print(table)
-    why = told([read_doubt(doubt, "the audit") for doubt in audit["verdict"]["why"]], words)
+    why = told([titled(read_doubt(doubt, "the audit"), words) for doubt in audit["verdict"]["why"]], words)
     console.print(_text(f"verdict: {audit['verdict']['status']} ({why})"), soft_wrap=True)
     if audit["notices"]:
         kept = told([read_doubt(each, "the audit") for each in audit["notices"]], words)

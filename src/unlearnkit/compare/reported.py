@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -176,15 +176,20 @@ Outcome = tuple[bool, str] | None
 
 
 def _cost_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
-    """Most classes against fewest: the seconds differ by less than the factor `limit`."""
+    """Most classes against fewest: the samples passed differ by less than the factor `limit`.
+
+    Seconds are told beside them: cells that run side by side slow each other.
+    """
     ends = _ends(statement, groups)
     if ends is None:
         return None
-    few, many = (_seconds(_done(group, statement.method)) for group in ends)
+    few, many = (_samples(_done(group, statement.method)) for group in ends)
     if not few:
         return None
     sizes = " and ".join(str(len(group["forget"])) for group in ends)
-    return many / few <= statement.limit and few / many <= statement.limit, f"{few:.3g} and {many:.3g} s for {sizes}"
+    seconds = " and ".join(f"{_seconds(_done(group, statement.method)):.3g}" for group in ends)
+    figures = f"{few:,.0f} and {many:,.0f} samples, {seconds} s for {sizes}"
+    return many / few <= statement.limit and few / many <= statement.limit, figures
 
 
 def _repair_better(statement: Statement, groups: Sequence[Group]) -> Outcome:
@@ -234,23 +239,30 @@ def _spread(statement: Statement, groups: Sequence[Group]) -> Outcome:
 
 
 def _faster(statement: Statement, groups: Sequence[Group]) -> Outcome:
-    """Retraining takes at least `limit` times as long."""
-    ratios = [
-        statistics.median(cost["seconds"] for cost in group["retraining"]) / spent
-        for group in groups
-        if group["retraining"] and (spent := _seconds(_done(group, statement.method)))
-    ]
-    return None if not ratios else (min(ratios) >= statement.limit, f"{min(ratios):.1f} to {max(ratios):.1f} times")
+    """Retraining takes at least `limit` times as long; how many times the samples it passes is told beside it."""
+    known = [(group["retraining"], _done(group, statement.method)) for group in groups]
+    known = [(retraining, rows) for retraining, rows in known if retraining and _seconds(rows)]
+    if not known:
+        return None
+    seconds = [statistics.median(cost["seconds"] for cost in retraining) / _seconds(rows) for retraining, rows in known]
+    samples = [statistics.median(map(_passed, retraining)) / _samples(rows) for retraining, rows in known]
+    return min(seconds) >= statement.limit, f"{_times(seconds)}, in samples {_times(samples)}"
 
 
 def _faster_than(statement: Statement, groups: Sequence[Group]) -> Outcome:
     """The other method takes at least `limit` times as long."""
-    ratios = [
-        theirs / ours
-        for group in groups
-        if (ours := _seconds(_done(group, statement.method))) and (theirs := _seconds(_done(group, statement.other)))
-    ]
-    return None if not ratios else (min(ratios) >= statement.limit, f"{min(ratios):.1f} to {max(ratios):.1f} times")
+    known = [(_done(group, statement.other), _done(group, statement.method)) for group in groups]
+    known = [(theirs, ours) for theirs, ours in known if _seconds(theirs) and _seconds(ours)]
+    if not known:
+        return None
+    seconds = [_seconds(theirs) / _seconds(ours) for theirs, ours in known]
+    samples = [_samples(theirs) / _samples(ours) for theirs, ours in known]
+    return min(seconds) >= statement.limit, f"{_times(seconds)}, in samples {_times(samples)}"
+
+
+def _times(ratios: Sequence[float]) -> str:
+    low, high = f"{min(ratios):.1f}", f"{max(ratios):.1f}"
+    return f"{low} times" if low == high else f"{low} to {high} times"
 
 
 CHECKS: dict[str, Callable[[Statement, Sequence[Group]], Outcome]] = {
@@ -287,6 +299,14 @@ def _done(group: Group, method: str) -> list[dict[str, Any]]:
 
 def _seconds(rows: Rows) -> float:
     return statistics.median(row["cost"]["seconds"] for row in rows) if rows else 0.0
+
+
+def _samples(rows: Rows) -> float:
+    return statistics.median(_passed(row["cost"]) for row in rows)
+
+
+def _passed(cost: Mapping[str, Any]) -> int:
+    return int(cost["samples_forward"] + cost["samples_backward"])
 
 
 def _lost(rows: Rows) -> float:

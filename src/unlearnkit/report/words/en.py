@@ -437,8 +437,8 @@ PRIMARY = {  # readings that are voted on -> a name of at most 13 letters, where
 }
 STATUS = {"pass": "inside the band", "fail": "outside", "unknown": "not established"}  # nosec B105  # a verdict
 BAND_COLUMNS = ("band", "distance, 1 at the band's end", "judged")
-GAP = "at {}× the way to the end of the band"
-FARTHEST = "Farthest from the retrained models: {}, at {}× the way from their mean to the end of the band."
+GAP = "{} of the way to the end of the band"
+FARTHEST = "Farthest from the retrained models: {}, {} of the way from their mean to the end of the band."
 NO_BANDS = "Not available: no primary reading was measured."
 NO_CURVE = (
     "Not available: this audit wrote no curve, which takes 20 samples on each side; an earlier one never wrote it."
