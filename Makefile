@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs format hooks build clean
+.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs rewritten format hooks build clean
 .DELETE_ON_ERROR:
 
 # What is imported is compiled then, and kept: pip would compile 20,000 files of which most are never imported. With this
 # variable each process that a test starts would compile the package once more.
 unexport PYTHONDONTWRITEBYTECODE
 INSTALL := pip install --quiet --no-compile
+# tests/conftest.py says in which order
+PYTEST := pytest -n logical --dist loadgroup --no-loadscope-reorder
 
 demo: $(VENV)/.installed
 	$(BIN)/unlearnkit demo --out demo --overwrite
@@ -23,7 +25,7 @@ test: $(VENV)/.tools
 	UNLEARNKIT_SITE=$(CURDIR)/site $(MAKE) -j2 types unit
 
 lint-docs:
-	$(MAKE) -j1 lint docs
+	$(MAKE) -j1 lint docs rewritten
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff format --check .
@@ -37,16 +39,25 @@ types: $(VENV)/.dev
 docs: $(VENV)/.tools
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
+# pytest rewrites the assertions of the test files, and keeps that; each process of `unit` would do it anew, at the same
+# time. Without site-packages (-S) the files fail right afterwards, at their first import, and half of what pip is at is
+# not imported. `unit` does not need it.
+rewritten: $(VENV)/pytest
+	@PYTHONPATH=$< $(BIN)/python -S -m pytest --collect-only -p no:cacheprovider > $</collected 2>&1 || true
+
+$(VENV)/pytest: $(VENV)/.python
+	$(BIN)/python -m $(INSTALL) --target $@ --group pytest
+
 unit: $(VENV)/.dev
-	$(BIN)/python -m pytest -n logical --dist loadgroup
+	$(BIN)/python -m $(PYTEST)
 
 # for the time of writing: all but what takes half a second, starts processes or opens a browser
 test-fast: $(VENV)/.dev
-	$(BIN)/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
+	$(BIN)/python -m $(PYTEST) -m "not slow and not browser"
 
 # The fast tests with the lowest version that pyproject.toml allows of each dependency.
 test-lowest: $(LOWEST)/.installed
-	$(LOWEST)/bin/python -m pytest -n logical --dist loadgroup -m "not slow and not browser"
+	$(LOWEST)/bin/python -m $(PYTEST) -m "not slow and not browser"
 
 # Run the formatter, the linters and mypy before each commit.
 hooks: $(VENV)/.dev

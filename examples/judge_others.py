@@ -157,10 +157,10 @@ def main() -> None:
     gone = torch.isin(labels, torch.tensor(FORGOTTEN))
     sys.path.insert(0, str(Path(__file__).parent))  # where the audit finds SmallResNet
     with tempfile.TemporaryDirectory() as folder:
-        for name, make, epochs in (("SalUn", lambda: SmallResNet(10), 6), ("Bad Teacher", small_vit, 20)):
+        for name, make, epochs in (("SalUn", lambda: SmallResNet(10), 3), ("Bad Teacher", small_vit, 8)):
             torch.manual_seed(0)
-            before = trained(make(), images, labels, epochs, lr=3e-3)
-            retrained = [trained(make(), images[~gone], labels[~gone], epochs, lr=3e-3) for _ in range(3)]
+            before = trained(make(), images, labels, epochs, lr=1e-2)
+            retrained = [trained(make(), images[~gone], labels[~gone], epochs, lr=1e-2) for _ in range(3)]
             place = Path(folder) / name
             if name == "SalUn":
                 models = [before, salun(before, images, labels, gone), *retrained]

@@ -30,6 +30,28 @@ WEIGHTS = "model.safetensors"
 MadeOnce = Callable[[str, Callable[[Path], object]], Path]
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Side by side, the dear tests come first and the quick ones of a file stay together.
+
+    Neither process ends long before the other then, and what a file makes for its quick tests is made once. For each
+    unit that it hands out, pytest-xdist also waits for an answer, which costs more than most of the quick tests do.
+    """
+    if not getattr(config.option, "loadgroup", False):
+        return
+    for item in items:
+        if not item.get_closest_marker("slow") and not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    dear = {_unit(item) for item in items if item.get_closest_marker("slow") or item.get_closest_marker("browser")}
+    items.sort(key=lambda item: _unit(item) not in dear)
+
+
+def _unit(item: pytest.Item) -> str:
+    """What one process gets as a whole."""
+    group = item.get_closest_marker("xdist_group")
+    return str(group.args[0]) if group else item.nodeid
+
+
 def pytest_collection_finish() -> None:
     """Spare the garbage collector the hundreds of thousands of objects that were imported and collected: they stay."""
     gc.freeze()

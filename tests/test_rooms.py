@@ -61,6 +61,22 @@ def test_groups_of_tests_stay_together(request: pytest.FixtureRequest) -> None:
         assert request.node.nodeid.endswith("@rooms"), "pytest-xdist does not group tests with this pytest"
 
 
+@pytest.mark.xdist_group("rooms")
+def test_the_dear_tests_come_first_and_the_quick_ones_of_a_file_stay_together(request: pytest.FixtureRequest) -> None:
+    """Between processes; one process alone has them file by file."""
+    if not getattr(request.config.option, "loadgroup", False):
+        pytest.skip("tests are not shared out")
+    units: dict[str, list[pytest.Item]] = {}
+    for item in request.session.items:
+        units.setdefault(item.nodeid.rpartition("@")[2] if "@" in item.nodeid else item.nodeid, []).append(item)
+    dear = [
+        any(item.get_closest_marker(mark) for item in unit for mark in ("slow", "browser")) for unit in units.values()
+    ]
+    assert dear == sorted(dear, reverse=True)
+    alone = [unit[0] for unit in units.values() if "@" not in unit[0].nodeid]
+    assert all(item.get_closest_marker("slow") for item in alone)
+
+
 def test_test_modules_import_what_they_share_from_support() -> None:
     names = {path.stem for path in MODULES}
     for path in sorted(TESTS.rglob("*.py")):

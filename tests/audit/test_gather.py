@@ -18,6 +18,7 @@ import unlearnkit.audit.observe.attacking as attacks_module
 import unlearnkit.audit.observe.relearning as relearn_module
 import unlearnkit.audit.observe.returning as returning
 from canonical import CLASSES, CPU, MODELS, tiny_data
+from remembered import remember_fits
 from unlearnkit.audit import METRICS, Evidence, audit, gather
 from unlearnkit.audit.doubts import Doubt, is_unknown
 from unlearnkit.audit.metric import Metric
@@ -36,12 +37,15 @@ OUTPUTS = [METRICS["accuracy"], METRICS["prediction_distribution"]]
 
 @pytest.fixture(autouse=True)
 def few_relearning_steps(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Relearning and few-shot recovery have their own tests; here they are short, the first never satisfied."""
+    """What an audit trains has its own tests; here it is short, and relearning is never satisfied."""
     monkeypatch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 3])
+    monkeypatch.setattr(relearn_module, "FIT_STEPS", 3)
     monkeypatch.setattr(relearn_module, "MARGIN", -2.0)
     monkeypatch.setattr(attacks_module, "SHOTS", (1,))
     monkeypatch.setattr(attacks_module, "FEW_SHOT_STEPS", 3)
     monkeypatch.setattr(returning, "LENGTHS", (1, 3))
+    monkeypatch.setattr(returning, "RATES", returning.RATES[-2:])
+    remember_fits(monkeypatch)  # to the same numbers, bit for bit
 
 
 def other(seed: int) -> nn.Module:

@@ -19,7 +19,7 @@ from unlearnkit.split import Part, split_for
 from unlearnkit.training.recipe import Recipe
 
 COUNT = 60
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("row controls")]  # one process trains and looks at the models
 
 
 @pytest.fixture(scope="module")

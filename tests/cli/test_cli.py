@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -212,12 +211,6 @@ def test_json_stands_alone_on_standard_output(weights: Path, tmp_path: Path) -> 
     assert json.loads(done.out)["cost"]["seconds"] > 0
 
 
-def process(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "unlearnkit", *(str(arg) for arg in args)], capture_output=True, text=True, timeout=120
-    )
-
-
 @pytest.mark.slow
 @pytest.mark.xdist_group(forked.GROUP)
 def test_without_a_terminal_progress_is_plain_lines(weights: Path, tmp_path: Path) -> None:
@@ -235,8 +228,12 @@ def test_without_a_terminal_progress_is_plain_lines(weights: Path, tmp_path: Pat
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group(forked.GROUP)
 def test_the_process_says_what_is_wrong_and_exits_with_2(weights: Path, tmp_path: Path) -> None:
-    done = process("forget", "--weights", weights, "--data", "digits", "--forget", "33", "--out", tmp_path / "out")
+    """That imports alone say nothing is held where a fresh interpreter does them, in test_imports.py."""
+    done = forked.run(
+        "unlearnkit", "forget", "--weights", weights, "--data", "digits", "--forget", "33", "--out", tmp_path / "out"
+    )
     assert done.returncode == 2
     assert done.stdout == ""
     assert done.stderr == "unlearnkit: Expected a class id from 0 to 9, but got 33; the model has 10 classes.\n"

@@ -38,12 +38,6 @@ def test_every_public_name_is_imported_from_where_the_types_say():
     assert set(homes) <= set(dir(unlearnkit))
 
 
-@pytest.mark.slow
-def test_a_room_of_the_package_needs_no_import_of_its_own():
-    script = "import unlearnkit as uk; print(uk.models.build_model('small-cnn', num_classes=2, in_channels=1).training)"
-    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout == "True\n"
-
-
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'UNSlR'"):
         unlearnkit.UNSlR  # noqa: B018 - the access is what fails

@@ -150,9 +150,23 @@ def test_the_value_is_in_sight_on_a_telephone(go: Any) -> None:
     assert box["x"] + box["width"] <= region["x"] + region["width"]
 
 
+# Of a table's rows that differ in their words alone, two are kept: axe-core takes as long for each, and finds the same
+UNLIKE = """() => {
+  const told = each => [each.tagName, each.className, each.getAttributeNames(), each.textContent.trim() === ''].join();
+  const seen = new Map();
+  for (const row of document.querySelectorAll('tbody tr')) {
+    const kind = [row, ...row.querySelectorAll('*')].map(told).join('; ');
+    seen.set(kind, (seen.get(kind) ?? 0) + 1);
+    if (seen.get(kind) > 2) row.remove();
+  }
+  return document.querySelectorAll('tbody tr').length;
+}"""
+
+
 def barriers(page: Page, *, contrast: bool = True) -> str:
     """What axe-core finds, its best practices and the size of targets included."""
     open_details(page)
+    assert page.evaluate(UNLIKE) > 3
     rules = {"target-size": {"enabled": True}, "color-contrast": {"enabled": contrast}}
     found = Axe().run(page, options={"resultTypes": ["violations"], "rules": rules})
     return str(found.generate_report()) if found.violations_count else ""
@@ -168,6 +182,7 @@ def test_axe_finds_no_barrier(go: Any) -> None:
 def test_axe_finds_no_barrier_in_the_dark_colours(go: Any) -> None:
     page = go("plain", scheme="dark").page
     open_details(page)
+    assert page.evaluate(UNLIKE) > 10
     found = Axe().run(page, options={"runOnly": ["color-contrast"]})  # nothing but colours depends on the scheme
     assert not found.violations_count, found.generate_report()
     assert len(found.response["passes"]) == 1

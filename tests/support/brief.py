@@ -14,8 +14,11 @@ from remembered import remember_fits
 
 
 def shorten(patch: pytest.MonkeyPatch) -> None:
-    """Three steps of each training; all readings are there, and repeat themselves."""
+    """Three steps of each training, at one rate and of one shot; all readings are there, and repeat themselves."""
     patch.setattr(relearning, "measuring_steps", lambda cap: [1, 3])
+    patch.setattr(relearning, "FIT_STEPS", 3)
     patch.setattr(attacking, "FEW_SHOT_STEPS", 3)
+    patch.setattr(attacking, "SHOTS", attacking.SHOTS[:1])
     patch.setattr(returning, "LENGTHS", (1, 3))
+    patch.setattr(returning, "RATES", returning.RATES[-1:])
     remember_fits(patch)

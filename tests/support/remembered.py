@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import wraps
 from typing import Any, TypeVar
 
 import pytest
 from torch import Tensor
 
-from unlearnkit.audit.metrics import class_membership, classifiers
+from unlearnkit.audit.metrics import class_membership, classifiers, similarity
 
 Result = TypeVar("Result")
 _KNOWN: dict[tuple[object, ...], Any] = {}
@@ -29,12 +30,13 @@ def fits() -> Iterator[None]:
 
 
 def remember_fits(patch: pytest.MonkeyPatch) -> None:
-    """Remember the probes of features and the SVMs of outputs."""
-    for module, name in ((classifiers, "_predicted"), (class_membership, "discriminate")):
+    """Remember the probes of features, those of an index of information too, and the SVMs of outputs."""
+    for module, name in ((classifiers, "fitted"), (similarity, "fitted"), (class_membership, "discriminate")):
         patch.setattr(module, name, _remembering(getattr(module, name)))
 
 
 def _remembering(function: Callable[..., Result]) -> Callable[..., Result]:
+    @wraps(function)  # where it is asked for twice, both know the same
     def remembered(*args: object, **named: object) -> Result:
         key = (function.__qualname__, *map(_key, args), *((name, _key(value)) for name, value in named.items()))
         if key not in _KNOWN:

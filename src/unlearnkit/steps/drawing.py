@@ -75,8 +75,7 @@ def plane(points: Tensor, marked: Tensor) -> bytes:
         y = PLANE * FINE - y
         draw.line((x - arm, y - arm, x + arm, y + arm), fill=CROSS, width=line)
         draw.line((x - arm, y + arm, x + arm, y - arm), fill=CROSS, width=line)
-    reduced = canvas.resize((PLANE, PLANE), Image.Resampling.LANCZOS)
-    return _png(reduced.quantize(64, method=Image.Quantize.FASTOCTREE))  # two colours and their edges
+    return _png(canvas.reduce(FINE).quantize(64, method=Image.Quantize.FASTOCTREE))  # two colours and their edges
 
 
 def _tile(pixels: Tensor) -> Image.Image:
@@ -110,5 +109,5 @@ def _rows(lines: Sequence[Sequence[Image.Image | None]]) -> Image.Image:
 
 def _png(image: Image.Image) -> bytes:
     buffer = io.BytesIO()
-    image.save(buffer, format="PNG", optimize=True)
+    image.save(buffer, format="PNG")  # `optimize` takes nine times as long for 7 % fewer bytes
     return buffer.getvalue()
