@@ -92,8 +92,8 @@ def test_the_verdict_names_readings_as_the_rest_of_the_page_does(make: Make) -> 
     open_family = asdict(Doubt("outputs_and_membership_unresolved", {"reasons": reasons}))
     several = audit | {"verdict": {"status": "unknown", "why": [open_family]}}
     assert (
-        "(“Membership of samples, by loss”, “Difference of predictions to retrained, forgotten classes, test”: it needs "
-        "3 retrained models, and 1 came; “Membership of the class”: it could not be measured)"
+        "(“Membership of samples, by loss”, “Difference of predictions to retrained, forgotten classes, test”: it "
+        "needs 3 retrained models, and 1 came; “Membership of the class”: it could not be measured)"
     ) in first_screen(render(make(audit=several))), "those with one reason are named together"
     assert (
         "Why: outside the band of the retrained models: “Distance of outputs to retrained, forgotten classes, test”, "
