@@ -189,6 +189,15 @@ def test_fewer_than_three_retrained_models_resolve_nothing(retrained: list[float
     assert result.why == Doubt("few_retrained", {"needed": 3, "given": len(retrained)})
 
 
+@pytest.mark.parametrize(
+    ("models", "why"),
+    [(1, Doubt("few_retrained", {"needed": 3, "given": 1})), (3, Doubt("not_measured"))],
+)
+def test_where_retrained_models_have_no_value_the_reason_counts_the_models(models: int, why: Doubt) -> None:
+    """One model has no distance to the others; three that could not be measured are not too few."""
+    assert judge(PROBE, unlearned=0.7, retrained=[], original=0.95, samples=100, prior=None, models=models).why == why
+
+
 def test_what_was_not_measured_is_unknown() -> None:
     result = judge(PROBE, unlearned=None, retrained=[0.7] * 3, original=0.9, samples=N, prior=Prior(0.1, DEGREES))
     assert result.status == "unknown"

@@ -35,6 +35,23 @@ def test_an_erasure_that_does_is_kept_bit_for_bit() -> None:
     assert_same_tensors(done.model.state_dict(), alone.model.state_dict())
 
 
+def test_no_layer_is_edited_where_the_erasure_would_leave_too_much() -> None:
+    """The level that it aims at is known before the first edit, and costs one pass; at that level it is carried out."""
+    short = "tolerance=0.99", "distil.repair.epochs=1", "erase.start=0.6"
+    early = forget("remains=0.01", *short, model=learned())
+    (first, _) = early.notes["auto"]["tried"]
+    assert (first.keys(), early.notes["auto"]["kept"]) == ({"method", "aims_at"}, "shrink-distill")
+    assert first["aims_at"] > 0.01
+    assert "observe" in early.cost["stages"]
+    assert "erase" not in early.cost["stages"]
+    late = forget(f"remains={first['aims_at']!r}", *short, model=learned())
+    again = late.notes["auto"]["tried"][0]
+    assert (again["aims_at"], "erase" in late.cost["stages"]) == (first["aims_at"], True)
+    assert (late.notes["auto"]["kept"] == "erase") == (again["shows"] <= again["aims_at"])
+    if late.notes["auto"]["kept"] != "erase":
+        assert_same_tensors(late.model.state_dict(), early.model.state_dict())
+
+
 @pytest.mark.slow
 def test_where_the_class_still_shows_the_original_is_shrunk_and_taught() -> None:
     done = forget("remains=0", "tolerance=0.99", model=learned())
@@ -77,7 +94,8 @@ def test_a_network_that_cannot_be_edited_is_shrunk_and_the_reason_is_noted() -> 
 
 def test_without_validation_samples_accuracy_is_not_asked_about() -> None:
     done = forget("remains=10", "tolerance=0", "erase.retain_per_class=1", per_class=1)
-    assert done.notes["auto"] == {"kept": "erase", "tried": [{"method": "erase", "shows": pytest.approx(0, abs=10)}]}
+    about = pytest.approx(0, abs=10)
+    assert done.notes["auto"] == {"kept": "erase", "tried": [{"method": "erase", "aims_at": about, "shows": about}]}
 
 
 def test_its_parts_are_those_of_the_methods_that_it_tries() -> None:

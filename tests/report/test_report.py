@@ -85,6 +85,16 @@ def test_the_verdict_names_readings_as_the_rest_of_the_page_does(make: Make) -> 
         Doubt("readings_unresolved", {"readings": ["class_membership_auc"]}),  # which the list below the verdict says
     ]
     audit = audit_json(["cat", "dog"]) | {"verdict": {"status": "fail", "why": [asdict(each) for each in why]}}
+    few = asdict(Doubt("few_retrained", {"needed": 3, "given": 1}))
+    keys = ("membership_auc_loss", "prediction_tv/forget_test", "class_membership_auc")
+    reasons = [asdict(Doubt("reading_unresolved", {"reading": key, "reason": few})) for key in keys]
+    reasons[2] = asdict(Doubt("reading_unresolved", read))
+    open_family = asdict(Doubt("outputs_and_membership_unresolved", {"reasons": reasons}))
+    several = audit | {"verdict": {"status": "unknown", "why": [open_family]}}
+    assert (
+        "(“Membership of samples, by loss”, “Difference of predictions to retrained, forgotten classes, test”: it "
+        "needs 3 retrained models, and 1 came; “Membership of the class”: it could not be measured)"
+    ) in first_screen(render(make(audit=several))), "those with one reason are named together"
     assert (
         "Why: outside the band of the retrained models: “Distance of outputs to retrained, forgotten classes, test”, "
         "“Reading of tomorrow”; representation not resolved (“Membership of the class”: it could not be measured)."

@@ -244,9 +244,11 @@ def heal_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
     return {"heal": (retain, retain)}
 
 
-def shrink_passes(method: Any, *, forgotten: int, **_: int) -> Passes:
+def shrink_passes(method: Any, *, forgotten: int, channels: int, **_: int) -> Passes:
     subset = RETAIN * (len(CLASSES) - forgotten)
-    return {"distil": (2 * subset, subset)}  # the teacher's pass and the student's
+    if channels == 3:  # augmented: the teacher sees what the student sees
+        return {"distil": (2 * subset, subset)}
+    return {"answers": (subset, 0), "distil": (subset, subset)}
 
 
 def projected_passes(method: Any, *, forgotten: int, **_: int) -> Passes:

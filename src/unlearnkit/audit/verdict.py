@@ -79,6 +79,7 @@ def judge(
     prior: Prior | None,
     censored: bool = False,
     votes: int = len(PRIMARY),
+    models: int = 0,
 ) -> Judged:
     """Judge one primary reading: pass, fail or unknown.
 
@@ -91,9 +92,13 @@ def judge(
             known: d0 is then 0, and the bands over few models are wide, as they must be.
         censored: whether the measurement of a retrained model was cut off.
         votes: how many readings vote, which share the level of the verdict among them.
+        models: how many retrained models there are; a distance among them has no value where there is one.
     """
     k = len(retrained)
-    few = Doubt("few_retrained", {"needed": FEWEST, "given": k}) if k < FEWEST else None
+    few = None
+    if k < FEWEST:
+        came = max(k, models)
+        few = Doubt("few_retrained", {"needed": FEWEST, "given": came}) if came < FEWEST else Doubt("not_measured")
     if unlearned is None or (not retrained and original is None):
         return Judged(vote=vote, status="unknown", why=Doubt("not_measured"))
     known = 0.0 if prior is None else prior.degrees
@@ -240,6 +245,7 @@ def judge_all(
                 prior=None if priors is None else priors.get(vote.key),
                 censored=any(r.censored for r in values["retrained"]),
                 votes=len(votes),
+                models=len(values["retrained"]),
             )
         )
     return judged

@@ -251,8 +251,7 @@ def _show_trials(console: Console, result: dict[str, Any]) -> None:
 def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any]) -> None:
     """Print a table of the most important readings; the retrained models share one column."""
     # the page's libraries, which few commands need
-    from unlearnkit.report.facts import titled
-    from unlearnkit.report.sentences import read_doubt, shares_of_retraining, to_turn, told
+    from unlearnkit.report.sentences import read_doubt, shares_of_retraining, titled, to_turn, told
     from unlearnkit.report.words import ENGLISH, of_pictures
 
     models = ("original", "unlearned", "retrained")

@@ -143,6 +143,11 @@ class DataView:
         """Augmentations that the data source allows in training."""
         return self._data.augment
 
+    @property
+    def repeatable(self) -> bool:
+        """Whether every read of a row gives the same pixels; see `ImageSet.random`."""
+        return not (self._data.train.random or self._data.test.random)
+
     def seeded_reads(self, seed: int) -> AbstractContextManager[None]:
         """Seed by `seed` what reads draw at random in the `with` block; draws also depend on the order of reads.
 

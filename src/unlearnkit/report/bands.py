@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from unlearnkit.report.facts import Row, Run, title_of, title_of_vote
+from unlearnkit.report.facts import Row, Run
 from unlearnkit.report.figures import Dots, Write, dot_axis, dot_rows
 from unlearnkit.report.panel import MODELS, Panel, Picture
-from unlearnkit.report.sentences import marked
+from unlearnkit.report.sentences import marked, title_of, title_of_vote
 from unlearnkit.report.svg import Scale, linear_scale
 from unlearnkit.report.table import Table
 from unlearnkit.report.text import listed, number, percent, span

@@ -176,35 +176,6 @@ def label_of(row: Row, run: Run) -> str:
     return run.words.NUMBERED.format(name, row.replicate + 1) if several else name
 
 
-def title_of(metric: str, words: Words) -> str:
-    """Return the title of a reading; a reading without one in this language gets its name."""
-    return words.METRICS[metric][0] if metric in words.METRICS else metric.replace("_", " ").capitalize()
-
-
-def title_of_vote(key: str, words: Words) -> str:
-    """Return the title of a reading that votes, named METRIC or METRIC/PART."""
-    metric, _, part = key.partition("/")
-    title = title_of(metric, words)
-    return words.TITLE_PART.format(title, words.PARTS.get(part, part)) if part else title
-
-
-def titled(doubt: Doubt, words: Words) -> Doubt:
-    """Name readings in a reason of the verdict by their titles, as everywhere on the page."""
-
-    def named(name: str, value: Any) -> Any:
-        match value:
-            case Doubt():
-                return titled(value, words)
-            case list():
-                return [named(name, item) for item in value]
-            case str() if name in ("reading", "readings"):
-                return words.QUOTED.format(title_of_vote(value, words))
-            case _:
-                return value
-
-    return Doubt(doubt.code, {name: named(name, value) for name, value in doubt.values.items()})
-
-
 def _schema(audit: Mapping[str, Any]) -> str:
     """Name the schema of a file; the first schema had no number, and held doubts as sentences."""
     return f"schema {audit['schema']!r}" if "schema" in audit else "one of an earlier version, without a number"

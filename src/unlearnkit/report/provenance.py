@@ -9,9 +9,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from unlearnkit.report.facts import Run, label_of, title_of
+from unlearnkit.report.facts import Run, label_of
 from unlearnkit.report.request import pictures_asked
-from unlearnkit.report.sentences import marked
+from unlearnkit.report.sentences import marked, title_of
 from unlearnkit.report.text import isolated, listed, memory, quantity, span
 from unlearnkit.report.words import Words
 

@@ -61,6 +61,54 @@ def read_statement(notes: Mapping[str, Any], file: str) -> Doubt | None:
     return read_doubt({"code": raw["code"], "values": {k: v for k, v in raw.items() if k != "code"}}, file)
 
 
+def title_of(metric: str, words: Words) -> str:
+    """Return the title of a reading; a reading without one in this language gets its name."""
+    return words.METRICS[metric][0] if metric in words.METRICS else metric.replace("_", " ").capitalize()
+
+
+def title_of_vote(key: str, words: Words) -> str:
+    """Return the title of a reading that votes, named METRIC or METRIC/PART."""
+    metric, _, part = key.partition("/")
+    title = title_of(metric, words)
+    return words.TITLE_PART.format(title, words.PARTS.get(part, part)) if part else title
+
+
+def titled(doubt: Doubt, words: Words) -> Doubt:
+    """Name readings in a reason of the verdict by their titles, as everywhere on the page.
+
+    Several that are unresolved for the same reason are named together, before it.
+    """
+
+    def named(name: str, value: Any) -> Any:
+        match value:
+            case Doubt():
+                return titled(value, words)
+            case [Doubt(), *_]:
+                return [titled(each, words) for each in _together(value)]
+            case list():
+                return [named(name, item) for item in value]
+            case str() if name in ("reading", "readings"):
+                return words.QUOTED.format(title_of_vote(value, words))
+            case _:
+                return value
+
+    return Doubt(doubt.code, {name: named(name, value) for name, value in doubt.values.items()})
+
+
+def _together(doubts: Sequence[Doubt]) -> list[Doubt]:
+    """Make one doubt of those that differ only in the reading that they name."""
+    found: dict[str, list[Doubt]] = {}
+    for doubt in doubts:
+        rest = {name: value for name, value in doubt.values.items() if name != "reading"}
+        found.setdefault(repr((doubt.code, rest)), []).append(doubt)
+    return [
+        Doubt(same[0].code, {**same[0].values, "reading": [each.values["reading"] for each in same]})
+        if len(same) > 1 and all("reading" in each.values for each in same)
+        else same[0]
+        for same in found.values()
+    ]
+
+
 def plain(doubt: Doubt, words: Words) -> str:
     """Return the sentence as plain text, for pictures, files and the terminal."""
     values = {name: _plain_value(value, words) for name, value in doubt.values.items()}

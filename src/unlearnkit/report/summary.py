@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from unlearnkit.report.facts import Row, Run, titled, weights_file
+from unlearnkit.report.facts import Row, Run, weights_file
 from unlearnkit.report.figures import strip
 from unlearnkit.report.request import pictures_asked
 from unlearnkit.report.sentences import (
@@ -17,6 +17,7 @@ from unlearnkit.report.sentences import (
     read_doubt,
     read_statement,
     shares_of_retraining,
+    titled,
     to_turn,
 )
 from unlearnkit.report.text import isolated, listed, made_at, percent, points, quantity, seconds, several, span

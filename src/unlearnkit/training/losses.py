@@ -75,10 +75,14 @@ def distillation(teacher: nn.Module, gone: Sequence[int]) -> Loss:
 
     def loss(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:  # noqa: ARG001 - the Loss interface
         with torch.no_grad():
-            target = logits_of(teacher(images))
-            removed = torch.zeros(target.shape[1], dtype=torch.bool, device=target.device)
-            removed[list(gone)] = True
-            target_probabilities = target.masked_fill(removed, -math.inf).softmax(dim=1)
+            target_probabilities = probabilities_without(logits_of(teacher(images)), gone)
         return -(target_probabilities * logits_of(model(images)).log_softmax(dim=1)).sum(dim=1).mean()
 
     return loss
+
+
+def probabilities_without(logits_nK: Tensor, gone: Sequence[int]) -> Tensor:
+    """Return the softmax (n, K) of logits in which the classes `gone` are at minus infinity."""
+    removed = torch.zeros(logits_nK.shape[1], dtype=torch.bool, device=logits_nK.device)
+    removed[list(gone)] = True
+    return logits_nK.masked_fill(removed, -math.inf).softmax(dim=1)

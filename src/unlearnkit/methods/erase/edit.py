@@ -23,7 +23,7 @@ from unlearnkit.methods.erase.directions import (
     whitened,
     without_shared,
 )
-from unlearnkit.methods.erase.observe import Observed, features_of, over_positions
+from unlearnkit.methods.erase.observe import Observed, channels_first, channels_last, features_of, over_positions
 from unlearnkit.methods.erase.refit import LeastSquares, input_rows
 from unlearnkit.methods.erase.stages import Stage
 
@@ -72,6 +72,7 @@ def find_edit(stage: Stage, outputs: Sequence[Tensor], seen: Observed, looks_nG:
         stage,
         outputs,
         seen,
+        features,
         basis_Cg,
         space,
         looks_ng=looks_nG[:, over],
@@ -97,6 +98,7 @@ def _strengths(
     stage: Stage,
     outputs: Sequence[Tensor],
     seen: Observed,
+    features: Tensor,
     basis_Cg: Tensor,
     space: Whitened,
     *,
@@ -113,28 +115,53 @@ def _strengths(
         return strengths
     looks = looks_ng.double() - looks_ng.double().mean(dim=0)
     reading_Cg = space.inverse @ basis_Cg
+    less = _Less(stage, outputs, seen, writing_Cg=space.root @ basis_Cg, reading_Cg=reading_Cg)
 
-    def along(tried_g: Tensor) -> Tensor:
-        features = _features(stage, outputs, seen, projection(basis_Cg, space, tried_g)).double()
-        total: Tensor = ((features - features.mean(dim=0)) @ reading_Cg * looks).sum(dim=0)
+    def along(tried: Tensor) -> Tensor:
+        values = tried.double()
+        total: Tensor = ((values - values.mean(dim=0)) @ reading_Cg * looks).sum(dim=0)
         return total
 
-    before = along(torch.zeros_like(strengths))
+    before = along(features)
     for _ in range(TRIES):
-        achieved = (1 - along(strengths) / before) / strengths.clamp_min(SLOWEST)
+        achieved = (1 - along(less(strengths)) / before) / strengths.clamp_min(SLOWEST)
         strengths = ((1 - wanted_g) / achieved.clamp_min(SLOWEST)).clamp(0, MOST)
     return strengths
 
 
-def _features(stage: Stage, outputs: Sequence[Tensor], seen: Observed, change: Tensor | None = None) -> Tensor:
-    """Return what directions are found in (n, C), on the CPU, after a change (C, C) of the outputs' channels."""
-    parts = []
-    for values, images in zip(outputs, seen.sizes, strict=True):
-        if change is not None and values.dim() == 4:
-            values = (change.to(values) @ values.flatten(2)).unflatten(2, values.shape[2:])
-        elif change is not None:
-            values = values @ change.to(values).T
-        parts.append(features_of(stage, values, images))
+class _Less:
+    """What directions are found in, of outputs from which some is taken: see `directions.projection`.
+
+    Of a few directions y - w a (r^T y) costs a fraction of the product of a matrix (C, C) with y, and r^T y is the same
+    for every strength a.
+
+    Args:
+        stage: whose outputs they are.
+        outputs: what it gives for all batches.
+        seen: what the original did.
+        writing_Cg: w, float64.
+        reading_Cg: r, float64.
+    """
+
+    def __init__(
+        self, stage: Stage, outputs: Sequence[Tensor], seen: Observed, *, writing_Cg: Tensor, reading_Cg: Tensor
+    ) -> None:
+        self._stage, self._sizes, self._writing_Cg = stage, seen.sizes, writing_Cg
+        self._last = [channels_last(stage.layer, values) for values in outputs]
+        self._read = [values @ reading_Cg.to(values) for values in self._last]
+
+    def __call__(self, strengths_g: Tensor) -> Tensor:
+        """Return the features (n, C) on the CPU."""
+        parts = []
+        for values, read, images in zip(self._last, self._read, self._sizes, strict=True):
+            rest = values - read @ (self._writing_Cg * strengths_g).T.to(values)
+            parts.append(features_of(self._stage, channels_first(self._stage.layer, rest), images))
+        return torch.cat(parts).cpu()
+
+
+def _features(stage: Stage, outputs: Sequence[Tensor], seen: Observed) -> Tensor:
+    """Return what directions are found in (n, C), on the CPU."""
+    parts = [features_of(stage, values, images) for values, images in zip(outputs, seen.sizes, strict=True)]
     return torch.cat(parts).cpu()
 
 
@@ -191,10 +218,10 @@ def least_squares(stage: Stage, entering: Sequence[Tensor], seen: Observed, *, a
 @torch.no_grad()
 def renew_statistics(norm: _BatchNorm, entering: Sequence[Tensor]) -> None:
     """Set the running statistics to those of what all batches bring to the layer."""
-    flat = [values.transpose(0, 1).flatten(1).float() for values in entering]
-    count = sum(values.shape[1] for values in flat)
-    mean = torch.stack([values.sum(dim=1) for values in flat]).sum(dim=0) / count
-    squares = torch.stack([(values - mean[:, None]).square().sum(dim=1) for values in flat]).sum(dim=0)
+    rows = [values.movedim(1, -1).flatten(0, -2).float() for values in entering]  # no copy where channels come last
+    count = sum(len(values) for values in rows)
+    mean = torch.stack([values.sum(dim=0) for values in rows]).sum(dim=0) / count
+    squares = torch.stack([(values - mean).square().sum(dim=0) for values in rows]).sum(dim=0)
     if norm.running_mean is not None and norm.running_var is not None:
         norm.running_mean.copy_(mean)
         norm.running_var.copy_(squares / max(1, count - 1))

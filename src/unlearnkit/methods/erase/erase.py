@@ -70,8 +70,9 @@ from unlearnkit.methods.erase.directions import resemblance, shown_by
 from unlearnkit.methods.erase.edit import apply_edit, apply_fit, find_edit, least_squares, renew_statistics
 from unlearnkit.methods.erase.head import fit_rows
 from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
-from unlearnkit.methods.erase.observe import BATCH, Observed, batches_of, observe, over_positions
-from unlearnkit.methods.erase.stages import Layer, Layout, Stage, find_stages, nothing_to_edit
+from unlearnkit.methods.erase.observe import BATCH, batches_of, observe, over_positions
+from unlearnkit.methods.erase.plan import Plan
+from unlearnkit.methods.erase.stages import Stage, find_stages, nothing_to_edit
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.models.head import find_head, own_head
@@ -129,6 +130,10 @@ class Erase(ConfiguredMethod):
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Run the original once, then the network once more, edited layer by layer; repair where that is asked for."""
+        return self.carry_out(self.plan(model, ctx), ctx)
+
+    def plan(self, model: nn.Module, ctx: Context) -> Plan:
+        """Find the layers to edit, run the original once, and find the level down to which each class is taken out."""
         model.eval()
         with ctx.log.stage("find", 1) as progress:
             name = find_head(model, num_classes=len(ctx.request.classes), shape=ctx.shape)
@@ -142,13 +147,19 @@ class Erase(ConfiguredMethod):
         stages = [stage for stage in layout.stages if stage.depth > self.start]
         if not stages:
             raise ModelError(nothing_to_edit(layout, self.start))
-        teacher = teacher_of(model) if self.repair.steps else None
         samples = self._samples(ctx, stages)
         seen = observe(model, head, stages, samples, self.rows, ctx)
-        self._edit(model, head, stages, layout, samples, seen, ctx)
+        looks = resemblance(seen.entering, seen.rows, ctx.request.forget, gone(ctx))
+        may_show = self.level * shown_by(seen.features, seen.labels, looks)
+        return Plan(model, head, layout, stages, samples, seen, looks, may_show)
+
+    def carry_out(self, plan: Plan, ctx: Context) -> nn.Module:
+        """Edit the planned network layer by layer, and repair it where that is asked for."""
+        teacher = teacher_of(plan.model) if self.repair.steps else None
+        self._edit(plan, ctx)
         if teacher is not None:
-            self._repair(model, teacher, samples, ctx)
-        return model
+            self._repair(plan.model, teacher, plan.samples, ctx)
+        return plan.model
 
     def _samples(self, ctx: Context, stages: Sequence[Stage]) -> PartSamples:
         """Draw retained images, no more of them than the network may hold together."""
@@ -158,19 +169,10 @@ class Erase(ConfiguredMethod):
         order = torch.randperm(len(samples), generator=ctx.generator)
         return samples.subset(order[: max(BATCH, MEMORY // max(stage.bytes for stage in stages))])
 
-    def _edit(
-        self,
-        model: nn.Module,
-        head: Layer,
-        stages: Sequence[Stage],
-        layout: Layout,
-        samples: PartSamples,
-        seen: Observed,
-        ctx: Context,
-    ) -> None:
+    def _edit(self, plan: Plan, ctx: Context) -> None:
         """Send all batches through the network side by side, and edit each layer when they have arrived at it."""
-        looks = resemblance(seen.entering, seen.rows, ctx.request.forget, gone(ctx))
-        target = self.level * shown_by(seen.features, seen.labels, looks)
+        head, stages, samples, seen, looks = plan.head, plan.stages, plan.samples, plan.seen, plan.looks
+        layout, target = plan.layout, plan.may_show
         renewed = {norm for depth, norm in layout.norms if depth > stages[0].depth}
         batches = [Batch(positions) for positions in batches_of(samples)]
         notes: list[dict[str, object]] = []
@@ -203,7 +205,7 @@ class Erase(ConfiguredMethod):
         with ctx.log.stage("erase", 1) as progress:
             halts: dict[nn.Module, Halt] = {stage.layer: edit(stage) for stage in stages}
             halts |= {norm: renew(norm) for norm in renewed} | {head: finish}
-            in_lockstep(model, samples.stream(batches), halts, ctx.runtime)
+            in_lockstep(plan.model, samples.stream(batches), halts, ctx.runtime)
             progress.advance()
         ctx.log.notes["erase"] = {
             "images": len(samples),

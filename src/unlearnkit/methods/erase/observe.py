@@ -106,6 +106,16 @@ def features_of(stage: Stage, output: Tensor, images: int) -> Tensor:
     return over_positions(stage.layer, output, images)
 
 
+def channels_last(layer: Layer, output: Tensor) -> Tensor:
+    """Return what a layer gives with its channels as last dimension: a view."""
+    return output if isinstance(layer, nn.Linear) else output.movedim(1, -1)
+
+
+def channels_first(layer: Layer, values: Tensor) -> Tensor:
+    """Return the inverse of `channels_last`."""
+    return values if isinstance(layer, nn.Linear) else values.movedim(-1, 1)
+
+
 def peaks(values: Tensor, norm: nn.Module | None) -> Tensor:
     """Return the largest value over positions of each channel, (n, C); the smallest where the norm turns its sign.
 

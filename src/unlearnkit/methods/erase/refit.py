@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from unlearnkit.methods.erase.stages import Layer
 
 WIDEST = 4608  # columns of a Gram matrix, at most (85 MB); of a wider layer as many rows are kept instead
+STRIPE = 128  # columns of it that are summed at a time
 
 
 def input_rows(layer: Layer, inputs: Tensor, chosen_nq: Tensor) -> Tensor:
@@ -95,7 +96,9 @@ class LeastSquares:
             self._cross = inputs_RD.new_zeros(self.columns, left_RC.shape[1])
             self._inputs, self._left = inputs_RD.new_zeros(self.columns), left_RC.new_zeros(left_RC.shape[1])
         inputs_RD = inputs_RD - self._shift
-        self._gram.addmm_(inputs_RD.T, inputs_RD)
+        for first in range(0, self.columns, STRIPE):  # the lower triangle, as the other one is its mirror image
+            stripe = slice(first, first + STRIPE)
+            self._gram[first:, stripe].addmm_(inputs_RD[:, first:].T, inputs_RD[:, stripe])
         self._cross.addmm_(inputs_RD.T, left_RC)
         self._inputs += inputs_RD.sum(dim=0)
         self._left += left_RC.sum(dim=0)
@@ -116,7 +119,7 @@ class LeastSquares:
             gram = gram - self.rows * torch.outer(inputs, inputs)
             cross = cross - self.rows * torch.outer(inputs, left)
         penalty = ridge * gram.diagonal().mean().clamp_min(1e-12)
-        gram.diagonal().add_(penalty)
+        gram.diagonal().add_(penalty)  # of the rest the factorisation reads the lower triangle alone
         change = torch.cholesky_solve(cross, torch.linalg.cholesky(gram))
         return change, inputs + self._shift.cpu().double(), left
 
