@@ -120,7 +120,7 @@ def test_overwrite_replaces_an_earlier_run_and_nothing_else(weights: Path, tmp_p
 @pytest.mark.slow
 def test_a_run_that_fails_leaves_nothing_and_exits_with_1(weights: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    settings = ["--set", "impair.lr=1e30", "--set", "impair.optimizer=sgd", "--set", "impair.epochs=3"]
+    settings = ["--set", "impair.lr=1000", "--set", "impair.optimizer=sgd", "--set", "impair.epochs=30"]
     done = forget("--forget", 3, "--no-audit", "--quiet", *settings, weights=weights, out=out)
     assert done.code == 1
     assert done.out == ""
