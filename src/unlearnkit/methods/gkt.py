@@ -18,7 +18,7 @@ Reads: nothing but the class ids. Needs a factory that builds the architecture a
 Hyperparameters: `paper()` is z of 128, batches of 256, gate 0.01, beta 250, Adam at 1e-3 for both, 10 student steps for
 each of the generator's, 4,000 rounds, as in public code and its descriptions for digits. The default is a tenth of the
 rounds, with small batches, and a gate of 1 / 2K for K classes (ours): a teacher trained with smoothed labels gives no
-class less than 0.01 or 0.02, and of several classes at once few images have so little. At 1 / K the class leaks through.
+class less than 0.01 or 0.02, and of several classes at once few images have so little. At 1 / K a class leaks.
 
 Deviations from the paper: maps are compared after every convolution whose output has more than one position. The
 generator starts at a quarter of the image's size, whatever that is, and is cut to it. Where no image of a batch
@@ -81,7 +81,7 @@ class GKT(ConfiguredMethod):
         default=None,
         gt=0,
         le=1,
-        description="probability of each class up to which an image passes; none: half of chance, 1 / (2 classes) (paper: 0.01)",
+        description="probability of each class up to which an image passes; none: half of chance (paper: 0.01)",
     )
     beta: float = Field(default=250.0, ge=0, le=1e6, description="weight of the attention (paper: 250 on digits)")
     generator: Recipe = Recipe(optimizer="adam", lr=1e-3)
