@@ -173,11 +173,11 @@ def _judgement(each: Primary) -> list[str]:
 
 def _told(each: Primary) -> str:
     words, gap = each.words, each.judged.gap if each.judged else None
-    far = "" if gap is None else words.COMMA + words.GAP.format(of_the_way(gap))
+    far = "" if gap is None else words.COMMA + words.GAP.format(_of_the_way(gap))
     return each.title + words.COLON + words.STATUS[each.status] + far
 
 
-def of_the_way(gap: float) -> str:
+def _of_the_way(gap: float) -> str:
     """Write how far a reading is from the retrained models' mean, 1 at the end of the band, as a percentage."""
     return f"{100 * gap:,.0f}%"
 
@@ -193,4 +193,4 @@ def _found(shown: Sequence[Primary], words: Words) -> str:
     if not resolved or not max(gap for gap, _ in resolved):
         return words.FOUND[0].format(counted)
     gap, worst = max(resolved, key=lambda pair: pair[0])
-    return words.FOUND[1].format(counted, words.FARTHEST.format(worst.title, of_the_way(gap)))
+    return words.FOUND[1].format(counted, words.FARTHEST.format(worst.title, _of_the_way(gap)))
