@@ -16,7 +16,7 @@ from unlearnkit.audit.evidence import Evidence, Subject
 from unlearnkit.audit.metric import ROWS, Metric, Vote
 from unlearnkit.audit.metrics.registry import PRIMARY, votes_for
 from unlearnkit.audit.prior import Prior
-from unlearnkit.audit.reading import Reading
+from unlearnkit.audit.reading import ModelName, Reading
 from unlearnkit.audit.row_power import without_power
 from unlearnkit.audit.verdict import MOST_ASKED, POWER, Judged, Scale, judge, judge_all, settling, verdict
 
@@ -187,6 +187,26 @@ def test_fewer_than_three_retrained_models_resolve_nothing(retrained: list[float
     result = judged(PROBE, 0.7, retrained, 0.95)
     assert result.status == "unknown"
     assert result.why == Doubt("few_retrained", {"needed": 3, "given": len(retrained)})
+
+
+def test_a_distance_that_one_retrained_model_lacks_says_that_one_came() -> None:
+    """There is no reading of it for the model then, so the models are counted over all readings."""
+    far = next(vote for vote in PRIMARY if vote.metric == "prediction_tv")
+
+    def one(vote: Vote, model: ModelName, value: float) -> Reading:
+        return Reading(
+            metric=vote.metric,
+            model=model,
+            part=vote.part,
+            value=value,
+            unit="fraction",
+            target="match_retrain",
+            samples=100,
+        )
+
+    readings = [one(vote, model, 0.5) for vote in (far, PROBE) for model in ("original", "unlearned")]
+    judged_all = judge_all([*readings, one(PROBE, "retrained", 0.4)], None, [far, PROBE])
+    assert [each.why for each in judged_all] == [Doubt("few_retrained", {"needed": 3, "given": 1})] * 2
 
 
 @pytest.mark.parametrize(

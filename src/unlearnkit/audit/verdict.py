@@ -225,6 +225,7 @@ def judge_all(
         votes: the primary readings.
     """
     judged: list[Judged] = []
+    models = len({r.replicate for r in readings if r.model == "retrained"})
     for vote in votes:
         group = [r for r in readings if r.metric == vote.metric and r.part == vote.part]
         values = {name: [r for r in group if r.model == name] for name in ("original", "unlearned", "retrained")}
@@ -245,7 +246,7 @@ def judge_all(
                 prior=None if priors is None else priors.get(vote.key),
                 censored=any(r.censored for r in values["retrained"]),
                 votes=len(votes),
-                models=len(values["retrained"]),
+                models=models,
             )
         )
     return judged
