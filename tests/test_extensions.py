@@ -306,9 +306,9 @@ def test_a_built_in_name_wins_and_two_packages_cannot_share_one(
     assert method_kind("unsir") is METHODS["unsir"]
     with pytest.raises(ConfigError, match=r"another name than 'unsir' for the method of toy_pkg 1\.2"):
         PLUGINS.load("unsir")
-    assert method_kind("toy").__name__ == "Toy"
-    install(tmp_path, "rival", "[unlearnkit.methods]\ntoy = rival:Toy\n")
     monkeypatch.syspath_prepend(str(tmp_path))
+    assert method_kind("toy").__name__ == "Toy"
+    install(tmp_path, "rival", "[unlearnkit.methods]\ntoy = rival:Toy\n")  # into a folder that was looked through
     with pytest.raises(ConfigError, match=r"one package .* 'toy', but rival 1\.2 and toy_pkg 1\.2 both do"):
         method_kind("toy")
     assert method_kind("unsir") is METHODS["unsir"]

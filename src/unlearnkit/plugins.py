@@ -13,9 +13,12 @@ name always means what is built in, so that a command does the same whatever els
 from __future__ import annotations
 
 import importlib
+import os
+import sys
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from typing import Generic, TypeVar
 
 from unlearnkit.errors import InputError, reason
@@ -88,7 +91,7 @@ class Plugins(Generic[T]):
         return usable, broken
 
     def _entries(self) -> list[EntryPoint]:
-        return list(entry_points(group=self.group))
+        return list(_declared(tuple((folder, _changed(folder)) for folder in sys.path)).select(group=self.group))
 
 
 def import_path(path: str, *, what: str, form: str, error: type[InputError]) -> object:
@@ -112,6 +115,23 @@ def import_path(path: str, *, what: str, form: str, error: type[InputError]) -> 
             f"write {form}, and check that the package is on the Python path."
         ) from failure
     return found
+
+
+@lru_cache(maxsize=1)
+def _declared(_path: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """Return the entry points of all packages, which are read again when the path or one of its folders has changed.
+
+    A suite asks for each of its methods, and to look through all packages takes 10 ms.
+    """
+    return entry_points()
+
+
+def _changed(folder: str) -> int:
+    """Return when something was put into a folder of the path or taken out of it; 0 where it is none."""
+    try:
+        return os.stat(folder or ".").st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _origin(entry: EntryPoint) -> str:

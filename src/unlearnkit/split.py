@@ -212,8 +212,9 @@ def _marked(rows: tuple[int, ...], count: int) -> Tensor:
 def _held_out(rows: Tensor, labels: Tensor, fraction: float, seed: int) -> Tensor:
     """Mark the validation rows among `rows`, class by class."""
     mark = torch.zeros(len(rows), dtype=torch.bool)
-    for class_id in labels[rows].unique().tolist():
-        positions = torch.nonzero(labels[rows] == class_id).flatten()
+    labels = labels[rows]
+    for class_id in labels.unique().tolist():
+        positions = torch.nonzero(labels == class_id).flatten()
         count = round(fraction * len(positions))
         if fraction > 0 and count == 0 and len(positions) > 1:
             count = 1

@@ -7,8 +7,6 @@ import json
 import random
 import shutil
 from collections.abc import Iterator
-from functools import cache
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +131,6 @@ def test_the_audit_answers(name: str, copied: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(audit_step, "audit_artefacts", measure)
     monkeypatch.setattr(audit_step, "first_look", _no_look)
-    monkeypatch.setattr("unlearnkit.plugins.entry_points", cache(entry_points))  # of all packages: once is enough
     before = copied.parent / "before"
     shutil.copytree(copied, before)
     original = (copied / name).read_bytes()

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pytest
 import torch
 from torch import nn
 
@@ -15,9 +17,10 @@ from remembered import fits
 from unlearnkit import ForgetRequest
 from unlearnkit.audit import METRICS, Audit, Metric, audit, gather
 from unlearnkit.audit.bank import bank_for
-from unlearnkit.audit.evidence import Evidence
+from unlearnkit.audit.evidence import Evidence, Returned
 from unlearnkit.audit.metric import TRAINING
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
+from unlearnkit.audit.observe.returning import returned
 from unlearnkit.data import AccessLog, DataView
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.models import SmallCNN
@@ -60,24 +63,35 @@ class Judge:
         self._split = split_for(REQUEST, self._data)
         self._data.fix_shape(self._split.retained_row("the audit"))
         self._known: Evidence | None = None
+        self._returned: dict[int, Returned] = {}
         bank = bank_for("digits", self._data.classes, "small-cnn", REQUEST.resolve(self._data.classes).forget_names)
         assert bank is not None
         self.priors = bank.priors
 
     def __call__(self, unlearned: nn.Module, metrics: Mapping[str, Metric] = VOTING) -> Audit:
-        evidence = gather(
-            {**self._models, "unlearned": unlearned},
-            self._data,
-            self._split,
-            metrics=VOTING.values() if self._known is None else metrics.values(),
-            seed=0,
-            runtime=CPU,
-            earlier=self._known,
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("unlearnkit.audit.observe.gather.returned", self._returned_once)
+            evidence = gather(
+                {**self._models, "unlearned": unlearned},
+                self._data,
+                self._split,
+                metrics=VOTING.values() if self._known is None else metrics.values(),
+                seed=0,
+                runtime=CPU,
+                earlier=self._known,
+            )
         if self._known is None:
             self._known = replace(evidence, subjects=tuple(s for s in evidence.subjects if s.name != "unlearned"))
         with fits():
             return audit(evidence, metrics, priors=self.priors)
+
+    def _returned_once(self, model: nn.Module, *args: Any, **options: Any) -> Returned:
+        """Train the same network no second time: the original is held against itself."""
+        if all(model is not each for each in self.trained):
+            return returned(model, *args, **options)
+        if id(model) not in self._returned:
+            self._returned[id(model)] = returned(model, *args, **options)
+        return self._returned[id(model)]
 
     def insider(self) -> Insider:
         """What an adversary has: all that there is."""

@@ -86,6 +86,7 @@ class AccessLog:
         besides: tuple[Reader, ...] = ("first_look", "naming")
         beside = [reader for reader in besides if any(bool(self._read[reader, side].any()) for side in sides)]
         parts: dict[str, dict[str, dict[str, int]]] = {}
+        classes = self._data.classes
         for name, (side, rows) in groups.items():
             labels = self._data.labels(side)[rows]
             masks = {
@@ -96,10 +97,12 @@ class AccessLog:
             }
             if (guarded := self._read["safeguard", side][rows]).any():
                 masks["read_by_safeguard"] = guarded
+            counted = {"samples": labels} | {key: labels[mask] for key, mask in masks.items()}
+            counts = {key: torch.bincount(found, minlength=len(classes)).tolist() for key, found in counted.items()}
             parts[name] = {
-                self._data.classes[k]: {"samples": int((labels == k).sum())}
-                | {key: int(mask[labels == k].sum()) for key, mask in masks.items()}
-                for k in labels.unique().tolist()
+                classes[k]: {key: by_class[k] for key, by_class in counts.items()}
+                for k, samples in enumerate(counts["samples"])
+                if samples
             }
         forgotten = [c for name in parts for c in parts[name].values() if not name.startswith("retain")]
         return {

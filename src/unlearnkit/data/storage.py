@@ -114,8 +114,8 @@ class Store:
 
     def missing(self, rows: Tensor) -> Tensor:
         """Return the distinct rows among `rows` that are not stored yet."""
-        distinct: Tensor = rows[~self._held[rows]].unique()
-        return distinct
+        absent: Tensor = rows[~self._held[rows]]
+        return absent.unique() if len(absent) else absent  # after the first pass over the data there is none
 
     def put(self, rows: Tensor, pixels: Tensor) -> None:
         """Keep the images of `rows`."""

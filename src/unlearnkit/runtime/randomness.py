@@ -34,7 +34,8 @@ def isolated_randomness(seed: int) -> Iterator[torch.Generator]:
     """
     check_seed(seed)
     python_state, numpy_state = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count()))  # manual_seed seeds every one of them
+    # manual_seed seeds every one of them; to count them looks for a driver anew each time
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     cudnn = torch.backends.cudnn
     with (
         torch.random.fork_rng(devices=devices),

@@ -53,9 +53,9 @@ class RelativeSteps:
         for i, parameter in enumerate(self._parameters):
             if parameter.grad is None:
                 continue
-            norm = parameter.grad.norm()
+            norm = torch.linalg.vector_norm(parameter.grad)
             unit = torch.where(norm > 0, parameter.grad / norm, 0.0)
             buffer = self._buffers.get(i)
-            buffer = unit if buffer is None else self.momentum * buffer + unit
+            buffer = unit if buffer is None else buffer.mul_(self.momentum).add_(unit)
             self._buffers[i] = buffer
-            parameter.sub_(self.rate * parameter.norm() * buffer)
+            parameter.sub_(self.rate * torch.linalg.vector_norm(parameter) * buffer)
