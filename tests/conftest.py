@@ -100,14 +100,6 @@ def digits_run(made_once: MadeOnce) -> Path:
 
 
 @pytest.fixture(scope="session")
-def digits_retrained(made_once: MadeOnce) -> Path:
-    """Run folder of the same, retrained without class 3."""
-    from trained_once import trained_on_digits
-
-    return made_once("retrained", lambda out: trained_on_digits(out, "3"))
-
-
-@pytest.fixture(scope="session")
 def narrow_run(made_once: MadeOnce) -> Path:
     """Run folder of a quarter of that CNN, which knows most digits: for tests to which its figures do not matter."""
     from trained_once import NARROW, trained_on_digits

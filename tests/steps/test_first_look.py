@@ -15,7 +15,7 @@ from torch import nn
 
 from commands import WEIGHTS, assert_refused, run_cli
 from comparison_runs import Bench
-from trained_once import CPU
+from trained_once import CPU, NARROW
 from unlearnkit.data import ImageData
 from unlearnkit.data.preprocessing import Origin
 from unlearnkit.data.sources.registry import load_data
@@ -66,9 +66,9 @@ def foreign(trained: Path, out: Path, order: list[int] | None = None) -> Path:
 
 
 @pytest.fixture
-def theirs(digits_run: Path, tmp_path: Path) -> CaseSpec:
-    weights = foreign(digits_run, tmp_path / "theirs.pt")
-    return CaseSpec(weights=weights, data="digits", forget=("3",), model="small-cnn")
+def theirs(narrow_run: Path, tmp_path: Path) -> CaseSpec:
+    weights = foreign(narrow_run, tmp_path / "theirs.pt")
+    return CaseSpec(weights=weights, data="digits", forget=("3",), model=NARROW)
 
 
 def changed(spec: CaseSpec, **values: Any) -> CaseSpec:
@@ -101,8 +101,8 @@ def test_foreign_weights_that_fit_pass_without_a_word(theirs: CaseSpec) -> None:
     )
 
 
-def test_weights_with_a_card_of_ours_are_not_looked_at(digits_run: Path) -> None:
-    case = Case.opened(CaseSpec(weights=digits_run / WEIGHTS, data="digits", forget=("3",)), reader="the test")
+def test_weights_with_a_card_of_ours_are_not_looked_at(narrow_run: Path) -> None:
+    case = Case.opened(CaseSpec(weights=narrow_run / WEIGHTS, data="digits", forget=("3",)), reader="the test")
     found = first_look(case, runtime=CPU)
     assert found.as_record(case.classes) is None
     assert not case.data.train.decoded.any()
@@ -150,9 +150,9 @@ ORDER = [0, 1, 3, 4, 5, 6, 7, 8, 9, 2]  # new output k holds what output ORDER[k
 
 
 def test_another_order_of_the_outputs_is_refused_with_the_confusion(
-    theirs: CaseSpec, digits_run: Path, tmp_path: Path
+    theirs: CaseSpec, narrow_run: Path, tmp_path: Path
 ) -> None:
-    spec = changed(theirs, weights=foreign(digits_run, tmp_path / "moved.pt", ORDER))
+    spec = changed(theirs, weights=foreign(narrow_run, tmp_path / "moved.pt", ORDER))
     words = (
         r"the model answers '2' with output 9.*is the class order that of the folders\? Give --classes FILE.*"
         r"which by its answers is 0, 1, 3, 4, 5, 6, 7, 8, 9, 2\."  # no image of 3 was read: output 2 is left for it
@@ -175,9 +175,9 @@ def test_another_order_of_the_outputs_is_refused_with_the_confusion(
 
 
 @pytest.mark.slow
-def test_the_command_line_exits_with_2_and_trust_inputs_goes_on(digits_run: Path, tmp_path: Path) -> None:
-    weights = foreign(digits_run, tmp_path / "moved.pt", ORDER)
-    command = ["forget", "--weights", weights, "--model", "small-cnn", "--data", "digits", "--forget", "3"]
+def test_the_command_line_exits_with_2_and_trust_inputs_goes_on(narrow_run: Path, tmp_path: Path) -> None:
+    weights = foreign(narrow_run, tmp_path / "moved.pt", ORDER)
+    command = ["forget", "--weights", weights, "--model", NARROW, "--data", "digits", "--forget", "3"]
     command += ["--method", "head-mask", "--device", "cpu", "--no-audit", "--out", tmp_path / "out"]
     refused = run_cli(*command, "--quiet")
     assert_refused(refused, "'2' with output 9", "--classes", "--trust-inputs")
@@ -258,7 +258,7 @@ def test_a_wrong_normalisation_is_named(
 
 def test_an_untrained_model_is_refused_with_the_figures(theirs: CaseSpec, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    torch.save(SmallCNN(num_classes=10, in_channels=1).state_dict(), tmp_path / "fresh.pt")
+    torch.save(SmallCNN(10, 1, width=8).state_dict(), tmp_path / "fresh.pt")
     with pytest.raises(ConfigError, match=r"no better than chance \(up to .* and 3 standard errors\).*architecture"):
         look(changed(theirs, weights=tmp_path / "fresh.pt"))
 
@@ -343,11 +343,11 @@ def test_a_poor_accuracy_that_another_way_mends_is_said(tmp_path: Path) -> None:
 
 
 def training(weights: Path, **more: Any) -> TrainSpec:
-    return TrainSpec(model="small-cnn", data="digits", init=weights, settings=["epochs=1"], **more)
+    return TrainSpec(model=NARROW, data="digits", init=weights, settings=["epochs=1"], **more)
 
 
-def test_training_from_weights_in_another_order_is_refused(digits_run: Path, tmp_path: Path) -> None:
-    moved, out = foreign(digits_run, tmp_path / "moved.pt", ORDER), tmp_path / "out"
+def test_training_from_weights_in_another_order_is_refused(narrow_run: Path, tmp_path: Path) -> None:
+    moved, out = foreign(narrow_run, tmp_path / "moved.pt", ORDER), tmp_path / "out"
     with pytest.raises(ConfigError, match=r"'2' with output 9.*--classes"):
         train_run(training(moved), Output(out), runtime=CPU)
     assert not out.exists()
@@ -361,19 +361,19 @@ def test_training_from_weights_in_another_order_is_refused(digits_run: Path, tmp
 
 
 @pytest.mark.slow
-def test_training_may_start_from_weights_for_something_else(digits_run: Path, tmp_path: Path) -> None:
+def test_training_may_start_from_weights_for_something_else(narrow_run: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    torch.save(SmallCNN(num_classes=10, in_channels=1).state_dict(), tmp_path / "fresh.pt")
+    torch.save(SmallCNN(10, 1, width=8).state_dict(), tmp_path / "fresh.pt")
     said = Said()
     train_run(training(tmp_path / "fresh.pt"), Output(tmp_path / "out"), runtime=CPU, progress=said)
     assert any(line.startswith("warning: ") and "training can mend it" in line for line in said.lines)
     # weights of ours, and those whose head is drawn anew, are not looked at
-    train_run(training(digits_run / WEIGHTS), Output(tmp_path / "ours"), runtime=CPU)
+    train_run(training(narrow_run / WEIGHTS), Output(tmp_path / "ours"), runtime=CPU)
     assert read_json(tmp_path / "ours", "config.json")["first_look"] is None
 
 
-def test_retrained_models_of_another_tool_are_looked_at_too(theirs: CaseSpec, digits_run: Path, tmp_path: Path) -> None:
-    moved = foreign(digits_run, tmp_path / "moved.pt", ORDER)
+def test_retrained_models_of_another_tool_are_looked_at_too(theirs: CaseSpec, narrow_run: Path, tmp_path: Path) -> None:
+    moved = foreign(narrow_run, tmp_path / "moved.pt", ORDER)
     options = AuditOptions(depth=Depth.QUICK, retrained=(moved,))
     with pytest.raises(ConfigError, match=r"Expected the retrained weights .*moved\.pt to know.*'2' with output 9"):
         forget_run(theirs, HEAD_MASK, Output(tmp_path / "out"), audit=options, runtime=CPU)

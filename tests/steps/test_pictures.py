@@ -347,9 +347,9 @@ def test_a_method_that_makes_no_images_has_no_figure_of_them(people: tuple[Path,
 
 
 @pytest.mark.slow
-def test_digits_are_shown_without_the_option(digits_run: Path, tmp_path: Path) -> None:
+def test_digits_are_shown_without_the_option(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    weights = digits_run / "model.safetensors"
+    weights = narrow_run / "model.safetensors"
     options = ("--data", "digits", "--forget", "3", "--quick", "-q", *FAST)
     done = run_cli("forget", "--weights", weights, *options, "--out", out)
     assert done.code == 0, done.err

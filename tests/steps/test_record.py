@@ -51,11 +51,11 @@ WRITTEN: dict[str, set[str]] = {
 
 
 @pytest.fixture(scope="module")
-def folders(digits_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(narrow_run: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A run folder of each kind, all of the same digits."""
     place = tmp_path_factory.mktemp("kinds")
-    out = {kind: place / kind for kind in ("forget", "tune", "audit", "export")} | {"train": digits_run}
-    spec = CaseSpec(weights=digits_run / WEIGHTS, data="digits", forget=("3",))
+    out = {kind: place / kind for kind in ("forget", "tune", "audit", "export")} | {"train": narrow_run}
+    spec = CaseSpec(weights=narrow_run / WEIGHTS, data="digits", forget=("3",))
     command = ("unlearnkit", "forget")
     forget_run(spec, MethodChoice("head-mask"), Output(out["forget"], command=command), audit=None, runtime=CPU)
     audit_pair(spec, out["forget"] / WEIGHTS, Output(out["audit"]), options=QUICK, runtime=CPU)

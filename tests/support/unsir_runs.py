@@ -57,7 +57,7 @@ def retained_images(data: ImageData, result: Unlearned) -> dict[tuple[float, ...
 
 
 def digits_model(folder: Path) -> tuple[nn.Module, ImageData]:
-    model = SmallCNN(10, 1)
+    model = SmallCNN(10, 1, width=8)
     read_checkpoint(folder / "model.safetensors").load_into(model)
     return model.eval(), load_data("digits")
 

@@ -11,6 +11,7 @@ import pytest
 
 from canonical import CPU
 from commands import Outcome, run_cli
+from trained_once import NARROW
 from unlearnkit.data.sources.registry import load_data
 from unlearnkit.methods.registry import METHODS, make_method
 from unlearnkit.models.checkpoint import read_checkpoint
@@ -30,9 +31,9 @@ SHORT = ("--method", "finetune", "--trials", "3", "--set", "recipe.epochs=1", "-
 
 
 @pytest.mark.slow
-def test_the_command_writes_a_folder_and_names_the_command_that_forgets(digits_run: Path, tmp_path: Path) -> None:
+def test_the_command_writes_a_folder_and_names_the_command_that_forgets(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "tuned"
-    done = tuning(*SHORT, "--seed", "4", "--json", "-q", weights=digits_run, out=out)
+    done = tuning(*SHORT, "--seed", "4", "--json", "-q", weights=narrow_run, out=out)
     assert done.code == 0, done.err
     result = json.loads(done.out)
     files = {"settings.json", "trials.json", "config.json", "access.json", "cost.json", "manifest.json"}
@@ -62,7 +63,7 @@ def test_the_command_writes_a_folder_and_names_the_command_that_forgets(digits_r
     images = load_data("digits")
     rows = split_for(ForgetRequest(classes=("3",)), images)[Part.RETAIN_VAL]
     images.fix_shape(int(rows[0]))
-    model = open_model("small-cnn", read_checkpoint(tmp_path / "tuned-forgotten" / "model.safetensors"), images)
+    model = open_model(NARROW, read_checkpoint(tmp_path / "tuned-forgotten" / "model.safetensors"), images)
     predicted = model(images.normalise(images.train.images(rows, CPU.device))).argmax(dim=1)
     accuracy = float((predicted == images.labels("train")[rows]).double().mean())
     best = tried["trials"][tried["best"]]
@@ -72,10 +73,10 @@ def test_the_command_writes_a_folder_and_names_the_command_that_forgets(digits_r
 
 
 @pytest.mark.slow
-def test_the_same_seed_writes_the_same_trials_and_a_person_can_read_them(digits_run: Path, tmp_path: Path) -> None:
+def test_the_same_seed_writes_the_same_trials_and_a_person_can_read_them(narrow_run: Path, tmp_path: Path) -> None:
     found = []
     for name in ("a", "b"):
-        done = tuning(*SHORT, "--look-at-forgotten", weights=digits_run, out=tmp_path / name)
+        done = tuning(*SHORT, "--look-at-forgotten", weights=narrow_run, out=tmp_path / name)
         assert done.code == 0, done.err
         trials = json.loads((tmp_path / name / "trials.json").read_text())
         for trial in trials["trials"]:
@@ -99,27 +100,27 @@ def test_the_same_seed_writes_the_same_trials_and_a_person_can_read_them(digits_
     ],
 )
 def test_bad_requests_are_one_sentence_and_nothing_is_written(
-    digits_run: Path, tmp_path: Path, args: list[str], words: list[str]
+    narrow_run: Path, tmp_path: Path, args: list[str], words: list[str]
 ) -> None:
-    done = tuning(*args, weights=digits_run, out=tmp_path / "out")
+    done = tuning(*args, weights=narrow_run, out=tmp_path / "out")
     assert (done.code, done.out) == (2, "")
     assert all(word in done.err for word in words), done.err
     assert "Traceback" not in done.err
     assert not list(tmp_path.iterdir())
 
 
-def test_without_optuna_the_extra_is_named(digits_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_optuna_the_extra_is_named(narrow_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
-    done = tuning(weights=digits_run, out=tmp_path / "out")
+    done = tuning(weights=narrow_run, out=tmp_path / "out")
     assert (done.code, done.out) == (2, "")
     assert "pip install 'unlearnkit[tune]'" in done.err
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
-def test_the_command_of_a_method_that_searches_switches_that_off(digits_run: Path, tmp_path: Path) -> None:
+def test_the_command_of_a_method_that_searches_switches_that_off(narrow_run: Path, tmp_path: Path) -> None:
     brief = ("--method", "unsir", "--trials", "2", "--set", "noise=none", "--set", "retain_per_class=10")
-    done = tuning(*brief, "--json", "-q", weights=digits_run, out=tmp_path / "tuned")
+    done = tuning(*brief, "--json", "-q", weights=narrow_run, out=tmp_path / "tuned")
     assert done.code == 0, done.err
     result = json.loads(done.out)
     assert result["settings"][:3] == ["noise=none", "retain_per_class=10", "search=none"]

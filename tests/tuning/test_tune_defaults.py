@@ -19,8 +19,8 @@ pytestmark = pytest.mark.xdist_group("tune_defaults")  # one process makes the s
 
 
 @pytest.fixture
-def arguments(digits_run: Path, tmp_path: Path) -> list[str]:
-    weights = str(digits_run / "model.safetensors")
+def arguments(narrow_run: Path, tmp_path: Path) -> list[str]:
+    weights = str(narrow_run / "model.safetensors")
     on = [
         "--on",
         "digits",

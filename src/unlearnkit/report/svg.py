@@ -10,6 +10,7 @@ import html
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from unlearnkit.report.text import clean
 
@@ -84,6 +85,7 @@ def element(tag: str, content: str = "", **attributes: str | float) -> str:
     return f"<{tag}{written}>{content}</{tag}>" if content else f"<{tag}{written}/>"
 
 
+@lru_cache(maxsize=4096)  # most of a page's attributes stand in it many times
 def text(value: str) -> str:
     """Escape text for markup and for attributes."""
     return html.escape(clean(value), quote=True)

@@ -33,7 +33,7 @@ from unlearnkit.split import Part, split_for
 
 
 def opened(folder: Path) -> nn.Module:
-    model = SmallCNN(10, 1)
+    model = SmallCNN(10, 1, width=8)
     read_checkpoint(folder / "model.safetensors").load_into(model)
     return model.eval()
 
@@ -63,11 +63,11 @@ def cap(monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.fixture(scope="module")
-def curve(digits_run: Path) -> Relearning:
+def curve(narrow_run: Path) -> Relearning:
     """Eight steps of the original."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(relearn_module, "measuring_steps", lambda cap: [1, 2, 4, 8])
-        model = opened(digits_run)
+        model = opened(narrow_run)
         return run(model, unreachable(goal(model)))
 
 
@@ -104,8 +104,8 @@ def test_the_crossing_by_hand(missing: dict[int, float], step: float | None) -> 
     assert crossing(missing) == (None if step is None else pytest.approx(step))
 
 
-def test_the_goal_is_the_originals_accuracy_less_five_points(digits_run: Path) -> None:
-    original = opened(digits_run).train()
+def test_the_goal_is_the_originals_accuracy_less_five_points(narrow_run: Path) -> None:
+    original = opened(narrow_run).train()
     before = {k: v.clone() for k, v in original.state_dict().items()}
     target = goal(original)
     assert set(target.forget.labels.tolist()) == {3}
@@ -142,20 +142,20 @@ def spoiled(model: nn.Module, how: str) -> nn.Module:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["frozen", "partly frozen", "train mode", "gradients", "other head"])
-def test_the_curve_depends_on_the_features_alone(digits_run: Path, cap: int, curve: Relearning, how: str) -> None:
-    model = opened(digits_run)
+def test_the_curve_depends_on_the_features_alone(narrow_run: Path, cap: int, curve: Relearning, how: str) -> None:
+    model = opened(narrow_run)
     assert run(spoiled(model, how), unreachable(goal(model))) == curve
 
 
 @pytest.mark.slow
-def test_the_model_is_left_unchanged(digits_run: Path, cap: int) -> None:
-    model = opened(digits_run).train()
+def test_the_model_is_left_unchanged(narrow_run: Path, cap: int) -> None:
+    model = opened(narrow_run).train()
     model.features.requires_grad_(False)  # type: ignore[union-attr]
     model.features[1].eval()  # type: ignore[union-attr,index]
     before = {k: v.clone() for k, v in model.state_dict().items()}
     modes = [m.training for m in model.modules()]
     flags = [p.requires_grad for p in model.parameters()]
-    run(model, unreachable(goal(opened(digits_run))))
+    run(model, unreachable(goal(opened(narrow_run))))
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
     assert [m.training for m in model.modules()] == modes
     assert [p.requires_grad for p in model.parameters()] == flags
@@ -163,17 +163,17 @@ def test_the_model_is_left_unchanged(digits_run: Path, cap: int) -> None:
 
 
 @pytest.mark.slow
-def test_the_curve_follows_the_seed(digits_run: Path, cap: int, curve: Relearning) -> None:
-    model = opened(digits_run)
+def test_the_curve_follows_the_seed(narrow_run: Path, cap: int, curve: Relearning) -> None:
+    model = opened(narrow_run)
     again, other = (run(model, unreachable(goal(model)), seed) for seed in (0, 1))
     assert curve == again != other
 
 
 @pytest.mark.slow
-def test_a_model_that_knows_the_class_relearns_it_sooner(digits_run: Path) -> None:
-    target = goal(opened(digits_run))
+def test_a_model_that_knows_the_class_relearns_it_sooner(narrow_run: Path) -> None:
+    target = goal(opened(narrow_run))
     torch.manual_seed(0)
-    knows, never_knew = run(opened(digits_run), target), run(SmallCNN(10, 1, width=32), target)
+    knows, never_knew = run(opened(narrow_run), target), run(SmallCNN(10, 1, width=8), target)
     sooner, later = crossing(knows.missing), crossing(never_knew.missing)
     assert sooner == 1  # a fitted head is enough
     assert later is None or later > 10
@@ -195,18 +195,18 @@ def test_a_model_that_knows_the_class_relearns_it_sooner(digits_run: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.parametrize("missed", ["forget", "retain"])
-def test_a_run_that_misses_the_goal_is_given_up(digits_run: Path, cap: int, missed: str) -> None:
-    base = goal(opened(digits_run))
+def test_a_run_that_misses_the_goal_is_given_up(narrow_run: Path, cap: int, missed: str) -> None:
+    base = goal(opened(narrow_run))
     goals: dict[str, Any] = {"forget_accuracy": 1.0, "retain_accuracy": 1.0, f"{missed}_accuracy": 1.1}
     log = RunLog(CPU)
-    result = run(opened(digits_run), RelearnGoal(forget=base.forget, retain=base.retain, **goals), log=log)
+    result = run(opened(narrow_run), RelearnGoal(forget=base.forget, retain=base.retain, **goals), log=log)
     assert (crossing(result.missing), list(result.forget_accuracy)) == (None, [1, 2, 4, 8])
     assert len(log.history["relearn test"]) == cap
 
 
 @pytest.mark.slow
-def test_the_cap_is_the_callers_and_a_censored_time_says_where_it_was_cut_off(digits_run: Path) -> None:
-    model = opened(digits_run)
+def test_the_cap_is_the_callers_and_a_censored_time_says_where_it_was_cut_off(narrow_run: Path) -> None:
+    model = opened(narrow_run)
     result = run(model, unreachable(goal(model)), cap=10)
     assert list(result.missing) == [0, 1, 2, 4, 8, 10]
     request = ResolvedRequest(forget=(3,), already_forgotten=(), classes=tuple("0123456789"))
@@ -217,17 +217,17 @@ def test_the_cap_is_the_callers_and_a_censored_time_says_where_it_was_cut_off(di
     assert reading.doubts == (Doubt("censored", {"steps": 10}),)
 
 
-def test_a_goal_met_by_the_fitted_head_takes_no_more_than_a_step(digits_run: Path) -> None:
-    base = goal(opened(digits_run))
+def test_a_goal_met_by_the_fitted_head_takes_no_more_than_a_step(narrow_run: Path) -> None:
+    base = goal(opened(narrow_run))
     easy = RelearnGoal(forget=base.forget, retain=base.retain, forget_accuracy=0.0, retain_accuracy=0.0)
-    result = run(opened(digits_run), easy)
+    result = run(opened(narrow_run), easy)
     assert crossing(result.missing) == 1
     assert list(result.forget_accuracy) == [0, 1]  # and still at the next one
 
 
 @pytest.mark.slow
 def test_batches_are_half_forgotten_half_retained_and_shares_are_taken_out_of_the_loss(
-    digits_run: Path, cap: int, monkeypatch: pytest.MonkeyPatch
+    narrow_run: Path, cap: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[torch.Tensor, torch.Tensor]] = []
     inner = F.cross_entropy
@@ -245,10 +245,10 @@ def test_batches_are_half_forgotten_half_retained_and_shares_are_taken_out_of_th
                 raw.append(logits.detach())
             return logits
 
-    model = Spy(10, 1)
-    model.load_state_dict(opened(digits_run).state_dict())
+    model = Spy(10, 1, width=8)
+    model.load_state_dict(opened(narrow_run).state_dict())
     monkeypatch.setattr(relearn_module.F, "cross_entropy", watch)
-    run(model, unreachable(goal(opened(digits_run))))
+    run(model, unreachable(goal(opened(narrow_run))))
     assert len(seen) == len(raw) == cap
     counts = torch.bincount(audit_view().part(Part.RETAIN_TRAIN).labels, minlength=10)
     shares = counts / counts.sum() / 2
@@ -265,9 +265,9 @@ def test_shares_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_only_training_parts_are_trained_on_and_test_parts_are_only_the_goal(digits_run: Path, cap: int) -> None:
+def test_only_training_parts_are_trained_on_and_test_parts_are_only_the_goal(narrow_run: Path, cap: int) -> None:
     view = audit_view()
-    model = opened(digits_run)
+    model = opened(narrow_run)
     target = unreachable(goal(model))
     with isolated_randomness(0) as generator:
         relearn(model, view, target, label="test", generator=generator, runtime=CPU, log=RunLog(CPU))
@@ -279,8 +279,8 @@ def test_only_training_parts_are_trained_on_and_test_parts_are_only_the_goal(dig
     assert summary["forget_samples_read"] == 0
 
 
-def test_the_head_is_fitted_to_every_class_and_to_nothing_of_the_old_one(digits_run: Path) -> None:
-    view, model = audit_view(), opened(digits_run)
+def test_the_head_is_fitted_to_every_class_and_to_nothing_of_the_old_one(narrow_run: Path) -> None:
+    view, model = audit_view(), opened(narrow_run)
     sides = [view.part(part) for part in (Part.FORGET_TRAIN, Part.RETAIN_TRAIN)]
     fitted = []
     for old in (0.0, 50.0):
@@ -297,8 +297,8 @@ def test_the_head_is_fitted_to_every_class_and_to_nothing_of_the_old_one(digits_
         assert found > 0.9
 
 
-def test_the_fitted_head_agrees_with_scikit_learns_logistic_regression(digits_retrained: Path) -> None:
-    view, model = audit_view(), opened(digits_retrained)
+def test_the_fitted_head_agrees_with_scikit_learns_logistic_regression(narrow_retrained: Path) -> None:
+    view, model = audit_view(), opened(narrow_retrained)
     sides = [view.part(part) for part in (Part.FORGET_TRAIN, Part.RETAIN_TRAIN)]
     with isolated_randomness(5) as generator:
         relearn_module._fit_head(model, "head", sides, generator, CPU)

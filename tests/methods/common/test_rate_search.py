@@ -22,9 +22,9 @@ BRIEF = ["recipe.epochs=1", "recipe.lr=30", "retain_per_class=40", "search.facto
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", SEARCHING)
 def test_a_rate_that_destroys_the_model_is_lowered_before_a_whole_run(
-    kind: type[ConfiguredMethod], digits_run: Path
+    kind: type[ConfiguredMethod], narrow_run: Path
 ) -> None:
-    model, data = digits_model(digits_run)
+    model, data = digits_model(narrow_run)
     method = kind().with_settings([*BRIEF, "search.attempts=1"])
     result = unlearn(model, method, data, ForgetRequest(classes=("3",)), seed=0, runtime=CPU)
     notes = result.notes["search"]

@@ -46,9 +46,9 @@ def forbid(data: ImageData, *classes: int) -> None:
 
 
 @pytest.mark.slow
-def test_it_forgets_several_classes(digits_run: Path) -> None:
+def test_it_forgets_several_classes(narrow_run: Path) -> None:
     classes = (0, 1, 2, 4, 5, 6, 8)  # most of them, the first and neighbours among them
-    model, data = digits_model(digits_run)
+    model, data = digits_model(narrow_run)
     retained = [k for k in range(10) if k not in classes]
     assert accuracy(model, load_data("digits"), *classes) > 0.9
     forbid(data, *classes)
@@ -62,9 +62,9 @@ def test_it_forgets_several_classes(digits_run: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("method", [UNSIR(), UNSIR(noise=None)], ids=["default", "no-noise"])
 def test_it_forgets_a_class_and_one_forgotten_earlier_is_neither_read_nor_brought_back(
-    digits_run: Path, method: UNSIR
+    narrow_run: Path, method: UNSIR
 ) -> None:
-    model, first_data = digits_model(digits_run)
+    model, first_data = digits_model(narrow_run)
     assert accuracy(model, load_data("digits"), 3) > 0.9
     forbid(first_data, 3)
     first = unlearn(model, method, first_data, ForgetRequest(classes=(3,)), seed=0, runtime=CPU)

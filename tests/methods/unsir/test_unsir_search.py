@@ -169,8 +169,8 @@ def test_the_original_is_judged_without_the_outputs_to_forget(monkeypatch: pytes
 
 
 @pytest.mark.slow
-def test_an_absurd_rate_is_searched_down_on_a_real_model(digits_run: Path) -> None:
-    model, data = digits_model(digits_run)
+def test_an_absurd_rate_is_searched_down_on_a_real_model(narrow_run: Path) -> None:
+    model, data = digits_model(narrow_run)
     method = on_digits("impair.lr=1", "repair.lr=1").model_copy(
         update={"search": SearchSettings(trials=0, attempts=3, factor=0.02, tolerance=0.05)}
     )
