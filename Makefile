@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs rewritten format hooks build clean
+.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs format hooks build clean
 .DELETE_ON_ERROR:
 
 # What is imported is compiled then, and kept: pip would compile 20,000 files of which most are never imported. With this
@@ -25,7 +25,7 @@ test: $(VENV)/.tools
 	UNLEARNKIT_SITE=$(CURDIR)/site $(MAKE) -j2 types unit
 
 lint-docs:
-	$(MAKE) -j1 lint docs rewritten
+	$(MAKE) -j1 lint docs
 
 lint: $(VENV)/.tools
 	$(BIN)/ruff format --check .
@@ -38,15 +38,6 @@ types: $(VENV)/.dev
 # The documentation, into site/; a dead link or an undocumented page is an error. Nothing is fetched.
 docs: $(VENV)/.tools
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
-
-# pytest rewrites the assertions of the test files, and keeps that; each process of `unit` would do it anew, at the same
-# time. Without site-packages (-S) the files fail right afterwards, at their first import, and half of what pip is at is
-# not imported. `unit` does not need it.
-rewritten: $(VENV)/pytest
-	@PYTHONPATH=$< $(BIN)/python -S -m pytest --collect-only -p no:cacheprovider > $</collected 2>&1 || true
-
-$(VENV)/pytest: $(VENV)/.python
-	$(BIN)/python -m $(INSTALL) --target $@ --group pytest
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m $(PYTEST)
