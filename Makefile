@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOWEST := .venv-lowest
 
-.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs format hooks build clean
+.PHONY: demo test test-fast test-lowest lint types docs unit lint-docs compiled format hooks build clean
 .DELETE_ON_ERROR:
 
 # What is imported is compiled then, and kept: pip would compile 20,000 files of which most are never imported. With this
@@ -18,10 +18,11 @@ PYTEST := pytest -n logical --dist loadgroup --no-loadscope-reorder
 demo: $(VENV)/.installed
 	$(BIN)/unlearnkit demo --out demo --overwrite
 
-# What reads files alone is installed first, and runs while pip unpacks the rest, which takes one core; then mypy and the
-# tests. One that fails ends with an error.
+# What reads files alone is installed first, and runs while pip unpacks the package's dependencies, which takes one core;
+# these are compiled while it unpacks those of the tests; then mypy and the tests. One that fails ends with an error.
 test: $(VENV)/.tools
-	$(MAKE) -j2 lint-docs $(VENV)/.dev
+	$(MAKE) -j2 lint-docs $(VENV)/.installed
+	$(MAKE) -j2 compiled $(VENV)/.dev
 	UNLEARNKIT_SITE=$(CURDIR)/site $(MAKE) -j2 types unit
 
 lint-docs:
@@ -38,6 +39,10 @@ types: $(VENV)/.dev
 # The documentation, into site/; a dead link or an undocumented page is an error. Nothing is fetched.
 docs: $(VENV)/.tools
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# What both processes of `unit` import at the same moment, each would compile, too: torch most of all.
+compiled: $(VENV)/.installed
+	$(BIN)/python -c "import torch._dynamo, torch.distributed.nn, sklearn.datasets, sklearn.linear_model, sklearn.svm, sklearn.metrics, scipy.stats, unlearnkit.cli, unlearnkit.steps.forget"
 
 unit: $(VENV)/.dev
 	$(BIN)/python -m $(PYTEST)
@@ -79,9 +84,9 @@ $(VENV)/.tools: $(VENV)/.python
 	$(BIN)/python -m $(INSTALL) --group lint --group docs
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.tools
-	$(BIN)/python -m $(INSTALL) --editable . --group dev
-	touch $(VENV)/.installed $@
+$(VENV)/.dev: $(VENV)/.tools $(VENV)/.installed
+	$(BIN)/python -m $(INSTALL) --group dev
+	touch $@
 
 $(LOWEST)/.installed: pyproject.toml scripts/lowest.py
 	$(PYTHON) -m venv $(LOWEST)
