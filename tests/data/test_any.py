@@ -29,13 +29,13 @@ from unlearnkit.steps.train import train_run
 TRAIN, TEST = 8, 2
 MODELS = {
     "cnn": "small-cnn,width=4",
-    "mobilenet": "timm:mobilenetv2_050",
+    "lcnet": "timm:lcnet_035",
     "vit": "timm:vit_tiny_patch16_224,img_size=32,patch_size=8,embed_dim=16,depth=1,num_heads=2",
     "convnext": "timm:convnext_atto,depths=(1,1,1,1),dims=(8,8,8,8)",
     "swin": "timm:swin_tiny_patch4_window7_224,img_size=32,window_size=4,embed_dim=8,depths=(1,1),num_heads=(1,1)",
     "torchvision": "torchvision:shufflenet_v2_x0_5",
 }
-LARGE = ("mobilenet", "torchvision")
+LARGE = ("lcnet", "torchvision")
 SOURCES = ("parquet", "imagefolder", "hf")
 PRECISIONS = ("fp32", "bf16", "fp64")
 # every model meets every source and every precision, and these meet each other

@@ -10,6 +10,7 @@ import pytest
 import unlearnkit.audit.observe.attacking as attacking
 import unlearnkit.audit.observe.relearning as relearning
 import unlearnkit.audit.observe.returning as returning
+import unlearnkit.audit.observe.scales as scales
 from remembered import remember_fits
 from unlearnkit.audit.metrics import classifiers
 
@@ -22,5 +23,6 @@ def shorten(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(attacking, "SHOTS", attacking.SHOTS[:1])
     patch.setattr(returning, "LENGTHS", (1, 3))
     patch.setattr(returning, "RATES", returning.RATES[-1:])
+    patch.setattr(scales, "STATISTICS", 100)
     patch.setattr(classifiers, "STEPS", 10)
     remember_fits(patch)
