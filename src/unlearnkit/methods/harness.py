@@ -130,9 +130,10 @@ def unlearn(
             criterion=criterion,
             account=account,
         )
-        began = log.mark()
-        result = method.run(working, ctx)
-        total = log.since(began)
+        with log.counting():
+            began = log.mark()
+            result = method.run(working, ctx)
+            total = log.since(began)
     for module in result.modules():
         meter.detach(module)
     for name, value in result.state_dict().items():
