@@ -180,7 +180,7 @@ MicroBatch = Annotated[
 Compile = Annotated[bool, typer.Option("--compile", help="train through torch.compile")]
 CountOperations = Annotated[
     bool,
-    typer.Option("--count-operations", help="count floating-point operations too (a run takes about twice as long)"),
+    typer.Option("--count-operations", help="count floating-point operations too (a run takes up to twice as long)"),
 ]
 Tracker = Annotated[
     Literal["tensorboard", "wandb", "mlflow"] | None,

@@ -22,8 +22,9 @@ class Operations:
     """Counts the floating-point operations of every thread that asks for it.
 
     A multiplication and an addition are two, whatever the precision. Formulas of products, convolutions and attention,
-    forward and backward, are torch's own (`torch.utils.flop_counter`); this file adds those of linear algebra, and of
-    what torch runs as one operator on a CPU or without gradients.
+    forward and backward, are torch's own (`torch.utils.flop_counter`). This file adds those of linear algebra and of
+    what torch runs as one operator on a CPU or without gradients, and corrects the weights' gradient of grouped
+    convolutions, which torch's counts once for each group too often.
 
     Results are those of a run that nobody counts, to the last bit with one exception: where gradients of two paths
     meet, torch adds them up in another memory layout while a mode watches, and a convolution may then round otherwise.
@@ -45,7 +46,8 @@ class Operations:
     @contextmanager
     def counting(self) -> Iterator[None]:
         """Count what this thread runs in the `with` block, and what backward passes run for it."""
-        with _Watch(self):  # type: ignore[no-untyped-call]  # torch's; one of its own for each thread: a mode holds what was there before it
+        with _Watch(self):  # each thread has its own, as a mode keeps what was there before it
+            torch.empty(0)  # the first operator that a mode sees loads torch's compiler, before anybody reads a clock
             yield
 
 
@@ -53,7 +55,7 @@ class _Watch(TorchDispatchMode):
     """Sees every operator that one thread runs, and lets it run as it is."""
 
     def __init__(self, operations: Operations) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch's
         self._operations, self._formulas = operations, _formulas()
 
     def __torch_dispatch__(
@@ -81,10 +83,14 @@ def _matrices(a: Shape) -> int:
     return prod(a[:-2])
 
 
+def _cubes(a: Shape) -> int:
+    """Return n^3 of all of them together."""
+    return _matrices(a) * int(a[-1]) ** 3
+
+
 def _eigh(a: Shape, _uplo: str = "L", compute_v: bool = True, **_: Any) -> int:
     """Symmetric QR algorithm, section 8.3.3."""
-    cube = int(a[-1]) ** 3
-    return _matrices(a) * (9 * cube if compute_v else 4 * cube // 3)
+    return 9 * _cubes(a) if compute_v else 4 * _cubes(a) // 3
 
 
 def _svd(a: Shape, full_matrices: bool = False, compute_uv: bool = True, **_: Any) -> int:
@@ -101,17 +107,17 @@ def _svd(a: Shape, full_matrices: bool = False, compute_uv: bool = True, **_: An
 
 def _solve(a: Shape, _b: Shape, out_shape: Sequence[Any], **_: Any) -> int:
     """Gaussian elimination, section 3.2, then n^2 for each of two triangles and each column, section 3.1."""
-    return _matrices(a) * 2 * a[-1] ** 3 // 3 + 2 * a[-1] * prod(out_shape[0])
+    return 2 * _cubes(a) // 3 + 2 * a[-1] * int(prod(out_shape[0]))
 
 
 def _inverse(a: Shape, **_: Any) -> int:
     """Gaussian elimination and n columns, sections 3.1 and 3.2; zeros of the columns are made use of."""
-    return _matrices(a) * 2 * a[-1] ** 3
+    return 2 * _cubes(a)
 
 
 def _cholesky(a: Shape, **_: Any) -> int:
     """Section 4.2."""
-    return _matrices(a) * a[-1] ** 3 // 3
+    return _cubes(a) // 3
 
 
 def _cholesky_solve(b: Shape, a: Shape, *_args: Any, **_: Any) -> int:
@@ -140,6 +146,25 @@ def _addmv(_added: Shape, a: Shape, _b: Shape, **_: Any) -> int:
 def _distances(a: Shape, b: Shape, *_args: Any, **_: Any) -> int:
     """Those of a product of the same shapes."""
     return 2 * prod(a) * b[-2]
+
+
+def _convolution_backward(
+    grad: Shape,
+    x: Shape,
+    weight: Shape,
+    _bias: Any,
+    _stride: Any,
+    _padding: Any,
+    _dilation: Any,
+    transposed: bool,
+    _output_padding: Any,
+    _groups: int,
+    output_mask: Sequence[bool],
+    **_: Any,
+) -> int:
+    """Those of the forward pass for each of the two gradients that are asked for, in groups as without."""
+    positions = (x if transposed else grad)[2:]
+    return 2 * grad[0] * int(prod(positions)) * int(prod(weight)) * sum(output_mask[:2])
 
 
 def _attention(
@@ -182,6 +207,7 @@ def _formulas() -> dict[Any, Callable[..., int]]:
         aten.linalg_cholesky_ex: _cholesky,
         aten.cholesky_solve: _cholesky_solve,
         aten.linalg_pinv: _pinv,
+        aten.convolution_backward: _convolution_backward,
         aten.dot: _dot,
         aten.vdot: _dot,
         aten.mv: _mv,
