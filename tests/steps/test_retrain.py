@@ -106,9 +106,8 @@ def test_a_model_whose_operations_nobody_counted_stays_without_a_count_and_that_
     assert trainings == [7]
     counted = ["operations" in read_json(Path(each["path"]).parent, "cost.json")["total"] for each in references]
     assert counted == [False, False, True]
-    assert (
-        len([text for text in said if text.endswith("nobody counted operations, and its cost stays without them")]) == 2
-    )
+    notes = [text for text in said if text.endswith("nobody counted operations, and its cost stays without them")]
+    assert len(notes) == 2
 
 
 def keys(bank: Path) -> set[str]:

@@ -93,9 +93,9 @@ def _lines(result: dict[str, Any]) -> list[str]:
         )
     counted = result.get("operations", result.get("cost", {}).get("operations"))
     if counted is not None:
-        from unlearnkit.report.text import operations
+        from unlearnkit.report.sentences import in_flop
 
-        lines.append(f"floating-point operations: {operations(counted)}; counting them slowed the run")
+        lines.append(f"floating-point operations: {in_flop(counted)}; counting them slowed the run")
     notes = result.get("notes", {})
     kept = notes.get("safeguard")
     privacy = notes.get("privacy")

@@ -11,8 +11,8 @@ from markupsafe import Markup
 
 from unlearnkit.report.facts import Run, label_of
 from unlearnkit.report.request import pictures_asked
-from unlearnkit.report.sentences import marked, title_of
-from unlearnkit.report.text import isolated, listed, memory, operations, quantity, span
+from unlearnkit.report.sentences import in_flop, marked, title_of
+from unlearnkit.report.text import isolated, listed, memory, quantity, span
 from unlearnkit.report.words import Words
 
 REPORT = "report.html"  # its own hash cannot stand in it
@@ -165,7 +165,7 @@ def stages(run: Run) -> list[list[str]]:
                 for key in ("samples_forward", "samples_backward")
             ),
             memory(spent["peak_memory_bytes"]) if spent.get("peak_memory_bytes") else words.NOT_RECORDED,
-            *([operations(spent["operations"]) if _has_count(spent) else words.NOT_RECORDED] if counted else []),
+            *([in_flop(spent["operations"]) if _has_count(spent) else words.NOT_RECORDED] if counted else []),
         ]
         for name, spent in _spent(run)
     ]

@@ -171,6 +171,18 @@ def shares_of_retraining(ratio: float, series: Mapping[str, float], words: Words
     return words.OF_ITS_TIME_AND_SAMPLES.format(_share(ratio), _share(samples))
 
 
+def in_flop(count: int) -> str:
+    """Write floating-point operations: 950 FLOP, 12.3 MFLOP, 4.56 GFLOP, 789 TFLOP.
+
+    >>> in_flop(950), in_flop(12_340_000), in_flop(999_700_000)
+    ('950 FLOP', '12.3 MFLOP', '1 GFLOP')
+    """
+    size, prefixes = float(f"{count:.3g}"), ["", "k", "M", "G", "T", "P", "E"]
+    while size >= 1000 and len(prefixes) > 1:
+        size, prefixes = size / 1000, prefixes[1:]
+    return f"{size:.3g} {prefixes[0]}FLOP"
+
+
 def slowed(total: Mapping[str, Any], doubts: Sequence[Doubt]) -> Sequence[Doubt]:
     """Return why the seconds of a run do not compare with others': its operations, or a retraining's, were counted.
 

@@ -12,6 +12,7 @@ from unlearnkit.report.figures import strip
 from unlearnkit.report.request import pictures_asked
 from unlearnkit.report.sentences import (
     filled,
+    in_flop,
     joined,
     marked,
     read_doubt,
@@ -25,7 +26,6 @@ from unlearnkit.report.text import (
     isolated,
     listed,
     made_at,
-    operations,
     percent,
     points,
     quantity,
@@ -226,7 +226,7 @@ def _cost(run: Run) -> Card:
     if "samples_backward" in total:
         lines.append((words.PASSED_BACKWARD, f"{total['samples_backward']:,}"))
     if total.get("operations") is not None:
-        lines.append((words.OPERATIONS, operations(total["operations"])))
+        lines.append((words.OPERATIONS, in_flop(total["operations"])))
     doubts += [marked(doubt, words) for doubt in slowed(total, ratio.doubts if ratio else ())]
     after = words.UNKNOWN if spent is None else seconds(spent, words)
     return Card(title=words.CARDS["cost"], after=after, lines=lines, doubts=doubts)

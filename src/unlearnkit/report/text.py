@@ -84,18 +84,6 @@ def memory(count: float) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def operations(count: int) -> str:
-    """Write floating-point operations: 950 FLOP, 12.3 MFLOP, 4.56 GFLOP, 789 TFLOP.
-
-    >>> operations(950), operations(12_340_000), operations(999_700_000)
-    ('950 FLOP', '12.3 MFLOP', '1 GFLOP')
-    """
-    size, prefixes = float(f"{count:.3g}"), ["", "k", "M", "G", "T", "P", "E"]
-    while size >= 1000 and len(prefixes) > 1:
-        size, prefixes = size / 1000, prefixes[1:]
-    return f"{size:.3g} {prefixes[0]}FLOP"
-
-
 def quantity(value: float | None, unit: str, words: Words) -> str:
     """Write a value with its unit; None is written as unknown."""
     if value is None:
