@@ -94,7 +94,6 @@ class RunLog:
     files: dict[str, bytes] = field(default_factory=dict)
     _paused: float = 0.0
     _operations: Operations | None = None  # there is one from the first `counting` on
-    _left_out: bool = False  # whether that count is only a part
 
     def keep_images(self, name: str, images: Tensor, labels: Tensor) -> None:
         """Keep the first few images that the method itself made for each class; never samples of the data.
@@ -137,16 +136,6 @@ class RunLog:
         self._operations = self._operations or Operations()
         with self._operations.counting():
             yield
-
-    def leave_operations_out(self, why: str) -> None:
-        """Give up the count, as what was counted would be only a part; progress says why, once.
-
-        Args:
-            why: what is not seen, for example "the head is fitted by numpy".
-        """
-        if self._operations is not None and not self._left_out:
-            self._left_out = True
-            self.progress.say(f"note: operations are left out of the cost, as {why}, whose own are not seen")
 
     def so_far(self, name: str, stage: Stage) -> Cost:
         """Return the cost of a running stage, with those of its name before."""
@@ -214,7 +203,7 @@ class RunLog:
         return sum(self.stages.values(), Cost(operations=None if self._counted() is None else 0))
 
     def _counted(self) -> int | None:
-        return None if self._operations is None or self._left_out else self._operations.total
+        return None if self._operations is None else self._operations.total
 
     def _reset_peak(self) -> None:
         if self.runtime.device.type == "cuda":

@@ -48,8 +48,6 @@ class HeadRows:
 def linear_head(model: nn.Module, ctx: Context, method: str) -> str:
     """Return the name of the head, after checking that a linear model can be written into it.
 
-    The run's cost is then without operations, of which `numerics` does most, in numpy.
-
     Args:
         model: on the run's device.
         ctx: the run.
@@ -58,7 +56,6 @@ def linear_head(model: nn.Module, ctx: Context, method: str) -> str:
     Raises:
         ModelError: there is no head of its own, it is a convolution or frozen, or the logits are not its outputs.
     """
-    ctx.log.leave_operations_out("numpy fits the head")
     name = head_of(model, ctx)
     head = own_head(model, name)
     if not isinstance(head, nn.Linear):
