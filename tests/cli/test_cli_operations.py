@@ -12,6 +12,7 @@ TRAIN = ("train", "--model", "small-cnn,width=4", "--data", "digits", "--set", "
 FORGET = ("forget", "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit", "--method", "head-mask")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("counted", [True, False])
 def test_operations_are_counted_where_that_is_asked_for(counted: bool, tmp_path: Path) -> None:
     option = ["--count-operations"] if counted else []

@@ -161,6 +161,7 @@ def test_what_differs_is_named(unfinished: Path, monkeypatch: pytest.MonkeyPatch
     assert path.read_bytes() == kept, "a refusal changes nothing"
 
 
+@pytest.mark.slow
 def test_operations_are_counted_on_or_left_out(whole: Path, unfinished: Path, tmp_path: Path) -> None:
     def costs(out: Path) -> list[dict[str, Any]]:
         found = read_json(out, "cost.json", "total", "stages")
