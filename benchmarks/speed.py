@@ -6,8 +6,7 @@
 `--data` is a folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten by the small network of
 benchmarks/references. `--smoke` does the same in a minute with a tiny untrained network on random images, to see that
 it runs. All is one process with one thread; ways that are compared alternate, and CPU seconds are medians of the
-repeats. Operations are those of torch.utils.flop_counter, and of solving and decomposing, which it leaves out; they are
-counted once, apart from the timing.
+repeats. Operations are those of `unlearnkit.runtime.operations`; they are counted once, apart from the timing.
 
 (a) The published procedure (T. Tarun et al., TNNLS 2023), written down here from its description and without any of
 this project's code, against `unsir` with the same settings, `unsir` as it comes (without its search) and `erase`.
@@ -31,6 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -38,7 +38,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from erase import load_models
 from unlearnkit import UNSIR, Erase, ForgetRequest, ImageData, Part, Runtime, Unlearned, load_data, split_for, unlearn
@@ -46,6 +45,7 @@ from unlearnkit.data import ImageSet
 from unlearnkit.methods import ConfiguredMethod, FisherForgetting
 from unlearnkit.models import AirbenchNet
 from unlearnkit.run_dir import versions
+from unlearnkit.runtime.operations import Operations
 
 CPU = Runtime(device=torch.device("cpu"), precision="fp32")
 RETAINED, BATCH = 42_750, 256  # retained training samples of CIFAR-10 without one class, less those held out
@@ -128,8 +128,17 @@ def compared(
     fisher_samples = min(64, len(rows))
     last: dict[str, Unlearned] = {}
 
-    def run(name: str, method: ConfiguredMethod) -> None:
-        last[name] = unlearn(model, method, data, request, seed=0, runtime=CPU, tolerance=None)
+    def run(name: str, method: ConfiguredMethod, runtime: Runtime = CPU) -> None:
+        last[name] = unlearn(model, method, data, request, seed=0, runtime=runtime, tolerance=None)
+
+    def operations(name: str) -> int:
+        if name in ways:
+            run(name, ways[name], replace(CPU, count_operations=True))
+            return int(last[name].cost["total"]["operations"])
+        counter = Operations()
+        with counter.counting():
+            runs[name]()
+        return counter.total
 
     runs: dict[str, Callable[[], object]] = {
         "published": lambda: published(model, images, labels, data.shape, (0,), **numbers),
@@ -148,19 +157,16 @@ def compared(
             seconds[name].append(time.process_time() - began)
     batch = len(images[:BATCH])
     forward, both = (median(seconds[f"bare {kind}"]) / batch for kind in ("forward", "forward and backward"))
-    one = operations(lambda: bare(model, images[:1], labels[:1], backward=False))
     found: dict[str, Any] = {}
     for name in ("published", *ways):
-        cost = last[name].cost if name in last else {"total": None, "stages": {}}
-        total = cost["total"] or published_passes(int(labels.unique().numel()), **numbers)
+        classes = int(labels.unique().numel())
+        total = last[name].cost["total"] if name in last else published_passes(classes, **numbers)
         passes = total["samples_forward"], total["samples_backward"]
-        # the threads in which erase lets its batches wait are not seen by the counter
-        unseen = cost["stages"].get("erase", {}).get("samples_forward", 0) * one
         found[name] = {
             "seconds": seconds[name],
             "samples_forward": passes[0],
             "samples_backward": passes[1],
-            "operations": operations(runs[name]) + unseen,
+            "operations": operations(name),
             "bare_seconds": (passes[0] - passes[1]) * forward + passes[1] * both,
         }
     retraining = {
@@ -227,29 +233,6 @@ def bare(model: nn.Module, images: Tensor, labels: Tensor, *, backward: bool) ->
     if backward:
         loss.backward()
         model.zero_grad(set_to_none=True)
-
-
-def operations(work: Callable[[], object]) -> int:
-    """Floating-point operations of a piece of work, with those of linear algebra."""
-    aten = torch.ops.aten
-    counter = FlopCounterMode(
-        display=False,
-        custom_mapping={
-            aten.linalg_eigh: lambda a, *_, **__: 9 * _cube(a),
-            aten._linalg_eigh: lambda a, *_, **__: 9 * _cube(a),
-            aten._linalg_svd: lambda a, *_, **__: 20 * a[-2] * a[-1] * min(a[-2:]),
-            aten._linalg_solve_ex: lambda a, b, *_, **__: 2 * _cube(a) // 3 + 2 * a[-1] ** 2 * b[-1],
-            aten.linalg_cholesky_ex: lambda a, *_, **__: _cube(a) // 3,
-            aten.cholesky_solve: lambda b, a, *_, **__: 2 * a[-1] ** 2 * b[-1],
-        },
-    )
-    with counter:
-        work()
-    return int(counter.get_total_flops())
-
-
-def _cube(shape: tuple[int, ...]) -> int:
-    return int(shape[-1]) ** 3
 
 
 def growth(*, smoke: bool) -> dict[str, list[dict[str, float]]]:

@@ -372,6 +372,34 @@ def test_cost_ratio_by_hand() -> None:
     assert seconds == {("original", 0): 90, ("unlearned", 0): 2, ("retrained", 0): 30, ("retrained", 1): 50}
 
 
+@pytest.mark.parametrize(
+    ("own", "others", "ratio", "doubt"),
+    [
+        (50, (1000, 2000), 1500 / 50, "slowed_by_counting"),
+        (0, (1000, 2000), 1500.0, "slowed_by_counting"),
+        (50, (1000, None), None, "counted_on_one_side"),
+        (50, (None, None), None, "counted_on_one_side"),
+        (None, (1000, 2000), None, "counted_on_one_side"),
+        (None, (None, None), None, None),
+    ],
+)
+def test_operations_are_compared_where_all_were_counted_and_seconds_doubted_where_any_were(
+    own: int | None, others: tuple[int | None, ...], ratio: float | None, doubt: str | None
+) -> None:
+    def counting(count: int | None) -> Mapping[str, Any]:
+        return {**spent(2, 5, 5), **({} if count is None else {"operations": count})}
+
+    retrained = [subject("retrained", i, cost=counting(count)) for i, count in enumerate(others)]
+    readings = cost(evidence(subject("unlearned", cost=counting(own)), *retrained))
+    found = one(readings, "cost_ratio")
+    assert dict(found.series or {}).get("operations") == ratio
+    assert [each.code for each in found.doubts] == ([doubt] if doubt else [])
+    for r in readings:
+        if r.metric == "cost_seconds":
+            count = own if r.model == "unlearned" else others[r.replicate]
+            assert [each.code for each in r.doubts] == ([] if count is None else ["slowed_by_counting"])
+
+
 @pytest.mark.parametrize("missing", ["unlearned", "retrained"])
 def test_without_both_costs_there_is_no_ratio(missing: str) -> None:
     shown = evidence(

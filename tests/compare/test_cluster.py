@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
@@ -112,3 +113,19 @@ def test_a_killed_process_of_this_machine_is_said(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("unlearnkit.compare.hand_out.attempt", killed)
     with pytest.raises(ProcessError, match="what is finished is kept"):
         comparison(tiny(), tmp_path, []).run()
+
+
+def test_a_process_that_is_replaced_between_two_jobs_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    """joblib replaces a process whose memory has grown, and calls that a leak; all else that it warns of is shown."""
+
+    def replaced(name: str, _job: object) -> str:
+        warnings.warn(f"A worker {name} while some jobs were given to the executor.", stacklevel=1)
+        return name
+
+    monkeypatch.setattr("unlearnkit.compare.hand_out.attempt", replaced)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        job: Any = None
+        assert list(Workers().do([("stopped", job)])) == ["stopped"]
+        with pytest.raises(UserWarning, match="A worker vanished"):
+            list(Workers().do([("vanished", job)]))

@@ -103,6 +103,24 @@ def test_a_changed_suite_says_what_changed_and_both_are_kept(made: Path) -> None
     (made / "out" / "suite.json").unlink()
 
 
+def test_an_interrupted_suite_leaves_tables_and_page_of_what_is_finished(made: Path) -> None:
+    suite = tiny(methods=[{"name": "original"}, {"name": "head-mask"}], unlearning_seeds=[5])
+    lines: list[str] = []
+
+    def impatient(line: str) -> None:
+        lines.append(line)
+        if line.startswith("[2/2]"):
+            raise KeyboardInterrupt
+
+    stopped = comparison(suite, made, [], say=impatient)
+    with pytest.raises(KeyboardInterrupt):
+        stopped.run()
+    assert "cells: 2 to do" in lines
+    rows = json.loads((stopped.folder / "results.json").read_text())["groups"][0]["rows"]
+    assert [row["method"] for row in rows if row["failure"] is None] == ["original"]
+    assert (stopped.folder / "index.html").is_file()
+
+
 def test_a_second_comparison_in_the_folder_waits_its_turn(made: Path) -> None:
     with held(made / "out"), pytest.raises(OutputError, match="is working on it"):
         comparison(tiny(), made, []).run()

@@ -96,6 +96,17 @@ def test_every_shipped_suite_can_be_read_and_has_a_reduced_one() -> None:
         only(tiny(), next(iter(reported_rows().values())))
 
 
+def test_no_shipped_suite_asks_for_more_of_a_class_than_its_data_have() -> None:
+    """Training images of the smallest class, 5 % of them held out; of a person there may be a handful."""
+    there = {"cifar10": 4750, "cifar100": 475, "faces_lfw158": 1}
+    for name in shipped():
+        suite = read_suite(name)[1]
+        smallest = min(there.get(setting.data.rpartition("/")[2], 100) for setting in suite.settings)
+        for method in suite.methods:
+            wanted = getattr(method.choice().make(), "retain_per_class", None)
+            assert wanted is None or wanted <= smallest, f"{name}: {method.shown}"
+
+
 def test_a_cell_is_named_by_what_decides_it() -> None:
     def names(**changed: Any) -> set[str]:
         return {cell.name for cell in cells_of(tiny(**changed))}

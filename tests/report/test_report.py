@@ -77,6 +77,31 @@ def test_an_expensive_run_is_not_called_cheap(make: Make) -> None:
     assert "forgetting took longer than retraining" in start
 
 
+@pytest.mark.parametrize("audited", [True, False])
+def test_operations_are_shown_where_they_were_counted(make: Make, audited: bool) -> None:
+    plain = render(make())
+    assert "operations" not in plain
+    cost, audit = artefacts(["cat", "dog"])["cost.json"], audit_json(["cat", "dog"])
+    cost = {
+        "stages": {"noise": cost["stages"]["noise"] | {"operations": 950}, "later": {"seconds": 1.0}},
+        "total": cost["total"] | {"operations": 12_340_000},
+    }
+    for r in audit["readings"]:
+        if r["metric"] == "cost_ratio":
+            r |= {"series": {"samples": 20.0, "operations": 10.0}, "doubts": [asdict(Doubt("counted_on_one_side"))]}
+    page = render(make(cost=cost, audit=audit if audited else None))
+    start = first_screen(page)
+    assert "floating-point operations 12.3 MFLOP" in start
+    if audited:
+        assert "8% of its time, 5% of its samples, 10% of its operations" in start
+        assert "some of the runs were slowed by counting operations: their seconds do not compare" in start
+    else:
+        assert "slowed by counting operations: these seconds compare with nothing else" in start
+    rows = re.findall(r"<tr.*?</tr>", page[page.index("What it cost") :], flags=re.DOTALL)[:4]
+    last = [re.sub(r"<[^>]+>", "", re.findall(r"<t[hd].*?</t[hd]>", row)[-1]) for row in rows]
+    assert last == ["floating-point operations", "950 FLOP", "not recorded", "12.3 MFLOP"]
+
+
 def test_the_verdict_names_readings_as_the_rest_of_the_page_does(make: Make) -> None:
     read = {"reading": "class_membership_auc", "reason": asdict(Doubt("not_measured"))}
     why = [

@@ -94,7 +94,10 @@ def assert_answered(command: str, folder: Path, name: str, *args: object) -> Non
 @pytest.fixture
 def finished(tmp_path: Path) -> Path:
     """A run folder with every artefact that the report reads."""
-    folder = write_folder(tmp_path / "run", audit=measured_audit(), pictures=drawn())
+    cost = artefacts(["cat", "dog"])["cost.json"]
+    for part in (cost["total"], *cost["stages"].values()):
+        part["operations"] = 10**9
+    folder = write_folder(tmp_path / "run", audit=measured_audit(), pictures=drawn(), cost=cost)
     add_to_run(folder, {PICTURE: drawing.strip(torch.zeros(1, 1, 4, 4), 1.0)}, step={"inputs": {"/x": "ab"}})
     return folder
 

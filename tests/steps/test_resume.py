@@ -43,7 +43,7 @@ def at_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def run(out: Path, spec: TrainSpec = SPEC, *, seed: int = 1, **more: Any) -> Path:
-    train_run(spec, Output(out), seed=seed, runtime=CPU, **more)
+    train_run(spec, Output(out), seed=seed, **{"runtime": CPU} | more)
     return out
 
 
@@ -159,6 +159,24 @@ def test_what_differs_is_named(unfinished: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(OutputError, match=r'made with torch "[^"]+" where this command has "1\.0"'):
         run(unfinished, resume=True)
     assert path.read_bytes() == kept, "a refusal changes nothing"
+
+
+@pytest.mark.slow
+def test_operations_are_counted_on_or_left_out(whole: Path, unfinished: Path, tmp_path: Path) -> None:
+    def costs(out: Path) -> list[dict[str, Any]]:
+        found = read_json(out, "cost.json", "total", "stages")
+        return [found["total"], found["stages"]["train"]]
+
+    counting = replace(CPU, count_operations=True)
+    with pytest.raises(OutputError, match="but it was made with no count of operations so far; run the command as it"):
+        run(unfinished, resume=True, runtime=counting)
+    undisturbed = costs(run(tmp_path / "counted", runtime=counting))
+    assert (tmp_path / "counted" / WEIGHTS).read_bytes() == (whole / WEIGHTS).read_bytes()
+    assert undisturbed[0]["operations"] == undisturbed[1]["operations"] > 0
+    for runtime, expected in ((counting, undisturbed[0]["operations"]), (CPU, None)):
+        out = tmp_path / f"begun with a count, {runtime.count_operations}"
+        killed(lambda out=out: run(out, runtime=counting), at_step(5))  # type: ignore[misc]
+        assert [cost.get("operations") for cost in costs(run(out, resume=True, runtime=runtime))] == [expected] * 2
 
 
 def edited(path: Path, **changes: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from unlearnkit.errors import ConfigError, DataError, InputError, ModelError, Ou
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
+from unlearnkit.runtime.progress import Silent
 from unlearnkit.steps.forget import forget_run
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.recorded_training import recorded_training
@@ -87,6 +89,25 @@ def test_the_second_call_trains_nothing(original: Path, bank: Path, trainings: l
     more = retrain(original, bank, count=3)
     assert trainings == [7]
     assert [each["path"] for each in more[:2]] == [each["path"] for each in again]
+
+
+def test_a_model_whose_operations_nobody_counted_stays_without_a_count_and_that_is_said(
+    original: Path, bank: Path, trainings: list[int]
+) -> None:
+    said: list[str] = []
+
+    class Told(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    counting = replace(CPU, count_operations=True)
+    spec = RetrainSpec(of=original, exclude=("3",), count=3)
+    references = retrain_run(spec, bank, runtime=counting, progress=Told())["references"]
+    assert trainings == [7]
+    counted = ["operations" in read_json(Path(each["path"]).parent, "cost.json")["total"] for each in references]
+    assert counted == [False, False, True]
+    notes = [text for text in said if text.endswith("nobody counted operations, and its cost stays without them")]
+    assert len(notes) == 2
 
 
 def keys(bank: Path) -> set[str]:

@@ -150,7 +150,10 @@ def unsir_passes(method: UNSIR, *, forgotten: int, channels: int, attempts: int,
     kept = channels * forgotten if method.quirks else learned
     passes: Passes = {"noise": (2 * learned, 2 * learned)} if method.noise else {}
     impair = (2 * kept if method.noise else 0) + subset
-    teacher = subset if method.repair.distill else 0
+    asked_anew = method.repair.distill and channels == 3  # of augmented images
+    teacher = subset if asked_anew else 0
+    if method.repair.distill and not asked_anew:
+        passes["answers"] = (subset, 0)
     passes["impair"] = (attempts * impair, attempts * impair)
     passes["repair"] = (attempts * (subset + teacher), attempts * subset)
     if method.search:

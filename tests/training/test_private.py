@@ -10,7 +10,7 @@ import torch
 from scipy.stats import norm
 from torch import Tensor, nn
 
-from canonical import CPU
+from canonical import CPU, TinyViT
 from unlearnkit.errors import ConfigError, ModelError
 from unlearnkit.models import AirbenchNet, SmallCNN
 from unlearnkit.runtime.runlog import RunLog
@@ -133,3 +133,13 @@ def test_the_same_seed_gives_the_same_weights_and_the_model_is_left_plain() -> N
 def test_what_has_no_account_is_refused(model: nn.Module, recipe: dict[str, Any], error: Any, says: str) -> None:
     with pytest.raises(error, match=says):
         check_private(model, Recipe(**recipe), CPU)
+
+
+def test_dropout_inside_a_layer_with_weights_is_refused_in_a_sentence() -> None:
+    """Of attention opacus has no rule: it vectorises the layer's own forward, in which nothing may be drawn."""
+    samples, model = lines(), TinyViT(2)
+    samples.data = torch.randn(40, 1, 8, 8)
+    with pytest.raises(ModelError, match=r"inside a layer with weights.*set that dropout to 0"):
+        run(samples, model, epochs=1)
+    assert not any(module._forward_hooks for module in model.modules())
+    run(samples, TinyViT(2, dropout=0.0), epochs=1)

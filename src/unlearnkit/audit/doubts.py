@@ -73,6 +73,8 @@ Code = Literal[
     "partly_drawn",
     "censored",
     "stand_ins",
+    "slowed_by_counting",
+    "counted_on_one_side",
     # reasons of the verdict
     "outside_band",
     "inside_band",

@@ -68,6 +68,7 @@ def command(
     precision: opt.Precision = "auto",
     micro_batch: opt.MicroBatch = None,
     compile: opt.Compile = False,
+    count_operations: opt.CountOperations = False,
     track: opt.Tracker = None,
     language: opt.Language = None,
     ledger: opt.Ledger = None,
@@ -84,7 +85,9 @@ def command(
     from unlearnkit.steps.special_training import default_method
     from unlearnkit.steps.specs import CaseSpec
 
-    runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
+    runtime = Runtime.named(
+        device, precision, micro_batch_size=micro_batch, compile=compile, count_operations=count_operations
+    )
     options = audit_options(retrained, shadows, head, audit_data, quick=quick, full=full, references=references)
     if no_audit and (retrained or references or shadows or quick or full or audit_data or head):
         raise ConfigError("Expected --no-audit alone, but got an option of the audit too; leave one of them out.")

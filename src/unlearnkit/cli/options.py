@@ -178,6 +178,10 @@ MicroBatch = Annotated[
     typer.Option("--micro-batch", min=1, help="images computed at once; default: whole batches while memory lasts"),
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="train through torch.compile")]
+CountOperations = Annotated[
+    bool,
+    typer.Option("--count-operations", help="count floating-point operations too (a run takes up to twice as long)"),
+]
 Tracker = Annotated[
     Literal["tensorboard", "wandb", "mlflow"] | None,
     typer.Option("--track", help="record the losses in an experiment tracker (files go to tracking/ beside --out)"),

@@ -30,6 +30,7 @@ def command(
     precision: opt.Precision = "auto",
     micro_batch: opt.MicroBatch = None,
     compile: opt.Compile = False,
+    count_operations: opt.CountOperations = False,
     resume: opt.Resume = False,
     as_json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -56,7 +57,9 @@ def command(
         spec,
         bank or default_bank(),
         command=command_line(),
-        runtime=Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile),
+        runtime=Runtime.named(
+            device, precision, micro_batch_size=micro_batch, compile=compile, count_operations=count_operations
+        ),
         progress=progress_of(quiet),
         resume=resume,
     )

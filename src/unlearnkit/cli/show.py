@@ -91,6 +91,11 @@ def _lines(result: dict[str, Any]) -> list[str]:
             f"validation accuracy {result['validation_accuracy']:.1%} "
             f"on {result['validation_samples']} samples held out"
         )
+    counted = result.get("operations", result.get("cost", {}).get("operations"))
+    if counted is not None:
+        from unlearnkit.report.sentences import in_flop
+
+        lines.append(f"floating-point operations: {in_flop(counted)}; counting them slowed the run")
     notes = result.get("notes", {})
     kept = notes.get("safeguard")
     privacy = notes.get("privacy")
@@ -290,7 +295,10 @@ def _show_audit(console: Console, audit: dict[str, Any], result: dict[str, Any])
     ratio = next((r for r in audit["readings"] if r["metric"] == "cost_ratio" and r["value"]), None)
     if ratio:
         shares = shares_of_retraining(ratio["value"], ratio["series"] or {}, ENGLISH)
-        console.print(_text(f"cost {ENGLISH.AGAINST_RETRAINING}: {shares}"), soft_wrap=True)
+        doubts = told([read_doubt(doubt, "the audit") for doubt in ratio["doubts"]], ENGLISH)
+        console.print(
+            _text(f"cost {ENGLISH.AGAINST_RETRAINING}: {shares}" + (f" ({doubts})" if doubts else "")), soft_wrap=True
+        )
     if audit["spent"]:
         console.print(_text(_work(audit["spent"], ENGLISH.WORK)), soft_wrap=True)
 

@@ -48,6 +48,7 @@ def command(
     precision: opt.Precision = "auto",
     micro_batch: opt.MicroBatch = None,
     compile: opt.Compile = False,
+    count_operations: opt.CountOperations = False,
     track: opt.Tracker = None,
     resume: opt.Resume = False,
     overwrite: opt.Overwrite = False,
@@ -60,7 +61,9 @@ def command(
     from unlearnkit.steps.specs import TrainSpec, privacy_of, sharding_of
     from unlearnkit.steps.train import train_run
 
-    runtime = Runtime.named(device, precision, micro_batch_size=micro_batch, compile=compile)
+    runtime = Runtime.named(
+        device, precision, micro_batch_size=micro_batch, compile=compile, count_operations=count_operations
+    )
     changes = list(settings or []) + ([f"epochs={epochs}"] if epochs is not None else [])
     spec = TrainSpec(
         model=model,

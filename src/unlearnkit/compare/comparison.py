@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ from unlearnkit.run_dir import encoded
 
 Say = Callable[[str], None]
 LAST = "suite.json"  # the suite that ran last in a folder
+DRAWN_EVERY = 60.0  # seconds between two drawings of what is finished
 
 
 @dataclass
@@ -66,6 +69,8 @@ class Comparison:
     def run(self) -> dict[str, Any]:
         """Do all that is not done yet, write tables and page, and return the results.
 
+        Tables and page are there from the first finished cell on, and never long behind, as a suite takes hours.
+
         Raises:
             OutputError: another command works in the folder, or it cannot be written to, as on a full disk.
             ConfigError, ProcessError: see `Workers.do`.
@@ -74,11 +79,20 @@ class Comparison:
             self._note()
             todo = self.open()
             self.say(f"{self.name}: {len(self.cells)} cells, {len(self.cells) - len(todo)} finished earlier")
-            self._make([(cell.original.name, OriginalJob(key=cell.original, place=self.place)) for cell in todo])
-            self._make(list(self._judges(todo)))
-            self._make(list(self._ready(todo)))
-            results = collected(self.name, self.suite, self.place)
-            draw(results, self.folder)
+            originals = [(cell.original.name, OriginalJob(key=cell.original, place=self.place)) for cell in todo]
+            self._make("originals", originals)
+            self._make("retrained models, searches of settings", list(self._judges(todo)))
+            drawn = -math.inf
+            for _ in self._each("cells", list(self._ready(todo))):
+                if time.monotonic() - drawn > DRAWN_EVERY:
+                    self._draw()
+                    drawn = time.monotonic()
+            return self._draw()
+
+    def _draw(self) -> dict[str, Any]:
+        """Write tables and page of what is finished."""
+        results = collected(self.name, self.suite, self.place)
+        draw(results, self.folder)
         return results
 
     def _judges(self, todo: Sequence[SuiteCell]) -> Iterator[tuple[str, Job]]:
@@ -117,15 +131,23 @@ class Comparison:
         made = self.made.get(cell.original.name)
         return None if made is None else Path(made["path"])
 
-    def _make(self, jobs: Sequence[tuple[str, Job]]) -> None:
+    def _make(self, what: str, jobs: Sequence[tuple[str, Job]]) -> None:
         """Do jobs, each name once, and note what became of them."""
+        for _ in self._each(what, jobs):
+            pass
+
+    def _each(self, what: str, jobs: Sequence[tuple[str, Job]]) -> Iterator[str]:
+        """Do as `_make` does, and return the name of each job when it is done."""
         distinct = dict(jobs)
+        if distinct:
+            self.say(f"{what}: {len(distinct)} to do")
         for number, done in enumerate(self.workers.do(list(distinct.items())), start=1):
             if done.failure is None:
                 self.made[done.name] = done.result or {}
             else:
                 self.failures[done.name] = done.failure
             self.say(f"[{number}/{len(distinct)}] {done.name}: {done.failure or outcome(done.result or {})}")
+            yield done.name
 
     def _note(self) -> None:
         """Write which suite runs here, and say what is another than in the one before."""

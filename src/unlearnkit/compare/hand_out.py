@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -63,7 +64,9 @@ class Workers:
             if self.backend == "dask":
                 yield from _on_dask(str(self.address), jobs)
             else:
-                with self._backend():
+                with self._backend(), warnings.catch_warnings():
+                    # a process whose memory has grown is replaced between two jobs, as it should be
+                    warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
                     working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
                     yield from working(delayed(attempt)(name, job) for name, job in jobs)
         except (TerminatedWorkerError, *_killed()) as error:

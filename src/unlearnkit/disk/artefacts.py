@@ -201,6 +201,7 @@ class SpentRecord(Artefact):
     samples_forward: Count = 0
     samples_backward: Count = 0
     peak_memory_bytes: Number | None = None
+    operations: Count = 0  # the key is there where somebody counted
 
 
 class CostRecord(Artefact):

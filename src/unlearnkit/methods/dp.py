@@ -73,7 +73,8 @@ class DP(ConfiguredMethod):
         """Build a model, and train it on all training data."""
         if ctx.criterion is not None:
             raise ConfigError("Expected the loss of `train` for dp, but got a criterion; leave it out.")
-        check_private(model, self.recipe, ctx.runtime)
+        with ctx.log.paused():  # which loads opacus
+            check_private(model, self.recipe, ctx.runtime)
         network = fresh_model(model, ctx, self.name)
         forgotten = ctx.view.part(Part.FORGET_TRAIN)
         statement = train_private(

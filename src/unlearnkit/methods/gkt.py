@@ -116,7 +116,8 @@ class GKT(ConfiguredMethod):
         teacher = model.eval().requires_grad_(False)
         dtype = next(model.parameters()).dtype
         maker = ctx.runtime.weights(Maker(self.noise, ctx.shape)).to(dtype)
-        optimizers = make_optimizer(maker, self.generator), make_optimizer(student, self.student)
+        with ctx.log.paused():  # the first optimiser of a process loads torch's compiler
+            optimizers = make_optimizer(maker, self.generator), make_optimizer(student, self.student)
         gone = [*ctx.request.forget, *ctx.request.already_forgotten]
         gate = self.gate or 1 / (2 * len(ctx.request.classes))
         passed = made = 0

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from unlearnkit.data.access import AccessLog
 from unlearnkit.data.images import ImageData
 from unlearnkit.data.view import DataView
-from unlearnkit.errors import NonFiniteLossError
+from unlearnkit.errors import ConfigError, NonFiniteLossError
 from unlearnkit.methods.masked_original import MaskedOriginal
 from unlearnkit.methods.method import Context, Method
 from unlearnkit.methods.parts import check_parts, retained_without_samples
@@ -96,7 +96,8 @@ def unlearn(
         account: what an earlier request has left with these weights, for methods that delete on a budget.
 
     Raises:
-        RequestError, ConfigError, ModelError: the input cannot be used.
+        RequestError, ConfigError, ModelError: the input cannot be used; also where operations are to be counted that
+            torch does not compute.
         DataError: nor can the data; also where a part that the method needs has no samples.
         AccessError: the method read a part outside its `needs`.
         NonFiniteLossError: a loss or a weight became NaN or infinite.
@@ -107,6 +108,7 @@ def unlearn(
     data.fix_shape_for(split)
     check_model(model, classes=len(data.classes), shape=data.shape)
     runtime = (runtime or Runtime()).fitted(model, data.shape)
+    _check_countable(method, runtime)
     access = access or AccessLog(data)
     view = DataView(data, split, method.needs, reader="method", log=access, device=runtime.device)
     original = MaskedOriginal(model, data, split, runtime=runtime, access=access)
@@ -130,9 +132,10 @@ def unlearn(
             criterion=criterion,
             account=account,
         )
-        began = log.mark()
-        result = method.run(working, ctx)
-        total = log.since(began)
+        with log.counting():
+            began = log.mark()
+            result = method.run(working, ctx)
+            total = log.since(began)
     for module in result.modules():
         meter.detach(module)
     for name, value in result.state_dict().items():
@@ -165,3 +168,11 @@ def unlearn(
         images=log.images,
         files=log.files,
     )
+
+
+def _check_countable(method: Method, runtime: Runtime) -> None:
+    if runtime.count_operations and not getattr(method, "in_torch", True):
+        raise ConfigError(
+            f"Expected a method that torch computes for --count-operations, but a part of {type(method).__name__} is "
+            "computed by numpy, whose operations nobody sees; leave the option out."
+        )

@@ -72,11 +72,13 @@ class ConfiguredMethod(Config, ABC):
 
     `name` is what `--method` takes. `control` marks a reference point that does not forget: it is there for the audit
     to fail, and is never proposed. `kinds` is what it may be asked to forget: with rows or subclasses among it, `run`
-    tells forgotten samples by their part and not by their class.
+    tells forgotten samples by their part and not by their class. `in_torch` is false where numpy computes a part, whose
+    operations nobody can count.
     """
 
     name: ClassVar[str]
     control: ClassVar[bool] = False
+    in_torch: ClassVar[bool] = True
     kinds: ClassVar[frozenset[Kind]] = CLASSES
 
     @classmethod

@@ -60,7 +60,7 @@ from unlearnkit.data.view import Samples
 from unlearnkit.methods.common.fitting import retained_subset
 from unlearnkit.methods.common.importance import trainable
 from unlearnkit.methods.common.rate_search import SearchSettings, search_rates
-from unlearnkit.methods.common.soft_targets import numbered, outputs_of, towards
+from unlearnkit.methods.common.soft_targets import distilled
 from unlearnkit.methods.common.teachers import teacher_of
 from unlearnkit.methods.common.weight_scale import weight_scale
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
@@ -68,7 +68,7 @@ from unlearnkit.methods.space import Range, Space
 from unlearnkit.split import Part
 from unlearnkit.training.batchnorm import recalibrate_batchnorm
 from unlearnkit.training.loop import train
-from unlearnkit.training.losses import Loss, distillation, probabilities_without
+from unlearnkit.training.losses import Loss
 from unlearnkit.training.recipe import Recipe
 
 RATE = 0.1  # of the weights' root mean square, where repair.lr is not given
@@ -139,13 +139,10 @@ class ShrinkDistill(ConfiguredMethod):
         )
         ctx.log.notes["plan"] = {"factor": self.factor, "repair": recipe.model_dump()}
         gone = (*ctx.request.forget, *ctx.request.already_forgotten)
-        loss = distillation(original, gone)
-        if retained is subset and ctx.view.repeatable:  # one answer for each image serves all epochs and attempts
-            logits_nK = outputs_of(original, subset, ctx, stage="answers").to(ctx.runtime.device)
-            retained, loss = numbered(subset), towards(probabilities_without(logits_nK, gone))
+        images, loss = distilled(original, retained, gone, ctx)
 
         def attempt(power: float) -> nn.Module:
-            return self._shrink_and_distil(copy.deepcopy(model), retained, loss, recipe, power, ctx)
+            return self._shrink_and_distil(copy.deepcopy(model), images, loss, recipe, power, ctx)
 
         if self.search is None:
             return attempt(1.0)

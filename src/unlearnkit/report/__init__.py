@@ -49,6 +49,7 @@ def render(folder: Path, language: str = "en") -> str:
         panels=panels(run),
         groups=provenance.readings(run),
         stages=provenance.stages(run),
+        stage_columns=provenance.stage_columns(run),
         work=provenance.work(run),
         sections=provenance.sections(run),
         hashes=provenance.hashes(run),

@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from unlearnkit.report.facts import Run, label_of
 from unlearnkit.report.request import pictures_asked
-from unlearnkit.report.sentences import marked, title_of
+from unlearnkit.report.sentences import in_flop, marked, title_of
 from unlearnkit.report.text import isolated, listed, memory, quantity, span
 from unlearnkit.report.words import Words
 
@@ -148,22 +148,42 @@ def access(run: Run) -> list[tuple[str, list[str], list[tuple[str, list[str]]]]]
     return found
 
 
+def stage_columns(run: Run) -> list[str]:
+    """Return what the columns of `stages` are; operations are among them where some stage's were counted."""
+    return [*run.words.COST_COLUMNS, *([run.words.OPERATIONS] if _counted(run) else [])]
+
+
 def stages(run: Run) -> list[list[str]]:
-    """Return the rows of the cost: stage, seconds, samples forward, samples backward, peak memory."""
-    cost, words = run.cost or {}, run.words
-    rows = [*(cost.get("stages") or {}).items(), *([(words.TOTAL, cost["total"])] if "total" in cost else [])]
+    """Return the rows of the cost: stage, seconds, samples forward, samples backward, peak memory, operations."""
+    words, counted = run.words, _counted(run)
     return [
         [
-            str(name),
+            name,
             quantity(spent.get("seconds"), "seconds", words),
             *(
                 f"{spent[key]:,}" if key in spent else words.NOT_RECORDED
                 for key in ("samples_forward", "samples_backward")
             ),
             memory(spent["peak_memory_bytes"]) if spent.get("peak_memory_bytes") else words.NOT_RECORDED,
+            *([in_flop(spent["operations"]) if _has_count(spent) else words.NOT_RECORDED] if counted else []),
         ]
-        for name, spent in rows
+        for name, spent in _spent(run)
     ]
+
+
+def _spent(run: Run) -> list[tuple[str, Mapping[str, Any]]]:
+    """Return what each stage cost, and all together."""
+    cost = run.cost or {}
+    found = [(str(name), spent) for name, spent in (cost.get("stages") or {}).items()]
+    return [*found, *([(run.words.TOTAL, cost["total"])] if "total" in cost else [])]
+
+
+def _counted(run: Run) -> bool:
+    return any(_has_count(spent) for _, spent in _spent(run))
+
+
+def _has_count(spent: Mapping[str, Any]) -> bool:
+    return spent.get("operations") is not None
 
 
 def work(run: Run) -> list[list[str]]:

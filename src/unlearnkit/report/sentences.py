@@ -156,17 +156,41 @@ def to_turn(method: object, stronger: object, words: Words) -> str:
 
 
 def shares_of_retraining(ratio: float, series: Mapping[str, float], words: Words) -> str:
-    """Say what share of a retraining a run was, in time and in samples passed.
+    """Say what share of a retraining a run was, in time, in samples passed, and in operations where they were counted.
 
     Args:
         ratio: retraining's seconds over the run's, above 0.
-        series: the same in samples under `samples`; readings of earlier versions lack it.
+        series: the same in samples under `samples`, which readings of earlier versions lack; and under `operations`.
         words: of the language.
     """
-    samples = series.get("samples")
+    samples, operations = series.get("samples"), series.get("operations")
     if not samples:
         return words.OF_ITS_TIME.format(_share(ratio))
+    if operations:
+        return words.OF_ITS_TIME_SAMPLES_AND_OPERATIONS.format(_share(ratio), _share(samples), _share(operations))
     return words.OF_ITS_TIME_AND_SAMPLES.format(_share(ratio), _share(samples))
+
+
+def in_flop(count: int) -> str:
+    """Write floating-point operations: 950 FLOP, 12.3 MFLOP, 4.56 GFLOP, 789 TFLOP.
+
+    >>> in_flop(950), in_flop(12_340_000), in_flop(999_700_000)
+    ('950 FLOP', '12.3 MFLOP', '1 GFLOP')
+    """
+    size, prefixes = float(f"{count:.3g}"), ["", "k", "M", "G", "T", "P", "E"]
+    while size >= 1000 and len(prefixes) > 1:
+        size, prefixes = size / 1000, prefixes[1:]
+    return f"{size:.3g} {prefixes[0]}FLOP"
+
+
+def slowed(total: Mapping[str, Any], doubts: Sequence[Doubt]) -> Sequence[Doubt]:
+    """Return why the seconds of a run do not compare with others': its operations, or a retraining's, were counted.
+
+    Args:
+        total: of `cost.json`.
+        doubts: of the reading that holds the run beside a retraining; none where there is no such reading.
+    """
+    return doubts or ([Doubt("slowed_by_counting")] if total.get("operations") is not None else [])
 
 
 def filled(template: str, *values: str) -> Markup:

@@ -12,15 +12,27 @@ from unlearnkit.report.figures import strip
 from unlearnkit.report.request import pictures_asked
 from unlearnkit.report.sentences import (
     filled,
+    in_flop,
     joined,
     marked,
     read_doubt,
     read_statement,
     shares_of_retraining,
+    slowed,
     titled,
     to_turn,
 )
-from unlearnkit.report.text import isolated, listed, made_at, percent, points, quantity, seconds, several, span
+from unlearnkit.report.text import (
+    isolated,
+    listed,
+    made_at,
+    percent,
+    points,
+    quantity,
+    seconds,
+    several,
+    span,
+)
 from unlearnkit.report.words import Words
 
 HARMED = ("retained_accuracy_lost", "retained_accuracy_by_heart")  # what the safeguard of a run warns of
@@ -213,6 +225,9 @@ def _cost(run: Run) -> Card:
         lines.append((words.RETRAINING_TOOK, seconds(sum(retrained) / len(retrained), words)))
     if "samples_backward" in total:
         lines.append((words.PASSED_BACKWARD, f"{total['samples_backward']:,}"))
+    if total.get("operations") is not None:
+        lines.append((words.OPERATIONS, in_flop(total["operations"])))
+    doubts += [marked(doubt, words) for doubt in slowed(total, ratio.doubts if ratio else ())]
     after = words.UNKNOWN if spent is None else seconds(spent, words)
     return Card(title=words.CARDS["cost"], after=after, lines=lines, doubts=doubts)
 

@@ -1,10 +1,10 @@
-"""Measures a stage's cost (seconds, samples forward and backward, peak memory) by hooks on the model."""
+"""Holds a stage's cost: seconds, peak memory, operations, and samples, which are counted by hooks on the model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -17,13 +17,18 @@ class Cost:
     `seconds` is wall time with the device synchronised, without the decoding of images and without evaluation.
     `samples_forward` and `samples_backward` count images that went through a model in either direction.
     `peak_memory_bytes` is the most memory the device's allocator held (CUDA) or the largest resident set of the
-    process so far (CPU).
+    process so far (CPU). `operations` are floating-point operations (`unlearnkit.runtime.operations`); None where
+    nobody counted them, and in a sum with such a cost.
+
+    >>> (Cost(operations=3) + Cost(operations=4)).operations, (Cost(operations=3) + Cost()).operations
+    (7, None)
     """
 
     seconds: float = 0.0
     samples_forward: int = 0
     samples_backward: int = 0
     peak_memory_bytes: int = 0
+    operations: int | None = None
 
     def __add__(self, other: Cost) -> Cost:
         return Cost(
@@ -31,15 +36,21 @@ class Cost:
             self.samples_forward + other.samples_forward,
             self.samples_backward + other.samples_backward,
             max(self.peak_memory_bytes, other.peak_memory_bytes),
+            None if self.operations is None or other.operations is None else self.operations + other.operations,
         )
+
+    def as_record(self) -> dict[str, Any]:
+        """Return the cost as `cost.json` has it: without operations where nobody counted them."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 class Mark(NamedTuple):
-    """A reading of the clock (less decoding) and of the meter."""
+    """A reading of the clock (less decoding), of the meter, and of the operations where they are counted."""
 
     seconds: float
     forward: int
     backward: int
+    operations: int | None = None
 
 
 class Meter:

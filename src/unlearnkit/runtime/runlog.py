@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from unlearnkit.errors import StageLossError
 from unlearnkit.runtime.cost import Cost, Mark, Meter
+from unlearnkit.runtime.operations import Operations
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.runtime import Runtime
 
@@ -92,6 +93,7 @@ class RunLog:
     images: dict[str, dict[int, Tensor]] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
     _paused: float = 0.0
+    _operations: Operations | None = None  # there is one from the first `counting` on
 
     def keep_images(self, name: str, images: Tensor, labels: Tensor) -> None:
         """Keep the first few images that the method itself made for each class; never samples of the data.
@@ -122,9 +124,23 @@ class RunLog:
             self.stages[name] = self.so_far(name, stage)
             self.history.setdefault(name, []).extend(stage.losses)
 
+    @contextmanager
+    def counting(self) -> Iterator[None]:
+        """Count the floating-point operations of this thread in the `with` block, where the runtime asks for that.
+
+        Whatever the log clocks there has them in its cost; what other logs clock meanwhile does not.
+        """
+        if not self.runtime.count_operations:
+            yield
+            return
+        self._operations = self._operations or Operations()
+        with self._operations.counting():
+            yield
+
     def so_far(self, name: str, stage: Stage) -> Cost:
         """Return the cost of a running stage, with those of its name before."""
-        return self.stages.get(name, Cost()) + self.since(stage.began)
+        spent = self.since(stage.began)
+        return self.stages[name] + spent if name in self.stages else spent
 
     def go_on(self, name: str, losses: list[float], cost: Mapping[str, float]) -> None:
         """Take over what an interrupted run recorded of a stage; the stage of that name adds to it."""
@@ -134,6 +150,7 @@ class RunLog:
             samples_forward=int(cost["samples_forward"]),
             samples_backward=int(cost["samples_backward"]),
             peak_memory_bytes=int(cost["peak_memory_bytes"]),
+            operations=int(cost["operations"]) if "operations" in cost else None,
         )
 
     @contextmanager
@@ -149,36 +166,44 @@ class RunLog:
         """Read the clock and the meter, with the device synchronised."""
         self.runtime.synchronize()
         seconds = time.perf_counter() - self.decode_seconds() - self._paused
-        return Mark(seconds, self.meter.forward, self.meter.backward)
+        return Mark(seconds, self.meter.forward, self.meter.backward, self._counted())
 
     def since(self, mark: Mark) -> Cost:
         """Return the cost since `mark`, without decoding."""
         now = self.mark()
-        return Cost(now.seconds - mark.seconds, now.forward - mark.forward, now.backward - mark.backward, self._peak())
+        return Cost(
+            now.seconds - mark.seconds,
+            now.forward - mark.forward,
+            now.backward - mark.backward,
+            self._peak(),
+            None if now.operations is None or mark.operations is None else now.operations - mark.operations,
+        )
 
     def cost(self, total: Cost | None = None) -> dict[str, Any]:
         """Return the content of `cost.json`: each stage and the total, measured outside or summed over the stages."""
-        stages = {name: asdict(cost) for name, cost in self.stages.items()}
-        return {"stages": stages, "total": asdict(total or self.total())}
+        stages = {name: cost.as_record() for name, cost in self.stages.items()}
+        return {"stages": stages, "total": (total or self.total()).as_record()}
 
     def join(self, total: Cost) -> Cost:
-        """Add the samples of all processes in every stage and in `total`, which is returned.
+        """Add the samples and operations of all processes in every stage and in `total`, which is returned.
 
         Seconds stay this process's own: the processes work side by side.
         """
         costs = [total, *self.stages.values()]
-        counts = torch.tensor([[c.samples_forward, c.samples_backward] for c in costs], device=self.runtime.device)
+        rows = [[c.samples_forward, c.samples_backward, c.operations or 0] for c in costs]
+        counts = torch.tensor(rows, device=self.runtime.device)
         self.runtime.processes.sum([counts])
-        for cost, (forward, backward) in zip(costs, counts.tolist(), strict=True):
+        for cost, (forward, backward, operations) in zip(costs, counts.tolist(), strict=True):
             cost.samples_forward, cost.samples_backward = forward, backward
+            cost.operations = None if cost.operations is None else operations
         return total
 
     def total(self) -> Cost:
         """Return the sum over the stages."""
-        total = Cost()
-        for cost in self.stages.values():
-            total = total + cost
-        return total
+        return sum(self.stages.values(), Cost(operations=None if self._counted() is None else 0))
+
+    def _counted(self) -> int | None:
+        return None if self._operations is None else self._operations.total
 
     def _reset_peak(self) -> None:
         if self.runtime.device.type == "cuda":

@@ -37,6 +37,8 @@ class Runtime:
             size, whose gradients add up. None: whole batches, and micro-batches from the moment that memory runs out.
         channels_last: feed images in that memory layout; `fitted` finds out whether the model takes them.
         compile: train through `torch.compile`.
+        count_operations: count floating-point operations too (`unlearnkit.runtime.operations`), which slows the run;
+            it is refused beside `compile`, which torch leaves out, without a word, while somebody counts.
         processes: the processes that compute this run together.
     """
 
@@ -46,6 +48,7 @@ class Runtime:
     micro_batch_size: int | None = None
     channels_last: bool = False
     compile: bool = False
+    count_operations: bool = False
     processes: Processes = field(default_factory=Processes)
 
     def __post_init__(self) -> None:
@@ -59,6 +62,11 @@ class Runtime:
         ):
             if value is not None and value < 1:
                 raise ConfigError(f"Expected a positive {name}, but got {value}; {default} is the default.")
+        if self.compile and self.count_operations:
+            raise ConfigError(
+                "Expected --compile or --count-operations, but got both, and nobody sees the operations of compiled "
+                "code; leave one of them out."
+            )
 
     @classmethod
     def named(
@@ -68,13 +76,14 @@ class Runtime:
         *,
         micro_batch_size: int | None = None,
         compile: bool = False,
+        count_operations: bool = False,
     ) -> Self:
         """Return the runtime of a device such as `cpu` or `cuda:1`; without a name, the best there is.
 
         Where a launcher has started several processes, this one joins them, and each gets its own device.
 
         Raises:
-            ConfigError: torch does not know the device, or this machine does not have it.
+            ConfigError: torch does not know the device, or this machine does not have it; or see `count_operations`.
             ProcessError: the processes do not find each other.
         """
         chosen = None if device is None else _device(device)
@@ -84,6 +93,7 @@ class Runtime:
             precision=precision,
             micro_batch_size=micro_batch_size,
             compile=compile,
+            count_operations=count_operations,
             processes=processes,
         )
 
@@ -117,6 +127,7 @@ class Runtime:
             "compile": self.compile,
             "processes": self.processes.count,
             "threads": torch.get_num_threads(),
+            **({"count_operations": True} if self.count_operations else {}),
         }
 
     def alone(self) -> Self:

@@ -43,6 +43,7 @@ HASHED = {
     "data": "other images or labels",
     "layers": "another structure of the model",
     "init": "other weights to start from",
+    "count_operations": "no count of operations so far",
 }
 
 
@@ -54,6 +55,7 @@ class NumbersRecord(Artefact):
     samples_backward: Count
     peak_memory_bytes: Count
     micro_batch: Count
+    operations: Count | None = None  # None: nobody counted
 
 
 class CheckpointRecord(Artefact):
@@ -180,7 +182,7 @@ class TrainingFile:
             ) from error
         self._log.notes["resumed_after_epoch"] = record.epochs
         self._progress.say(f"going on after epoch {record.epochs} of {self._path}")
-        return Saved(epochs=record.epochs, tensors=found.state, numbers=record.numbers.model_dump())
+        return Saved(epochs=record.epochs, tensors=found.state, numbers=record.numbers.model_dump(exclude_none=True))
 
     def save(self, epochs: int, take: Callable[[], Saved]) -> None:
         """Write the state in one step where the last save is long enough ago; a full disk is said and stops nothing."""

@@ -124,6 +124,8 @@ def banked_model(
             also=also,
             resume=resume and unfinished.exists(),
         )
+    elif runtime.count_operations and "operations" not in read_json(entry, "cost.json", "total")["total"]:
+        progress.say(f"note: {entry} was trained while nobody counted operations, and its cost stays without them")
     accuracy = read_json(entry, "config.json", "validation_accuracy")["validation_accuracy"]
     return {
         "path": str(entry / WEIGHTS),

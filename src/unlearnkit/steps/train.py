@@ -124,21 +124,22 @@ def train_run(
             )
             special = Special(model=network)
             try:
-                if whole:
-                    train(
-                        network,
-                        retained,
-                        recipe,
-                        stage="train",
-                        generator=generator,
-                        runtime=runtime,
-                        log=log,
-                        checkpoints=unfinished if runtime.processes.count == 1 else None,
-                    )
-                else:
-                    special = train_special(
-                        spec, view, images, network, recipe, runtime, log, generator=generator, seed=seed
-                    )
+                with log.counting():
+                    if whole:
+                        train(
+                            network,
+                            retained,
+                            recipe,
+                            stage="train",
+                            generator=generator,
+                            runtime=runtime,
+                            log=log,
+                            checkpoints=unfinished if runtime.processes.count == 1 else None,
+                        )
+                    else:
+                        special = train_special(
+                            spec, view, images, network, recipe, runtime, log, generator=generator, seed=seed
+                        )
             except NonFiniteLossError:  # it would become so again
                 unfinished.discard()
                 raise
@@ -158,6 +159,7 @@ def train_run(
         "validation_accuracy": accuracy,
         "validation_samples": len(view.part(Part.RETAIN_VAL)),
         "seconds": total.seconds,
+        **({} if total.operations is None else {"operations": total.operations}),
         "out": str(output.folder),
         **({"weights_note": note} if note else {}),
         **({"sharded": special.sharded} if special.sharded else {}),

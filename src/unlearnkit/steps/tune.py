@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,6 +131,6 @@ def _described(number: int, trial: Trial) -> dict[str, Any]:
         "settings": list(trial.settings),
         "score": trial.score,
         **({"retained": None, "left": None} if trial.judged is None else as_numbers(trial.judged)),
-        "cost": None if trial.cost is None else asdict(trial.cost),
+        "cost": None if trial.cost is None else trial.cost.as_record(),
         "failure": trial.failure,
     }

@@ -79,7 +79,8 @@ def train(
             processes than samples in a batch.
         NonFiniteLossError: a loss became NaN or infinite.
     """
-    optimizer = make_optimizer(model, recipe)
+    with log.paused():  # the first optimiser of a process loads torch's compiler
+        optimizer = make_optimizer(model, recipe)
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     loss = loss or supervised(label_smoothing=recipe.label_smoothing)
     processes, labels = runtime.processes, samples.labels

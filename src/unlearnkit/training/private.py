@@ -115,7 +115,7 @@ def train_private(
         log: where cost and losses go.
 
     Raises:
-        ConfigError, ModelError: see `check_private`.
+        ConfigError, ModelError: see `check_private`; also where dropout is inside a layer that has weights.
         NonFiniteLossError: a loss became NaN or infinite.
     """
     check_private(network, recipe, runtime)
@@ -141,8 +141,10 @@ def train_private(
     network.to(memory_format=torch.contiguous_format)  # that of opacus' gradients
     with _plain_modules(network), log.meter.by_hand(network), log.stage(stage, steps) as progress:
         wrapped = package.wrapped(network)
+        with log.paused():  # the first optimiser of a process loads torch's compiler
+            plain = make_optimizer(network, recipe)
         optimizer = package.optimizer(
-            make_optimizer(network, recipe),
+            plain,
             noise_multiplier=noise,
             max_grad_norm=privacy.max_grad_norm,
             expected_batch_size=min(count, recipe.batch_size),
@@ -154,10 +156,11 @@ def train_private(
                 for group in optimizer.param_groups:
                     group["lr"] = group["peak"] * rate_factor(recipe.schedule, step, steps, recipe.warmup)
                 if len(positions):
-                    with runtime.autocast():
-                        labels = samples.labels[positions].to(runtime.device)
-                        value = loss(wrapped, runtime.inputs(next(images)), labels)
-                    value.backward()
+                    with _refusing_draws():
+                        with runtime.autocast():
+                            labels = samples.labels[positions].to(runtime.device)
+                            value = loss(wrapped, runtime.inputs(next(images)), labels)
+                        value.backward()
                 else:  # noise is added all the same
                     value = torch.zeros(())
                     for parameter in optimizer.params:
@@ -254,6 +257,24 @@ def _account_at_its_last_order() -> Iterator[None]:
 
 
 @contextmanager
+def _refusing_draws() -> Iterator[None]:
+    """Say in a sentence that a layer draws at random for which gradients of single samples are computed by vmap.
+
+    Raises:
+        ModelError: it does.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if "vmap: called random operation" not in str(error):
+            raise
+        raise ModelError(
+            "Expected a network for --dp-epsilon whose dropout is a layer of its own, but one has it inside a layer "
+            "with weights, such as attention; set that dropout to 0."
+        ) from error
+
+
+@contextmanager
 def _plain_modules(network: nn.Module) -> Iterator[None]:
     """Switch off what opacus' hooks do not bear: activations that overwrite their input, which change no result."""
     changed = [module for module in network.modules() if getattr(module, "inplace", False) is True]
@@ -262,6 +283,7 @@ def _plain_modules(network: nn.Module) -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="Full backward hook is firing")
+            warnings.filterwarnings("ignore", message="There is a performance drop")  # of attention, by vmap
             yield
     finally:
         for module in changed:

@@ -85,6 +85,7 @@ class Training:
             "samples_backward": cost.samples_backward,
             "peak_memory_bytes": cost.peak_memory_bytes,
             "micro_batch": self.micro_batches.size or 0,
+            **({} if cost.operations is None else {"operations": cost.operations}),
         }
         return Saved(epochs=epochs, tensors=tensors, numbers=numbers)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
@@ -196,7 +196,7 @@ def tune(
         space=space,
         split=split,
         access=access,
-        cost=cost | {"stages": {"trials": asdict(runs), **cost["stages"]}},
+        cost=cost | {"stages": {"trials": runs.as_record(), **cost["stages"]}},
     )
 
 

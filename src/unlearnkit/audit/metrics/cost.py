@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from unlearnkit.audit.doubts import Doubt
 from unlearnkit.audit.evidence import Evidence
 from unlearnkit.audit.metric import EVERY_KIND, Metric
 from unlearnkit.audit.reading import Reading
@@ -12,6 +13,7 @@ COUNTS = {
     "samples_forward": ("samples_forward",),
     "samples_backward": ("samples_backward",),
     "samples": ("samples_forward", "samples_backward"),
+    "operations": ("operations",),
 }
 
 
@@ -20,7 +22,9 @@ def cost(evidence: Evidence) -> list[Reading]:
 
     `cost_seconds` is wall time without decoding and evaluation. `cost_ratio` is the retrained model's over the
     unlearned model's: in seconds, which means something where both ran on the same kind of device, and in samples
-    passed (forward, backward, and both together) in its series, which does not depend on the machine.
+    passed (forward, backward, and both together) in its series, which does not depend on the machine; in floating-point
+    operations too, where they were counted in all of these runs. Counting slows a run, so seconds of such a one are
+    doubted.
 
         cost_ratio = mean over the retrained models of their seconds / seconds of the unlearned model
 
@@ -44,6 +48,7 @@ def cost(evidence: Evidence) -> list[Reading]:
                     value=subject.cost["seconds"],
                     unit="seconds",
                     target="lower",
+                    doubts=_slowed([subject.cost]),
                 )
             )
     retrained = [s.cost for s in evidence.named("retrained") if s.cost is not None]
@@ -54,6 +59,7 @@ def cost(evidence: Evidence) -> list[Reading]:
         series = {
             name: sum(_sum(r, keys) for r in retrained) / len(retrained) / max(1, _sum(own_cost, keys))
             for name, keys in COUNTS.items()
+            if all(key in spent for key in keys for spent in (own_cost, *retrained))
         }
         readings.append(
             Reading(
@@ -63,6 +69,7 @@ def cost(evidence: Evidence) -> list[Reading]:
                 unit="ratio",
                 target="higher",
                 series=series,
+                doubts=_slowed([own_cost, *retrained]),
             )
         )
     return readings
@@ -70,6 +77,14 @@ def cost(evidence: Evidence) -> list[Reading]:
 
 def _sum(spent: Mapping[str, float], keys: Sequence[str]) -> float:
     return sum(spent[key] for key in keys)
+
+
+def _slowed(costs: Sequence[Mapping[str, float]]) -> tuple[Doubt, ...]:
+    """Return the doubt about seconds of runs of which some counted their operations."""
+    counted = ["operations" in spent for spent in costs]
+    if not any(counted):
+        return ()
+    return (Doubt("slowed_by_counting" if all(counted) else "counted_on_one_side"),)
 
 
 COST = Metric(fn=cost, readings=("cost_seconds", "cost_ratio"), wants=frozenset({"cost"}), kinds=EVERY_KIND)

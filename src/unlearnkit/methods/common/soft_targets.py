@@ -5,14 +5,16 @@ A target that is drawn at random or computed from the original is then the same 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from unlearnkit.data.samples import Relabelled
+from unlearnkit.data.samples import Augmented, Relabelled
 from unlearnkit.data.view import Samples
 from unlearnkit.methods.method import Context
 from unlearnkit.network import logits_of
-from unlearnkit.training.losses import Loss
+from unlearnkit.training.losses import Loss, distillation, probabilities_without
 from unlearnkit.training.predict import predict
 
 
@@ -44,3 +46,21 @@ def outputs_of(model: nn.Module, samples: Samples, ctx: Context, *, stage: str) 
         logits_nK = predict(model, samples, ctx.runtime)
         progress.advance()
     return logits_nK
+
+
+def distilled(original: nn.Module, samples: Samples, gone: Sequence[int], ctx: Context) -> tuple[Samples, Loss]:
+    """Return samples and a loss that teach the original's answers without the classes `gone`; see `distillation`.
+
+    Where an image is the same at every read the original is asked once, now, for all epochs and attempts to come
+    (stage `answers`); where it is not, which is so for augmented ones, at every step.
+
+    Args:
+        original: the teacher, in eval mode.
+        samples: the images to learn from.
+        gone: class ids to remove from the answers.
+        ctx: the run's.
+    """
+    if isinstance(samples, Augmented) or not ctx.view.repeatable:
+        return samples, distillation(original, gone)
+    logits_nK = outputs_of(original, samples, ctx, stage="answers").to(ctx.runtime.device)
+    return numbered(samples), towards(probabilities_without(logits_nK, gone))

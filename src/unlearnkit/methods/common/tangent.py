@@ -5,6 +5,7 @@ Shapes: n samples, K classes, P weights.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,7 +49,9 @@ class Tangent:
         batches = [Batch(positions) for positions in torch.arange(len(self.samples)).split(BATCH)]
         primal = {name: weight.detach() for name, weight in self.weights.items()}
         sizes = [weight.numel() for weight in primal.values()]
-        with evaluating(self.model), sdpa_kernel(SDPBackend.MATH), _plain_attention():
+        with evaluating(self.model), sdpa_kernel(SDPBackend.MATH), _plain_attention(), warnings.catch_warnings():
+            # torch's own, at a process's first derivative forward
+            warnings.filterwarnings("ignore", message=".torch.jit.script. is deprecated", category=FutureWarning)
             for batch, images in zip(batches, self.samples.stream(batches), strict=True):
                 fed = self.ctx.runtime.inputs(images)
 

@@ -205,7 +205,7 @@ class Erase(ConfiguredMethod):
         with ctx.log.stage("erase", 1) as progress:
             halts: dict[nn.Module, Halt] = {stage.layer: edit(stage) for stage in stages}
             halts |= {norm: renew(norm) for norm in renewed} | {head: finish}
-            in_lockstep(plan.model, samples.stream(batches), halts, ctx.runtime)
+            in_lockstep(plan.model, samples.stream(batches), halts, ctx.runtime, counting=ctx.log.counting)
             progress.advance()
         ctx.log.notes["erase"] = {
             "images": len(samples),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -70,7 +71,14 @@ class _Walk:
             self._thread.join()
 
 
-def in_lockstep(model: nn.Module, batches: Iterable[Tensor], halts: Mapping[nn.Module, Halt], runtime: Runtime) -> None:
+def in_lockstep(
+    model: nn.Module,
+    batches: Iterable[Tensor],
+    halts: Mapping[nn.Module, Halt],
+    runtime: Runtime,
+    *,
+    counting: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Run `model` once on every batch, without gradients; before a layer of `halts` runs, its function is called.
 
     The function sees what all batches bring to the layer and may change the layer. Batches are read one at a time,
@@ -81,6 +89,7 @@ def in_lockstep(model: nn.Module, batches: Iterable[Tensor], halts: Mapping[nn.M
         batches: images (m, C, H, W).
         halts: layers that run once in a pass, and what is done there.
         runtime: precision and memory layout.
+        counting: what counts operations in the thread of each batch (`RunLog.counting`); default: nothing does.
     """
     walks: list[_Walk] = []
     running: list[_Walk] = []
@@ -90,7 +99,7 @@ def in_lockstep(model: nn.Module, batches: Iterable[Tensor], halts: Mapping[nn.M
 
     def start(images: Tensor) -> _Walk:
         def run() -> None:
-            with torch.no_grad(), runtime.autocast():
+            with torch.no_grad(), runtime.autocast(), counting():
                 model(runtime.inputs(images))
 
         return _Walk(run)

@@ -85,6 +85,7 @@ class DescentToDelete(ConfiguredMethod):
 
     name: ClassVar[str] = "descent-to-delete"
     kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
+    in_torch: ClassVar[bool] = False
 
     epsilon: float = Field(default=1.0, gt=0, le=1e3, description="of the statement (ours)")
     delta: float = Field(default=1e-5, gt=0, lt=0.5, description="of the statement (ours)")

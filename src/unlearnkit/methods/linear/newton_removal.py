@@ -88,6 +88,7 @@ class NewtonRemoval(ConfiguredMethod):
 
     name: ClassVar[str] = "newton-removal"
     kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
+    in_torch: ClassVar[bool] = False
 
     epsilon: float = Field(
         default=1.0, gt=0, le=MOST_EPSILON, description="of the statement, at most 2 ln 3 (paper: 1)"

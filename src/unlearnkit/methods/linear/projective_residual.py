@@ -62,6 +62,7 @@ class ProjectiveResidual(ConfiguredMethod):
 
     name: ClassVar[str] = "projective-residual"
     kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
+    in_torch: ClassVar[bool] = False
 
     ridge: float = Field(default=1e-4, gt=0, le=1e6, description="penalty, of all rows together (paper: 1e-4)")
 

@@ -62,6 +62,7 @@ class LinearRefit(ConfiguredMethod):
 
     name: ClassVar[str] = "linear-refit"
     kinds: ClassVar[frozenset[Kind]] = EVERY_KIND
+    in_torch: ClassVar[bool] = False
 
     loss: Literal["logistic", "squared"] = Field(default="logistic", description="of the head")
     regularisation: float = Field(

@@ -101,7 +101,9 @@ def learn_noise(
         for positions_B in batches:
             labels_B = labels_M[positions_B].to(weights.device)
             start_BCHW = start_MCHW[positions_B.to(weights.device)]
-            learned.append(_maximise_error(model, start_BCHW, labels_B, settings, per_class, runtime, stage, criterion))
+            learned.append(
+                _maximise_error(model, start_BCHW, labels_B, settings, per_class, runtime, log, stage, criterion)
+            )
     return runtime.processes.gather(torch.cat([*learned, start_MCHW[:0]]), len(labels_M)), labels_M
 
 
@@ -130,7 +132,9 @@ def notebook_noise(
         for class_id in class_ids:
             start_BCHW = torch.randn((per_class, *shape), generator=generator).to(weights)
             labels_B = torch.full((per_class,), class_id, device=weights.device)
-            noise_BCHW = _maximise_error(model, start_BCHW, labels_B, settings, per_class, runtime, stage, criterion)
+            noise_BCHW = _maximise_error(
+                model, start_BCHW, labels_B, settings, per_class, runtime, log, stage, criterion
+            )
             model.zero_grad(set_to_none=True)
             learned.append(noise_BCHW[: shape[0]])
     images_MCHW = torch.cat(learned)
@@ -144,12 +148,14 @@ def _maximise_error(
     settings: NoiseSettings,
     per_class: int,
     runtime: Runtime,
+    log: RunLog,
     stage: Stage,
     criterion: Criterion | None,
 ) -> Tensor:
     """Run the steps on one batch; each image gets the gradient that it has in a batch of `per_class` images."""
     noise_BCHW = start_BCHW.clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([noise_BCHW], lr=settings.lr)
+    with log.paused():  # the first optimiser of a process loads torch's compiler
+        optimizer = torch.optim.Adam([noise_BCHW], lr=settings.lr)
     for _ in range(settings.steps):
         with runtime.autocast():
             logits_BK = logits_of(model(runtime.inputs(noise_BCHW)))

@@ -25,8 +25,8 @@ an epoch; both rates 0.1 of the root mean square of the model's weights; batches
 Cost per run: noise.steps passes of the noise images (256 a class, or 512 or 0.3 of the retained subset together,
 whichever is least, but 16 a class at the least); search.steps batches of impair for each rate that is tried; then, for
 each attempt of the search, an epoch of impair over noise and subset and three of repair over the subset, twice forward
-where it distils; beside them a forward pass of `retain_val` for each of either and for the original, and one of the
-subset for BatchNorm.
+where it distils and images are augmented (of images that stay as they are the original is asked once); beside them a
+forward pass of `retain_val` for each of either and for the original, and one of the subset for BatchNorm.
 
 Deviations of the default from the paper: both rates are 0.1 of the root mean square of the model's weights, and
 `search` halves them, while a few steps of impair destroy the model, and then, starting again from the original, while
@@ -67,6 +67,7 @@ from unlearnkit.data.samples import Augmented, Concat, TensorSamples
 from unlearnkit.data.view import Samples
 from unlearnkit.methods.common.fitting import retained_subset
 from unlearnkit.methods.common.rate_search import SearchSettings, brief_trial, search_rates
+from unlearnkit.methods.common.soft_targets import distilled
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.methods.unsir.noise import NoiseSettings, learn_noise, notebook_noise
@@ -74,7 +75,7 @@ from unlearnkit.methods.unsir.settings import ImpairSettings, Plan, RepairSettin
 from unlearnkit.split import Part
 from unlearnkit.training.batchnorm import recalibrate_batchnorm
 from unlearnkit.training.loop import train
-from unlearnkit.training.losses import distillation, supervised
+from unlearnkit.training.losses import Loss, supervised
 
 NOISE_SHARE = 0.3  # of the retained subset: noise in an impair epoch, where noise.repeats is not given
 
@@ -154,12 +155,15 @@ class UNSIR(ConfiguredMethod):
         if self.augment and ctx.view.augment == "crop_flip":
             retained = Augmented(subset, ctx.generator)
         plan = plan_for(self.impair, self.repair, original, len(subset))
+        repair: tuple[Samples, Loss] = retained, supervised(ctx.criterion)
+        if self.repair.distill:
+            repair = distilled(original, retained, (*ctx.request.forget, *ctx.request.already_forgotten), ctx)
         noise = self._noise(model, len(subset), ctx)
         ctx.log.notes["plan"] = {"impair": plan.impair.model_dump(), "repair": plan.repair.model_dump()}
 
         def attempt(factor: float) -> nn.Module:
             candidate = copy.deepcopy(model)
-            return self._impair_and_repair(candidate, original, noise, retained, plan.scaled(factor), ctx)
+            return self._impair_and_repair(candidate, noise, retained, repair, plan.scaled(factor), ctx)
 
         if self.search is None:
             return attempt(1.0)
@@ -196,20 +200,18 @@ class UNSIR(ConfiguredMethod):
     def _impair_and_repair(
         self,
         model: nn.Module,
-        original: nn.Module,
         noise: Samples | None,
         retained: Samples,
+        repair: tuple[Samples, Loss],
         plan: Plan,
         ctx: Context,
     ) -> nn.Module:
-        forgotten_ids = (*ctx.request.forget, *ctx.request.already_forgotten)
         mixed = Concat([noise, retained]) if noise else retained
-        known = supervised(ctx.criterion)
-        repair_loss = distillation(original, forgotten_ids) if self.repair.distill else known
+        images, loss = repair
         fit = partial(train, generator=ctx.generator, runtime=ctx.runtime, log=ctx.log)
         for _ in range(self.rounds):
-            fit(model, mixed, plan.impair, stage="impair", loss=known)
-            fit(model, retained, plan.repair, stage="repair", loss=repair_loss)
+            fit(model, mixed, plan.impair, stage="impair", loss=supervised(ctx.criterion))
+            fit(model, images, plan.repair, stage="repair", loss=loss)
         if self.recalibrate:
             recalibrate_batchnorm(
                 model,

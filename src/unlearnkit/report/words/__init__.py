@@ -95,10 +95,12 @@ class Words(Protocol):
     AGAINST_RETRAINING: str
     OF_ITS_TIME: str
     OF_ITS_TIME_AND_SAMPLES: str
+    OF_ITS_TIME_SAMPLES_AND_OPERATIONS: str
     COST_MORE: str
     COST_UNKNOWN: str
     RETRAINING_TOOK: str
     PASSED_BACKWARD: str
+    OPERATIONS: str
     READS: str
     RUN_AUDIT: str
     RUN_RETRAINED: str

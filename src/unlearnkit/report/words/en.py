@@ -80,10 +80,12 @@ MEAN_SPAN = "{} ({})"
 AGAINST_RETRAINING = "against retraining"
 OF_ITS_TIME = "{} of its time"
 OF_ITS_TIME_AND_SAMPLES = "{} of its time, {} of its samples"
+OF_ITS_TIME_SAMPLES_AND_OPERATIONS = "{} of its time, {} of its samples, {} of its operations"
 COST_MORE = "forgetting took longer than retraining"
 COST_UNKNOWN = "unknown: the cost of a retrained model is not recorded"
 RETRAINING_TOOK = "retraining took"
 PASSED_BACKWARD = "samples passed backward"
+OPERATIONS = "floating-point operations"
 READS = "Samples of the forgotten classes"
 RUN_AUDIT = "To find out how well it forgot, run:"
 RUN_RETRAINED = "{} To find out, run:"
@@ -701,6 +703,8 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "partly_drawn": "only {share:.0%} of the untrained network's weights could be drawn anew",
     "censored": "censored: not relearned within {steps} steps",
     "stand_ins": "measured on stand-ins of another origin, not on the forgotten data",
+    "slowed_by_counting": "slowed by counting operations: these seconds compare with nothing else",
+    "counted_on_one_side": "some of the runs were slowed by counting operations: their seconds do not compare",
     "outside_band": "outside the band of the retrained models: {readings}",
     "inside_band": "inside the band of the retrained models",
     "readings_unresolved": "not resolved: {readings}",

@@ -77,10 +77,12 @@ MEAN_SPAN = "{}（{}）"
 AGAINST_RETRAINING = "与重新训练相比"
 OF_ITS_TIME = "用时为其 {}"
 OF_ITS_TIME_AND_SAMPLES = "用时为其 {}，样本数为其 {}"
+OF_ITS_TIME_SAMPLES_AND_OPERATIONS = "用时为其 {}，样本数为其 {}，运算量为其 {}"
 COST_MORE = "遗忘比重新训练耗时更长"
 COST_UNKNOWN = "未知：没有记录重新训练的成本"
 RETRAINING_TOOK = "重新训练耗时"
 PASSED_BACKWARD = "反向传播的样本数"
+OPERATIONS = "浮点运算量"
 READS = "遗忘类的样本"
 RUN_AUDIT = "要了解遗忘效果如何，请运行："
 RUN_RETRAINED = "{}要弄清这些，请运行："
@@ -628,6 +630,8 @@ SENTENCES = {
     "partly_drawn": "未训练网络的权重只有 {share:.0%} 能够重新随机抽取",
     "censored": "删失：{steps} 步之内没有重新学会",
     "stand_ins": "在其他来源的替代样本上测量，而不是在遗忘类数据上",
+    "slowed_by_counting": "因统计运算量而变慢：该用时不能与其他运行相比",
+    "counted_on_one_side": "部分运行因统计运算量而变慢：这些用时不可相互比较",
     "outside_band": "超出重新训练模型的容许范围：{readings}",
     "inside_band": "在重新训练模型的容许范围内",
     "readings_unresolved": "未能判定：{readings}",
