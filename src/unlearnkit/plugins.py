@@ -91,7 +91,7 @@ class Plugins(Generic[T]):
         return usable, broken
 
     def _entries(self) -> list[EntryPoint]:
-        return list(_declared(tuple((folder, _changed(folder)) for folder in sys.path)).select(group=self.group))
+        return list(_declared(self.group, tuple((folder, _changed(folder)) for folder in sys.path)))
 
 
 def import_path(path: str, *, what: str, form: str, error: type[InputError]) -> object:
@@ -117,13 +117,13 @@ def import_path(path: str, *, what: str, form: str, error: type[InputError]) -> 
     return found
 
 
-@lru_cache(maxsize=1)
-def _declared(_path: tuple[tuple[str, int], ...]) -> EntryPoints:
-    """Return the entry points of all packages, which are read again when the path or one of its folders has changed.
+@lru_cache(maxsize=8)
+def _declared(group: str, _path: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """Return a group's entry points of all packages, read again when the path or one of its folders has changed.
 
     A suite asks for each of its methods, and to look through all packages takes 10 ms.
     """
-    return entry_points()
+    return entry_points(group=group)
 
 
 def _changed(folder: str) -> int:
