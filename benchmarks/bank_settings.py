@@ -65,6 +65,14 @@ _ALL = (
         forget=(0,),
         references="small-residual.safetensors",
     ),
+    Setting(  # without BatchNorm
+        name="cifar10-group",
+        data="cifar10",
+        model="small-cnn,norm=group,width=16",
+        forget=(5,),
+        recipe=("epochs=5", "batch_size=128", "optimizer=adam", "lr=0.004", "schedule=one_cycle"),
+        image_size=24,
+    ),
     Setting(
         name="cifar100-1",
         data="cifar100",
