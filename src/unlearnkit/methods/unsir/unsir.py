@@ -50,7 +50,7 @@ read.
     >>> method = uk.UNSIR().with_settings(["retain_per_class=5", "noise.steps=2", "noise.batch_size=8", "search=none"])
     >>> result = uk.unlearn(model, method, data, uk.ForgetRequest(classes=("3",)), seed=0)
     >>> result.access.forget_samples_read(result.split), list(result.cost["stages"])
-    (0, ['noise', 'impair', 'repair', 'recalibrate'])
+    (0, ['answers', 'noise', 'impair', 'repair', 'recalibrate'])
 """
 
 from __future__ import annotations
