@@ -49,6 +49,7 @@ WORK: dict[str, tuple[Callable[[], object], int]] = {
     "its weights' gradient": (learned(nn.Linear(3, 5), 7, 3, inputs=False), 2 * PRODUCT),
     "and its inputs'": (learned(nn.Linear(3, 5), 7, 3), 3 * PRODUCT),
     "convolution": (learned(nn.Conv2d(4, 6, 3), 5, 4, 8, 8), 3 * 2 * 5 * 36 * 6 * 4 * 9),
+    "the first one": (learned(nn.Conv2d(4, 6, 3), 5, 4, 8, 8, inputs=False), 2 * 2 * 5 * 36 * 6 * 4 * 9),
     "in strides": (learned(nn.Conv2d(4, 6, 3, stride=2, padding=1), 5, 4, 8, 8), 3 * 2 * 5 * 16 * 6 * 4 * 9),
     "in groups": (learned(nn.Conv2d(4, 6, 3, groups=2), 5, 4, 8, 8), 3 * 2 * 5 * 36 * 6 * 2 * 9),
     "transposed": (learned(nn.ConvTranspose2d(4, 6, 3), 5, 4, 8, 8), 3 * 2 * 5 * 64 * 6 * 4 * 9),
