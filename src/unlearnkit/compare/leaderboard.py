@@ -10,7 +10,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.compare.page import SHORT, finished, forgotten_part, picture, shares, worst
+from unlearnkit.compare.page import SHORT, finished, forgotten_part, in_a_line, picture, shares, worst
 from unlearnkit.compare.reported import beside, statements
 from unlearnkit.report.text import clean, number
 
@@ -100,8 +100,8 @@ def _value(run: dict[str, Any], key: str) -> float | None:
 
 
 def _where(group: dict[str, Any]) -> str:
-    before = "".join(f"{', '.join(earlier)}, then " for earlier in group["after"])
-    return f"{group['model']}, {group['data']}: {before}{', '.join(group['forget'])}"
+    before = "".join(f"{in_a_line(earlier)}, then " for earlier in group["after"])
+    return f"{group['model']}, {group['data']}: {before}{in_a_line(group['forget'])}"
 
 
 def _number(value: float | None, scale: float = 1.0) -> tuple[str, str]:

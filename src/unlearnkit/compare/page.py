@@ -139,7 +139,7 @@ def picture(result: dict[str, Any]) -> str:
                 contender=shape != "cross",
             )
         )
-    forgotten = ", ".join(result["forget"])
+    forgotten = in_a_line(result["forget"])
     return trade_off(
         points,
         title=f"{result['model']} on {result['data']}, forgetting {forgotten}: distance from retraining against cost",
@@ -325,3 +325,22 @@ def _tuning(result: dict[str, Any]) -> list[str]:
         ]
         lines.append("| " + " | ".join(cells) + " |")
     return lines
+
+
+def in_a_line(names: Sequence[str]) -> str:
+    """Return names with commas between them; of three numbers or more in a row, the first and the last.
+
+    >>> in_a_line(["cat", "3", "4", "7", "8", "9", "11"])
+    'cat, 3, 4, 7 to 9, 11'
+    """
+    runs: list[list[str]] = []
+    for name in names:
+        if runs and _follows(runs[-1][-1], name):
+            runs[-1].append(name)
+        else:
+            runs.append([name])
+    return ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(run) for run in runs)
+
+
+def _follows(before: str, name: str) -> bool:
+    return before.isdecimal() and name.isdecimal() and int(name) == int(before) + 1

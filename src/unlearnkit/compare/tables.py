@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unlearnkit.compare.page import finished, forgotten_part, shares, table, worst
+from unlearnkit.compare.page import finished, forgotten_part, in_a_line, shares, table, worst
 from unlearnkit.compare.reported import beside, statements
 
 SPECIAL = {
@@ -20,8 +20,8 @@ SPECIAL = {
 
 def heading(group: dict[str, Any]) -> str:
     """Return what a group of rows is about."""
-    before = "".join(f", after {', '.join(earlier)}" for earlier in group["after"])
-    return f"{group['model']} on {group['data']}: forget {', '.join(group['forget'])}{before}"
+    before = "".join(f", after {in_a_line(earlier)}" for earlier in group["after"])
+    return f"{group['model']} on {group['data']}: forget {in_a_line(group['forget'])}{before}"
 
 
 def markdown(results: dict[str, Any]) -> str:
