@@ -136,8 +136,8 @@ class Comparison:
         for _ in self._each(what, jobs):
             pass
 
-    def _each(self, what: str, jobs: Sequence[tuple[str, Job]]) -> Iterator[str]:
-        """Do as `_make` does, and return the name of each job when it is done."""
+    def _each(self, what: str, jobs: Sequence[tuple[str, Job]]) -> Iterator[None]:
+        """Do as `_make` does, and hand over after each job."""
         distinct = dict(jobs)
         if distinct:
             self.say(f"{what}: {len(distinct)} to do")
@@ -147,7 +147,7 @@ class Comparison:
             else:
                 self.failures[done.name] = done.failure
             self.say(f"[{number}/{len(distinct)}] {done.name}: {done.failure or outcome(done.result or {})}")
-            yield done.name
+            yield
 
     def _note(self) -> None:
         """Write which suite runs here, and say what is another than in the one before."""

@@ -22,17 +22,7 @@ from unlearnkit.report.sentences import (
     titled,
     to_turn,
 )
-from unlearnkit.report.text import (
-    isolated,
-    listed,
-    made_at,
-    percent,
-    points,
-    quantity,
-    seconds,
-    several,
-    span,
-)
+from unlearnkit.report.text import isolated, listed, made_at, percent, points, quantity, seconds, several, span
 from unlearnkit.report.words import Words
 
 HARMED = ("retained_accuracy_lost", "retained_accuracy_by_heart")  # what the safeguard of a run warns of
