@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from erase import FORGOTTEN, NETWORKS, SHAPE, load_models
 from unlearnkit import ForgetRequest, ImageData, Part, load_data, split_for
 from unlearnkit.data.samples import per_class
-from unlearnkit.methods.erase.directions import resemblance, shared_directions, shown_by, whitened
+from unlearnkit.methods.erase.directions import resemblance, shared_directions, showing_of, whitened
 from unlearnkit.methods.erase.observe import BATCH, features_of
 from unlearnkit.methods.erase.stages import Stage, find_stages
 
@@ -52,7 +52,7 @@ def main() -> None:
             looks = resemblance(retained[HEAD], rows, [FORGOTTEN], [FORGOTTEN])
         cells = []
         for layer, values in retained.items():
-            shows = float(shown_by(values, labels[drawn], looks))
+            shows = float(showing_of(values, labels[drawn], looks).by_class)
             cells.append(f"{layer} {shows:.2f} ({distance(values, labels[drawn], forgotten[layer]):.2f})")
         print(f"{name:12}", "  ".join(cells), flush=True)
 

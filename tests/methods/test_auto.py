@@ -72,16 +72,29 @@ def test_each_way_starts_from_the_original_and_not_from_what_the_one_before_left
             torch.testing.assert_close(after[name], weight / 2, rtol=1e-4, atol=1e-7)
 
 
-def test_where_accuracy_falls_the_articles_method_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_accuracy_falls_the_articles_method_is_tried_and_kept_where_it_holds() -> None:
     """A model that has learned the images loses accuracy by weights that are shrunk to nothing and not trained on."""
-    model, data = learned(), tiny_data()
-    method = CHEAP.with_settings(["remains=0", "distil.factor=0.01", "distil.repair.lr=1e-9", "tolerance=0.0"])
-    done = unlearn(model, method, data, DOG, seed=3, runtime=CPU)
+    settings = "remains=0", "distil.factor=0.01", "distil.repair.lr=1e-9", "tolerance=0.0"
+    method = CHEAP.with_settings([*settings, "unsir.search.tolerance=0.99", "unsir.impair.lr=1e-9"])
+    done = unlearn(learned(), method.with_settings(["unsir.repair.lr=1e-9"]), tiny_data(), DOG, seed=3, runtime=CPU)
     notes = done.notes["auto"]
-    assert (notes["kept"], tried(done)) == ("unsir", ["erase", "shrink-distill"])
+    assert (notes["kept"], notes["holds"], tried(done)) == ("unsir", True, ["erase", "shrink-distill", "unsir"])
     assert notes["tried"][0]["shows"] > 0
     assert notes["tried"][1]["accuracy"] < notes["tried"][1]["accuracy_before"] == 1.0
     assert {"erase", "distil", "impair", "repair"} <= done.cost["stages"].keys(), "what was tried is paid for"
+
+
+@pytest.mark.parametrize(("factor", "rate", "kept"), [("0.7", "10", "shrink-distill"), ("0.01", "1e-9", "unsir")])
+def test_where_no_way_holds_the_one_that_lost_the_least_is_kept(factor: str, rate: str, kept: str) -> None:
+    """A tolerance below nothing is what none can hold; an erasure that leaves the class is no candidate."""
+    settings = [f"distil.factor={factor}", "distil.repair.lr=1e-9", f"unsir.impair.lr={rate}", "unsir.repair.lr=1e-9"]
+    method = CHEAP.with_settings(["remains=0", "unsir.search=none", *settings])
+    object.__setattr__(method, "tolerance", -1.0)
+    done = unlearn(learned(), method, tiny_data(per_class=200), DOG, seed=3, runtime=CPU)
+    notes = done.notes["auto"]
+    accuracy = {each["method"]: each["accuracy"] for each in notes["tried"] if "accuracy" in each}
+    assert (notes["kept"], notes["holds"], accuracy.keys()) == (kept, False, {"shrink-distill", "unsir"})
+    assert accuracy[kept] == max(accuracy.values()) > min(accuracy.values())
 
 
 def test_a_network_that_cannot_be_edited_is_shrunk_and_the_reason_is_noted() -> None:
@@ -95,7 +108,8 @@ def test_a_network_that_cannot_be_edited_is_shrunk_and_the_reason_is_noted() -> 
 def test_without_validation_samples_accuracy_is_not_asked_about() -> None:
     done = forget("remains=10", "tolerance=0", "erase.retain_per_class=1", per_class=1)
     about = pytest.approx(0, abs=10)
-    assert done.notes["auto"] == {"kept": "erase", "tried": [{"method": "erase", "aims_at": about, "shows": about}]}
+    about = {"method": "erase", "aims_at": about, "shows": about}
+    assert done.notes["auto"] == {"kept": "erase", "holds": True, "tried": [about]}
 
 
 def test_its_parts_are_those_of_the_methods_that_it_tries() -> None:

@@ -116,7 +116,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
         from unlearnkit.methods.auto import why_not
 
         others = [f"{each['method']}: {why_not(each)}" for each in auto["tried"] if each["method"] != auto["kept"]]
-        lines.append(f"auto kept {auto['kept']}" + (f" ({'; '.join(others)})" if others else ""))
+        why = "" if auto["holds"] else ", which lost the least retained accuracy, and more than it may"
+        lines.append(f"auto kept {auto['kept']}{why}" + (f" ({'; '.join(others)})" if others else ""))
     if sisa := notes.get("sisa"):
         share = sisa["passes"] / max(1, sisa["retraining"])
         lines.append(

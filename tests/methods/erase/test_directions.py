@@ -9,14 +9,14 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor
 
 from unlearnkit.methods.erase.directions import (
+    orthonormal,
     projection,
     resemblance,
-    row_directions,
     shared_directions,
-    shown_by,
+    showing,
+    showing_of,
     unit,
     whitened,
-    without_shared,
 )
 
 C, RETAINED, EACH = 24, 6, 2000
@@ -61,11 +61,20 @@ def looks_of(features: Tensor, means: Tensor) -> Tensor:
     return resemblance(features, means - means.mean(dim=0), [RETAINED], [RETAINED])
 
 
+def outside(directions: Tensor, shared: Tensor) -> Tensor:
+    """What of the directions lies outside of the shared span, of length 1."""
+    return unit(directions - shared @ (shared.T @ directions))
+
+
 def test_the_rows_estimate_recovers_the_direction_of_a_gaussian_class() -> None:
+    """In whitened features, as a head comes to read them in training, outside of what the other classes share."""
     features, labels, means, _ = gaussians()
     space = whitened(features, labels)
-    truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))
-    assert float(row_directions(features, looks_of(features, means), space)[:, 0] @ truth) > 0.8
+    white, centres = (features - space.mean) @ space.inverse, (means - space.mean) @ space.inverse
+    own = whitened(white, labels)
+    shared = shared_directions(white, labels, own)
+    truth = outside(own.inverse @ (centres[-1:] - centres[:-1].mean(dim=0)).T, shared)
+    assert float(showing(white, looks_of(white, centres), own, shared).directions[:, 0] @ truth[:, 0]) > 0.95
 
 
 def test_the_rows_estimate_is_exact_where_the_head_reads_whitened_features() -> None:
@@ -74,9 +83,8 @@ def test_the_rows_estimate_is_exact_where_the_head_reads_whitened_features() -> 
     features = torch.linalg.qr(torch.randn(500, C, generator=generator, dtype=torch.float64))[0] * 500**0.5
     features = features - features.mean(dim=0)
     rows = torch.randn(3, C, generator=generator, dtype=torch.float64)
-    space = whitened(features, torch.zeros(500, dtype=torch.int64))
-    found = row_directions(features, resemblance(features, rows, [2], [2]), space)[:, 0]
-    assert float(found @ unit(rows[2] - rows[:2].mean(dim=0))) > 1 - 1e-3
+    found = showing_of(features, torch.zeros(500, dtype=torch.int64), resemblance(features, rows, [2], [2]))
+    assert float(found.directions[:, 0] @ unit(rows[2] - rows[:2].mean(dim=0))) > 1 - 1e-3
 
 
 def test_what_shows_is_the_correlation_outside_of_the_span_and_no_noise() -> None:
@@ -85,17 +93,52 @@ def test_what_shows_is_the_correlation_outside_of_the_span_and_no_noise() -> Non
     features, labels, _, _ = gaussians()
     space = whitened(features, labels)
     shared = shared_directions(features, labels, space)
-    axis, _ = without_shared(torch.randn(C, 1, generator=generator, dtype=torch.float64), shared)
+    axis = outside(torch.randn(C, 1, generator=generator, dtype=torch.float64), shared)
     value = (features - space.mean) @ space.inverse @ axis
     noise = torch.randn(len(features), 2, generator=generator, dtype=torch.float64)
     looks = torch.cat([value + noise[:, :1], noise[:, 1:], (features - space.mean) @ space.inverse @ shared[:, :1]], 1)
-    found = shown_by(features, labels, looks)
+    found = showing_of(features, labels, looks).by_class
     assert float(found[0]) == pytest.approx(0.5**0.5, abs=0.03)
     assert float(found[1]) < 0.05, "noise in many channels adds nothing"
     assert float(found[2]) < 0.05, "what retained classes share does not count"
-    assert torch.allclose(
-        shown_by(features @ torch.randn(C, C, generator=generator).double(), labels, looks), found, atol=0.02
-    )
+    elsewhere = showing_of(features @ torch.randn(C, C, generator=generator).double(), labels, looks)
+    assert torch.allclose(elsewhere.by_class, found, atol=0.02)
+
+
+def test_classes_that_look_alike_share_a_main_direction() -> None:
+    """Sizes, mixes and directions are the singular values and vectors of the covariance, outside of the shared span."""
+    generator = torch.Generator().manual_seed(7)
+    features, labels, _, _ = gaussians()
+    space = whitened(features, labels)
+    shared = shared_directions(features, labels, space)
+    axes, _ = orthonormal(outside(torch.randn(C, 2, generator=generator, dtype=torch.float64), shared))
+    values = (features - space.mean) @ space.inverse @ axes
+    noise = torch.randn(len(features), 3, generator=generator, dtype=torch.float64)
+    looks = values @ torch.tensor([[1.0, 1.0, 0.2], [0.1, -0.1, 1.0]], dtype=torch.float64) + noise
+    white, standard = (features - space.mean) @ space.inverse, (looks - looks.mean(dim=0)) / looks.std(dim=0)
+    covariance = (white - shared_part(white, shared)).T @ standard / len(white)
+    directions, sizes, mixes = np.linalg.svd(covariance.numpy(), full_matrices=False)
+    found = showing_of(features, labels, looks)
+    assert np.allclose(found.sizes[:2], sizes[:2], atol=0.02), "the third lies within the noise"
+    assert float(found.sizes[2]) == 0
+    assert np.allclose(np.abs(mixes[:2] @ found.mixes[:, :2].numpy()), np.eye(2), atol=0.03)
+    assert np.allclose(np.abs(directions[:, :2].T @ found.directions[:, :2].numpy()), np.eye(2), atol=0.03)
+
+
+def shared_part(white: Tensor, shared: Tensor) -> Tensor:
+    """What of whitened features lies in the shared span."""
+    return white @ shared @ shared.T
+
+
+@pytest.mark.parametrize("classes", [1, 20])
+def test_noise_has_no_main_direction(classes: int) -> None:
+    """Of resemblances that have nothing to do with the features few show one, and those little more than the edge."""
+    generator = torch.Generator().manual_seed(8)
+    features, labels, _, _ = gaussians()
+    draws = [torch.randn(600, classes, generator=generator, dtype=torch.float64) for _ in range(40)]
+    sizes = torch.stack([showing_of(features[:600], labels[:600], looks).sizes for looks in draws])
+    assert int((sizes > 0).sum()) <= 0.05 * sizes.numel()
+    assert float(sizes.max()) < 1.4 * (2 / 600 * (2 * classes * (C - RETAINED + 1)) ** 0.5) ** 0.5
 
 
 def test_the_shared_part_is_left_alone() -> None:
@@ -105,7 +148,7 @@ def test_the_shared_part_is_left_alone() -> None:
     shared = shared_directions(features, labels, space)
     assert shared.shape == (C, RETAINED - 1)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))
-    basis, _ = without_shared(truth[:, None], shared)
+    basis = outside(truth[:, None], shared)
     change = projection(basis, space, 1.0)
     class_means = torch.stack([features[labels == k].mean(dim=0) for k in range(RETAINED)])
     moved = (class_means - space.mean) @ change.T - (class_means - space.mean)
@@ -119,7 +162,7 @@ def test_the_shared_part_is_left_alone() -> None:
 def test_strength_two_turns_a_direction_round() -> None:
     features, labels, means, _ = gaussians()
     space = whitened(features, labels)
-    basis, _ = without_shared(unit(space.inverse @ means[-1])[:, None], shared_directions(features, labels, space))
+    basis = outside((space.inverse @ means[-1])[:, None], shared_directions(features, labels, space))
     pattern = space.root @ basis
     assert torch.allclose(projection(basis, space, 2.0) @ pattern, -pattern, atol=1e-9)
     assert torch.allclose(projection(basis, space, 0.0), torch.eye(C, dtype=torch.float64))
@@ -127,12 +170,12 @@ def test_strength_two_turns_a_direction_round() -> None:
 
 def test_several_classes_are_taken_out_together() -> None:
     features, labels, _, _ = gaussians()
-    space, shared = whitened(features, labels), torch.zeros(C, 0, dtype=torch.float64)
+    space = whitened(features, labels)
     wanted = unit(torch.randn(C, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64))
-    basis, _ = without_shared(wanted, shared)
+    basis, _ = orthonormal(wanted)
     assert torch.allclose(basis.T @ basis, torch.eye(3, dtype=torch.float64), atol=1e-9)
     assert float((projection(basis, space, 1.0) @ space.root @ wanted).abs().max()) < 1e-9
-    twice, kept = without_shared(torch.cat([wanted[:, :2], wanted], dim=1), shared)
+    twice, kept = orthonormal(torch.cat([wanted[:, :2], wanted], dim=1))
     assert twice.shape == (C, 3), "a direction of which nothing is left is dropped"
     assert kept == [0, 1, 4], "and it is said which are kept"
 
@@ -152,7 +195,7 @@ def test_the_usual_mistake_is_to_take_out_the_whole_direction() -> None:
     space = whitened(features, labels)
     truth = unit(space.inverse @ (means[-1] - means[:-1].mean(dim=0)))[:, None]
     whole = projection(truth, space, 1.0)
-    ours = projection(without_shared(truth, shared_directions(features, labels, space))[0], space, 1.0)
+    ours = projection(outside(truth, shared_directions(features, labels, space)), space, 1.0)
     spread = torch.stack([features[labels == k].mean(dim=0) for k in range(RETAINED)]) - space.mean
 
     def moved(change: Tensor) -> float:

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from canonical import CLASSES, CPU, MODELS, tiny_data
 from unlearnkit.errors import ModelError
 from unlearnkit.methods import Erase, Unlearned, unlearn
-from unlearnkit.methods.erase.directions import ROW_TRUST, shown_by
+from unlearnkit.methods.erase.directions import ROW_TRUST, showing_of
 from unlearnkit.methods.erase.edit import find_edit, renew_statistics, wanted
-from unlearnkit.methods.erase.head import fit_rows
+from unlearnkit.methods.erase.head import KEPT_RIDGE, fit_head
 from unlearnkit.methods.erase.observe import Observed, peaks
 from unlearnkit.methods.erase.stages import find_stages
 from unlearnkit.models import SmallCNN
@@ -38,8 +38,8 @@ class Grouped(nn.Module):
 
 def forget(model: nn.Module, *, earlier: tuple[str, ...] = (), **settings: Any) -> Unlearned:
     request = ForgetRequest(classes=("cat",), already_forgotten=earlier)
-    method = Erase(**{"retain_per_class": 8, "start": 0.3, "level": 0.0, **settings})
-    return unlearn(model, method, tiny_data(forbidden=(2,)), request, seed=0, runtime=CPU)
+    method = Erase(**{"retain_per_class": 150, "start": 0.3, "level": 0.0, **settings})
+    return unlearn(model, method, tiny_data(per_class=200, forbidden=(2,)), request, seed=0, runtime=CPU)
 
 
 def placed(shift: float) -> tuple[Observed, tuple[Tensor, ...], Tensor]:
@@ -56,11 +56,11 @@ def test_the_resemblance_is_brought_down_to_what_may_show() -> None:
     stage = find_stages(Grouped(), head="head", shape=SHAPE).stages[1]
     seen, maps, looks = placed(1.0)
     features = torch.cat([peaks(part, None) for part in maps])
-    before = shown_by(features, seen.labels, looks)
+    before = showing_of(features, seen.labels, looks).by_class
     edit = find_edit(stage, maps, seen, looks, 0.3 * before)
     assert edit.shown == before.tolist()
     after = torch.cat([peaks((edit.projection.float() @ part.flatten(2)).unflatten(2, (4, 4)), None) for part in maps])
-    assert float(shown_by(after, seen.labels, looks)) < 0.35 * float(before)
+    assert float(showing_of(after, seen.labels, looks).by_class) < 0.35 * float(before)
     assert torch.allclose(edit.mean, torch.cat(maps).mean(dim=(0, 2, 3)).double(), atol=1e-6)
     (strength,) = edit.strengths
     assert strength > 1, "the largest values follow a projection of all values in part"
@@ -89,7 +89,7 @@ def test_peaks_are_the_values_that_an_activation_lets_through() -> None:
 @pytest.mark.parametrize("model", [Grouped, lambda: MODELS["cnn-grey"].model()], ids=["groupnorm", "batchnorm"])
 @pytest.mark.parametrize("rows", [0, 16])
 def test_layers_of_the_later_part_and_the_head_change(model: Any, rows: float) -> None:
-    torch.manual_seed(0)
+    torch.manual_seed(3)  # of untrained networks, one in which something shows
     given = model().eval()
     result = forget(given, rows=rows)
     layers = result.notes["erase"]["layers"]
@@ -98,7 +98,7 @@ def test_layers_of_the_later_part_and_the_head_change(model: Any, rows: float) -
     assert not any(name.startswith(("first", "features.0")) for name in moved)
     *edited, head = layers
     assert head["layer"] == "head"
-    assert all(len(layer["strengths"]) == 1 for layer in edited)
+    assert len(edited[0]["strengths"]) == 1
     assert ["rows" in layer for layer in edited] == [False] + [rows > 0] * (len(edited) - 1), "the first keeps its fit"
 
 
@@ -130,31 +130,37 @@ def test_what_is_left_as_it_is_has_its_name_in_the_notes() -> None:
 
 def test_classes_forgotten_earlier_stay_out() -> None:
     """They are no retained class, have no direction, and their row is as low as that of the new one."""
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     given = Grouped().eval()
     result = forget(given, earlier=("ant",))
     assert result.access.forget_samples_read(result.split) == 0
     head = result.model.head
     assert torch.equal(head.weight[0], head.weight[2])
-    assert torch.equal(head.weight[[1, 3]], given.head.weight[[1, 3]])
+    assert not torch.allclose(head.weight[0], head.weight[1], atol=0.01)
     assert all(len(layer["strengths"]) == 1 for layer in result.notes["erase"]["layers"][:-1])
-    assert result.notes["erase"]["images"] == 16
+    assert result.notes["erase"]["images"] == 300
 
 
 @torch.no_grad()
-def test_the_heads_rows_are_fitted_to_the_lowest_retained_score() -> None:
-    """Where that score is linear in the features the fit is exact, and no image is ever given the class."""
+def test_the_head_is_fitted_to_the_retained_scores_and_to_the_lowest_of_them() -> None:
+    """Where they are linear in the features the fit of the lowest is exact; their ridge holds the retained rows."""
     generator = torch.Generator().manual_seed(0)
-    head = nn.Linear(6, 4)
-    features = torch.randn(200, 6, generator=generator)
-    lowest = features @ torch.randn(6, generator=generator)
-    scores = lowest[:, None] + torch.rand(200, 4, generator=generator)
-    scores[:, 1] = lowest
+    head, truth = nn.Linear(6, 4), torch.randn(6, 4, generator=generator)
+    features = torch.randn(2000, 6, generator=generator)
+    scores = features @ truth + 9
+    scores[:, 1] = scores[:, 0] - 1
+    scores[:, 3] = scores[:, 0] + 1
     scores[:, 2] = 50.0
     before = head.weight.clone()
-    fit_rows(head, features, scores, [2], 1e-6)
-    assert torch.allclose(head(features)[:, 2], lowest, atol=1e-3)
-    assert torch.equal(head.weight[[0, 1, 3]], before[[0, 1, 3]])
+    fit_head(head, features, scores, [2], 1e-6)
+    assert torch.allclose(head(features)[:, 2], scores[:, 1], atol=1e-3), "no image is ever given the class"
+    wanted = before[0] + (truth[:, 0] - before[0]) / (1 + KEPT_RIDGE)
+    assert torch.allclose(head.weight[0], wanted, atol=0.02), "the features are as good as white"
+    assert torch.allclose(head(features)[:, [0, 1, 3]].mean(dim=0), scores[:, [0, 1, 3]].mean(dim=0), atol=1e-4)
+    plain = nn.Linear(6, 4, bias=False)
+    before = plain.weight.clone()
+    fit_head(plain, features, plain(features), [2], 1.0)
+    assert torch.allclose(plain.weight[[0, 1, 3]], before[[0, 1, 3]], atol=1e-6), "what gives its scores stays"
 
 
 def test_statistics_are_those_of_all_batches_together() -> None:

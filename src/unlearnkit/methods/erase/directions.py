@@ -5,6 +5,7 @@ Shapes: n retained images, C channels, K classes, G forgotten classes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -85,13 +86,6 @@ def resemblance(entering_nD: Tensor, rows_KD: Tensor, forget: Sequence[int], gon
     return looks_nG
 
 
-def row_directions(features_nC: Tensor, looks_nG: Tensor, space: Whitened) -> Tensor:
-    """Return the covariance of the activations with the resemblance, whitened and of length 1, (C, G)."""
-    features, looks = features_nC.double(), looks_nG.double()
-    covariance = (features - features.mean(dim=0)).T @ (looks - looks.mean(dim=0)) / len(features)
-    return unit(space.inverse @ covariance)
-
-
 def shared_directions(features_nC: Tensor, labels_n: Tensor, space: Whitened) -> Tensor:
     """Return an orthonormal basis (C, k) of the retained classes' means, whitened.
 
@@ -105,14 +99,35 @@ def shared_directions(features_nC: Tensor, labels_n: Tensor, space: Whitened) ->
     return found
 
 
-def shown(features_nC: Tensor, looks_nG: Tensor, space: Whitened, shared_Ck: Tensor) -> Tensor:
-    """Return how much of the resemblance the features show outside the retained classes' span, (G,) from 0 to about 1.
+@dataclass(frozen=True)
+class Showing:
+    """How features of retained images show their resemblance to forgotten classes, outside the retained means' span.
 
-    The length of the covariance of the whitened features with the standardised resemblance, without its part in the
-    span of the retained means. The square is the product of two halves' covariances, so that noise adds nothing.
+    Args:
+        by_class: how much of each class's resemblance shows, (G,) from 0 to about 1.
+        sizes: the same along the main directions, largest first, (G,); 0 of what noise alone may be.
+        mixes: of which classes each main direction is made, orthonormal columns, (G, G).
+        directions: the main directions, whitened, (C, G); not yet orthogonal, and of length 1 or zero.
     """
-    looks = looks_nG.double()
-    looks = (looks - looks.mean(dim=0)) / looks.std(dim=0).clamp_min(1e-12)
+
+    by_class: Tensor
+    sizes: Tensor
+    mixes: Tensor
+    directions: Tensor
+
+
+def showing(features_nC: Tensor, looks_nG: Tensor, space: Whitened, shared_Ck: Tensor) -> Showing:
+    """Return how the features show the resemblance.
+
+        M = (A^T B + B^T A) / 2 = V diag(s^2) V^T
+
+    A and B (C, G) are the covariances of the whitened features with the standardised resemblances in one half of the
+    images and in the other, without their part in the span of the retained means (k of them): noise, which the halves
+    do not share, adds nothing to M on average. A class shows by the root of its diagonal entry of M, a main direction
+    by s. What noise alone would make of G classes is no direction: the eigenvalues of the symmetric part of A^T B, with
+    entries of variance 2 / n in A and B, reach to 2 / n sqrt(2 G (C - k)) (Wigner's semicircle), so of less s is 0.
+    """
+    looks = standardised(looks_nG)
     white = (features_nC.double() - space.mean) @ space.inverse
 
     def outside(part: slice) -> Tensor:
@@ -120,25 +135,36 @@ def shown(features_nC: Tensor, looks_nG: Tensor, space: Whitened, shared_Ck: Ten
         rest: Tensor = covariance - shared_Ck @ (shared_Ck.T @ covariance)
         return rest
 
-    product_G = (outside(slice(0, None, 2)) * outside(slice(1, None, 2))).sum(dim=0)
-    return product_G.clamp_min(0).sqrt()
+    first, second = outside(slice(0, None, 2)), outside(slice(1, None, 2))
+    product = (first.T @ second + second.T @ first) / 2
+    squares, mixes = torch.linalg.eigh(product)
+    squares, mixes = squares.flip(0), mixes.flip(1)
+    noise = 2 / len(white) * math.sqrt(2 * len(squares) * (len(shared_Ck) - shared_Ck.shape[1]))
+    sizes = torch.where(squares > noise, squares, 0).sqrt()
+    return Showing(product.diagonal().clamp_min(0).sqrt(), sizes, mixes, unit((first + second) @ mixes))
 
 
-def shown_by(features_nC: Tensor, labels_n: Tensor, looks_nG: Tensor) -> Tensor:
-    """Return `shown` of features in the whitened space that is theirs, (G,)."""
+def standardised(looks_nG: Tensor) -> Tensor:
+    """Return the resemblances with mean 0 and standard deviation 1."""
+    looks = looks_nG.double()
+    return (looks - looks.mean(dim=0)) / looks.std(dim=0).clamp_min(1e-12)
+
+
+def showing_of(features_nC: Tensor, labels_n: Tensor, looks_nG: Tensor) -> Showing:
+    """Return `showing` of features in the whitened space that is theirs."""
     space = whitened(features_nC, labels_n)
-    return shown(features_nC, looks_nG, space, shared_directions(features_nC, labels_n, space))
+    return showing(features_nC, looks_nG, space, shared_directions(features_nC, labels_n, space))
 
 
-def without_shared(directions_CG: Tensor, shared_Ck: Tensor) -> tuple[Tensor, list[int]]:
-    """Return an orthonormal basis (C, g) of what the directions do not share with the retained classes' means.
+def orthonormal(directions_CG: Tensor) -> tuple[Tensor, list[int]]:
+    """Return an orthonormal basis (C, g) of the directions, in their order.
 
-    A direction of which nothing is left is dropped, so g <= G; the second value names those that are kept, in order.
+    A direction of which nothing is left is dropped, so g <= G; the second value names those that are kept.
     """
     basis: list[Tensor] = []
     kept: list[int] = []
     for place, direction in enumerate(directions_CG.T):
-        rest = direction - shared_Ck @ (shared_Ck.T @ direction)
+        rest = direction
         for other in basis:
             rest = rest - other * (other @ rest)
         if rest.norm() > TINY:

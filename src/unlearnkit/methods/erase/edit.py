@@ -16,12 +16,12 @@ from unlearnkit.methods.erase.directions import (
     ROW_TRUST,
     TINY,
     Whitened,
+    orthonormal,
     projection,
-    row_directions,
     shared_directions,
-    shown,
+    showing,
+    standardised,
     whitened,
-    without_shared,
 )
 from unlearnkit.methods.erase.observe import Observed, channels_first, channels_last, features_of, over_positions
 from unlearnkit.methods.erase.refit import LeastSquares, input_rows
@@ -38,7 +38,7 @@ class Edit:
     Args:
         projection: (C, C) float64, of its output.
         mean: (C,) float64, of its output on retained images; it is what the projection leaves where it is.
-        shown: by forgotten class, the share of the resemblance that shows (`directions.shown`) before the edit.
+        shown: by forgotten class, the share of the resemblance that shows (`directions.showing`) before the edit.
         strengths: by direction, how much of it is taken out.
     """
 
@@ -51,22 +51,21 @@ class Edit:
 def find_edit(stage: Stage, outputs: Sequence[Tensor], seen: Observed, looks_nG: Tensor, target_G: Tensor) -> Edit:
     """Find the directions in what a stage gives now, and how much of them is to be taken out.
 
-    A class of which less than the target shows is left alone. Of the others the direction is estimated from what
-    this network gives, edited as it is so far, and not from what the original gave: it has moved.
+    A direction along which less than the target shows, or no more than noise may be, is left alone. Directions are
+    estimated from what this network gives, edited as it is so far, and not from what the original gave: it has moved.
 
     Args:
         stage: what is to be edited.
         outputs: what it gives for all batches, (m, C, H, W) or (..., C).
         seen: what the original did.
         looks_nG: the resemblance, see `directions.resemblance`.
-        target_G: the share of it that may show, see `directions.shown`.
+        target_G: what of it may show along the first, second, ... main direction, see `directions.showing`.
     """
     features = _features(stage, outputs, seen)
     space = whitened(features, seen.labels)
-    shared = shared_directions(features, seen.labels, space)
-    shown_G = shown(features, looks_nG, space, shared)
-    over = (shown_G >= target_G).nonzero()[:, 0]
-    basis_Cg, own = without_shared(row_directions(features, looks_nG[:, over], space), shared)
+    found = showing(features, looks_nG, space, shared_directions(features, seen.labels, space))
+    over = ((found.sizes >= target_G) & (found.sizes > 0)).nonzero()[:, 0]
+    basis_Cg, own = orthonormal(found.directions[:, over])
     over = over[own]
     strengths_g = _strengths(
         stage,
@@ -75,12 +74,12 @@ def find_edit(stage: Stage, outputs: Sequence[Tensor], seen: Observed, looks_nG:
         features,
         basis_Cg,
         space,
-        looks_ng=looks_nG[:, over],
-        wanted_g=wanted(shown_G[over], target_G[over]) / shown_G[over].clamp_min(TINY),
+        looks_ng=standardised(looks_nG) @ found.mixes[:, over],
+        wanted_g=wanted(found.sizes[over], target_G[over]) / found.sizes[over].clamp_min(TINY),
     )
     means = [over_positions(stage.layer, y, n) for y, n in zip(outputs, seen.sizes, strict=True)]
     change = projection(basis_Cg, space, strengths_g)
-    return Edit(change, torch.cat(means).mean(dim=0).cpu().double(), shown_G.tolist(), strengths_g.tolist())
+    return Edit(change, torch.cat(means).mean(dim=0).cpu().double(), found.by_class.tolist(), strengths_g.tolist())
 
 
 def wanted(shown_g: Tensor, target_g: Tensor) -> Tensor:

@@ -10,8 +10,9 @@ go on as before from what is left.
 Update. Of each channel the largest value over an image's positions is taken, as a class shows at a few places. What an
 image resembles is what the class's row reads from the whitened input of the head (`directions.resemblance`). The level
 is how much of that the original shows in the first layer behind two fifths of the network (`start`): the length of the
-covariance with the values, whitened within classes, outside of the retained classes' means (`directions.shown`). For
-this and each later convolution and linear layer, front to back:
+covariance with the values, whitened within classes, outside of the retained classes' means. Several classes share
+directions, so this is taken along the main ones of all their covariances together (`directions.showing`). For this and
+each later convolution and linear layer, front to back:
 1. The weights W are fitted by ridge least squares, from what enters the layer now to what the original gave there; the
    first edited layer, whose inputs are the original's, keeps its own.
 2. The direction d is the covariance of what the layer gives now with the resemblance. What d shares with the retained
@@ -19,7 +20,7 @@ this and each later convolution and linear layer, front to back:
 3. Where more than `level` times that shows: W <- P W with P = I - a C^1/2 v v^T C^-1/2, where C is the
    covariance within the retained classes, and a is searched for on the images so that the level is met. The statistics
    of BatchNorm are estimated again.
-At the end the head's row of the class is fitted to the lowest of the retained classes' scores (`head.fit_rows`).
+At the end the head's row of the class is fitted to the lowest of the retained classes' scores (`head.fit_head`).
 Several classes have a direction each and are projected out together.
 
 Reads: retained training data, a few images of each class (`retain_per_class`); nothing of the classes to forget.
@@ -66,9 +67,9 @@ from unlearnkit.errors import ModelError
 from unlearnkit.methods.common.fitting import fit, retained_subset
 from unlearnkit.methods.common.teachers import teacher_of
 from unlearnkit.methods.common.weight_scale import weight_scale
-from unlearnkit.methods.erase.directions import resemblance, shown_by
+from unlearnkit.methods.erase.directions import resemblance, showing_of
 from unlearnkit.methods.erase.edit import apply_edit, apply_fit, find_edit, least_squares, renew_statistics
-from unlearnkit.methods.erase.head import fit_rows
+from unlearnkit.methods.erase.head import fit_head
 from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
 from unlearnkit.methods.erase.observe import BATCH, batches_of, observe, over_positions
 from unlearnkit.methods.erase.plan import Plan
@@ -150,8 +151,10 @@ class Erase(ConfiguredMethod):
         samples = self._samples(ctx, stages)
         seen = observe(model, head, stages, samples, self.rows, ctx)
         looks = resemblance(seen.entering, seen.rows, ctx.request.forget, gone(ctx))
-        may_show = self.level * shown_by(seen.features, seen.labels, looks)
-        return Plan(model, head, layout, stages, samples, seen, looks, may_show)
+        first = showing_of(seen.features, seen.labels, looks)
+        return Plan(
+            model, head, layout, stages, samples, seen, looks, self.level * first.by_class, self.level * first.sizes
+        )
 
     def carry_out(self, plan: Plan, ctx: Context) -> nn.Module:
         """Edit the planned network layer by layer, and repair it where that is asked for."""
@@ -172,7 +175,7 @@ class Erase(ConfiguredMethod):
     def _edit(self, plan: Plan, ctx: Context) -> None:
         """Send all batches through the network side by side, and edit each layer when they have arrived at it."""
         head, stages, samples, seen, looks = plan.head, plan.stages, plan.samples, plan.seen, plan.looks
-        layout, target = plan.layout, plan.may_show
+        layout = plan.layout
         renewed = {norm for depth, norm in layout.norms if depth > stages[0].depth}
         batches = [Batch(positions) for positions in batches_of(samples)]
         notes: list[dict[str, object]] = []
@@ -186,7 +189,7 @@ class Erase(ConfiguredMethod):
                     sizes = {"rows": squares.rows, "bytes": squares.bytes}
                 with torch.no_grad(), ctx.runtime.autocast():
                     outputs = [stage.layer.forward(values) for values in entering]  # past the hooks, which halt
-                found = find_edit(stage, outputs, seen, looks, target)
+                found = find_edit(stage, outputs, seen, looks, plan.along)
                 apply_edit(stage, found, absorbs=absorbs)
                 notes.append({"layer": stage.name, "shown": found.shown, "strengths": found.strengths, **sizes})
 
@@ -198,9 +201,9 @@ class Erase(ConfiguredMethod):
         def finish(entering: list[Tensor]) -> None:
             parts = [over_positions(head, v, len(b.positions)) for v, b in zip(entering, batches, strict=True)]
             features = torch.cat(parts)
-            notes.append({"layer": "head", "shown": shown_by(features.cpu(), seen.labels, looks).tolist()})
+            notes.append({"layer": "head", "shown": showing_of(features.cpu(), seen.labels, looks).by_class.tolist()})
             if head.weight.requires_grad:
-                fit_rows(head, features, seen.scores, gone(ctx), self.ridge)
+                fit_head(head, features, seen.scores, gone(ctx), self.ridge)
 
         with ctx.log.stage("erase", 1) as progress:
             halts: dict[nn.Module, Halt] = {stage.layer: edit(stage) for stage in stages}
@@ -209,7 +212,7 @@ class Erase(ConfiguredMethod):
             progress.advance()
         ctx.log.notes["erase"] = {
             "images": len(samples),
-            "may_show": target.tolist(),
+            "may_show": plan.may_show.tolist(),
             "layers": notes,
             "left_alone": [name for name, depth in layout.left_alone.items() if depth > self.start],
         }

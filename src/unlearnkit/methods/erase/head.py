@@ -1,4 +1,4 @@
-"""Fits the head's rows of forgotten classes to the lowest of the retained classes' scores.
+"""Fits the head to the edited features: retained classes keep their scores, forgotten ones get the lowest of them.
 
 Shapes: n images, D features at the head's input, K classes, G classes that are gone.
 """
@@ -13,30 +13,40 @@ from torch import Tensor
 from unlearnkit.methods.erase.refit import LeastSquares
 from unlearnkit.methods.erase.stages import Layer
 
+KEPT_RIDGE = 0.1  # of the retained rows, see `LeastSquares`
+
 
 @torch.no_grad()
-def fit_rows(head: Layer, features_nD: Tensor, scores_nK: Tensor, gone: Sequence[int], ridge: float) -> None:
-    """Overwrite the rows of `gone`, so that they give what the least likely retained class gets, image by image.
+def fit_head(head: Layer, features_nD: Tensor, scores_nK: Tensor, gone: Sequence[int], ridge: float) -> None:
+    """Overwrite the head's rows by ridge regressions on the edited features.
 
-    A retrained model never saw these classes: its scores for them are as low as that of any class an image is surely
-    not of. The rows are a ridge regression of min over retained classes of the original's score on the edited features,
-    near the mean of the retained rows; the bias is fitted with them where the head has one that is free.
+    The rows of retained classes give the original's scores again, as far as the features let them, and stay near what
+    they were. Those of `gone` give what the least likely retained class gets, image by image, near the mean of the
+    retained rows: a retrained model never saw these classes, and its scores for them are as low as that of any class an
+    image is surely not of. The bias is fitted with them where the head has one that is free.
 
     Args:
-        head: its other rows stay as they are.
+        head: its last layer.
         features_nD: of the edited model.
         scores_nK: of the original.
         gone: class ids.
-        ridge: see `LeastSquares`.
+        ridge: of the rows of `gone`, see `LeastSquares`.
     """
-    kept = [k for k in range(len(head.weight)) if k not in set(gone)]
-    bias = head.bias
-    start = None if bias is None else bias[kept].mean(dim=0, keepdim=True)
-    fitted = bias is not None and bias.requires_grad
-    squares = LeastSquares(head.weight[kept].mean(dim=0, keepdim=True), start, intercept=fitted)
-    squares.add(features_nD, scores_nK[:, kept].amin(dim=1, keepdim=True))
-    weight_1D, bias_1 = squares.solve(ridge)
-    for k in gone:
-        head.weight[k] = weight_1D[0].reshape(head.weight[k].shape).to(head.weight)
-        if bias is not None and fitted:
-            bias[k] = bias_1[0].to(bias)
+    rows, bias = head.weight.flatten(1).clone(), head.bias
+    kept = [k for k in range(len(rows)) if k not in set(gone)]
+    bias_k = None if bias is None else bias[kept]
+    free = bias is not None and bias.requires_grad
+
+    def fitted(start: Tensor, start_bias: Tensor | None, scores: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
+        squares = LeastSquares(start, start_bias, intercept=free)
+        squares.add(features_nD, scores)
+        return squares.solve(ridge)
+
+    lowest_n1 = scores_nK[:, kept].amin(dim=1, keepdim=True)
+    mean_bias_1 = None if bias_k is None else bias_k.mean(dim=0, keepdim=True)
+    low_1D, low_bias_1 = fitted(rows[kept].mean(dim=0, keepdim=True), mean_bias_1, lowest_n1, ridge)
+    kept_kD, kept_bias_k = fitted(rows[kept], bias_k, scores_nK[:, kept], KEPT_RIDGE)
+    rows[kept], rows[list(gone)] = kept_kD.to(rows), low_1D.to(rows)
+    head.weight.copy_(rows.reshape(head.weight.shape))
+    if bias is not None and free:
+        bias[kept], bias[list(gone)] = kept_bias_k.to(bias), low_bias_1.to(bias)

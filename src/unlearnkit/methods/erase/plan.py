@@ -27,7 +27,8 @@ class Plan:
         samples: retained images.
         seen: what the original does on them.
         looks: (n, G), how much each looks like each forgotten class, see `directions.resemblance`.
-        may_show: (G,), down to what the classes are taken out, see `directions.shown`; less is not aimed at.
+        may_show: (G,), what may show of each class, see `directions.showing`; less is not aimed at.
+        along: (G,), what may show along the first, second, ... main direction.
     """
 
     model: nn.Module
@@ -38,3 +39,4 @@ class Plan:
     seen: Observed
     looks: Tensor
     may_show: Tensor
+    along: Tensor
