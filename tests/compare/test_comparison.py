@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,9 @@ import unlearnkit.compare.work as work
 from commands import run_cli
 from row_data import write_people
 from suites import TINY, comparison, tiny
+from unlearnkit.compare.cells import cells_of
 from unlearnkit.compare.results import redraw
+from unlearnkit.compare.rows import row_of
 from unlearnkit.compare.subset import first_rows
 from unlearnkit.disk.staging import held
 from unlearnkit.errors import ConfigError, DataError, OutputError
@@ -46,7 +49,21 @@ def test_every_cell_is_a_run_folder_and_a_file_and_a_failed_one_has_its_reason(m
     assert len(cell["retraining"]) == 3
     assert cell["control"] is True
     assert cell["verdict"]["status"] in ("pass", "fail", "unknown")
-    assert len(list((made / "bank").iterdir())) == 4  # the original and three retrained models
+    folders = list((made / "bank").iterdir())
+    assert len(folders) == 4  # the original and three retrained models
+    assert all(cost["seconds"] > 0 for cost in cell["retraining"])
+
+
+def test_seconds_of_a_retraining_whose_operations_were_counted_are_left_out(made: Path, tmp_path: Path) -> None:
+    """Counting takes time, so a method would look cheap beside them; samples are what they are."""
+    (run,) = (made / "out" / "cells").iterdir()
+    shutil.copytree(next((made / "bank").iterdir()), tmp_path / "counted")
+    cost = json.loads((tmp_path / "counted" / "cost.json").read_text())
+    cost["total"]["operations"] = 10**9
+    (tmp_path / "counted" / "cost.json").write_text(json.dumps(cost))
+    (cell,) = (cell for cell in cells_of(tiny()) if cell.name == run.name)
+    (spent,) = row_of(run, cell, [tmp_path / "counted"])["retraining"]
+    assert (spent["seconds"], spent["samples_forward"]) == (None, cost["total"]["samples_forward"])
 
 
 def test_tables_and_page_are_written_and_redrawn(made: Path, tmp_path: Path) -> None:

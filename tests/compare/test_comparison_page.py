@@ -42,6 +42,11 @@ def test_the_table_gives_medians_and_ranges_over_the_seeds() -> None:
         "0.10 (0.10 to 0.20)",
     ]
     assert lines[2].count("50.0 (40.0 to 60.0)") == 2
+    counted = results([row("ssd", 0, 1.0, 200)])
+    counted["retraining"][0]["seconds"] = None  # its operations were counted, which takes time
+    assert table(counted).splitlines()[3].split("|")[-3:-1] == [" 0.04 ", " 0.10 "]
+    counted["retraining"] = counted["retraining"][:1]
+    assert table(counted).splitlines()[3].split("|")[-3:-1] == [" - ", " 0.20 "]
 
 
 def test_the_readings_that_vote_are_bold_where_most_runs_fail_and_in_brackets_where_none_is_judged() -> None:

@@ -55,6 +55,10 @@ def test_every_statement_is_held_not_held_or_not_measured() -> None:
     assert "samples, 2 and 2 s for 1 and 3" in found["one-or-many"][1]
     assert "400.0 times, in samples 500.0 times" in found["154-times"][1]
     assert "2000.0 times, in samples 1.0 times" in found["1875-times"][1]
+    counted = made_group(one)
+    for cost in counted["retraining"]:
+        cost["seconds"] = None
+    assert said(counted)["154-times"][0] == UNMEASURED, "counting operations took time"
     few = made_row("unsir", 3.0, cost=cheap)
     few["shown"]["weight_distance"]["value"] = 2.0
     few["shown"]["relearn_steps"] = {"value": 3.0, "original": 2.0, "retrained": [9.0, 8.0, 7.0]}

@@ -163,9 +163,20 @@ def reads_forgotten(row: dict[str, Any]) -> bool:
 
 
 def shares(result: dict[str, Any], group: Rows, unit: str) -> list[float]:
-    """Return the cost of every run as a share of the retrained models' median cost, in seconds or samples."""
-    whole = statistics.median(_cost(cost, unit) for cost in result["retraining"])
+    """Return the cost of every run as a share of the retrained models' median cost, in seconds or samples.
+
+    Empty where no retrained model's seconds are known.
+    """
+    known = result["retraining"] if unit == "samples" else timed(result["retraining"])
+    if not known:
+        return []
+    whole = statistics.median(_cost(cost, unit) for cost in known)
     return [_cost(row["cost"], unit) / whole for row in group]
+
+
+def timed(costs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the costs whose seconds compare with a method's."""
+    return [cost for cost in costs if cost["seconds"] is not None]
 
 
 def _cost(cost: dict[str, Any], unit: str) -> float:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from unlearnkit.compare.page import forgotten_part
+from unlearnkit.compare.page import forgotten_part, timed
 from unlearnkit.compare.suite import Name, Suite, nearest
 from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
@@ -241,10 +241,12 @@ def _spread(statement: Statement, groups: Sequence[Group]) -> Outcome:
 def _faster(statement: Statement, groups: Sequence[Group]) -> Outcome:
     """Retraining takes at least `limit` times as long; how many times the samples it passes is told beside it."""
     known = [(group["retraining"], _done(group, statement.method)) for group in groups]
-    known = [(retraining, rows) for retraining, rows in known if retraining and _seconds(rows)]
+    known = [(retraining, rows) for retraining, rows in known if timed(retraining) and _seconds(rows)]
     if not known:
         return None
-    seconds = [statistics.median(cost["seconds"] for cost in retraining) / _seconds(rows) for retraining, rows in known]
+    seconds = [
+        statistics.median(cost["seconds"] for cost in timed(retraining)) / _seconds(rows) for retraining, rows in known
+    ]
     samples = [statistics.median(map(_passed, retraining)) / _samples(rows) for retraining, rows in known]
     return min(seconds) >= statement.limit, f"{_times(seconds)}, in samples {_times(samples)}"
 

@@ -97,5 +97,7 @@ def _values(group: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _spent(folder: Path) -> dict[str, Any]:
+    """Return what a retraining cost; no seconds where its operations were counted."""
     cost = read_json(folder, "cost.json", "total")["total"]
-    return {key: cost[key] for key in ("seconds", "samples_forward", "samples_backward")}
+    seconds = cost["seconds"] if cost.get("operations") is None else None  # counting operations takes time
+    return {"seconds": seconds, **{key: cost[key] for key in ("samples_forward", "samples_backward")}}
