@@ -54,6 +54,31 @@ def test_every_cell_is_a_run_folder_and_a_file_and_a_failed_one_has_its_reason(m
     assert all(cost["seconds"] > 0 for cost in cell["retraining"])
 
 
+def test_finished_cells_are_judged_again_without_forgetting_anew(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after an update that changed bands; where that cannot be done, what was found before stays."""
+    folder = tmp_path / "copy"
+    shutil.copytree(made, folder)
+    (run,) = (folder / "out" / "cells").iterdir()
+    weights = (run / "model.safetensors").read_bytes()
+    place = folder / "out" / "results" / f"{run.name}.json"
+    right = json.loads(place.read_text())
+    place.write_text(json.dumps(right | {"verdict": {"status": "old"}}))
+    monkeypatch.setattr(work, "forget_run", never)
+    lines: list[str] = []
+    comparison(tiny(), folder, lines).run(judge_again=True)
+    assert json.loads(place.read_text())["verdict"] == right["verdict"]
+    assert json.loads(place.read_text())["read"] == right["read"], "the audit's reads are not the method's"
+    assert (run / "model.safetensors").read_bytes() == weights
+    monkeypatch.setattr(work, "audit_folder", never)
+    again = comparison(tiny(), folder, lines)
+    again.run(judge_again=True)
+    assert json.loads(place.read_text())["verdict"] == right["verdict"]
+    assert "computed again" in again.failures[run.name]
+    assert any(run.name in line and "computed again" in line for line in lines)
+
+
 def test_seconds_of_a_retraining_whose_operations_were_counted_are_left_out(made: Path, tmp_path: Path) -> None:
     """Counting takes time, so a method would look cheap beside them; samples are what they are."""
     (run,) = (made / "out" / "cells").iterdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from suites import made_group, made_results, made_row
-from unlearnkit.compare.reported import HELD, NOT_HELD, UNMEASURED, beside, statements
+from unlearnkit.compare.reported import HELD, NOT_HELD, UNMEASURED, UNTOLD, beside, statements
 from unlearnkit.compare.tables import latex, markdown
 
 
@@ -55,6 +55,10 @@ def test_every_statement_is_held_not_held_or_not_measured() -> None:
     assert "samples, 2 and 2 s for 1 and 3" in found["one-or-many"][1]
     assert "400.0 times, in samples 500.0 times" in found["154-times"][1]
     assert "2000.0 times, in samples 1.0 times" in found["1875-times"][1]
+    alike = made_row("unsir", 0.5)
+    alike["shown"]["relearn_steps"] = {"value": 1.0, "original": 1.0, "retrained": [1.0, 1.0, 2.0]}
+    shown = "the original takes 1 steps, the quickest retrained model 1"
+    assert said(made_group([alike]))["relearning"] == (UNTOLD, f"resnet18-cifar on parquet:{{data}}/cifar10: {shown}")
     counted = made_group(one)
     for cost in counted["retraining"]:
         cost["seconds"] = None

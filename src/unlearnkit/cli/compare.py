@@ -40,6 +40,10 @@ def command(
         str | None, typer.Option("--row", help="run the setting of one reported row alone, in place of a suite")
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="print what would be done and its cost; nothing is run")] = False,
+    judge_again: Annotated[
+        bool,
+        typer.Option("--judge-again", help="audit finished cells again, as after an update; no method is run for them"),
+    ] = False,
     redraw: Annotated[
         Path | None, typer.Option("--redraw", help="write tables and page again from this results.json; nothing is run")
     ] = None,
@@ -86,11 +90,15 @@ def command(
     say = (lambda _: None) if quiet else print_line
     comparison = Comparison(name=name, suite=chosen, place=place, workers=workers, say=say)
     if not quiet or plan:
-        print_lines("\n".join(planned(comparison.cells, comparison.open(), place, jobs or 1)))
+        unfinished = comparison.open()
+        print_lines("\n".join(planned(comparison.cells, unfinished, place, jobs or 1)))
+        if judge_again:
+            print_line(f"{len(comparison.cells) - len(unfinished)} finished cells are audited again")
     if plan:
         return
-    results = comparison.run()
-    failed = sum(bool(each["failure"]) for group in results["groups"] for each in group["rows"])
+    comparison.run(judge_again=judge_again)
+    unfinished = comparison.open()
+    failed = sum(cell in unfinished or cell.name in comparison.failures for cell in comparison.cells)
     if not quiet:
         print_line(f"{failed} cells failed; give the same command again to try them once more" if failed else "done")
         print_line(str(comparison.folder / PAGE))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -66,10 +66,13 @@ class Comparison:
         found = ((cell, kept(self.place, cell)) for cell in self.cells)
         return [cell for cell, content in found if content is None or content["failure"] is not None]
 
-    def run(self) -> dict[str, Any]:
+    def run(self, *, judge_again: bool = False) -> dict[str, Any]:
         """Do all that is not done yet, write tables and page, and return the results.
 
         Tables and page are there from the first finished cell on, and never long behind, as a suite takes hours.
+
+        Args:
+            judge_again: audit the finished cells again, too, so that one version has judged all.
 
         Raises:
             OutputError: another command works in the folder, or it cannot be written to, as on a full disk.
@@ -79,11 +82,13 @@ class Comparison:
             self._note()
             todo = self.open()
             self.say(f"{self.name}: {len(self.cells)} cells, {len(self.cells) - len(todo)} finished earlier")
+            again = {cell.name for cell in self.cells} - {cell.name for cell in todo} if judge_again else set()
+            todo = self.cells if judge_again else todo
             originals = [(cell.original.name, OriginalJob(key=cell.original, place=self.place)) for cell in todo]
             self._make("originals", originals)
             self._make("retrained models, searches of settings", list(self._judges(todo)))
             drawn = -math.inf
-            for _ in self._each("cells", list(self._ready(todo))):
+            for _ in self._each("cells", list(self._ready(todo, again))):
                 if time.monotonic() - drawn > DRAWN_EVERY:
                     self._draw()
                     drawn = time.monotonic()
@@ -105,13 +110,14 @@ class Comparison:
                 if cell.search is not None:
                     yield cell.search, SearchJob(cell=cell, original=original, place=self.place)
 
-    def _ready(self, todo: Sequence[SuiteCell]) -> Iterator[tuple[str, Job]]:
-        """Return the cells that can be run; of the others, why not is kept."""
+    def _ready(self, todo: Sequence[SuiteCell], again: Set[str]) -> Iterator[tuple[str, Job]]:
+        """Return the cells that can be run, those of `again` to be judged alone; of the others, why not is kept."""
         for cell in todo:
             needed = [cell.original.name, cell.references.name, *([cell.search] if cell.search else [])]
             missing = next((self.failures[name] for name in needed if name in self.failures), None)
             if missing is not None:
-                keep(self.place, cell, Done(cell.name, None, missing))
+                if cell.name not in again:
+                    keep(self.place, cell, Done(cell.name, None, missing))
                 self.say(f"{_called(cell)}: not run: {missing}")
                 continue
             original = self._original(cell)
@@ -124,6 +130,7 @@ class Comparison:
                     retrained=tuple(Path(each["path"]) for each in self.made[cell.references.name]["references"]),
                     found=tuple(self.made[cell.search]["settings"]) if cell.search else (),
                     place=self.place,
+                    again=cell.name in again,
                 ),
             )
 

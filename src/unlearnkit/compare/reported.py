@@ -17,7 +17,7 @@ from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError
 
-HELD, NOT_HELD, UNMEASURED = "held", "not held", "not measured"
+HELD, NOT_HELD, UNTOLD, UNMEASURED = "held", "not held", "tells nothing", "not measured"
 Group = dict[str, Any]
 Rows = Sequence[dict[str, Any]]
 
@@ -162,17 +162,18 @@ def statements(results: dict[str, Any]) -> list[Stated]:
         statement = Statement(**each)
         checks = ((name, CHECKS[statement.check](statement, groups)) for name, groups in _settings(results))
         checked = [(name, found_here) for name, found_here in checks if found_here is not None]
-        outcome = UNMEASURED
-        if checked:
-            outcome = HELD if all(held for _, (held, _) in checked) else NOT_HELD
+        told = [held for _, (held, _) in checked if held is not None]
+        outcome = UNTOLD if checked else UNMEASURED
+        if told:
+            outcome = HELD if all(told) else NOT_HELD
         figures = "; ".join(f"{name}: {figure}" for name, (_, figure) in checked)
         found.append(
             Stated(id=statement.id, text=statement.text, source=statement.source, outcome=outcome, figures=figures)
         )
-    return found if any(each.outcome != UNMEASURED for each in found) else []
+    return found if any(each.outcome in (HELD, NOT_HELD) for each in found) else []
 
 
-Outcome = tuple[bool, str] | None
+Outcome = tuple[bool | None, str] | None  # whether it holds (None: these figures cannot say), and the figures
 
 
 def _cost_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
@@ -219,8 +220,12 @@ def _relearn_long(statement: Statement, groups: Sequence[Group]) -> Outcome:
     """
     found = _triples(statement, groups, "relearn_steps")
     ratios = [value / min(retrained) for value, retrained, original in found if original < min(retrained)]
-    if not ratios:
+    if not found:
         return None
+    if not ratios:
+        original = statistics.median(steps for _, _, steps in found)
+        retrained = statistics.median(min(steps) for _, steps, _ in found)
+        return None, f"the original takes {original:g} steps, the quickest retrained model {retrained:g}"
     ratio = statistics.median(ratios)
     return ratio >= statement.limit, f"{ratio:.2f} of the quickest retrained model's steps"
 

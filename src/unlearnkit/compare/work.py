@@ -170,28 +170,24 @@ class SearchJob:
 
 @dataclass(frozen=True, kw_only=True)
 class CellJob:
-    """Runs a cell: forgets, audits, writes the report, and keeps the row of the table."""
+    """Runs a cell: forgets, audits, writes the report, and keeps the row of the table.
+
+    Where it is there already, `again` audits it again and forgets nothing anew.
+    """
 
     cell: SuiteCell
     original: Path
     retrained: tuple[Path, ...]
     found: tuple[str, ...]
     place: Place
+    again: bool = False
 
     def run(self) -> dict[str, Any]:
         """Return the row."""
         cell, place = self.cell, self.place
         folder, source, runtime = place.cells / cell.name, place.source(cell.setting), place.runtime()
-        choice = method_of(cell, self.original, self.found)
-        weights = self.original
-        for number, forget in enumerate(cell.request.after, start=1):
-            before = Output(place.out / "before" / f"{cell.name}-{number}", overwrite=True, command=place.command)
-            spec = case_of(cell.setting, place, weights=weights, forget=forget)
-            forget_run(spec, choice, before, audit=None, seed=cell.seed, runtime=runtime)
-            weights = before.folder / WEIGHTS
-        spec = case_of(cell.setting, place, weights=weights, forget=cell.request.forget, rows=cell.request.choice)
+        spec = self._forgotten(folder, runtime)
         output = Output(folder, overwrite=True, command=place.command)
-        forget_run(spec, choice, output, audit=None, seed=cell.seed, runtime=runtime)
         options = AuditOptions(retrained=self.retrained, depth=Depth(cell.audit))
         audit_folder(
             output,
@@ -203,6 +199,24 @@ class CellJob:
             earlier=_observed(spec, options, runtime),
         )
         return row_of(folder, cell, [path.parent for path in self.retrained])
+
+    def _forgotten(self, folder: Path, runtime: Runtime) -> CaseSpec:
+        """Forget what the cell names, unless that is done, and return the case of its own request."""
+        cell, place = self.cell, self.place
+        done = self.again and (folder / WEIGHTS).is_file()
+        choice = method_of(cell, self.original, self.found)
+        weights = self.original
+        for number, forget in enumerate(cell.request.after, start=1):
+            before = Output(place.out / "before" / f"{cell.name}-{number}", overwrite=True, command=place.command)
+            spec = case_of(cell.setting, place, weights=weights, forget=forget)
+            if not done:
+                forget_run(spec, choice, before, audit=None, seed=cell.seed, runtime=runtime)
+            weights = before.folder / WEIGHTS
+        spec = case_of(cell.setting, place, weights=weights, forget=cell.request.forget, rows=cell.request.choice)
+        if not done:
+            output = Output(folder, overwrite=True, command=place.command)
+            forget_run(spec, choice, output, audit=None, seed=cell.seed, runtime=runtime)
+        return spec
 
 
 Job = OriginalJob | ReferenceJob | SearchJob | CellJob
@@ -222,7 +236,7 @@ def attempt(name: str, job: Job) -> Done:
         done = Done(name, None, one_line(str(error)))
     except Exception as error:  # noqa: BLE001 - whatever a method of somebody else's raises must not cost the others
         done = Done(name, None, one_line(f"{type(error).__name__}: {reason(error)}"))
-    if isinstance(job, CellJob):
+    if isinstance(job, CellJob) and not (job.again and done.failure):  # what it was judged before stays
         keep(job.place, job.cell, done)
     return done
 
