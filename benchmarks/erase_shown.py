@@ -2,7 +2,7 @@
 
     python benchmarks/erase_shown.py --data DIR --network small [--retrained 3] [--per-class 200]
 
-This is the rule by which `erase` finds its strength: see `unlearnkit.methods.erase.directions.shown`. `--data` is a
+This is the rule by which `erase` finds its strength: see `unlearnkit.methods.erase.directions.showing`. `--data` is a
 folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten by a network of benchmarks/references.
 Beside what shows, on retained training images, stands what the method does not see: the distance of the class's mean
 on test images from the span of the retained classes' means, in standard deviations within these classes.

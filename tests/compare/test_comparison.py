@@ -64,19 +64,33 @@ def test_finished_cells_are_judged_again_without_forgetting_anew(
     weights = (run / "model.safetensors").read_bytes()
     place = folder / "out" / "results" / f"{run.name}.json"
     right = json.loads(place.read_text())
-    place.write_text(json.dumps(right | {"verdict": {"status": "old"}}))
+    place.write_text(json.dumps(right | {"verdict": {"status": "old"}, "versions": {"torch": "of then"}}))
     monkeypatch.setattr(work, "forget_run", never)
     lines: list[str] = []
     comparison(tiny(), folder, lines).run(judge_again=True)
-    assert json.loads(place.read_text())["verdict"] == right["verdict"]
-    assert json.loads(place.read_text())["read"] == right["read"], "the audit's reads are not the method's"
+    found = json.loads(place.read_text())
+    assert found["verdict"] == right["verdict"]
+    assert found["read"] == right["read"], "the audit's reads are not the method's"
+    assert found["versions"] == {"torch": "of then"}, "its seconds are of then"
     assert (run / "model.safetensors").read_bytes() == weights
-    monkeypatch.setattr(work, "audit_folder", never)
-    again = comparison(tiny(), folder, lines)
-    again.run(judge_again=True)
-    assert json.loads(place.read_text())["verdict"] == right["verdict"]
-    assert "computed again" in again.failures[run.name]
-    assert any(run.name in line and "computed again" in line for line in lines)
+
+    def fails(why: str) -> None:
+        again = comparison(tiny(), folder, lines)
+        again.run(judge_again=True)
+        assert json.loads(place.read_text()) == found
+        assert why in again.failures[run.name]
+        assert any(run.name in line and why in line for line in lines)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "audit_folder", never)
+        fails("computed again")
+    (run / "model.safetensors").unlink()
+    fails("Expected the run folder of a finished cell")
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "retrain_run", never)
+        again = comparison(tiny(), folder, [])
+        again.run(judge_again=True)
+        assert "computed again" in again.failures[run.name]
 
 
 def test_seconds_of_a_retraining_whose_operations_were_counted_are_left_out(made: Path, tmp_path: Path) -> None:

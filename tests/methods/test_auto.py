@@ -97,6 +97,16 @@ def test_where_no_way_holds_the_one_that_lost_the_least_is_kept(factor: str, rat
     assert accuracy[kept] == max(accuracy.values()) > min(accuracy.values())
 
 
+def test_the_search_of_a_way_that_is_not_kept_is_not_the_runs() -> None:
+    """UNSIR's rates stand with what was tried, as the report would speak of them as those of what is kept."""
+    settings = "distil.factor=0.7", "distil.repair.lr=1e-9", "unsir.impair.lr=10", "unsir.search.trials=0"
+    method = CHEAP.with_settings(["remains=0", "tolerance=0.0", "unsir.search.attempts=1", *settings])
+    done = unlearn(learned(), method, tiny_data(per_class=200), DOG, seed=3, runtime=CPU)
+    assert done.notes["auto"]["kept"] == "shrink-distill"
+    assert "search" not in done.notes
+    assert len(done.notes["auto"]["tried"][-1]["search"]["attempts"]) == 1
+
+
 def test_a_network_that_cannot_be_edited_is_shrunk_and_the_reason_is_noted() -> None:
     torch.manual_seed(0)
     linear = nn.Sequential(nn.Flatten(), nn.Linear(64, len(CLASSES))).eval()

@@ -86,7 +86,7 @@ class Comparison:
             todo = self.cells if judge_again else todo
             originals = [(cell.original.name, OriginalJob(key=cell.original, place=self.place)) for cell in todo]
             self._make("originals", originals)
-            self._make("retrained models, searches of settings", list(self._judges(todo)))
+            self._make("retrained models, searches of settings", list(self._judges(todo, again)))
             drawn = -math.inf
             for _ in self._each("cells", list(self._ready(todo, again))):
                 if time.monotonic() - drawn > DRAWN_EVERY:
@@ -100,23 +100,26 @@ class Comparison:
         draw(results, self.folder)
         return results
 
-    def _judges(self, todo: Sequence[SuiteCell]) -> Iterator[tuple[str, Job]]:
+    def _judges(self, todo: Sequence[SuiteCell], again: Set[str]) -> Iterator[tuple[str, Job]]:
         """Return the retrained models and the searches of settings; both need an original alone."""
         for cell in todo:
             original = self._original(cell)
             if original is not None:
                 key = cell.references
                 yield key.name, ReferenceJob(key=key, original=original, place=self.place)
-                if cell.search is not None:
+                if cell.search is not None and cell.name not in again:
                     yield cell.search, SearchJob(cell=cell, original=original, place=self.place)
 
     def _ready(self, todo: Sequence[SuiteCell], again: Set[str]) -> Iterator[tuple[str, Job]]:
         """Return the cells that can be run, those of `again` to be judged alone; of the others, why not is kept."""
         for cell in todo:
-            needed = [cell.original.name, cell.references.name, *([cell.search] if cell.search else [])]
+            search = None if cell.name in again else cell.search
+            needed = [cell.original.name, cell.references.name, *([search] if search else [])]
             missing = next((self.failures[name] for name in needed if name in self.failures), None)
             if missing is not None:
-                if cell.name not in again:
+                if cell.name in again:
+                    self.failures[cell.name] = missing
+                else:
                     keep(self.place, cell, Done(cell.name, None, missing))
                 self.say(f"{_called(cell)}: not run: {missing}")
                 continue
@@ -128,7 +131,7 @@ class Comparison:
                     cell=cell,
                     original=original,
                     retrained=tuple(Path(each["path"]) for each in self.made[cell.references.name]["references"]),
-                    found=tuple(self.made[cell.search]["settings"]) if cell.search else (),
+                    found=tuple(self.made[search]["settings"]) if search else (),
                     place=self.place,
                     again=cell.name in again,
                 ),

@@ -172,7 +172,7 @@ class SearchJob:
 class CellJob:
     """Runs a cell: forgets, audits, writes the report, and keeps the row of the table.
 
-    Where it is there already, `again` audits it again and forgets nothing anew.
+    A cell that is there already is audited `again`, and forgets nothing anew.
     """
 
     cell: SuiteCell
@@ -198,22 +198,30 @@ class CellJob:
             runtime=runtime,
             earlier=_observed(spec, options, runtime),
         )
-        return row_of(folder, cell, [path.parent for path in self.retrained])
+        row = row_of(folder, cell, [path.parent for path in self.retrained])
+        before = kept(place, cell) if self.again else None
+        if before is not None:  # its seconds are of the machine that it ran on
+            row |= {key: before[key] for key in ("hardware", "versions")}
+        return row
 
     def _forgotten(self, folder: Path, runtime: Runtime) -> CaseSpec:
         """Forget what the cell names, unless that is done, and return the case of its own request."""
         cell, place = self.cell, self.place
-        done = self.again and (folder / WEIGHTS).is_file()
+        if self.again and not (folder / WEIGHTS).is_file():
+            raise ConfigError(
+                f"Expected the run folder of a finished cell, but {folder} has no {WEIGHTS}; delete "
+                f"{place.results / cell.name}.json and give the same command without --judge-again to run it anew."
+            )
         choice = method_of(cell, self.original, self.found)
         weights = self.original
         for number, forget in enumerate(cell.request.after, start=1):
             before = Output(place.out / "before" / f"{cell.name}-{number}", overwrite=True, command=place.command)
             spec = case_of(cell.setting, place, weights=weights, forget=forget)
-            if not done:
+            if not self.again:
                 forget_run(spec, choice, before, audit=None, seed=cell.seed, runtime=runtime)
             weights = before.folder / WEIGHTS
         spec = case_of(cell.setting, place, weights=weights, forget=cell.request.forget, rows=cell.request.choice)
-        if not done:
+        if not self.again:
             output = Output(folder, overwrite=True, command=place.command)
             forget_run(spec, choice, output, audit=None, seed=cell.seed, runtime=runtime)
         return spec

@@ -89,7 +89,8 @@ class Auto(ConfiguredMethod):
         validation = ctx.view.part(Part.RETAIN_VAL)
         known = right_answers(model, validation, ctx, masked=True) if len(validation) else None
         tried: list[dict[str, Any]] = []
-        best: tuple[float, str, nn.Module] | None = None
+        best: tuple[float, str, nn.Module] | None = None  # its accuracy, and which it is
+        holds = False
         ways: tuple[ConfiguredMethod, ...] = (self.erase, self.distil, self.unsir)
         for method in ways:
             found: dict[str, Any] = {"method": method.name}
@@ -101,17 +102,21 @@ class Auto(ConfiguredMethod):
                     raise
                 found["failed"], result = str(error), None
             if result is not None:
-                lost = self._lost(result, known, found, ctx)
-                if best is None or lost < best[0]:
-                    best = lost, method.name, result
-                if lost <= self.tolerance:
+                holds = self._holds(result, known, found, ctx)
+                accuracy = found.get("accuracy", 1.0)
+                if best is None or accuracy > best[0]:
+                    best = accuracy, method.name, result
+                if holds:
+                    best = accuracy, method.name, result
                     break
             ctx.log.progress.say(f"{method.name} does not do here: {why_not(found)}")
         assert best is not None, "the last way gives a model or raises"
-        lost, kept, result = best
-        if lost > self.tolerance:
+        _, kept, result = best
+        if not holds:
             ctx.log.progress.say(f"None of the ways holds retained accuracy; {kept}, which lost the least, is kept")
-        ctx.log.notes["auto"] = {"kept": kept, "holds": lost <= self.tolerance, "tried": tried}
+        if kept != self.unsir.name and "search" in ctx.log.notes:  # UNSIR's, and not of what is kept
+            tried[-1]["search"] = ctx.log.notes.pop("search")
+        ctx.log.notes["auto"] = {"kept": kept, "holds": holds, "tried": tried}
         return result
 
     def _made_by(
@@ -128,13 +133,13 @@ class Auto(ConfiguredMethod):
         found["shows"] = max(ctx.log.notes["erase"]["layers"][-1]["shown"])
         return result if found["shows"] <= self.remains else None
 
-    def _lost(self, result: nn.Module, known: Tensor | None, found: dict[str, Any], ctx: Context) -> float:
-        """Note what is left of the accuracy, and return what is lost; without validation samples nothing is."""
+    def _holds(self, result: nn.Module, known: Tensor | None, found: dict[str, Any], ctx: Context) -> bool:
+        """Note what is left of the accuracy, and return whether it holds; without validation samples it does."""
         if known is None:
-            return 0.0
+            return True
         right = right_answers(result, ctx.view.part(Part.RETAIN_VAL), ctx)
         found |= {"accuracy_before": float(known.float().mean()), "accuracy": float(right.float().mean())}
-        return missing(known, right)
+        return missing(known, right) <= self.tolerance
 
 
 def why_not(found: Mapping[str, Any]) -> str:

@@ -119,8 +119,8 @@ def test_classes_that_look_alike_share_a_main_direction() -> None:
     covariance = (white - shared_part(white, shared)).T @ standard / len(white)
     directions, sizes, mixes = np.linalg.svd(covariance.numpy(), full_matrices=False)
     found = showing_of(features, labels, looks)
-    assert np.allclose(found.sizes[:2], sizes[:2], atol=0.02), "the third lies within the noise"
-    assert float(found.sizes[2]) == 0
+    assert np.allclose(found.sizes[:2], sizes[:2], atol=0.02)
+    assert float(found.sizes[2]) < found.noise < float(found.sizes[1]), "the third lies within the noise"
     assert np.allclose(np.abs(mixes[:2] @ found.mixes[:, :2].numpy()), np.eye(2), atol=0.03)
     assert np.allclose(np.abs(directions[:, :2].T @ found.directions[:, :2].numpy()), np.eye(2), atol=0.03)
 
@@ -130,15 +130,22 @@ def shared_part(white: Tensor, shared: Tensor) -> Tensor:
     return white @ shared @ shared.T
 
 
-@pytest.mark.parametrize("classes", [1, 20])
-def test_noise_has_no_main_direction(classes: int) -> None:
-    """Of resemblances that have nothing to do with the features few show one, and those little more than the edge."""
+@pytest.mark.parametrize(("classes", "retained"), [(1, 6), (20, 6), (90, 6), (20, 40)])
+def test_noise_has_no_main_direction(classes: int, retained: int) -> None:
+    """Resemblances that have nothing to do with the features hardly ever show more than the edge, and not by much.
+
+    Forty retained classes do not fit into the shared span, so what varies between them is noise here as well.
+    """
     generator = torch.Generator().manual_seed(8)
-    features, labels, _, _ = gaussians()
+    labels = torch.arange(600) % retained
+    means = torch.randn(retained, C, generator=generator, dtype=torch.float64)
+    features = means[labels] + torch.randn(600, C, generator=generator, dtype=torch.float64)
     draws = [torch.randn(600, classes, generator=generator, dtype=torch.float64) for _ in range(40)]
-    sizes = torch.stack([showing_of(features[:600], labels[:600], looks).sizes for looks in draws])
-    assert int((sizes > 0).sum()) <= 0.05 * sizes.numel()
-    assert float(sizes.max()) < 1.4 * (2 / 600 * (2 * classes * (C - RETAINED + 1)) ** 0.5) ** 0.5
+    found = [showing_of(features, labels, looks) for looks in draws]
+    over = torch.stack([each.sizes / each.noise for each in found])
+    assert int((over > 1).sum()) <= 4
+    assert 0.6 < float(over.amax(dim=1).quantile(0.8)) < 1, "the edge is not far away"
+    assert float(over.max()) < 1.3
 
 
 def test_the_shared_part_is_left_alone() -> None:

@@ -94,7 +94,8 @@ def test_layers_of_the_later_part_and_the_head_change(model: Any, rows: float) -
     result = forget(given, rows=rows)
     layers = result.notes["erase"]["layers"]
     moved = {n for n, p in result.model.named_parameters() if not torch.equal(p, given.get_parameter(n))}
-    assert {f"{layer['layer']}.weight" for layer in layers} <= moved
+    changed = {f"{layer['layer']}.weight" for layer in layers if layer.get("strengths") or "rows" in layer}
+    assert changed | {"head.weight"} <= {name.replace("classifier", "head") for name in moved}
     assert not any(name.startswith(("first", "features.0")) for name in moved)
     *edited, head = layers
     assert head["layer"] == "head"
@@ -157,10 +158,20 @@ def test_the_head_is_fitted_to_the_retained_scores_and_to_the_lowest_of_them() -
     wanted = before[0] + (truth[:, 0] - before[0]) / (1 + KEPT_RIDGE)
     assert torch.allclose(head.weight[0], wanted, atol=0.02), "the features are as good as white"
     assert torch.allclose(head(features)[:, [0, 1, 3]].mean(dim=0), scores[:, [0, 1, 3]].mean(dim=0), atol=1e-4)
+    single = nn.Linear(6, 2)
+    fit_head(single, features, scores[:, 1:3], [1], 1e-6)
+    assert torch.allclose(single(features)[:, 1], scores[:, 1], atol=1e-3), "of one retained class the lowest of all"
     plain = nn.Linear(6, 4, bias=False)
     before = plain.weight.clone()
     fit_head(plain, features, plain(features), [2], 1.0)
     assert torch.allclose(plain.weight[[0, 1, 3]], before[[0, 1, 3]], atol=1e-6), "what gives its scores stays"
+
+
+def test_of_one_image_no_direction_can_be_read() -> None:
+    with pytest.raises(ModelError, match="Expected two retained images or more"):
+        unlearn(
+            Grouped(), Erase(retain_per_class=1), tiny_data(), ForgetRequest(classes=CLASSES[1:]), seed=0, runtime=CPU
+        )
 
 
 def test_statistics_are_those_of_all_batches_together() -> None:

@@ -105,15 +105,17 @@ class Showing:
 
     Args:
         by_class: how much of each class's resemblance shows, (G,) from 0 to about 1.
-        sizes: the same along the main directions, largest first, (G,); 0 of what noise alone may be.
+        sizes: the same along the main directions, largest first, (G,).
         mixes: of which classes each main direction is made, orthonormal columns, (G, G).
         directions: the main directions, whitened, (C, G); not yet orthogonal, and of length 1 or zero.
+        noise: a size that noise alone may have.
     """
 
     by_class: Tensor
     sizes: Tensor
     mixes: Tensor
     directions: Tensor
+    noise: float
 
 
 def showing(features_nC: Tensor, looks_nG: Tensor, space: Whitened, shared_Ck: Tensor) -> Showing:
@@ -122,32 +124,57 @@ def showing(features_nC: Tensor, looks_nG: Tensor, space: Whitened, shared_Ck: T
         M = (A^T B + B^T A) / 2 = V diag(s^2) V^T
 
     A and B (C, G) are the covariances of the whitened features with the standardised resemblances in one half of the
-    images and in the other, without their part in the span of the retained means (k of them): noise, which the halves
-    do not share, adds nothing to M on average. A class shows by the root of its diagonal entry of M, a main direction
-    by s. What noise alone would make of G classes is no direction: the eigenvalues of the symmetric part of A^T B, with
-    entries of variance 2 / n in A and B, reach to 2 / n sqrt(2 G (C - k)) (Wigner's semicircle), so of less s is 0.
+    images and in the other, without their part in the span of the retained means: noise, which the halves do not share,
+    adds nothing to M on average. A class shows by the root of its diagonal entry of M, a main direction by s; `noise`
+    bounds the s of what has no direction (`noise_edge`).
     """
     looks = standardised(looks_nG)
     white = (features_nC.double() - space.mean) @ space.inverse
+    white = white - white @ shared_Ck @ shared_Ck.T
 
-    def outside(part: slice) -> Tensor:
-        covariance = white[part].T @ (looks[part] - looks[part].mean(dim=0)) / len(looks[part])
-        rest: Tensor = covariance - shared_Ck @ (shared_Ck.T @ covariance)
-        return rest
+    def covariance(part: slice) -> Tensor:
+        found: Tensor = white[part].T @ (looks[part] - looks[part].mean(dim=0)) / len(looks[part])
+        return found
 
-    first, second = outside(slice(0, None, 2)), outside(slice(1, None, 2))
+    first, second = covariance(slice(0, None, 2)), covariance(slice(1, None, 2))
     product = (first.T @ second + second.T @ first) / 2
     squares, mixes = torch.linalg.eigh(product)
     squares, mixes = squares.flip(0), mixes.flip(1)
-    noise = 2 / len(white) * math.sqrt(2 * len(squares) * (len(shared_Ck) - shared_Ck.shape[1]))
-    sizes = torch.where(squares > noise, squares, 0).sqrt()
-    return Showing(product.diagonal().clamp_min(0).sqrt(), sizes, mixes, unit((first + second) @ mixes))
+    free = max(1, len(shared_Ck) - shared_Ck.shape[1])
+    variance = float(white.square().sum()) / len(white) / free
+    return Showing(
+        by_class=product.diagonal().clamp_min(0).sqrt(),
+        sizes=squares.clamp_min(0).sqrt(),
+        mixes=mixes,
+        directions=unit((first + second) @ mixes),
+        noise=math.sqrt(variance * noise_edge(len(white), free, len(squares))),
+    )
+
+
+def noise_edge(images: int, free: int, classes: int) -> float:
+    """Return what the largest eigenvalue of M is at most where features and resemblances have nothing in common.
+
+        1/n [(sqrt(d) + sqrt(G))^2 - max(0, sqrt(d) - sqrt(G))^2],   for features of variance 1 in d dimensions
+
+    Then M is half the difference of two Wishart matrices of d samples with variance 2 / n, whose eigenvalues lie
+    between the ends of Marchenko's and Pastur's law. For one class this is two standard deviations of M.
+
+    Args:
+        images: n.
+        free: d, the channels outside of the retained means' span.
+        classes: G.
+
+    >>> round(noise_edge(1800, 64, 1), 3), round(noise_edge(1800, 64, 20), 3)
+    (0.018, 0.08)
+    """
+    high, low = math.sqrt(free) + math.sqrt(classes), max(0.0, math.sqrt(free) - math.sqrt(classes))
+    return (high**2 - low**2) / images
 
 
 def standardised(looks_nG: Tensor) -> Tensor:
     """Return the resemblances with mean 0 and standard deviation 1."""
     looks = looks_nG.double()
-    return (looks - looks.mean(dim=0)) / looks.std(dim=0).clamp_min(1e-12)
+    return (looks - looks.mean(dim=0)) / looks.std(dim=0, unbiased=False).clamp_min(1e-12)
 
 
 def showing_of(features_nC: Tensor, labels_n: Tensor, looks_nG: Tensor) -> Showing:

@@ -64,7 +64,7 @@ def find_edit(stage: Stage, outputs: Sequence[Tensor], seen: Observed, looks_nG:
     features = _features(stage, outputs, seen)
     space = whitened(features, seen.labels)
     found = showing(features, looks_nG, space, shared_directions(features, seen.labels, space))
-    over = ((found.sizes >= target_G) & (found.sizes > 0)).nonzero()[:, 0]
+    over = ((found.sizes >= target_G) & (found.sizes > found.noise)).nonzero()[:, 0]
     basis_Cg, own = orthonormal(found.directions[:, over])
     over = over[own]
     strengths_g = _strengths(

@@ -17,17 +17,17 @@ each later convolution and linear layer, front to back:
    first edited layer, whose inputs are the original's, keeps its own.
 2. The direction d is the covariance of what the layer gives now with the resemblance. What d shares with the retained
    classes' means is left alone: v is d without its projection on their span.
-3. Where more than `level` times that shows: W <- P W with P = I - a C^1/2 v v^T C^-1/2, where C is the
-   covariance within the retained classes, and a is searched for on the images so that the level is met. The statistics
-   of BatchNorm are estimated again.
-At the end the head's row of the class is fitted to the lowest of the retained classes' scores (`head.fit_head`).
-Several classes have a direction each and are projected out together.
+3. Where more than `level` times that shows, and more than noise may: W <- P W with P = I - a C^1/2 v v^T C^-1/2, where
+   C is the covariance within the retained classes, and a is searched for on the images so that the level is met. The
+   statistics of BatchNorm are estimated again.
+At the end the head is fitted to the edited features: the retained classes' rows to the original's scores, the forgotten
+classes' to the lowest of these (`head.fit_head`).
 
 Reads: retained training data, a few images of each class (`retain_per_class`); nothing of the classes to forget.
 
-Hyperparameters: a lower `level` takes more of the class and costs retained accuracy. `rows=0` leaves out step 1:
-cheaper, and one or two points of accuracy worse. `repair.steps` adds a short distillation of the original without the
-class; where we measured it, it gained nothing for its cost.
+Hyperparameters: a lower `level` takes more of the class and costs retained accuracy. `rows=0` leaves out step 1 (the
+head is fitted all the same): cheaper, and one or two points of accuracy worse. `repair.steps` adds a short distillation
+of the original without the class; where we measured it, it gained nothing for its cost.
 
 Cost per run: two forward passes of the retained subset, each edited layer once more, and the least squares, without a
 backward pass. With `repair.steps`, that many batches more, twice forward and once backward, and the subset once.
@@ -36,7 +36,8 @@ Deviations: the method is ours. DAMP, Kodge et al. and LEACE project as well, an
 images.
 
 When it fails: where the head's rows do not point to the classes, as in networks that were hardly trained. With few
-channels and many classes the retained means fill the space, and little is left to take out. Grouped convolutions, and
+channels and many classes the retained means fill the space, and little is left to take out; of few images, much may be
+noise, and less is taken out. Grouped convolutions, and
 layers that run past their own `forward` as the last one of `nn.MultiheadAttention`, are left as they are and named in
 the run's notes. All images of the subset are in the network at a time: of large ones fewer are taken.
 
@@ -149,12 +150,16 @@ class Erase(ConfiguredMethod):
         if not stages:
             raise ModelError(nothing_to_edit(layout, self.start))
         samples = self._samples(ctx, stages)
+        if len(samples) < 2:
+            raise ModelError(
+                f"Expected two retained images or more, from which erase reads the classes' directions, but got "
+                f"{len(samples)}; raise retain_per_class, or choose unsir."
+            )
         seen = observe(model, head, stages, samples, self.rows, ctx)
         looks = resemblance(seen.entering, seen.rows, ctx.request.forget, gone(ctx))
         first = showing_of(seen.features, seen.labels, looks)
-        return Plan(
-            model, head, layout, stages, samples, seen, looks, self.level * first.by_class, self.level * first.sizes
-        )
+        along = self.level * first.sizes.clamp_min(first.noise)
+        return Plan(model, head, layout, stages, samples, seen, looks, self.level * first.by_class, along)
 
     def carry_out(self, plan: Plan, ctx: Context) -> nn.Module:
         """Edit the planned network layer by layer, and repair it where that is asked for."""
@@ -213,6 +218,7 @@ class Erase(ConfiguredMethod):
         ctx.log.notes["erase"] = {
             "images": len(samples),
             "may_show": plan.may_show.tolist(),
+            "along": plan.along.tolist(),
             "layers": notes,
             "left_alone": [name for name, depth in layout.left_alone.items() if depth > self.start],
         }

@@ -21,9 +21,10 @@ def fit_head(head: Layer, features_nD: Tensor, scores_nK: Tensor, gone: Sequence
     """Overwrite the head's rows by ridge regressions on the edited features.
 
     The rows of retained classes give the original's scores again, as far as the features let them, and stay near what
-    they were. Those of `gone` give what the least likely retained class gets, image by image, near the mean of the
-    retained rows: a retrained model never saw these classes, and its scores for them are as low as that of any class an
-    image is surely not of. The bias is fitted with them where the head has one that is free.
+    they were. Those of `gone` give what the least likely retained class gets, image by image (the lowest score of all
+    where a single class is retained), near the mean of the retained rows: a retrained model never saw these classes,
+    and its scores for them are as low as that of any class an image is surely not of. The bias is fitted with them
+    where the head has one that is free.
 
     Args:
         head: its last layer.
@@ -34,19 +35,13 @@ def fit_head(head: Layer, features_nD: Tensor, scores_nK: Tensor, gone: Sequence
     """
     rows, bias = head.weight.flatten(1).clone(), head.bias
     kept = [k for k in range(len(rows)) if k not in set(gone)]
-    bias_k = None if bias is None else bias[kept]
     free = bias is not None and bias.requires_grad
-
-    def fitted(start: Tensor, start_bias: Tensor | None, scores: Tensor, ridge: float) -> tuple[Tensor, Tensor]:
-        squares = LeastSquares(start, start_bias, intercept=free)
-        squares.add(features_nD, scores)
-        return squares.solve(ridge)
-
-    lowest_n1 = scores_nK[:, kept].amin(dim=1, keepdim=True)
-    mean_bias_1 = None if bias_k is None else bias_k.mean(dim=0, keepdim=True)
-    low_1D, low_bias_1 = fitted(rows[kept].mean(dim=0, keepdim=True), mean_bias_1, lowest_n1, ridge)
-    kept_kD, kept_bias_k = fitted(rows[kept], bias_k, scores_nK[:, kept], KEPT_RIDGE)
-    rows[kept], rows[list(gone)] = kept_kD.to(rows), low_1D.to(rows)
+    lowest_n1 = (scores_nK[:, kept] if len(kept) > 1 else scores_nK).amin(dim=1, keepdim=True)
+    start = None if bias is None else torch.cat([bias[kept], bias[kept].mean(dim=0, keepdim=True)])
+    squares = LeastSquares(torch.cat([rows[kept], rows[kept].mean(dim=0, keepdim=True)]), start, intercept=free)
+    squares.add(features_nD, torch.cat([scores_nK[:, kept], lowest_n1], dim=1))
+    (kept_weight, kept_bias), (low_weight, low_bias) = squares.solve(KEPT_RIDGE), squares.solve(ridge)
+    rows[kept], rows[list(gone)] = kept_weight[:-1].to(rows), low_weight[-1].to(rows)
     head.weight.copy_(rows.reshape(head.weight.shape))
     if bias is not None and free:
-        bias[kept], bias[list(gone)] = kept_bias_k.to(bias), low_bias_1.to(bias)
+        bias[kept], bias[list(gone)] = kept_bias[:-1].to(bias), low_bias[-1].to(bias)

@@ -27,8 +27,8 @@ class Plan:
         samples: retained images.
         seen: what the original does on them.
         looks: (n, G), how much each looks like each forgotten class, see `directions.resemblance`.
-        may_show: (G,), what may show of each class, see `directions.showing`; less is not aimed at.
-        along: (G,), what may show along the first, second, ... main direction.
+        may_show: (G,), what may show of each class, see `directions.showing`.
+        along: (G,), what may show along the first, second, ... main direction: no less than noise would.
     """
 
     model: nn.Module
