@@ -214,7 +214,9 @@ def test_cells_without_data_are_recorded_and_the_others_go_on(made: Path, tmp_pa
     assert str(tmp_path) in results["groups"][0]["rows"][0]["failure"]
 
 
-def test_the_command_plans_runs_and_names_what_there_is(made: Path, tmp_path: Path) -> None:
+def test_the_command_plans_runs_and_names_what_there_is(
+    made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     file = tmp_path / "tiny.toml"
     file.write_text(
         'title = "tiny"\naudit = "quick"\n[[settings]]\ndata = "digits"\nmodel = "small-cnn,width=4"\n'
@@ -230,6 +232,13 @@ def test_the_command_plans_runs_and_names_what_there_is(made: Path, tmp_path: Pa
     assert done.code == 0, done.err
     assert "1 cells, 1 finished, 0 to run" in done.out
     assert Path(done.out.splitlines()[-1]).is_file()
+    with monkeypatch.context() as patched:
+        patched.setattr(work, "audit_folder", never)
+        done = run_cli("compare", file, *at, "--judge-again")
+        assert "1 finished cells are audited again" in done.out
+        assert (done.code, "1 cells failed" in done.out) == (1, True), "what could not be judged again is no success"
+        assert run_cli("compare", file, *at, "--judge-again", "--quiet").code == 1
+    assert run_cli("compare", file, *at, "--judge-again").code == 0
     assert "cifar10-small" in run_cli("compare", "--list").out
     for words, said in (
         (("--out", tmp_path), "Expected a suite or --row ID"),
