@@ -28,6 +28,8 @@ def test_a_signal_ends_a_command(
     monkeypatch.setattr(moment, stop)
     interrupts = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
     request.addfinalizer(lambda: signal.signal(signal.SIGINT, interrupts))
+    hangups = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and what nohup starts ignores this one
+    request.addfinalizer(lambda: signal.signal(signal.SIGHUP, hangups))
     before = [signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGHUP)]
     done = run_cli(
         "train", "--model", "small-cnn", "--data", "digits", "--epochs", 1, "--quiet", "--out", tmp_path / "run",

@@ -104,17 +104,16 @@ class Auto(ConfiguredMethod):
             if result is not None:
                 holds = self._holds(result, known, found, ctx)
                 accuracy = found.get("accuracy", 1.0)
-                if best is None or accuracy > best[0]:
+                if holds or best is None or accuracy > best[0]:
                     best = accuracy, method.name, result
                 if holds:
-                    best = accuracy, method.name, result
                     break
             ctx.log.progress.say(f"{method.name} does not do here: {why_not(found)}")
         assert best is not None, "the last way gives a model or raises"
         _, kept, result = best
         if not holds:
             ctx.log.progress.say(f"None of the ways holds retained accuracy; {kept}, which lost the least, is kept")
-        if kept != self.unsir.name and "search" in ctx.log.notes:  # UNSIR's, and not of what is kept
+        if tried[-1]["method"] != kept and "search" in ctx.log.notes:  # the last one's, and not of what is kept
             tried[-1]["search"] = ctx.log.notes.pop("search")
         ctx.log.notes["auto"] = {"kept": kept, "holds": holds, "tried": tried}
         return result

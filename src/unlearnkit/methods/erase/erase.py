@@ -70,14 +70,14 @@ from unlearnkit.methods.common.teachers import teacher_of
 from unlearnkit.methods.common.weight_scale import weight_scale
 from unlearnkit.methods.erase.directions import resemblance, showing_of
 from unlearnkit.methods.erase.edit import apply_edit, apply_fit, find_edit, least_squares, renew_statistics
-from unlearnkit.methods.erase.head import fit_head
+from unlearnkit.methods.erase.head import fit_head, readable_head
 from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
 from unlearnkit.methods.erase.observe import BATCH, batches_of, observe, over_positions
 from unlearnkit.methods.erase.plan import Plan
 from unlearnkit.methods.erase.stages import Stage, find_stages, nothing_to_edit
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
-from unlearnkit.models.head import find_head, own_head
+from unlearnkit.models.head import find_head
 from unlearnkit.split import Part
 from unlearnkit.training.batchnorm import recalibrate_batchnorm
 from unlearnkit.training.losses import distillation
@@ -139,12 +139,7 @@ class Erase(ConfiguredMethod):
         model.eval()
         with ctx.log.stage("find", 1) as progress:
             name = find_head(model, num_classes=len(ctx.request.classes), shape=ctx.shape)
-            layout, head = find_stages(model, head=name, shape=ctx.shape), own_head(model, name)
-            if isinstance(head, nn.Conv2d) and head.kernel_size != (1, 1):
-                raise ModelError(
-                    f"Expected a head of one weight for each feature, which erase reads, but {name!r} is a convolution "
-                    f"of {head.kernel_size}; choose unsir, which trains whatever may change."
-                )
+            layout, head = find_stages(model, head=name, shape=ctx.shape), readable_head(model, name)
             progress.advance()
         stages = [stage for stage in layout.stages if stage.depth > self.start]
         if not stages:

@@ -1,4 +1,4 @@
-"""Fits the head to the edited features: retained classes keep their scores, forgotten ones get the lowest of them.
+"""Finds the head, and fits it to edited features: retained classes keep their scores, others get the lowest of them.
 
 Shapes: n images, D features at the head's input, K classes, G classes that are gone.
 """
@@ -8,12 +8,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from unlearnkit.errors import ModelError
 from unlearnkit.methods.erase.refit import LeastSquares
 from unlearnkit.methods.erase.stages import Layer
+from unlearnkit.models.head import own_head
 
 KEPT_RIDGE = 0.1  # of the retained rows, see `LeastSquares`
+
+
+def readable_head(model: nn.Module, name: str) -> Layer:
+    """Return the head of that name.
+
+    Raises:
+        ModelError: it has several weights for a feature, as a convolution wider than one pixel.
+    """
+    head = own_head(model, name)
+    if isinstance(head, nn.Conv2d) and head.kernel_size != (1, 1):
+        raise ModelError(
+            f"Expected a head of one weight for each feature, which erase reads, but {name!r} is a convolution "
+            f"of {head.kernel_size}; choose unsir, which trains whatever may change."
+        )
+    return head
 
 
 @torch.no_grad()
