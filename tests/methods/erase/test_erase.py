@@ -68,6 +68,18 @@ def test_the_resemblance_is_brought_down_to_what_may_show() -> None:
     assert (alone.strengths, torch.equal(alone.projection, torch.eye(8, dtype=torch.float64))) == ([], True)
 
 
+def test_what_may_be_noise_is_no_direction_and_no_level_below_it_is_aimed_at() -> None:
+    stage = find_stages(Grouped(), head="head", shape=SHAPE).stages[1]
+    seen, maps, looks = placed(0.07)
+    found = showing_of(torch.cat([peaks(part, None) for part in maps]), seen.labels, looks)
+    assert 0 < float(found.sizes) < found.noise
+    assert find_edit(stage, maps, seen, looks, torch.zeros(1)).strengths == []
+    torch.manual_seed(0)
+    notes = forget(Grouped(), level=1.0).notes["erase"]
+    assert notes["may_show"] == [0.0]
+    assert notes["along"][0] > 0.1
+
+
 def test_what_an_estimate_misses_counts_for_the_target() -> None:
     shown, target = torch.tensor([1.0, 1.0, 0.5]), torch.tensor([1.0, 0.4, 0.4])
     left = wanted(shown, target)
