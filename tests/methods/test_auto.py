@@ -118,8 +118,8 @@ def test_a_network_that_cannot_be_edited_is_shrunk_and_the_reason_is_noted() -> 
 def test_without_validation_samples_accuracy_is_not_asked_about() -> None:
     done = forget("remains=10", "tolerance=0", "erase.retain_per_class=1", per_class=1)
     about = pytest.approx(0, abs=10)
-    about = {"method": "erase", "aims_at": about, "shows": about}
-    assert done.notes["auto"] == {"kept": "erase", "holds": True, "tried": [about]}
+    first = {"method": "erase", "aims_at": about, "shows": about}
+    assert done.notes["auto"] == {"kept": "erase", "holds": True, "tried": [first]}
 
 
 def test_its_parts_are_those_of_the_methods_that_it_tries() -> None:

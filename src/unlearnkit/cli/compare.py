@@ -90,15 +90,15 @@ def command(
     say = (lambda _: None) if quiet else print_line
     comparison = Comparison(name=name, suite=chosen, place=place, workers=workers, say=say)
     if not quiet or plan:
-        unfinished = comparison.open()
-        print_lines("\n".join(planned(comparison.cells, unfinished, place, jobs or 1)))
+        todo = comparison.open()
+        print_lines("\n".join(planned(comparison.cells, todo, place, jobs or 1)))
         if judge_again:
-            print_line(f"{len(comparison.cells) - len(unfinished)} finished cells are audited again")
+            print_line(f"{len(comparison.cells) - len(todo)} finished cells are audited again")
     if plan:
         return
     comparison.run(judge_again=judge_again)
-    unfinished = comparison.open()
-    failed = sum(cell in unfinished or cell.name in comparison.failures for cell in comparison.cells)
+    unfinished = {cell.name for cell in comparison.open()}
+    failed = len(unfinished | {cell.name for cell in comparison.cells if cell.name in comparison.failures})
     if not quiet:
         print_line(f"{failed} cells failed; give the same command again to try them once more" if failed else "done")
         print_line(str(comparison.folder / PAGE))

@@ -149,7 +149,8 @@ def test_classes_forgotten_earlier_stay_out() -> None:
     assert result.access.forget_samples_read(result.split) == 0
     head = result.model.head
     assert torch.equal(head.weight[0], head.weight[2])
-    assert not torch.allclose(head.weight[0], head.weight[1], atol=0.01)
+    moved = (head.weight - given.head.weight).detach().abs().amax(dim=1)
+    assert float(moved[[1, 3]].max()) < 0.5 * float(moved[[0, 2]].min()), "retained rows stay near what they were"
     assert all(len(layer["strengths"]) == 1 for layer in result.notes["erase"]["layers"][:-1])
     assert result.notes["erase"]["images"] == 300
 
