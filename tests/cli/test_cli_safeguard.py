@@ -56,6 +56,21 @@ def test_a_tolerance_that_is_no_fraction_is_refused(narrow_run: Path, tmp_path: 
 
 
 @pytest.mark.slow
+def test_a_direction_that_may_be_wrong_is_on_the_terminal(
+    narrow_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ["--weights", narrow_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
+    for least, warned in ((2.0, True), (-1.0, False)):
+        monkeypatch.setattr("unlearnkit.methods.erase.erase.LEAST_TRUST", least)
+        out = tmp_path / str(least)
+        done = run_cli("forget", *given, "--out", out, "--method", "erase")
+        assert done.code == 0, done
+        cosine = read(out, "config.json")["notes"]["erase"]["trust"]
+        assert -1 <= cosine <= 1
+        assert (f"has a cosine of {cosine:.2f} with the true one" in done.out) == warned
+
+
+@pytest.mark.slow
 def test_without_a_method_the_recommended_one_runs(narrow_run: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     given = ["--weights", narrow_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
-from canonical import CLASSES, CPU, RETAIN, new_cnn, small_cnn, tiny, tiny_data
+from canonical import CLASSES, CPU, RETAIN, learned, small_cnn, tiny, tiny_data
 from contract_runs import assert_same_tensors
 from unlearnkit import ForgetRequest
 from unlearnkit.methods import METHODS, Unlearned, unlearn
@@ -60,6 +59,20 @@ def test_where_the_class_still_shows_the_original_is_shrunk_and_taught() -> None
     assert "distil" in done.cost["stages"]
     assert "impair" not in done.cost["stages"]
     assert done.access.forget_samples_read(done.split) == 0
+
+
+def test_a_doubt_about_the_erasure_is_the_runs_only_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("unlearnkit.methods.erase.erase.LEAST_TRUST", 2.0)
+    kept = forget("remains=10", "tolerance=0.99")
+    assert kept.notes["doubt"] == {
+        "code": "directions_doubtful",
+        "values": {"cosine": kept.notes["erase"]["trust"], "least": 2.0},
+    }
+    other = forget("remains=0", "tolerance=0.99", "distil.repair.epochs=1", model=learned())
+    assert (other.notes["auto"]["kept"], "erase" in other.cost["stages"]) == ("shrink-distill", True)
+    assert "doubt" not in other.notes
+    monkeypatch.setattr("unlearnkit.methods.erase.erase.LEAST_TRUST", -1.0)
+    assert "doubt" not in forget("remains=10", "tolerance=0.99").notes
 
 
 def test_each_way_starts_from_the_original_and_not_from_what_the_one_before_left() -> None:
@@ -126,18 +139,3 @@ def test_its_parts_are_those_of_the_methods_that_it_tries() -> None:
     auto = METHODS["auto"]()
     assert auto.needs == auto.erase.needs | auto.distil.needs | auto.unsir.needs
     assert not any(part.forgotten for part in auto.needs)
-
-
-@cache
-def learned() -> nn.Module:
-    """A small network that has learned the tiny images."""
-    torch.manual_seed(0)
-    model, data = new_cnn(1).train(), tiny_data()
-    data.fix_shape(0)
-    images = data.normalise(data.train.images(torch.arange(len(data.train)), CPU.device))
-    optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(60):
-        optimiser.zero_grad()
-        nn.functional.cross_entropy(model(images), data.train.labels).backward()
-        optimiser.step()
-    return model.eval()

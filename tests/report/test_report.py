@@ -134,6 +134,15 @@ def test_a_failed_search_is_said_on_the_first_screen(make: Make) -> None:
     assert "at every learning rate" in first_screen(page)
 
 
+def test_a_direction_that_may_be_wrong_is_said_on_the_first_screen(make: Make) -> None:
+    config = artefacts(["a", "b"])["config.json"]
+    doubt = {"code": "directions_doubtful", "values": {"cosine": 0.554, "least": 0.65}}
+    page = first_screen(render(make(config=config | {"notes": {"doubt": doubt}})))
+    assert "The class may still be found: the direction of a class" in page
+    assert "has a cosine of 0.55 with the true one" in page
+    assert "may still be found" not in render(make(config=config))
+
+
 def test_which_of_its_methods_auto_kept_is_on_the_first_screen(make: Make) -> None:
     config = artefacts(["a", "b"])["config.json"]
     page = render(make(config=config | {"method": "auto", "notes": {"auto": {"kept": "erase", "tried": []}}}))

@@ -164,8 +164,9 @@ def pair() -> dict[str, Any]:
 def failed() -> dict[str, Any]:
     """A run whose search for rates found nothing."""
     search = {"accepted": False, "skipped": "no_retained_validation_samples", "attempts": [{"accuracy": 0.5}] * 2}
+    doubt = {"code": "directions_doubtful", "values": {"cosine": 0.55, "least": 0.65}}
     return artefacts(CLASSES)["config.json"] | {
-        "notes": {"search": search, "x": None, "no_samples_of": ["x"]},
+        "notes": {"search": search, "x": None, "no_samples_of": ["x"], "doubt": doubt},
         "overrides": ["a=1"],
     }
 
@@ -230,6 +231,7 @@ ALLOWED = {
     *("AUC", "CKA", "ZRF", "RMIA", "SVC", "Jensen", "Shannon", "Anamnesis", "L2", "CSV", "JSON", "UTC", "E0", "E3"),
     *("noise", "impair", "repair", "search", "steps", "lr", "retain_per_class", "epochs", "none"),  # fields, settings
     *("attempts", "accepted", "skipped", "accuracy", "no_samples_of", "forget_test", "x", "a"),
+    *("doubt", "code", "directions_doubtful", "values", "cosine", "least"),
     *("stem", "body", "head", *CLASSES, *(f"layer{i}" for i in range(7)), *"abcdef"),  # of the user
     *("Grad", "CAM", "audit", "forget", "include", "images"),  # of options
     *("runs", "original", "elsewhere", "after", "retrained", "cpu", "fp32"),

@@ -97,6 +97,8 @@ Code = Literal[
     "retained_accuracy_open",
     "retained_accuracy_lost",
     "retained_accuracy_by_heart",
+    # how well a method found its way by retained classes (notes["doubt"] of a method)
+    "directions_doubtful",
     # what the differential privacy of the original's training says of a request
     "request_privacy",
     "request_privacy_vacuous",
@@ -124,6 +126,7 @@ PLACEHOLDERS: dict[Code, tuple[str, ...]] = {  # the values of a code; one that 
     "loss_infinite": ("masked", "n"),
     "stage_stopped": ("stage", "loss", "step"),
     "few_retrained": ("needed", "given"),
+    "directions_doubtful": ("cosine", "least"),
     "more_retrained_settle": ("more",),
     "small_sample": ("n",),
     "partial": ("n", "whole"),

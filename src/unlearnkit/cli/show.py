@@ -99,7 +99,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     notes = result.get("notes", {})
     kept = notes.get("safeguard")
     privacy = notes.get("privacy")
-    if kept or privacy or "statement" in notes:
+    doubt = notes.get("doubt")
+    if kept or privacy or doubt or "statement" in notes:
         from unlearnkit.report.sentences import plain, read_doubt, read_statement
         from unlearnkit.report.words import ENGLISH, of_pictures
 
@@ -108,6 +109,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
             lines.append(f"statement: {plain(statement, ENGLISH)}")
         if privacy:
             lines.append(f"privacy: {plain(read_doubt(privacy, 'the run'), ENGLISH)}")
+        if doubt:
+            lines.append(f"warning: {plain(read_doubt(doubt, 'the run'), ENGLISH)}")
     if kept:
         warning = "" if kept["code"] in ("retained_accuracy_kept", "retained_accuracy_open") else "warning: "
         words = of_pictures(ENGLISH) if result.get("forget_rows") and not result.get("forget") else ENGLISH

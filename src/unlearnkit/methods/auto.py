@@ -115,6 +115,8 @@ class Auto(ConfiguredMethod):
             ctx.log.progress.say(f"None of the ways holds retained accuracy; {kept}, which lost the least, is kept")
         if tried[-1]["method"] != kept and "search" in ctx.log.notes:  # the last one's, and not of what is kept
             tried[-1]["search"] = ctx.log.notes.pop("search")
+        if kept != self.erase.name:
+            ctx.log.notes.pop("doubt", None)  # of an erasure that was tried
         ctx.log.notes["auto"] = {"kept": kept, "holds": holds, "tried": tried}
         return result
 

@@ -75,6 +75,7 @@ from unlearnkit.methods.erase.lockstep import Halt, in_lockstep
 from unlearnkit.methods.erase.observe import BATCH, batches_of, observe, over_positions
 from unlearnkit.methods.erase.plan import Plan
 from unlearnkit.methods.erase.stages import Stage, find_stages, nothing_to_edit
+from unlearnkit.methods.erase.trust import LEAST_TRUST, trust
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
 from unlearnkit.methods.space import Range, Space
 from unlearnkit.models.head import find_head
@@ -154,10 +155,14 @@ class Erase(ConfiguredMethod):
         looks = resemblance(seen.entering, seen.rows, ctx.request.forget, gone(ctx))
         first = showing_of(seen.features, seen.labels, looks)
         along = self.level * first.sizes.clamp_min(first.noise)
-        return Plan(model, head, layout, stages, samples, seen, looks, self.level * first.by_class, along)
+        known = trust(seen.entering, seen.labels, seen.rows, gone(ctx))
+        return Plan(model, head, layout, stages, samples, seen, looks, self.level * first.by_class, along, known)
 
     def carry_out(self, plan: Plan, ctx: Context) -> nn.Module:
         """Edit the planned network layer by layer, and repair it where that is asked for."""
+        if plan.trust is not None and plan.trust < LEAST_TRUST:
+            doubt = {"code": "directions_doubtful", "values": {"cosine": plan.trust, "least": LEAST_TRUST}}
+            ctx.log.notes["doubt"] = doubt
         teacher = teacher_of(plan.model) if self.repair.steps else None
         self._edit(plan, ctx)
         if teacher is not None:
@@ -214,6 +219,7 @@ class Erase(ConfiguredMethod):
             "images": len(samples),
             "may_show": plan.may_show.tolist(),
             "along": plan.along.tolist(),
+            "trust": plan.trust,
             "layers": notes,
             "left_alone": [name for name, depth in layout.left_alone.items() if depth > self.start],
         }
