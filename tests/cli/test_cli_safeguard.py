@@ -61,7 +61,7 @@ def test_a_direction_that_may_be_wrong_is_on_the_terminal(
 ) -> None:
     given = ["--weights", narrow_run / WEIGHTS, "--data", "digits", "--forget", "3", "--device", "cpu", "--no-audit"]
     for least, warned in ((2.0, True), (-1.0, False)):
-        monkeypatch.setattr("unlearnkit.methods.erase.erase.LEAST_TRUST", least)
+        monkeypatch.setattr("unlearnkit.methods.erase.trust.LEAST_TRUST", least)
         out = tmp_path / str(least)
         done = run_cli("forget", *given, "--out", out, "--method", "erase")
         assert done.code == 0, done

@@ -62,7 +62,7 @@ def test_where_the_class_still_shows_the_original_is_shrunk_and_taught() -> None
 
 
 def test_a_doubt_about_the_erasure_is_the_runs_only_where_it_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("unlearnkit.methods.erase.erase.LEAST_TRUST", 2.0)
+    monkeypatch.setattr("unlearnkit.methods.erase.trust.LEAST_TRUST", 2.0)
     kept = forget("remains=10", "tolerance=0.99")
     assert kept.notes["doubt"] == {
         "code": "directions_doubtful",
@@ -71,7 +71,7 @@ def test_a_doubt_about_the_erasure_is_the_runs_only_where_it_is_kept(monkeypatch
     other = forget("remains=0", "tolerance=0.99", "distil.repair.epochs=1", model=learned())
     assert (other.notes["auto"]["kept"], "erase" in other.cost["stages"]) == ("shrink-distill", True)
     assert "doubt" not in other.notes
-    monkeypatch.setattr("unlearnkit.methods.erase.erase.LEAST_TRUST", -1.0)
+    monkeypatch.setattr("unlearnkit.methods.erase.trust.LEAST_TRUST", -1.0)
     assert "doubt" not in forget("remains=10", "tolerance=0.99").notes
 
 

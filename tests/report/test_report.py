@@ -138,9 +138,9 @@ def test_a_direction_that_may_be_wrong_is_said_on_the_first_screen(make: Make) -
     config = artefacts(["a", "b"])["config.json"]
     doubt = {"code": "directions_doubtful", "values": {"cosine": 0.554, "least": 0.65}}
     page = first_screen(render(make(config=config | {"notes": {"doubt": doubt}})))
-    assert "The class may still be found: the direction of a class" in page
+    assert "The erasure may have missed: the direction of a class" in page
     assert "has a cosine of 0.55 with the true one" in page
-    assert "may still be found" not in render(make(config=config))
+    assert "may have missed" not in render(make(config=config))
 
 
 def test_which_of_its_methods_auto_kept_is_on_the_first_screen(make: Make) -> None:

@@ -30,7 +30,9 @@ erasure that is not carried out, one forward pass of its images. On the small ne
 kept, a fortieth of a retraining of four epochs; on digits a third to two fifths of one; where UNSIR is kept, up to a
 third more than UNSIR alone.
 
-When it fails: neither question asks whether outputs are like a retrained model's. None of it replaces an audit.
+When it fails: neither question asks whether outputs are like a retrained model's, or whether `erase` estimated the
+class's direction well. Of the latter an erasure that is kept says so where it has reason to doubt. None of it replaces
+an audit.
 
 Source: ours.
 

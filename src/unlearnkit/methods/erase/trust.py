@@ -11,7 +11,7 @@ from torch import Tensor
 
 from unlearnkit.methods.erase.directions import resemblance, shared_directions, showing, whitened
 
-LEAST_TRUST = 0.65  # below it audits found the class, by 1.9 to 5.2 times the band; above by .4 to 1.6 (docs/log.md)
+LEAST_TRUST = 0.65  # below it all audited results were outside, by 1.9 to 5.2 times the band (docs/log.md, 2026-11-28)
 PLAYERS = 10  # retained classes that play the part, at most: each needs a decomposition of a (D, D) matrix
 FEWEST_CLASSES, FEWEST_IMAGES = 3, 4  # retained classes, and images of one that plays the part
 
@@ -61,3 +61,16 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
         along += float(estimate @ (first + second)) / 2
         length += float((first @ second).clamp_min(0).sqrt())
     return min(1.0, along / length) if length else None
+
+
+def doubted(found: float | None) -> dict[str, object]:
+    """Return what a run notes of directions that are not to be trusted, for terminal and report; else nothing.
+
+    >>> doubted(0.5)
+    {'doubt': {'code': 'directions_doubtful', 'values': {'cosine': 0.5, 'least': 0.65}}}
+    >>> doubted(0.8), doubted(None)
+    ({}, {})
+    """
+    if found is None or found >= LEAST_TRUST:
+        return {}
+    return {"doubt": {"code": "directions_doubtful", "values": {"cosine": found, "least": LEAST_TRUST}}}
