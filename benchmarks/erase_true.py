@@ -1,13 +1,14 @@
 """Holds the directions that `erase` estimates against the true ones, layer by layer; erases along the true ones, too.
 
-    python benchmarks/erase_true.py --data DIR --network small [--seeds 2] [--images 4000] [--set level=1 ...]
+    python benchmarks/erase_true.py --data DIR --network small [--seeds 3] [--images 4000] [--set level=1 ...]
 
 `--data` is a folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten by a network of
 benchmarks/references. The true direction of the class is that of the mean of 500 of its test images, which `erase`
 never sees: what it has outside of the span of the retained classes' means, whitened within these classes, in the
 network as it is edited so far. For each layer stand the distance of that mean in standard deviations and the cosine of
-the estimate with it; `trust` is what `erase` itself foretells of the cosine at the head's input. Below, both ways are
-read on other test images as `benchmarks/erase.py` does. Results: benchmarks/results/erase-true-NETWORK.json.
+the estimate with it; `trust` is what `erase` itself foretells of the cosine at the original's head, and stands beside
+that cosine. Both ways are read on other test images as `benchmarks/erase.py` does. Results:
+benchmarks/results/erase-true-NETWORK.json.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -33,9 +34,9 @@ from unlearnkit import Erase, ForgetRequest, Part, Runtime, load_data, split_for
 from unlearnkit.audit.observe.feature_layers import choose_layers
 from unlearnkit.methods import Context
 from unlearnkit.methods.erase.directions import Showing, shared_directions, showing, unit, whitened
-from unlearnkit.methods.erase.observe import Observed, features_of
+from unlearnkit.methods.erase.observe import Observed, features_of, over_positions
 from unlearnkit.methods.erase.plan import Plan
-from unlearnkit.methods.erase.stages import Stage
+from unlearnkit.methods.erase.stages import Layer, Stage
 from unlearnkit.run_dir import versions
 
 SEEN = 500  # test images of the class, whose mean is the truth
@@ -51,6 +52,9 @@ class Watched(Erase):
     def carry_out(self, plan: Plan, ctx: Context) -> nn.Module:
         """Edit the network, and note each layer's distance and cosine under `true`."""
         find, notes = edit.find_edit, []
+        forgotten = entering(plan.head, self.network, plan.model)
+        estimate, truth, _ = true_direction(plan.seen.entering, plan.seen.labels, plan.looks, forgotten)
+        ctx.log.notes["at_the_head"] = float(estimate @ truth)
 
         def watch(stage: Stage, outputs: Sequence[Tensor], seen: Observed, looks: Tensor, target: Tensor) -> edit.Edit:
             retained = torch.cat([features_of(stage, y, n) for y, n in zip(outputs, seen.sizes, strict=True)])
@@ -86,16 +90,35 @@ IMAGES: list[Tensor] = []  # of the class, normalised
 
 
 @torch.no_grad()
-def features_at(stage: Stage, network: str, edited: nn.Module) -> Tensor:
-    """Return what a stage gives for the class's images, in a copy of the network as it is now."""
-    model = NETWORKS[network]().eval()
-    model.load_state_dict(edited.state_dict())
-    found: list[Tensor] = []
-    layer = model.get_submodule(stage.name)
-    handle = layer.register_forward_hook(lambda _m, _a, output: found.append(features_of(stage, output, len(output))))
+def run_copy(network: str, model: nn.Module, watch: Callable[[nn.Module], object]) -> None:
+    """Run the class's images through a copy of the network as it is now, without its hooks; `watch` adds others."""
+    copied = NETWORKS[network]().eval()
+    copied.load_state_dict(model.state_dict())
+    watch(copied)
     for images in IMAGES:
-        model(images)
-    handle.remove()
+        copied(images)
+
+
+def features_at(stage: Stage, network: str, edited: nn.Module) -> Tensor:
+    """Return what a stage gives for the class's images."""
+    found: list[Tensor] = []
+
+    def after(_layer: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
+        found.append(features_of(stage, output, len(output)))
+
+    run_copy(network, edited, lambda copied: copied.get_submodule(stage.name).register_forward_hook(after))
+    return torch.cat(found)
+
+
+def entering(head: Layer, network: str, model: nn.Module) -> Tensor:
+    """Return what enters the head for the class's images."""
+    found: list[Tensor] = []
+    name = next(name for name, layer in model.named_modules() if layer is head)
+
+    def before(_layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        found.append(over_positions(head, args[0], len(args[0])))
+
+    run_copy(network, model, lambda copied: copied.get_submodule(name).register_forward_pre_hook(before))
     return torch.cat(found)
 
 
@@ -103,7 +126,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--network", choices=NETWORKS, default="small")
-    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--images", type=int, default=4000, help="test images that are read")
     parser.add_argument("--set", dest="settings", action="append", default=[], help="of erase, NAME=VALUE")
     arguments = parser.parse_args()
@@ -147,6 +170,7 @@ def main() -> None:
                 seed=seed,
                 seconds=seconds,
                 trust=trust,
+                cosine_at_the_head=done.notes["at_the_head"],
                 layers=true,
                 head=distance(retained, data.labels("train")[drawn], forgotten),
             )
@@ -169,7 +193,11 @@ def line(row: dict[str, Any]) -> str:
     if "layers" not in row:
         return found
     by_layer = "  ".join(f"{each['distance']:.1f} ({each['cosine']:.2f})" for each in row["layers"])
-    return f"{found}  trust {row['trust']:.2f}\n    distance (cosine) by layer: {by_layer}  head {row['head']:.1f}"
+    trust = "-" if row["trust"] is None else f"{row['trust']:.2f}"
+    return (
+        f"{found}  trust {trust} (cosine {row['cosine_at_the_head']:.2f})\n"
+        f"    distance (cosine) by layer: {by_layer}  head {row['head']:.1f}"
+    )
 
 
 if __name__ == "__main__":

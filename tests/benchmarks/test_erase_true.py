@@ -48,4 +48,5 @@ def test_watching_changes_nothing_and_following_the_truth_does(monkeypatch: pyte
     assert changed
     layers = [note["layer"] for note in seen.notes["erase"]["layers"][:-1]]
     assert [note["layer"] for note in seen.notes["true"]] == layers
+    assert -1 <= seen.notes["at_the_head"] <= 1
     assert all(note["distance"] >= 0 and -1 <= note["cosine"] <= 1 for note in seen.notes["true"])

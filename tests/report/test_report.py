@@ -138,9 +138,13 @@ def test_a_direction_that_may_be_wrong_is_said_on_the_first_screen(make: Make) -
     config = artefacts(["a", "b"])["config.json"]
     doubt = {"code": "directions_doubtful", "values": {"cosine": 0.554, "least": 0.65}}
     page = first_screen(render(make(config=config | {"notes": {"doubt": doubt}})))
-    assert "The erasure may have missed: the direction of a class" in page
-    assert "has a cosine of 0.55 with the true one" in page
-    assert "may have missed" not in render(make(config=config))
+    assert "The class may not be gone: the directions of retained classes" in page
+    assert "have a cosine of 0.55 with the true ones" in page
+    assert "may not be gone" not in render(make(config=config))
+    noted = config | {"notes": {"doubt": doubt}}
+    for status, said in (("unknown", True), ("pass", False), ("fail", False)):
+        audit = audit_json(["a", "b"], retrained=3) | {"verdict": {"status": status, "why": []}}
+        assert ("may not be gone" in first_screen(render(make(config=noted, audit=audit)))) == said
 
 
 def test_which_of_its_methods_auto_kept_is_on_the_first_screen(make: Make) -> None:
@@ -296,6 +300,13 @@ def test_a_missing_file_and_a_damaged_reading_are_named(make: Make) -> None:
         OutputError, match=r"Expected a doubt or a reason .* in audit\.json, but got 'small sample: 36'"
     ):
         render(make(audit=damaged))
+
+
+@pytest.mark.parametrize("doubt", ["a text", ["directions_doubtful"], {"code": 3, "values": {}}, {"values": {}}])
+def test_a_damaged_note_of_a_method_is_named(make: Make, doubt: object) -> None:
+    config = artefacts(["cat", "dog"])["config.json"] | {"notes": {"doubt": doubt}}
+    with pytest.raises(OutputError, match=r"config\.json"):
+        render(make(config=config))
 
 
 @pytest.mark.parametrize(("schema", "got"), [(None, "one of an earlier version, without a number"), (4, "schema 4")])

@@ -100,6 +100,7 @@ class NotesRecord(Artefact):
     search: SearchRecord | None = None
     auto: ChoiceRecord | None = None
     safeguard: dict[str, Any] | None = None
+    doubt: dict[str, Any] | None = None
     privacy: dict[str, Any] | None = None
     statement: dict[str, Any] | None = None
 

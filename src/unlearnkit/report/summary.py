@@ -151,8 +151,9 @@ def warnings(run: Run) -> list[tuple[str, list[str]]]:
         found.append((run.words.NO_SAMPLES_OF.format(run.words.COMMA.join([*absent[:MOST_NAMES], *more])), []))
     if (kept := notes.get("safeguard")) and (doubt := read_doubt(kept, "config.json")).code in HARMED:
         found.append((filled(run.words.LOST_ACCURACY, marked(doubt, run.words)), []))
-    if raw := notes.get("doubt"):
-        found.append((filled(run.words.MAY_BE_FOUND, marked(read_doubt(raw, "config.json"), run.words)), []))
+    judged = ((run.audit or {}).get("verdict") or {}).get("status") in ("pass", "fail")
+    if (raw := notes.get("doubt")) and not judged:
+        found.append((filled(run.words.MAY_REMAIN, marked(read_doubt(raw, "config.json"), run.words)), []))
     if privacy := notes.get("privacy"):
         found.append((filled(run.words.REQUEST_PRIVACY, marked(read_doubt(privacy, "config.json"), run.words)), []))
     search = notes.get("search") or {}

@@ -47,12 +47,27 @@ def test_it_foretells_the_cosine_of_the_class_that_it_does_not_see(each: int) ->
 
 
 def test_the_noise_of_few_images_is_not_taken_for_distance() -> None:
-    """Means of four images are off by half a standard deviation a channel, whatever the estimate is worth."""
-    features, labels, _, rows = network(0.0, 300, 0)
-    few = torch.cat([(labels == k).nonzero()[:, 0][:4] for k in (0, 1)])
-    kept = torch.cat([few, (labels > 1).nonzero()[:, 0]])
+    """Means of six images are off by 1.8 deviations in 20 channels, which as length would count."""
+    made = [network(0.0, 6, seed) for seed in range(4 * SEEDS)]
+    foretold = mean(trust(f, y, w, [FORGOTTEN]) or 0.0 for f, y, _, w in made)
+    assert foretold == pytest.approx(mean(hidden_cosine(*each_made) for each_made in made), abs=0.03)
+
+
+def test_rows_of_classes_that_were_forgotten_earlier_do_not_count() -> None:
+    features, labels, _, rows = network(0.0, 100, 0)
     known = trust(features, labels, rows, [FORGOTTEN])
-    assert trust(features[kept], labels[kept], rows, [FORGOTTEN]) == pytest.approx(known, abs=0.05)
+    longer = torch.cat([rows, 50 * torch.randn(1, C, generator=torch.Generator().manual_seed(1)).to(rows)])
+    assert trust(features, labels, longer, [FORGOTTEN, K]) == pytest.approx(known)
+    assert trust(features, labels, longer, [FORGOTTEN]) != pytest.approx(known, abs=0.02)
+
+
+def test_it_is_a_cosine() -> None:
+    """Of noise the estimate may by chance be longer than what it is held against."""
+    for seed in range(150):
+        generator = torch.Generator().manual_seed(seed)
+        noise, rows = torch.randn(80, C, generator=generator), torch.randn(5, C, generator=generator)
+        found = trust(noise, torch.arange(4).repeat(20), rows, [4])
+        assert found is None or -1 <= found <= 1
 
 
 def test_at_most_ten_classes_play_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,4 +104,10 @@ def test_where_it_cannot_be_told_there_is_none() -> None:
     two = labels < 2
     assert trust(features[two], labels[two], rows, [FORGOTTEN]) is None
     assert trust(features[: 2 * (K - 1)], labels[: 2 * (K - 1)], rows, [FORGOTTEN]) is None, "two images of each"
-    assert trust(torch.zeros(80, C), torch.arange(8).repeat(10), rows, [FORGOTTEN]) is None, "all images alike"
+    one = torch.cat([(labels == 0).nonzero()[:, 0], (labels > 0).nonzero()[:2, 0]])
+    assert trust(features[one], labels[one], rows, [FORGOTTEN]) is None, "one class of ten images, two of one"
+    rows[2, 0] = torch.nan
+    assert trust(features, labels, rows, [FORGOTTEN]) is None
+    assert trust(torch.zeros(80, C), torch.arange(8).repeat(10), torch.eye(K, C), [FORGOTTEN]) is None, (
+        "all images alike"
+    )

@@ -29,7 +29,6 @@ class Plan:
         looks: (n, G), how much each looks like each forgotten class, see `directions.resemblance`.
         may_show: (G,), what may show of each class, see `directions.showing`.
         along: (G,), what may show along the first, second, ... main direction: no less than noise would.
-        trust: how well directions are estimated here, see `trust.trust`; None: it cannot be told.
     """
 
     model: nn.Module
@@ -41,4 +40,3 @@ class Plan:
     looks: Tensor
     may_show: Tensor
     along: Tensor
-    trust: float | None

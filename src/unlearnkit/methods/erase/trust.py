@@ -12,7 +12,7 @@ from torch import Tensor
 from unlearnkit.methods.erase.directions import resemblance, shared_directions, showing, whitened
 
 LEAST_TRUST = 0.65  # below it all audited results were outside, by 1.9 to 5.2 times the band (docs/log.md, 2026-11-28)
-PLAYERS = 10  # retained classes that play the part, at most: each needs a decomposition of a (D, D) matrix
+PLAYERS, WIDE = 10, 512  # retained classes that play the part, at most; of more features than that `FEWEST_CLASSES`
 FEWEST_CLASSES, FEWEST_IMAGES = 3, 4  # retained classes, and images of one that plays the part
 
 
@@ -26,6 +26,7 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
     forgotten class has no images here to hold its own estimate against, but it is estimated in the same way: on three
     networks for CIFAR-10 its cosine is .63, .83 and .92, and this is .55, .77 and .83 (docs/log.md, 2026-11-28).
     |d_k|^2 is taken as the product of two halves' means, so that the noise of few images does not count as distance.
+    Each class costs a decomposition of a (D, D) matrix, a second at 1,024 features.
 
     Args:
         entering_nD: what enters the head, of retained images.
@@ -34,7 +35,7 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
         gone: ids of the classes to forget and of those forgotten earlier.
 
     Returns:
-        At most 1; None where there are fewer than three retained classes, or too few images of each.
+        In [-1, 1]; None where fewer than three retained classes have four images, or where values are not finite.
 
     >>> import torch
     >>> means = 9 * torch.eye(6, 8)
@@ -44,11 +45,12 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
     0.99
     """
     classes, counts = labels_n.unique(return_counts=True)
-    if len(classes) < FEWEST_CLASSES:
-        return None
     able = classes[counts >= FEWEST_IMAGES].tolist()
+    if len(able) < FEWEST_CLASSES or not bool(entering_nD.isfinite().all() and rows_KD.isfinite().all()):
+        return None
+    players = PLAYERS if entering_nD.shape[1] <= WIDE else FEWEST_CLASSES
     along = length = 0.0
-    for k in able[:: -(-len(able) // PLAYERS)] if able else []:
+    for k in able[:: -(-len(able) // players)]:
         own = labels_n == k
         features, labels = entering_nD[~own], labels_n[~own]
         space = whitened(features, labels)
@@ -60,7 +62,7 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
         first, second = white[0::2].mean(dim=0), white[1::2].mean(dim=0)
         along += float(estimate @ (first + second)) / 2
         length += float((first @ second).clamp_min(0).sqrt())
-    return min(1.0, along / length) if length else None
+    return max(-1.0, min(1.0, along / length)) if length else None
 
 
 def doubted(found: float | None) -> dict[str, object]:

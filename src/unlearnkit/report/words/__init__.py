@@ -176,7 +176,7 @@ class Words(Protocol):
     NO_RETRAINED: str
     SEARCH_FAILED: str
     LOST_ACCURACY: str  # by how much
-    MAY_BE_FOUND: str  # why
+    MAY_REMAIN: str  # why
     REQUEST_PRIVACY: str  # what it says of this request
     NO_SAMPLES_OF: str  # names
     NOT_FORGOTTEN: str  # why, what to turn

@@ -366,7 +366,7 @@ TURN_UP = "请调高该方法的学习率或轮数"
 TURN = {"raise": "调高 {}", "lower": "调低 {}"}
 TURN_SETTINGS = "要让 {} 遗忘得更多，请用 --set {}"
 LOST_ACCURACY = "保留类可能受到了损害：{}。请减弱该方法（`unlearnkit methods NAME` 会列出其设置），或延长修复。"
-MAY_BE_FOUND = "擦除可能没有击中目标：{}。"
+MAY_REMAIN = "该类可能并未被消除：{}。"
 REQUEST_PRIVACY = "训练时的差分隐私：{}。"
 SEARCH_FAILED = (
     "在试过的每一个学习率下，保留类准确率的下降都超出了允许的幅度；最终采用的是第一次尝试，它遗忘得最多。"
@@ -661,10 +661,9 @@ SENTENCES = {
     "retained_accuracy_by_heart": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
     "去掉遗忘类输出的原模型为 {before:.1%}："
     "损失至少 {bound:.1%}，超出了允许的 {tolerance:.1%}；但原模型对这些样本与对训练样本同样熟悉，可能早已记住了它们",
-    "directions_doubtful": "不看某一类的图像而估计出的该类方向，"
-    "与真实方向的余弦相似度为 {cosine:.2f}（在保留类上测得）；"
-    "在本项目自己的实验中，凡低于 {least:.2f} 的结果都未通过审计。"
-    "请将这一结果与重新训练的模型对照；若未通过，请重新训练",
+    "directions_doubtful": "各保留类的方向，以与被遗忘类相同的方式、不看其图像而估计出来，"
+    "与真实方向的余弦相似度为 {cosine:.2f}；在本项目自己的结果中，凡低于 {least:.2f} 的都未通过审计。"
+    "请只以对照重新训练的模型的审计为准",
     "request_privacy": "原模型以差分隐私训练：对单个样本，epsilon 为 {one:.3g}、delta 为 {one_delta:.1e}；"
     "按群体隐私，对本次请求的全部 {rows:,} 个样本，epsilon 为 {epsilon:.3g}、delta 为 {delta:.1e}："
     "误报率为 {false_alarms:.0%} 时，任何检验都至多认出 {hits:.1%} 的用过这些样本的模型；"
