@@ -67,7 +67,7 @@ def test_a_direction_that_may_be_wrong_is_on_the_terminal(
         assert done.code == 0, done
         cosine = read(out, "config.json")["notes"]["erase"]["trust"]
         assert -1 <= cosine <= 1
-        assert (f"have a cosine of {cosine:.2f} with the true ones" in done.out) == warned
+        assert (f"have a cosine of {cosine:.2f} with the truth" in done.out) == warned
 
 
 @pytest.mark.slow

@@ -661,9 +661,9 @@ SENTENCES = {
     "retained_accuracy_by_heart": "在 {n} 个保留类验证样本上，新模型的准确率为 {after:.1%}，"
     "去掉遗忘类输出的原模型为 {before:.1%}："
     "损失至少 {bound:.1%}，超出了允许的 {tolerance:.1%}；但原模型对这些样本与对训练样本同样熟悉，可能早已记住了它们",
-    "directions_doubtful": "各保留类的方向，以与被遗忘类相同的方式、不看其图像而估计出来，"
-    "与真实方向的余弦相似度为 {cosine:.2f}；在本项目自己的结果中，凡低于 {least:.2f} 的都未通过审计。"
-    "请只以对照重新训练的模型的审计为准",
+    "directions_doubtful": "该方法不看图像，只能估计被遗忘的类在网络中的样子；"
+    "在保留类上检验，这种估计与真实情况的余弦相似度为 {cosine:.2f}，"
+    "而在本项目自己的结果中，凡低于 {least:.2f} 的都未通过审计。请只以对照重新训练的模型的审计为准",
     "request_privacy": "原模型以差分隐私训练：对单个样本，epsilon 为 {one:.3g}、delta 为 {one_delta:.1e}；"
     "按群体隐私，对本次请求的全部 {rows:,} 个样本，epsilon 为 {epsilon:.3g}、delta 为 {delta:.1e}："
     "误报率为 {false_alarms:.0%} 时，任何检验都至多认出 {hits:.1%} 的用过这些样本的模型；"
