@@ -138,7 +138,7 @@ def test_a_direction_that_may_be_wrong_is_said_on_the_first_screen(make: Make) -
     config = artefacts(["a", "b"])["config.json"]
     doubt = {"code": "directions_doubtful", "values": {"cosine": 0.554, "least": 0.65}}
     page = first_screen(render(make(config=config | {"notes": {"doubt": doubt}})))
-    assert "The class may not be gone: the method estimates without its images" in page
+    assert "The class may not be gone: the method estimates how the forgotten class looks" in page
     assert "have a cosine of 0.55 with the truth" in page
     assert "may not be gone" not in render(make(config=config))
     noted = config | {"notes": {"doubt": doubt}}

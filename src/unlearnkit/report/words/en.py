@@ -737,7 +737,7 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "retained_accuracy_by_heart": "of {n} retained validation samples {after:.1%} are right, {before:.1%} by the "
     "original without the forgotten outputs: at least {bound:.1%} is lost, more than the {tolerance:.1%} that may be; "
     "but the original knows these samples as well as those that it was trained on, and so may have known them by heart",
-    "directions_doubtful": "the method estimates without its images how the forgotten class looks to the network; "
+    "directions_doubtful": "the method estimates how the forgotten class looks to the network, without its images; "
     "tried on retained classes, such estimates have a cosine of {cosine:.2f} with the truth, and of the project's own "
     "results below {least:.2f} all failed their audit. Rely on nothing but an audit against retrained models",
     "request_privacy": "the original was trained with differential privacy, epsilon {one:.3g} at delta {one_delta:.1e} "
