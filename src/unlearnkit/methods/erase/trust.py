@@ -24,7 +24,7 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
     u_k is the direction of class k as `directions.showing` estimates it from the images of the other classes and the
     head's row of k, and d_k what the mean of its images has outside of the others' span, whitened as they are. The
     forgotten class has no images here to hold its own estimate against, but it is estimated in the same way: on three
-    networks for CIFAR-10 its cosine is .63, .83 and .92, and this is .55, .77 and .83 (docs/log.md, 2026-11-28).
+    networks for CIFAR-10 its cosine is .62, .83 and .91, and this is .55, .77 and .83 (docs/log.md, 2026-11-28).
     |d_k|^2 is taken as the product of two halves' means, so that the noise of few images does not count as distance.
     Each class costs a decomposition of a (D, D) matrix, a second at 1,024 features.
 
