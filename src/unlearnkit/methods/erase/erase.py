@@ -41,11 +41,11 @@ When it fails: where the head's rows do not point to the classes, as in networks
 channels and many classes the retained means fill the space, and little is left to take out; of few images, much may be
 noise, and less is taken out. How well directions are estimated here is measured on retained classes, each left out in
 turn (`trust.trust`): of five settings where their cosine with the true ones was below 0.65 all failed the audit, and
-the run warns of it, on the terminal and in the report; where it does not warn, that assures nothing. Of a network of 93
-% on CIFAR-10 that knows its retained images by heart even the true direction does not serve (docs/log.md, 2026-11-28).
-Grouped convolutions, and layers that run past their own `forward`
-as the last one of `nn.MultiheadAttention`, are left as they are and named in the run's notes. All images of the subset
-are in the network at a time: of large ones fewer are taken.
+the run warns of it, on the terminal and in the report; where it does not warn, that assures nothing. On a network of
+93 % for CIFAR-10, which knows its retained images by heart, even the true direction does not serve (docs/log.md,
+2026-11-28). Grouped convolutions, and layers that run past their own `forward` as the last one of
+`nn.MultiheadAttention`, are left as they are and named in the run's notes. All images of the subset are in the network
+at a time: of large ones fewer are taken.
 
 Source: ours, after LEACE (N. Belrose et al., NeurIPS 2023, arXiv 2306.03819), which erases a concept in closed form.
 
