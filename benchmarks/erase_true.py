@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -40,6 +39,7 @@ from unlearnkit.methods.erase.stages import Layer, Stage
 from unlearnkit.run_dir import versions
 
 SEEN = 500  # test images of the class, whose mean is the truth
+IMAGES: list[Tensor] = []  # of the class, normalised, set by `main`
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -84,9 +84,6 @@ def true_direction(retained: Tensor, labels: Tensor, looks: Tensor, forgotten: T
     mean = (forgotten.double().mean(dim=0) - space.mean) @ space.inverse
     rest = mean - shared @ (shared.T @ mean)
     return showing(retained, looks, space, shared).directions[:, 0], unit(rest[:, None])[:, 0], float(rest.norm())
-
-
-IMAGES: list[Tensor] = []  # of the class, normalised
 
 
 @torch.no_grad()
@@ -158,9 +155,7 @@ def main() -> None:
     for follow in (False, True):
         for seed in range(arguments.seeds):
             method = Watched(network=arguments.network, follow=follow).with_settings(arguments.settings)
-            began = time.process_time()
             done = unlearn(original, method, data, request, seed=seed, runtime=runtime)
-            seconds = time.process_time() - began  # with the copies that the truth is read from
             trust, true = done.notes["erase"]["trust"], done.notes["true"]
             retained = features(done.model, data, "train", drawn)[HEAD]
             forgotten = features(done.model, data, "test", known)[HEAD]
@@ -168,7 +163,6 @@ def main() -> None:
                 "erase, along the truth" if follow else "erase",
                 done.model,
                 seed=seed,
-                seconds=seconds,
                 trust=trust,
                 cosine_at_the_head=done.notes["at_the_head"],
                 layers=true,

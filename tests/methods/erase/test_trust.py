@@ -71,7 +71,7 @@ def test_it_is_a_cosine() -> None:
 
 
 def test_at_most_ten_classes_play_the_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each needs a decomposition, so of a thousand classes ten must do."""
+    """Each needs a decomposition, so of a thousand classes ten must do, and three where there are many features."""
     played: list[int] = []
 
     def counted(features: Tensor, labels: Tensor) -> Whitened:
@@ -80,10 +80,16 @@ def test_at_most_ten_classes_play_the_part(monkeypatch: pytest.MonkeyPatch) -> N
 
     monkeypatch.setattr("unlearnkit.methods.erase.trust.whitened", counted)
     labels = torch.arange(23).repeat(10)
-    features = torch.randn(len(labels), C, generator=torch.Generator().manual_seed(0))
-    assert trust(features, labels, torch.eye(24, C), [23]) is not None
+    generator = torch.Generator().manual_seed(0)
+    means = 3 * torch.randn(24, C, generator=generator)
+    features = means[labels] + torch.randn(len(labels), C, generator=generator)
+    assert trust(features, labels, means, [23]) is not None
     assert 5 <= len(played) <= 10
     assert set(played) == {220}
+    played.clear()
+    monkeypatch.setattr("unlearnkit.methods.erase.trust.WIDE", C - 1)
+    assert trust(features, labels, means, [23]) is not None
+    assert len(played) == 3
 
 
 def test_a_class_of_few_images_does_not_play_the_part() -> None:

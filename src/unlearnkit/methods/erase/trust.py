@@ -12,7 +12,7 @@ from torch import Tensor
 from unlearnkit.methods.erase.directions import resemblance, shared_directions, showing, whitened
 
 LEAST_TRUST = 0.65  # below it all audited results were outside, by 1.9 to 5.2 times the band (docs/log.md, 2026-11-28)
-PLAYERS, WIDE = 10, 512  # retained classes that play the part, at most; of more features than that `FEWEST_CLASSES`
+PLAYERS, WIDE, PLAYERS_IF_WIDE = 10, 512, 3  # retained classes that play the part at most, up to 512 features and above
 FEWEST_CLASSES, FEWEST_IMAGES = 3, 4  # retained classes, and images of one that plays the part
 
 
@@ -35,7 +35,8 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
         gone: ids of the classes to forget and of those forgotten earlier.
 
     Returns:
-        In [-1, 1]; None where fewer than three retained classes have four images, or where values are not finite.
+        In [-1, 1]; None where fewer than three retained classes have four images, where values are not finite, and
+        where no class can be told from the others.
 
     >>> import torch
     >>> means = 9 * torch.eye(6, 8)
@@ -48,7 +49,7 @@ def trust(entering_nD: Tensor, labels_n: Tensor, rows_KD: Tensor, gone: Sequence
     able = classes[counts >= FEWEST_IMAGES].tolist()
     if len(able) < FEWEST_CLASSES or not bool(entering_nD.isfinite().all() and rows_KD.isfinite().all()):
         return None
-    players = PLAYERS if entering_nD.shape[1] <= WIDE else FEWEST_CLASSES
+    players = PLAYERS if entering_nD.shape[1] <= WIDE else PLAYERS_IF_WIDE
     along = length = 0.0
     for k in able[:: -(-len(able) // players)]:
         own = labels_n == k
