@@ -105,6 +105,17 @@ def test_seconds_of_a_retraining_whose_operations_were_counted_are_left_out(made
     assert (spent["seconds"], spent["samples_forward"]) == (None, cost["total"]["samples_forward"])
 
 
+def test_what_the_method_itself_doubts_stands_in_the_row(made: Path, tmp_path: Path) -> None:
+    (run,) = (made / "out" / "cells").iterdir()
+    (cell,) = (cell for cell in cells_of(tiny()) if cell.name == run.name)
+    assert row_of(run, cell, [])["doubt"] is None
+    doubt = {"code": "directions_doubtful", "values": {"cosine": 0.5, "least": 0.65}}
+    shutil.copytree(run, tmp_path / run.name)
+    config = json.loads((run / "config.json").read_text())
+    (tmp_path / run.name / "config.json").write_text(json.dumps(config | {"notes": {"doubt": doubt}}))
+    assert row_of(tmp_path / run.name, cell, [])["doubt"] == doubt
+
+
 def test_tables_and_page_are_written_and_redrawn(made: Path, tmp_path: Path) -> None:
     (folder,) = (made / "out" / "suites").iterdir()
     rows = pq.read_table(folder / "results.parquet").to_pylist()
@@ -226,7 +237,7 @@ def test_the_command_plans_runs_and_names_what_there_is(
     done = run_cli("compare", file, "--out", tmp_path / "new", "--plan")
     assert done.code == 0, done.err
     assert "1 cells, 0 finished, 1 to run" in done.out
-    assert "1 originals 0 s, 3 retrained models" in done.out
+    assert re.search(r"1 originals \d+ s, 3 retrained models \d+ s, 1 runs \d+ s, audits ", done.out)
     assert not (tmp_path / "new").exists()
     done = run_cli("compare", file, *at)
     assert done.code == 0, done.err

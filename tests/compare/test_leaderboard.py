@@ -12,6 +12,7 @@ from suites import made_group, made_results, made_row
 from unlearnkit.compare.results import draw
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser: leaderboard")]
+DOUBT = {"code": "directions_doubtful", "values": {"cosine": 0.5, "least": 0.65}}
 HOSTILE = '"><img src=x onerror=alert(3)><script>alert(4)</script>'
 
 
@@ -54,3 +55,19 @@ def test_it_is_a_plain_table_without_scripts_and_dark_where_the_screen_is(go: An
     here = go(board, scripts=False, scheme="dark", width=400)
     assert here.page.locator("#runs tbody tr").count() == 4
     assert here.page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_warning_of_the_method_is_shown_where_the_audit_has_not_decided(tmp_path: Path) -> None:
+    def page(*rows: dict[str, Any]) -> str:
+        draw(made_results(made_group(list(rows))), tmp_path)
+        return (tmp_path / "index.html").read_text()
+
+    warned, doubted = "Warned of, and not decided", made_row("erase", 0.5, doubt=DOUBT)
+    assert warned not in page(doubted, made_row("unsir", 2.0, doubt=DOUBT), made_row("finetune", 2.0, doubt=None))
+    open_ = {**doubted, "verdict": {**doubted["verdict"], "status": "unknown"}}
+    shown = page(open_, made_row("unsir", 2.0, doubt=DOUBT))
+    assert warned in shown
+    (told,) = [line for line in shown.splitlines() if "estimates how the forgotten class looks" in line]
+    assert ", erase, seeds 0/0: " in told
+    assert "unsir" not in told
+    assert warned not in page({**open_, "failure": "Expected more memory.", "doubt": None})

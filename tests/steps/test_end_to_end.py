@@ -214,6 +214,20 @@ def test_it_passes_for_less_than_a_retraining_and_says_so(
     assert re.fullmatch(r"cost against retraining: [\d.]+% of its time, 30% of its samples", shown[20])
 
 
+def test_a_method_is_not_heard_about_what_the_audit_has_decided(
+    demo: tuple[Path, dict[str, Any]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    doubt = {"code": "directions_doubtful", "values": {"cosine": 0.5, "least": 0.65}}
+    doubted = demo[1] | {"notes": demo[1]["notes"] | {"doubt": doubt}}
+    warning = "warning: the method estimates how the forgotten class looks"
+    show_result(doubted)
+    assert warning not in capsys.readouterr().out
+    audit = demo[1]["audit"]
+    for other in ({"audit": audit | {"verdict": audit["verdict"] | {"status": "unknown"}}}, {"audit": None}):
+        show_result({key: value for key, value in (doubted | other).items() if value is not None})
+        assert warning in capsys.readouterr().out
+
+
 def test_the_command_to_try_next_is_one_that_forget_takes(demo: tuple[Path, dict[str, Any]]) -> None:
     command = shlex.split(demo[1]["next"])
     named = dict(zip(command[2::2], command[3::2], strict=True))

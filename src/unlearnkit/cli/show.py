@@ -99,7 +99,8 @@ def _lines(result: dict[str, Any]) -> list[str]:
     notes = result.get("notes", {})
     kept = notes.get("safeguard")
     privacy = notes.get("privacy")
-    doubt = notes.get("doubt")
+    decided = "audit" in result and result["audit"]["verdict"]["status"] in ("pass", "fail")
+    doubt = None if decided else notes.get("doubt")
     if kept or privacy or doubt or "statement" in notes:
         from unlearnkit.report.sentences import plain, read_doubt, read_statement
         from unlearnkit.report.words import ENGLISH, of_pictures

@@ -12,7 +12,9 @@ from markupsafe import Markup
 
 from unlearnkit.compare.page import SHORT, finished, forgotten_part, in_a_line, picture, shares, worst
 from unlearnkit.compare.reported import beside, statements
+from unlearnkit.report.sentences import plain, read_doubt
 from unlearnkit.report.text import clean, number
+from unlearnkit.report.words import ENGLISH
 
 HEADS = (  # of the table of runs, and whether numbers stand below
     ("Model, data: classes", False),
@@ -57,6 +59,12 @@ def leaderboard(results: dict[str, Any]) -> str:
             for row in group["rows"]
             if row["failure"]
         ],
+        warned=[
+            {"group": _where(group), "method": row["method"], "seed": row["seed"], "why": _doubt(row["doubt"])}
+            for group in results["groups"]
+            for row in group["rows"]
+            if row.get("doubt") and row["verdict"]["status"] not in ("pass", "fail")
+        ],
         pictures=[(_where(group), _image(picture(group))) for group in results["groups"] if finished(group["rows"])],
         beside=beside(results),
         statements=statements(results),
@@ -97,6 +105,11 @@ def _value(run: dict[str, Any], key: str) -> float | None:
     reading = run["primary"].get(key) or run["shown"].get(key) or {"value": None}
     value: float | None = reading["value"]
     return value
+
+
+def _doubt(raw: dict[str, Any]) -> str:
+    """Return why the method itself doubts that the class is gone."""
+    return plain(read_doubt(raw, "the results"), ENGLISH)
 
 
 def _where(group: dict[str, Any]) -> str:

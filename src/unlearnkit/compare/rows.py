@@ -27,7 +27,7 @@ def row_of(folder: Path, cell: SuiteCell, retrained: Sequence[Path]) -> dict[str
     Raises:
         OutputError: a file of a folder is missing or damaged.
     """
-    config = read_json(folder, "config.json", "needs", "runtime", "settings")
+    config = read_json(folder, "config.json", "needs", "notes", "runtime", "settings")
     cost = read_json(folder, "cost.json", "total")["total"]
     access = read_json(folder, "access.json", "parts", "forget_samples_read")
     manifest = read_json(folder, MANIFEST, "artefacts", "inputs")
@@ -44,6 +44,7 @@ def row_of(folder: Path, cell: SuiteCell, retrained: Sequence[Path]) -> dict[str
             for part, classes in access["parts"].items()
         },
         "forget_samples_read": access["forget_samples_read"],
+        "doubt": config["notes"].get("doubt"),
         "cost": cost,
         "retraining": [_spent(path) for path in retrained],
         **judged(read_json(folder, "audit.json", "readings", "verdict", "votes")),
