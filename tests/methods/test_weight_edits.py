@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from unlearnkit.methods.ntk import solution, targets
 from unlearnkit.methods.svd_projection import project, soft_projection
 from unlearnkit.methods.weight_damage import damage
 from unlearnkit.request import ForgetRequest
+from unlearnkit.split import Part, split_for
 
 
 def points(images: Tensor, labels: Tensor, classes: int) -> ImageData:
@@ -176,6 +178,86 @@ def test_shrink_distill_shrinks_matrices_alone_and_less_at_every_attempt(monkeyp
         for name, parameter in shrunk.named_parameters():
             expected = before[name] * (left if parameter.dim() >= 2 else 1.0)
             torch.testing.assert_close(parameter, expected, atol=1e-6, rtol=1e-5)
+
+
+def bare(layers: int = 5) -> nn.Module:
+    """A network that has learned the tiny images, without a normalisation: its first layer does not learn."""
+    torch.manual_seed(0)
+    hidden = [module for _ in range(layers) for module in (nn.Linear(64, 64), nn.GELU())]
+    model, data = nn.Sequential(nn.Flatten(), *hidden, nn.Linear(64, 4)), tiny_data()
+    data.fix_shape(0)
+    images = data.normalise(data.train.images(torch.arange(len(data.train)), CPU.device))
+    optimiser = torch.optim.Adam(model.parameters(), lr=0.002)
+    for _ in range(80):
+        optimiser.zero_grad()
+        nn.functional.cross_entropy(model(images), data.train.labels).backward()
+        optimiser.step()
+    model[1].requires_grad_(False)
+    return model.eval()
+
+
+def test_shrink_distill_shrinks_no_further_than_the_answers_bear_where_nothing_is_normalised() -> None:
+    """Usual mistakes: agreement that chance would give, frozen layers shrunk, one rung too few or too many."""
+    model, request = bare(), ForgetRequest(classes=(0,))
+    method = METHODS["shrink-distill"]().with_settings(["search=none", "factor=0.1", "repair.lr=1e-12"])
+    found = unlearn(model, method, tiny_data(), request, seed=0, runtime=CPU)
+    factor, data = found.notes["plan"]["factor"], tiny_data()
+    rows = split_for(request, data)[Part.RETAIN_TRAIN]
+    assert len(rows) <= shrink_distill.ASKED, "all images are asked, so their order does not matter"
+    data.fix_shape(0)
+    images = data.normalise(data.train.images(rows, CPU.device))
+
+    @torch.no_grad()
+    def kappa(left: float) -> float:
+        shrunk = copy.deepcopy(model)
+        for layer in (module for module in list(shrunk)[2:] if isinstance(module, nn.Linear)):
+            layer.weight.mul_(left)
+        table = torch.zeros(4, 4)
+        for mine, theirs in zip(shrunk(images).argmax(1), model(images).argmax(1), strict=True):
+            table[mine, theirs] += 1 / len(rows)
+        chance = float(table.sum(0) @ table.sum(1))
+        return (float(table.trace()) - chance) / (1 - chance)
+
+    assert kappa(factor) >= 0.25 > kappa(factor - 0.1)
+    assert 0.3 <= factor <= 0.8
+    assert found.notes["plan"]["repair"]["epochs"] == 6
+    assert found.cost["stages"]["factor"]["samples_forward"] == len(rows) * (1 + round((factor - 0.1) / 0.1) + 1)
+    expected = {"1.weight": 1.0, **{f"{i}.weight": factor for i in (3, 5, 7, 9, 11)}}
+    for name, parameter in found.model.named_parameters():
+        left = expected.get(name, 1.0)
+        torch.testing.assert_close(parameter, model.get_parameter(name) * left, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("setting", ["agreement=0", "factor=0.9", "repair.epochs=1", None])
+def test_shrink_distill_takes_the_factor_as_given_where_it_may(setting: str | None) -> None:
+    """Batch normalisation makes up for it; the agreement is off; there is no rung left; one epoch stays one."""
+    model = MODELS["cnn-grey"].build(1) if setting is None else bare()
+    settings = ["search=none", "repair.lr=1e-12", *([setting] if setting else [])]
+    found = unlearn(
+        model,
+        METHODS["shrink-distill"]().with_settings(settings),
+        tiny_data(),
+        ForgetRequest(classes=(0,)),
+        seed=0,
+        runtime=CPU,
+    )
+    plan = found.notes["plan"]
+    if setting == "repair.epochs=1":
+        assert plan["factor"] > 0.4
+        assert plan["repair"]["epochs"] == 1
+    else:
+        assert plan["factor"] == (0.9 if setting == "factor=0.9" else 0.4)
+        assert plan["repair"]["epochs"] == 3
+    assert ("factor" in found.cost["stages"]) == (setting in ("factor=0.9", "repair.epochs=1"))
+
+
+def test_a_network_that_answers_all_images_alike_bears_any_factor() -> None:
+    model = bare()
+    with torch.no_grad():
+        model[-1].bias[1] = 1e4
+    method = METHODS["shrink-distill"]().with_settings(["search=none", "repair.lr=1e-12"])
+    found = unlearn(model, method, tiny_data(), ForgetRequest(classes=(0,)), seed=0, runtime=CPU)
+    assert found.notes["plan"]["factor"] == 0.4
 
 
 def test_shrink_distill_refuses_what_it_would_not_use() -> None:
