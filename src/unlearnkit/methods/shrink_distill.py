@@ -20,7 +20,7 @@ Reads: retain_train (retain_val too, where the factor is searched). Never forget
 Hyperparameters: factor 0.4, a fifth of each class but at least 100 samples, three epochs of Adam with falling rate, at
 first 0.1 of the root mean square of the original's weights, in batches of 1/24 of the subset, between 16 and 128. They
 were found on digits without the odd ones (docs/log.md, 2026-11-28), and what is done without normalisation on one
-small transformer without one digit and without four (2026-11-29).
+small transformer without one digit and without four (2026-11-28).
 
 Deviations: the method is ours; `weight-damage` heals by labels, and shrinks normalisations and biases too.
 
