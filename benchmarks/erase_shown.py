@@ -11,6 +11,7 @@ on test images from the span of the retained classes' means, in standard deviati
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -57,9 +58,20 @@ def main() -> None:
         print(f"{name:12}", "  ".join(cells), flush=True)
 
 
-@torch.no_grad()
 def features(model: nn.Module, data: ImageData, part: str, rows: Tensor) -> dict[str, Tensor]:
-    """Return what directions are found in, by layer, and what enters the head."""
+    """Return what directions are found in for images of the data, by layer, and what enters the head."""
+    source = data.train if part == "train" else data.test
+
+    def run() -> None:
+        for chunk in rows.split(BATCH):
+            model(data.normalise(source.images(chunk, torch.device("cpu"))))
+
+    return passing(model, run)
+
+
+@torch.no_grad()
+def passing(model: nn.Module, run: Callable[[], object]) -> dict[str, Tensor]:
+    """Return what directions are found in for the images that `run` passes, by layer, and what enters the head."""
     found: dict[str, list[Tensor]] = {}
     handles = []
     for stage in find_stages(model, head=HEAD, shape=SHAPE).stages:
@@ -73,9 +85,7 @@ def features(model: nn.Module, data: ImageData, part: str, rows: Tensor) -> dict
         found.setdefault(HEAD, []).append(args[0])
 
     handles.append(model.get_submodule(HEAD).register_forward_pre_hook(enter))
-    source = data.train if part == "train" else data.test
-    for chunk in rows.split(BATCH):
-        model(data.normalise(source.images(chunk, torch.device("cpu"))))
+    run()
     for handle in handles:
         handle.remove()
     return {name: torch.cat(parts) for name, parts in found.items()}

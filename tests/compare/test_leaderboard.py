@@ -70,4 +70,5 @@ def test_a_warning_of_the_method_is_shown_where_the_audit_has_not_decided(tmp_pa
     (told,) = [line for line in shown.splitlines() if "estimates how the forgotten class looks" in line]
     assert ", erase, seeds 0/0: " in told
     assert "unsir" not in told
-    assert warned not in page({**open_, "failure": "Expected more memory.", "doubt": None})
+    failed = {key: made_row("erase", 0.5)[key] for key in ("cell", "method", "variant", "seed", "control", "needs")}
+    assert warned not in page({**failed, "failure": "Expected more memory."}, made_row("unsir", 2.0))

@@ -28,7 +28,8 @@ Deviations: ours.
 Cost per run: that of what is kept and of what was tried before it, and a forward pass of retain_val for each; of an
 erasure that is not carried out, one forward pass of its images. On the small network for CIFAR-10, where `erase` is
 kept, a fortieth of a retraining of four epochs; on digits a third to two fifths of one, on a small transformer for
-these a seventh; where UNSIR is kept, up to a third more than UNSIR alone, on MobileNetV2 two and a half times as much.
+these a seventh; where UNSIR is kept, more than UNSIR alone: by a fifth to four fifths, on
+MobileNetV2 two and a half times as much.
 
 When it fails: neither question asks whether outputs are like a retrained model's, or whether `erase` estimated the
 class's direction well. Of the latter an erasure that is kept says so where it has reason to doubt. None of it replaces

@@ -8,8 +8,9 @@ than its label, so that few steps do.
 
 Update. For every trainable matrix and kernel w <- factor w; biases and normalisations stay. Where few of them run into
 batch, group or instance normalisation, as in a transformer, this takes the function along, and few steps do not teach
-it again. There the factor is raised by tenths until the shrunken network's answers to retained images agree with the
-original's (`agreement`, a Cohen's kappa), and the epochs are doubled. Then some epochs on a retained subset with
+it again. There the factor is raised by tenths, to 0.9 at most, until the shrunken network's answers to retained images
+agree with the original's (`agreement`, a Cohen's kappa), and the epochs are doubled. Then some epochs on a retained
+subset with
 
     - sum over k not forgotten of p_k(x) log q_k(x),   p = softmax of the original's logits without those forgotten,
 
@@ -26,9 +27,10 @@ Deviations: the method is ours; `weight-damage` heals by labels, and shrinks nor
 
 Cost per run: a forward pass of the subset through the original, whose answers are kept; for each attempt of the search
 three epochs over the subset, forward and backward, a forward pass of the subset for BatchNorm, and one of `retain_val`;
-and one of that for the original. Where the factor was raised, six epochs in place of three, and up to seven forward
-passes of 128 images. Where images are augmented, or a read draws at random, no two reads of an image are alike: the
-original answers each batch anew, three forward passes in place of one.
+and one of that for the original. Where few weights are normalised, a forward pass of 128 images and one for each factor
+that is tried (two with BatchNorm), and where the factor was raised six epochs in place of three. Where images are
+augmented, or a read draws at random, no two reads of an image are alike: the original answers each batch anew, three
+forward passes in place of one.
 
 When it fails: where a subset and three epochs are too few to learn the task again. On a small network for CIFAR-10 it
 cost 13 points of retained accuracy, without the search (a weaker factor is what the search tries). It suits small data,
@@ -54,18 +56,16 @@ import copy
 from collections.abc import Mapping
 from typing import ClassVar
 
-import torch
 from pydantic import Field
-from sklearn.metrics import cohen_kappa_score
 from torch import nn
 
 from unlearnkit.config import Config
 from unlearnkit.data.samples import Augmented
-from unlearnkit.data.view import PartSamples, Samples
+from unlearnkit.data.view import Samples
 from unlearnkit.methods.common.fitting import retained_subset
-from unlearnkit.methods.common.importance import trainable
 from unlearnkit.methods.common.rate_search import SearchSettings, search_rates
-from unlearnkit.methods.common.soft_targets import distilled, outputs_of
+from unlearnkit.methods.common.shrinking import bearable, shrink
+from unlearnkit.methods.common.soft_targets import distilled
 from unlearnkit.methods.common.teachers import teacher_of
 from unlearnkit.methods.common.weight_scale import weight_scale
 from unlearnkit.methods.method import ConfiguredMethod, Context, Turn
@@ -79,8 +79,6 @@ from unlearnkit.training.recipe import Recipe
 RATE = 0.1  # of the weights' root mean square, where repair.lr is not given
 EPOCHS = 3  # of the repair, where repair.epochs is not given; twice as many where the factor was raised
 STEPS_PER_EPOCH, FEWEST, MOST = 24, 16, 128  # of the repair, and samples in a batch, where repair.batch_size is open
-ASKED, RUNG = 128, 0.1  # images that a shrunken network is asked about, and steps of the factor
-NORMALISING = (nn.modules.batchnorm._NormBase, nn.GroupNorm)  # before these a shorter weight changes no answer
 
 
 class AnswerSettings(Config):
@@ -102,7 +100,7 @@ class ShrinkDistill(ConfiguredMethod):
 
     name: ClassVar[str] = "shrink-distill"
 
-    factor: float = Field(default=0.4, ge=0, lt=1, description="what is left of a weight")
+    factor: float = Field(default=0.4, ge=0, lt=1, description="what is left of a weight; see agreement")
     agreement: float = Field(
         default=0.25,
         ge=0,
@@ -129,7 +127,7 @@ class ShrinkDistill(ConfiguredMethod):
         return {
             "factor": Range(0.1, 0.9, log=False),
             "repair.lr": Range(1e-4, 3e-2),
-            "repair.epochs": Range(1, 5),
+            "repair.epochs": Range(1, 8),
         }
 
     def stronger(self) -> Mapping[str, Turn]:
@@ -137,8 +135,8 @@ class ShrinkDistill(ConfiguredMethod):
         return {"factor": "lower", "agreement": "lower"}
 
     def for_tuning(self) -> tuple[str, ...]:
-        """Use the factor as given instead of searching for it."""
-        return ("search=none",) if self.search else ()
+        """Use the factor as given instead of searching for it or raising it."""
+        return (*(("search=none",) if self.search else ()), *(("agreement=0",) if self.agreement else ()))
 
     def run(self, model: nn.Module, ctx: Context) -> nn.Module:
         """Shrink and distil; the search does so again with a factor nearer to 1 where accuracy falls."""
@@ -147,7 +145,11 @@ class ShrinkDistill(ConfiguredMethod):
         retained: Samples = subset
         if self.augment and ctx.view.augment == "crop_flip":
             retained = Augmented(subset, ctx.generator)
-        factor = bearable(model, self.factor, subset, ctx, agreement=self.agreement)
+        factor, kappa = bearable(model, self.factor, subset, ctx, agreement=self.agreement)
+        if factor > self.factor:
+            ctx.log.progress.say(
+                f"{factor:g} of each weight is left, not {self.factor:g}, which the answers do not bear"
+            )
         recipe = Recipe(
             epochs=self.repair.epochs or EPOCHS * (1 if factor == self.factor else 2),
             batch_size=self.repair.batch_size or min(MOST, max(FEWEST, len(subset) // STEPS_PER_EPOCH)),
@@ -155,7 +157,7 @@ class ShrinkDistill(ConfiguredMethod):
             lr=self.repair.lr or RATE * weight_scale(original, instead="give repair.lr"),
             schedule="cosine",
         )
-        ctx.log.notes["plan"] = {"factor": factor, "repair": recipe.model_dump()}
+        ctx.log.notes["plan"] = {"factor": factor, "agreement": kappa, "repair": recipe.model_dump()}
         gone = (*ctx.request.forget, *ctx.request.already_forgotten)
         images, loss = distilled(original, retained, gone, ctx)
 
@@ -184,44 +186,3 @@ class ShrinkDistill(ConfiguredMethod):
             model, retained, batch_size=recipe.batch_size, generator=ctx.generator, runtime=ctx.runtime, log=ctx.log
         )
         return model
-
-
-@torch.no_grad()
-def shrink(model: nn.Module, factor: float) -> nn.Module:
-    """Multiply every trainable matrix and kernel of `model` by `factor`, in place, and return it."""
-    for weight in trainable(model).values():
-        if weight.dim() >= 2:
-            weight.mul_(factor)
-    return model
-
-
-def bearable(model: nn.Module, factor: float, samples: PartSamples, ctx: Context, *, agreement: float) -> float:
-    """Return the factor, raised by tenths, below 1, until the shrunken network answers retained images much as before.
-
-    Much as before: Cohen's kappa of both networks' answers is `agreement` or more,
-
-        kappa = (agreement - what chance would give) / (1 - what chance would give).
-
-    Where half of the weights or more have a batch, group or instance normalisation, which makes up for what a factor
-    takes, and where the network gives all images one answer, the factor stays as it is.
-
-    Args:
-        model: the network, which is not changed.
-        factor: what is left of a weight, in [0, 1).
-        samples: retained images, of which the first `ASKED` in a random order that is always the same are asked.
-        ctx: the run's; the passes are its stage `factor`.
-        agreement: in [0, 1); 0 leaves the factor as it is.
-    """
-    normalised = sum(isinstance(module, NORMALISING) for module in model.modules())
-    if not agreement or 2 * normalised >= sum(weight.dim() >= 2 for weight in trainable(model).values()):
-        return factor
-    asked = samples.subset(torch.randperm(len(samples), generator=torch.Generator().manual_seed(0))[:ASKED])
-    answers = outputs_of(model, asked, ctx, stage="factor").argmax(dim=1)
-    if len(answers.unique()) == 1:
-        return factor
-    while factor < 1 - RUNG:
-        shrunken = shrink(copy.deepcopy(model), factor)
-        if cohen_kappa_score(outputs_of(shrunken, asked, ctx, stage="factor").argmax(dim=1), answers) >= agreement:
-            break
-        factor = round(factor + RUNG, 6)
-    return factor
