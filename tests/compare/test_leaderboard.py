@@ -13,6 +13,7 @@ from unlearnkit.compare.results import draw
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser: leaderboard")]
 DOUBT = {"code": "directions_doubtful", "values": {"cosine": 0.5, "least": 0.65}}
+BEFORE_IT_RUNS = ("cell", "method", "variant", "training_seed", "seed", "control", "needs")
 HOSTILE = '"><img src=x onerror=alert(3)><script>alert(4)</script>'
 
 
@@ -70,5 +71,5 @@ def test_a_warning_of_the_method_is_shown_where_the_audit_has_not_decided(tmp_pa
     (told,) = [line for line in shown.splitlines() if "estimates how the forgotten class looks" in line]
     assert ", erase, seeds 0/0: " in told
     assert "unsir" not in told
-    failed = {key: made_row("erase", 0.5)[key] for key in ("cell", "method", "variant", "seed", "control", "needs")}
+    failed = {key: made_row("erase", 0.5)[key] for key in BEFORE_IT_RUNS}
     assert warned not in page({**failed, "failure": "Expected more memory."}, made_row("unsir", 2.0))

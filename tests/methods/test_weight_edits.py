@@ -290,7 +290,7 @@ def plan_of(model: nn.Module, *settings: str, **data: int) -> dict[str, Any]:
         (nn.BatchNorm1d, 3, False, False),
         (nn.BatchNorm1d, 5, True, True),  # it keeps its statistics
         (partial(nn.GroupNorm, 4), 3, True, False),  # it has none
-        (partial(nn.InstanceNorm1d, affine=False), 3, False, False),
+        (partial(nn.BatchNorm1d, track_running_stats=False), 3, True, False),
         (nn.LayerNorm, 5, False, True),
     ],
 )
