@@ -28,11 +28,11 @@ def test_the_front_is_what_no_contender_beats_in_both() -> None:
         assert [p.x for p in found] == sorted(p.x for p in found)
 
 
-def drawn(points: list[Point]) -> ElementTree.Element:
+def drawn(points: list[Point], title: str = "a < b") -> ElementTree.Element:
     return ElementTree.fromstring(
         trade_off(
             points,
-            title="a < b",
+            title=title,
             description="&",
             x_name="x",
             y_name="y",
@@ -95,3 +95,16 @@ def test_cheaper_is_left_nearer_is_lower_and_labels_keep_apart() -> None:
     for i, (a, b) in enumerate(corners):
         for c, d in corners[i + 1 :]:
             assert abs(b - d) > 10 or abs(a - c) > 45, (a, b, c, d)
+
+
+@pytest.mark.parametrize("letters", [1, 60, 100, 164, 165, 900])
+def test_a_title_ends_within_the_picture(letters: int) -> None:
+    """Letters of .6 of their height, as wide as bold ones are in the widest of the fonts."""
+    title = "m" * letters
+    root = drawn([Point(name="a", x=0.1, y=2.0), Point(name="b", x=0.2, y=3.0)], title)
+    (shown,) = [each for each in root.iter() if each.get("class") == "title"]
+    size = float(str(shown.get("style")).removeprefix("font-size:").removesuffix("px"))
+    assert 8 <= size <= 15
+    assert float(str(shown.get("x"))) + 0.6 * size * len(str(shown.text)) <= 880
+    assert (shown.text == title) == (letters <= 164)
+    assert next(each.text for each in root if each.tag.endswith("}title")) == title

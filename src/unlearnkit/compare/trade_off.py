@@ -17,6 +17,7 @@ from unlearnkit.report.text import number
 WIDTH, HEIGHT = 880, 560
 LEFT, RIGHT, TOP, BOTTOM = 66, 24, 74, 56  # around the plot
 CELL, LINE = 6.4, 14  # pixels of a character and of a line of text, about
+TITLE, SMALLEST, BOLD = 15, 8, 0.6  # pixels of the title's letters, at most and at least, and their width of that
 LEAST = 1e-3  # less than this is drawn at the edge: a logarithmic scale has no place for 0
 ROOM = 1.3  # between the outermost value and the edge, as a factor
 
@@ -30,7 +31,7 @@ svg{--paper:#fff;--ink:#1a1d21;--soft:#535a63;--grid:#e6e7e3;--near:#0072b2;--fa
 @media(prefers-color-scheme:dark){svg{--paper:#1b1f24;--ink:#e9eaec;--soft:#a9b0ba;--grid:#2b3138;--near:#56b4e9;--far:#f0a640}}
 text{font:12px system-ui,-apple-system,"Segoe UI",Roboto,"Liberation Sans",Arial,sans-serif;fill:var(--ink);
 stroke:var(--paper);stroke-width:3;paint-order:stroke;stroke-linejoin:round}
-.paper{fill:var(--paper)}.grid{stroke:var(--grid)}.soft{fill:var(--soft)}.title{font-size:15px;font-weight:600}
+.paper{fill:var(--paper)}.grid{stroke:var(--grid)}.soft{fill:var(--soft)}.title{font-weight:600}
 .limit{stroke:var(--soft);stroke-dasharray:5 4}.front{fill:none;stroke:var(--near);stroke-width:1.5;opacity:.55}
 .range{stroke:var(--soft);stroke-width:1.5;opacity:.6}.lead{stroke:var(--soft);stroke-width:.7}
 .filled{fill:var(--near);stroke:var(--paper)}.hollow{fill:var(--paper);stroke:var(--far);stroke-width:1.8}
@@ -109,7 +110,7 @@ def trade_off(
         parts.append(element("g", tip + SHAPES[point.shape], transform=translation))
     for point in sorted(points, key=lambda p: (p.y, p.x)):
         parts.append(_label(point, _across(x, point.x), _down(y, point.y), taken))
-    parts += [label(title, class_="title", x=LEFT, y=26), _key(shapes)]
+    parts += [_heading(title), _key(shapes)]
     head = element("title", text(title)) + element("desc", text(description)) + element("style", STYLE)
     return element(
         "svg",
@@ -120,6 +121,15 @@ def trade_off(
         height=HEIGHT,
         viewBox=f"0 0 {WIDTH} {HEIGHT}",
     )
+
+
+def _heading(title: str) -> str:
+    """Draw the title in letters that let it fit; what is too long for the smallest is cut, and said in full aside."""
+    room = (WIDTH - LEFT - RIGHT) / BOLD
+    size = max(SMALLEST, min(TITLE, room / max(1, len(title))))
+    most = int(room / size)
+    shown = title if len(title) <= most else title[: most - 1] + "…"
+    return label(shown, class_="title", x=LEFT, y=26, style=f"font-size:{size:.3g}px")
 
 
 def _scale(values: Sequence[float], limit: float) -> Scale:
