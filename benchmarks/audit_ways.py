@@ -1,11 +1,12 @@
 """Judges ways to forget, at what they cost, by the audit's votes on a reference network with three retrained models.
 
-    python benchmarks/audit_ways.py --data DIR --network small [--way LABEL=METHOD[,SETTING=VALUE ...] ...]
-        [--seeds 2] [--images 4000] [--name NAME]
+    python benchmarks/audit_ways.py --data DIR --network small
+        [--way "LABEL=METHOD[,SETTING=VALUE ...] [then METHOD ...]" ...] [--seeds 2] [--images 4000] [--name NAME]
 
 `--data` is a folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten by a network of
 benchmarks/references, so that nothing need be trained. Without `--way` the ways are `WAYS`: budgets from 1/200 to 1/5
-of a retraining, spent on erasure, on UNSIR with and without noise, and on both. Prints each with its cost, its verdict
+of a retraining, spent on erasure, with and without a repair, and on UNSIR with and without noise. What follows `then`
+goes on from what the method before it made; the costs are added. Prints each with its cost, its verdict
 and the readings that fail, and writes benchmarks/results/ways-NETWORK.json after every run. An architecture without a
 bank is judged by the prior over settings. Seconds are CPU seconds of one process with one thread; a retraining's are
 those of `benchmarks/erase.py`.
@@ -23,20 +24,23 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch import nn
 
 from erase import NETWORKS, load_models, retraining_seconds
-from unlearnkit import ForgetRequest, Runtime
+from unlearnkit import ForgetRequest, ImageData, Runtime
 from unlearnkit.audit import METRICS, Evidence, audit, gather
 from unlearnkit.audit.bank import bank_for, priors_for
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 from unlearnkit.methods import unlearn
 from unlearnkit.methods.choice import MethodChoice
+from unlearnkit.methods.method import ConfiguredMethod
 from unlearnkit.run_dir import versions
 from unlearnkit.split import split_for
 from unlearnkit.steps.opening import load_images
 
 ARCHITECTURES = {"small": "airbench,width=16", "small-residual": "small_residual:SmallResidual", "airbench": "airbench"}
 VOTING = {name: METRICS[name] for name in PRIMARY_METRICS}
+PASSES = ("samples_forward", "samples_backward")
 RESULTS = Path(__file__).parent / "results"
 UNSIR = "unsir,search=none"
 RANDOM = "noise.steps=1,noise.lr=0.000001"
@@ -86,16 +90,14 @@ def judged(network: str, folder: Path, ways: Mapping[str, str], seeds: int, imag
     bank = bank_for(data.source, data.classes, ARCHITECTURES[network], data.classes[:1])
     known: Evidence | None = None
     for label, text in ways.items():
-        method, *settings = text.split(",")
         for seed in range(seeds):
-            chosen = MethodChoice(method, settings=settings).make()
             before = retraining_seconds(original, facts["recipe"], data, split)
             began = time.process_time()
-            unlearned = unlearn(original, chosen, data, request, seed=seed, runtime=runtime, tolerance=None)
+            unlearned, passes = made_by(methods_of(text), original, data, request, seed, runtime)
             seconds = time.process_time() - began
             retraining = (before + retraining_seconds(original, facts["recipe"], data, split)) / 2
             evidence = gather(
-                {"original": original, "retrained": list(models.values()), "unlearned": unlearned.model},
+                {"original": original, "retrained": list(models.values()), "unlearned": unlearned},
                 data,
                 split,
                 metrics=VOTING.values(),
@@ -113,7 +115,7 @@ def judged(network: str, folder: Path, ways: Mapping[str, str], seeds: int, imag
                 "seed": seed,
                 "seconds": seconds,
                 "retraining_seconds": retraining,
-                "passes": unlearned.cost["total"],
+                "passes": passes,
                 "bank": None if bank is None else bank.name,
                 "verdict": asdict(found.verdict),
                 "votes": {
@@ -121,6 +123,28 @@ def judged(network: str, folder: Path, ways: Mapping[str, str], seeds: int, imag
                     for r in votes
                 },
             }
+
+
+def methods_of(text: str) -> list[ConfiguredMethod]:
+    """Return the methods of a way, in the order in which they run."""
+    chosen = (part.split(",") for part in text.split(" then "))
+    return [MethodChoice(name, settings=settings).make() for name, *settings in chosen]
+
+
+def made_by(
+    methods: Sequence[ConfiguredMethod],
+    model: nn.Module,
+    data: ImageData,
+    request: ForgetRequest,
+    seed: int,
+    on: Runtime,
+) -> tuple[nn.Module, dict[str, int]]:
+    """Return what methods make of a model one after another, and the samples that they passed together."""
+    passes = dict.fromkeys(PASSES, 0)
+    for method in methods:
+        result = unlearn(model, method, data, request, seed=seed, runtime=on, tolerance=None)
+        model, passes = result.model, {key: passes[key] + result.cost["total"][key] for key in PASSES}
+    return model, passes
 
 
 def line(row: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from erase import FORGOTTEN, NETWORKS, SHAPE, load_models
-from unlearnkit import ForgetRequest, ImageData, Part, load_data, split_for
+from unlearnkit import ForgetRequest, ImageData, Part, Split, load_data, split_for
 from unlearnkit.data.samples import per_class
 from unlearnkit.methods.erase.directions import resemblance, shared_directions, showing_of, whitened
 from unlearnkit.methods.erase.observe import BATCH, features_of
@@ -38,24 +38,34 @@ def main() -> None:
     data = load_data(f"parquet:{arguments.data}")
     split = split_for(ForgetRequest(classes=(str(FORGOTTEN),)), data)
     data.fix_shape_for(split)
-    pool = split[Part.RETAIN_TRAIN]
-    labels = data.labels("train")[pool]
-    counts = dict.fromkeys(labels.unique().tolist(), arguments.per_class)
-    drawn = per_class(labels, counts, torch.Generator().manual_seed(0))
-    drawn = drawn[torch.randperm(len(drawn), generator=torch.Generator().manual_seed(1))]
+    drawn = retained_rows(data, split, arguments.per_class)
+    labels = data.labels("train")[drawn]
     models, _ = load_models(arguments.network, arguments.retrained)
     looks: Tensor | None = None
     for name, model in models.items():
-        retained = features(model, data, "train", pool[drawn])
+        retained = features(model, data, "train", drawn)
         forgotten = features(model, data, "test", split[Part.FORGET_TEST])
         if looks is None:  # the original comes first
-            rows = model.get_submodule(HEAD).get_parameter("weight").detach()
-            looks = resemblance(retained[HEAD], rows, [FORGOTTEN], [FORGOTTEN])
+            looks = resemblance_of(model, retained[HEAD])
         cells = []
         for layer, values in retained.items():
-            shows = float(showing_of(values, labels[drawn], looks).by_class)
-            cells.append(f"{layer} {shows:.2f} ({distance(values, labels[drawn], forgotten[layer]):.2f})")
+            shows = float(showing_of(values, labels, looks).by_class)
+            cells.append(f"{layer} {shows:.2f} ({distance(values, labels, forgotten[layer]):.2f})")
         print(f"{name:12}", "  ".join(cells), flush=True)
+
+
+def retained_rows(data: ImageData, split: Split, count: int) -> Tensor:
+    """Return the rows of some retained training images of each class, in a random order that is always the same."""
+    pool = split[Part.RETAIN_TRAIN]
+    labels = data.labels("train")[pool]
+    drawn = pool[per_class(labels, dict.fromkeys(labels.unique().tolist(), count), torch.Generator().manual_seed(0))]
+    return drawn[torch.randperm(len(drawn), generator=torch.Generator().manual_seed(1))]
+
+
+def resemblance_of(original: nn.Module, entering: Tensor) -> Tensor:
+    """Return how much images resemble the forgotten class to the original's head."""
+    rows = original.get_submodule(HEAD).get_parameter("weight").detach()
+    return resemblance(entering, rows, [FORGOTTEN], [FORGOTTEN])
 
 
 def features(model: nn.Module, data: ImageData, part: str, rows: Tensor) -> dict[str, Tensor]:

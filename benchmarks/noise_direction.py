@@ -24,11 +24,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from erase import FORGOTTEN, NETWORKS, SHAPE, load_models
-from erase_shown import features, passing
+from erase_shown import HEAD, features, passing, resemblance_of, retained_rows
 from erase_true import true_direction
 from unlearnkit import UNSIR, ForgetRequest, Part, Runtime, load_data, split_for
-from unlearnkit.data.samples import per_class
-from unlearnkit.methods.erase.directions import resemblance
 from unlearnkit.methods.unsir.noise import learn_noise
 from unlearnkit.run_dir import versions
 from unlearnkit.runtime.runlog import RunLog
@@ -64,17 +62,12 @@ def cosines(original: nn.Module, folder: Path, seeds: int) -> list[dict[str, Any
     data, request = load_data(f"parquet:{folder}"), ForgetRequest(classes=(str(FORGOTTEN),))
     split, runtime = split_for(request, data), Runtime.named("cpu")
     data.fix_shape_for(split)
-    pool = split[Part.RETAIN_TRAIN]
-    labels = data.labels("train")[pool]
-    wanted = dict.fromkeys(labels.unique().tolist(), PER_CLASS)
-    drawn = pool[per_class(labels, wanted, torch.Generator().manual_seed(0))]
-    drawn = drawn[torch.randperm(len(drawn), generator=torch.Generator().manual_seed(1))]
+    drawn = retained_rows(data, split, PER_CLASS)
     labels = data.labels("train")[drawn]
     retained, forgotten = (
         features(original, data, part, rows) for part, rows in (("train", drawn), ("test", split[Part.FORGET_TEST]))
     )
-    head = dict(original.named_modules())["head"]
-    looks = resemblance(retained["head"], head.weight.detach(), [FORGOTTEN], [FORGOTTEN])
+    looks = resemblance_of(original, retained[HEAD])
 
     def by_layer(other: dict[str, Tensor] | None) -> dict[str, float]:
         return {
