@@ -31,7 +31,8 @@ from comparison_runs import Bench, written
 from unlearnkit import UNSIR
 from unlearnkit.audit import METRICS
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
-from unlearnkit.compare.page import picture, table
+from unlearnkit.compare.method_table import table
+from unlearnkit.compare.picture import picture
 from unlearnkit.disk.files import read_regular
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.disk.staging import sweep

@@ -1,8 +1,11 @@
 """Everything about the toolkit that only a GPU shows: networks trained in full, and all methods audited on them.
 
-    python benchmarks/gpu.py --data DIR --work DIR --out DIR [--budget SECONDS] [--only STEP ...] [--list] [--smoke]
+    python benchmarks/gpu.py --data DIR --work DIR --out DIR [--data-100 DIR] [--budget SECONDS] [--only STEP ...]
+    python benchmarks/gpu.py --list
+    python benchmarks/gpu.py --smoke --work DIR --out DIR
 
-`--data` is a folder with CIFAR-10's train.parquet and test.parquet; class 0 is forgotten. The steps go in order of
+`--data` is a folder with CIFAR-10's train.parquet and test.parquet, `--data-100` one with CIFAR-100's, without which
+that step is left out; class 0 is forgotten. The steps go in order of
 worth, in units of one training, or one method with its audit. A unit that is done is not done again, so the same
 command goes on where it stopped; a unit that failed is tried again. `--work` keeps models, unlearned weights and
 gpu.json. `--out` receives gpu.json, rewritten after every unit; methods.md and methods.svg, as `compare_methods.py`
@@ -10,6 +13,10 @@ draws them; and the weights of the small networks (float32) and of four fast one
 
 With `--budget`, a unit is left out where less time remains than similar ones have taken; what was left out is said in
 the last line. `--smoke` goes through all steps in a minute without a GPU: digits for images, tiny networks.
+
+It imports the package from `src` and what that depends on. A machine without a network needs what it lacks of them
+as wheels; an image with PyTorch, timm and scikit-learn lacked pydantic with pydantic-core, annotated-types and
+typing-inspection alone.
 """
 
 from __future__ import annotations
@@ -33,6 +40,7 @@ from unlearnkit.data.sources.source import Source
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
+    parser.add_argument("--data-100", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--budget", type=float)
@@ -45,14 +53,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     missing = [f"--{key}" for key in wanted if getattr(arguments, key) is None]
     if missing and not arguments.list:
         parser.error(f"Expected {', '.join(missing)}.")
-    source = "parquet:digits" if arguments.smoke else f"parquet:{arguments.data}"
+    folders = {"cifar10": arguments.data, "cifar100": arguments.data_100}
+    sources = {name: f"parquet:{folder}" for name, folder in folders.items() if folder is not None}
+    if arguments.smoke:
+        sources = dict.fromkeys(folders, "parquet:digits")
     if arguments.list:
         print(*STEPS, sep="\n")
         return
     for folder in (arguments.work, arguments.out):
         folder.mkdir(parents=True, exist_ok=True)
     book = Book(arguments.work, arguments.out, arguments.budget, smoke=arguments.smoke)
-    steps = Course(book, plan, source).steps()
+    steps = Course(book, plan, sources).steps()
     with ExitStack() as stack:
         load = digits if arguments.smoke else SOURCES["parquet"].load
         stack.enter_context(patch.dict(SOURCES, {"parquet": Source(load=decoded_once(load), needs="DIR")}))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+import imagenet_shaped
 from compare_methods import candidates, described, draw, one
 from comparison_runs import Bench, written
 from fast_network import Averaged
@@ -32,8 +36,8 @@ from unlearnkit.training.predict import predict
 class Course:
     """The steps, each of which does what is not in the book yet."""
 
-    def __init__(self, book: Book, plan: Plan, source: str) -> None:
-        self.book, self.plan, self.source, self.runtime = book, plan, source, Runtime()
+    def __init__(self, book: Book, plan: Plan, sources: Mapping[str, str]) -> None:
+        self.book, self.plan, self.sources, self.runtime = book, plan, sources, Runtime()
         self.benches: dict[str, Bench] = {}
 
     def steps(self) -> dict[str, Callable[[], None]]:
@@ -47,6 +51,8 @@ class Course:
             "resnet18": lambda: self.methods("resnet18", "resnet18", plan.few, (0,)),
             "airbench-bank": self.bank,
             "seeds": lambda: self.methods("seeds", "airbench", plan.methods, plan.seeds),
+            "cifar100": lambda: self.methods("cifar100", "cifar100", plan.hundred, (0,)),
+            "imagenet": self.imagenet,
         }
 
     def small(self, name: str) -> None:
@@ -67,13 +73,29 @@ class Course:
             return
         folders = [self.book.work / "airbench" / f"retrained-{i}" for i in range(BANK_MODELS)]
         told: dict[str, Any] = {"model": network.model, "forget": FORGET, "settings": network.recipe}
-        told |= {"name": "cifar10-airbench", "source": self.source, "runtime": self.runtime}
+        told |= {"name": "cifar10-airbench", "source": self.sources[network.data], "runtime": self.runtime}
         original = self.book.work / "airbench" / "original"
         self.book.unit("airbench-bank", "bank", "bank airbench", lambda: bank(folders=[*folders, original], **told))
+
+    def imagenet(self) -> None:
+        """Images of ImageNet's shape, streamed from files through a ViT-B and a MobileNetV2: do files keep up?"""
+        plan = self.plan.shaped
+        given = argparse.Namespace(**vars(plan), work=self.book.work / "imagenet", workers=min(8, os.cpu_count() or 1))
+
+        def through(model: str) -> dict[str, Any]:
+            imagenet_shaped.generate(given.work, given.images, given.classes)
+            return {"rows": imagenet_shaped.through(model, given)}
+
+        for model in plan.models:
+            self.book.unit("imagenet", model, f"imagenet {model}", partial(through, model))
 
     def models(self, step: str, name: str, retrained: int) -> bool:
         """Train the original and the retrained models that are missing; returns whether all are there."""
         network, every = self.plan.networks[name], True
+        if network.data not in self.sources:
+            self.book.left_out.append(f"{step} (nobody named {network.data})")
+            return False
+        source = self.sources[network.data]
         for number in (None, *range(retrained)):
             unit = "original" if number is None else f"retrained-{number}"
             if unit in self.book.done(name):
@@ -86,12 +108,12 @@ class Course:
                 if not kept:
                     spec = TrainSpec(
                         model=network.model,
-                        data=self.source,
+                        data=source,
                         exclude=() if original else FORGET,
                         settings=network.recipe,
                     )
                     train_run(spec, Output(folder), seed=seed, runtime=self.runtime)
-                return {"kept": kept, **evaluated(network.model, self.source, folder, self.runtime)}
+                return {"kept": kept, **evaluated(network.model, source, folder, self.runtime)}
 
             every &= self.book.unit(step, unit, f"train {name}", make) is not None
         return every
@@ -127,7 +149,7 @@ class Course:
     def _observed(self, name: str) -> dict[str, Any]:
         """Open the models that methods are run on and judged by, and observe them once for all methods."""
         models, work = self.book.work / name, self.book.work / f"runs-{name}"
-        bench = Bench.opened(self.source, models, work, [*FORGET], self.plan.metrics)
+        bench = Bench.opened(self.sources[self.plan.networks[name].data], models, work, [*FORGET], self.plan.metrics)
         assert bench.references.subjects
         self.benches[name] = bench
         return {"bank": bench.bank.name if bench.bank else None}

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from unlearnkit.audit import METRICS, Metric
 from unlearnkit.audit.metrics.registry import PRIMARY_METRICS
 
-STEPS = ("small", "small-residual", "airbench", "methods", "resnet18", "airbench-bank", "seeds")
+STEPS = (
+    *("small", "small-residual", "airbench", "methods", "resnet18", "airbench-bank", "seeds"),
+    *("cifar100", "imagenet"),
+)
 FORGET, FIRST_SEED, BANK_MODELS = ("0",), 1000, 9
 FILE_BYTES = int(15.5 * 2**20)  # of a file of weights, at most
 METHODS = (
@@ -36,11 +39,22 @@ RESNET = ("epochs=30", "batch_size=512", "lr=0.4", "weight_decay=0.0005", "label
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """An architecture, changes of its recipe, and how many models are retrained."""
+    """An architecture, changes of its recipe, how many models are retrained, and on which data."""
 
     model: str
     recipe: tuple[str, ...] = ()
     retrained: int = 3
+    data: str = "cifar10"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shaped:
+    """How much of ImageNet's shape is gone through: images and classes that are made up, and networks."""
+
+    images: int = 20_000
+    classes: int = 100
+    train_images: int = 6_400
+    models: tuple[str, ...] = ("timm:vit_base_patch16_224", "timm:mobilenetv2_100")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +67,8 @@ class Plan:
     metrics: Mapping[str, Metric]
     changes: tuple[str, ...] = ("fisher.samples=5000",)
     seeds: tuple[int, ...] = (1, 2)
+    hundred: tuple[str, ...] = ("auto", "erase", "unsir", "finetune", "delete", "original")
+    shaped: Shaped = Shaped()
 
 
 FULL = Plan(
@@ -61,6 +77,7 @@ FULL = Plan(
         "small-residual": Network(model="small_residual:SmallResidual", recipe=("epochs=6",), retrained=9),
         "airbench": Network(model="airbench"),
         "resnet18": Network(model="resnet18-cifar", recipe=RESNET),
+        "cifar100": Network(model="airbench", data="cifar100"),
     },
     metrics=METRICS,
 )
@@ -72,10 +89,13 @@ SMOKE = Plan(
         ),
         "airbench": Network(model="airbench,width=4", recipe=("epochs=1", "batch_size=50")),
         "resnet18": Network(model="airbench,width=3", recipe=("epochs=1", "batch_size=50")),
+        "cifar100": Network(model="airbench,width=2", recipe=("epochs=1", "batch_size=50"), data="cifar100"),
     },
     methods=("original", "finetune"),
     few=("original",),
     metrics={name: METRICS[name] for name in PRIMARY_METRICS},
     changes=("retain_per_class=5",),
     seeds=(1,),
+    hundred=("original",),
+    shaped=Shaped(images=40, classes=2, train_images=20, models=("small-cnn,width=4",)),
 )

@@ -49,7 +49,11 @@ import unlearnkit as uk
 from unlearnkit.audit import METRICS, audit, gather
 
 RESULTS = Path(__file__).parent / "results"
-PAGES = ("unlearnkit.compare.page", "comparison_page")  # the module with `table` and `picture`: its new place, its old
+PAGES = (  # the modules with `table` and with `picture`: where they are, and where older versions have them
+    ("unlearnkit.compare.method_table", "unlearnkit.compare.picture"),
+    ("unlearnkit.compare.page",) * 2,
+    ("comparison_page",) * 2,
+)
 REQUESTS = (("3",), ("1", "8"))
 FITTING: dict[tuple[str, str], tuple[str, ...]] = {  # the digits are too few for these as published: they refuse
     ("unsir", "paper"): ("retain_per_class=100",),
@@ -239,16 +243,17 @@ def comparisons(shop: Workshop) -> Found:
 
 def drawn(result: dict[str, Any]) -> dict[str, bytes]:
     """The page of a comparison by the ending of its files; the only place that knows where the page is drawn."""
-    for name in PAGES:
+    for names in PAGES:
         try:
-            page = importlib.import_module(name)
+            tables, pictures = (importlib.import_module(name) for name in names)
         except ModuleNotFoundError as error:
-            if not f"{name}.".startswith(f"{error.name}."):
+            if not f"{names[0]}.".startswith(f"{error.name}."):
                 raise
             continue
-        contents = {".md": page.table(result), ".svg": page.picture(result)}
+        contents = {".md": tables.table(result), ".svg": pictures.picture(result)}
         return {suffix: (content + "\n").encode() for suffix, content in contents.items()}
-    raise RuntimeError(f"Expected a module that draws the page of a comparison, but found none of {', '.join(PAGES)}.")
+    known = ", ".join(tables for tables, _ in PAGES)
+    raise RuntimeError(f"Expected a module that draws the page of a comparison, but found none of {known}.")
 
 
 def commands(shop: Workshop) -> Found:

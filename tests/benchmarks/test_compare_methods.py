@@ -18,7 +18,7 @@ import unlearnkit.audit.observe.attacking as attacks_module
 from brief import shorten
 from canonical import CPU
 from unlearnkit.audit.metrics.registry import PRIMARY
-from unlearnkit.compare.page import SHOWN
+from unlearnkit.compare.groups import SHOWN
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import UNSIR, ConfiguredMethod
 from unlearnkit.methods.registry import METHODS

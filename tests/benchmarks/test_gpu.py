@@ -64,6 +64,9 @@ def test_every_step_is_done_and_recorded(made: Path) -> None:
     assert bank["models"] == 9
     assert all(len(each["values"]) == 9 for each in bank["readings"].values())
     assert "| `finetune` | default | no |" in (made / "out" / "methods.md").read_text()
+    assert units["cifar100/original-0"]["result"]["failure"] is None
+    (forward, train) = units["imagenet/small-cnn,width=4"]["result"]["rows"]
+    assert (forward["images"], train["images"]) == (38, 20)  # 5 % are held out
 
 
 def test_few_small_files_come_out(made: Path) -> None:
@@ -89,6 +92,12 @@ def test_a_second_run_computes_nothing(made: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(gpu_course, name, never)
     monkeypatch.setattr(comparison_runs, "gather", never)
     assert run(made)["steps"] == before["steps"]
+
+
+def test_data_that_nobody_named_are_left_out(tmp_path: Path) -> None:
+    book = Book(tmp_path, tmp_path, None, smoke=True)
+    gpu_course.Course(book, gpu_plan.SMOKE, {"cifar10": "parquet:digits"}).steps()["cifar100"]()
+    assert book.left_out == ["cifar100 (nobody named cifar100)", "cifar100/original-0"]
 
 
 def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_a_killed_process_of_this_machine_is_said(tmp_path: Path, monkeypatch: p
 def test_a_process_that_is_replaced_between_two_jobs_is_no_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     """joblib replaces a process whose memory has grown, and calls that a leak; all else that it warns of is shown."""
 
-    def replaced(name: str, _job: object) -> str:
+    def replaced(name: str, _job: object, _parent: int) -> str:
         warnings.warn(f"A worker {name} while some jobs were given to the executor.", stacklevel=1)
         return name
 

@@ -17,6 +17,7 @@ from commands import run_cli
 from row_data import write_people
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.cells import cells_of
+from unlearnkit.compare.plan import plan
 from unlearnkit.compare.results import redraw
 from unlearnkit.compare.rows import row_of
 from unlearnkit.compare.subset import first_rows
@@ -64,14 +65,16 @@ def test_finished_cells_are_judged_again_without_forgetting_anew(
     weights = (run / "model.safetensors").read_bytes()
     place = folder / "out" / "results" / f"{run.name}.json"
     right = json.loads(place.read_text())
-    place.write_text(json.dumps(right | {"verdict": {"status": "old"}, "versions": {"torch": "of then"}}))
+    place.write_text(
+        json.dumps(right | {"verdict": {"status": "old"}, "versions": right["versions"] | {"torch": "of then"}})
+    )
     monkeypatch.setattr(work, "forget_run", never)
     lines: list[str] = []
     comparison(tiny(), folder, lines).run(judge_again=True)
     found = json.loads(place.read_text())
     assert found["verdict"] == right["verdict"]
     assert found["read"] == right["read"], "the audit's reads are not the method's"
-    assert found["versions"] == {"torch": "of then"}, "its seconds are of then"
+    assert found["versions"]["torch"] == "of then", "its seconds are of then"
     assert (run / "model.safetensors").read_bytes() == weights
 
     def fails(why: str) -> None:
@@ -131,9 +134,12 @@ def test_tables_and_page_are_written_and_redrawn(made: Path, tmp_path: Path) -> 
     copy = tmp_path / "results.json"
     copy.write_bytes(b" " + (folder / "results.json").read_bytes())
     redraw(copy)
+    assert "report.html" not in (tmp_path / "index.html").read_text(), "no run lies beside it there"
     assert copy.read_bytes().startswith(b" "), "what it is drawn from stays as it is"
-    for name in ("results.md", "results.tex", "index.html"):
+    for name in ("results.md", "results.tex"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    redraw(folder)
+    assert (folder / "index.html").read_text() == page
     copy.write_text("{}")
     with pytest.raises(ConfigError, match="holds something else"):
         redraw(copy)
@@ -207,8 +213,10 @@ def test_a_full_disk_ends_the_suite_with_a_sentence_and_the_next_run_goes_on(
             comparison(suite, made, []).run()
     with monkeypatch.context() as patch:  # the disk is full while a run folder is written
         patch.setattr("unlearnkit.run_dir.write_new", full)
-        results = comparison(tiny(unlearning_seeds=[7], methods=[{"name": "original"}]), made, []).run()
-    assert "No space left on device" in results["groups"][0]["rows"][0]["failure"]
+        told: list[str] = []
+        with pytest.raises(OutputError, match=r"No space left on device; make room"):
+            comparison(tiny(unlearning_seeds=[7, 8], methods=[{"name": "original"}]), made, told).run()
+    assert not any(line.startswith("[2/2] original") for line in told), "the next cell would fail for it, too"
     lines: list[str] = []
     comparison(suite, made, lines).run()
     assert any(line.startswith("tiny: 3 cells, ") and not line.endswith(" 0 finished earlier") for line in lines)
@@ -225,6 +233,16 @@ def test_cells_without_data_are_recorded_and_the_others_go_on(made: Path, tmp_pa
     assert str(tmp_path) in results["groups"][0]["rows"][0]["failure"]
 
 
+def test_a_plan_says_which_requests_cannot_be_run_and_what_the_others_cost(tmp_path: Path) -> None:
+    requests = [{"forget": ["3"]}, {"forget": ["cat"]}, {"forget": list("0123456789")}]
+    cells = cells_of(tiny(settings=[TINY["settings"][0] | {"requests": requests}], methods=[{"name": "original"}]))
+    lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1)
+    assert lines[0] == "3 cells, 0 finished, 3 to run"
+    assert re.search(r"1 cell cannot be run: .*'cat'", lines[1])
+    assert "1 cell cannot be run: Expected a request that leaves classes to retain, but got all 10" in lines[2]
+    assert re.search(r": 1 original \d+ s, 3 retrained models \d+ s, 1 run ", lines[3])
+
+
 def test_the_command_plans_runs_and_names_what_there_is(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -234,20 +252,23 @@ def test_the_command_plans_runs_and_names_what_there_is(
         'recipe = ["epochs=1"]\nrequests = [{ forget = ["3"] }]\n[[methods]]\nname = "original"\n'
     )
     at = ("--out", made / "out", "--bank", made / "bank", "--device", "cpu")
-    done = run_cli("compare", file, "--out", tmp_path / "new", "--plan")
+    done = run_cli("compare", file, "--out", tmp_path / "new", "--bank", tmp_path / "none", "--plan")
     assert done.code == 0, done.err
-    assert "1 cells, 0 finished, 1 to run" in done.out
-    assert re.search(r"1 originals \d+ s, 3 retrained models \d+ s, 1 runs \d+ s, audits ", done.out)
+    assert "1 cell, 0 finished, 1 to run" in done.out
+    assert re.search(r"1 original \d+ s, 3 retrained models \d+ s, 1 run \d+ s, audits ", done.out)
     assert not (tmp_path / "new").exists()
+    assert "already" not in done.out, "no bank, nothing to take from it"
+    done = run_cli("compare", file, "--out", tmp_path / "new", "--bank", made / "bank", "--plan")
+    assert "holds already is taken from there" in done.out
     done = run_cli("compare", file, *at)
     assert done.code == 0, done.err
-    assert "1 cells, 1 finished, 0 to run" in done.out
+    assert "1 cell, 1 finished, 0 to run" in done.out
     assert Path(done.out.splitlines()[-1]).is_file()
     with monkeypatch.context() as patched:
         patched.setattr(work, "audit_folder", never)
         done = run_cli("compare", file, *at, "--judge-again")
-        assert "1 finished cells are audited again" in done.out
-        assert (done.code, "1 cells failed" in done.out) == (1, True), "what could not be judged again is no success"
+        assert "to be audited again: 1 finished cell" in done.out
+        assert (done.code, "1 cell failed" in done.out) == (1, True), "what could not be judged again is no success"
         assert run_cli("compare", file, *at, "--judge-again", "--quiet").code == 1
     assert run_cli("compare", file, *at, "--judge-again").code == 0
     assert "cifar10-small" in run_cli("compare", "--list").out

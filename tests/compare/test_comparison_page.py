@@ -6,7 +6,8 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any
 
 from unlearnkit.audit.metrics.registry import PRIMARY
-from unlearnkit.compare.page import picture, table
+from unlearnkit.compare.method_table import table
+from unlearnkit.compare.picture import picture
 
 
 def row(method: str, seed: int, gap: float, samples: int, variant: str = "default", **more: Any) -> dict[str, Any]:
@@ -38,15 +39,15 @@ def test_the_table_gives_medians_and_ranges_over_the_seeds() -> None:
         "2 (1 to 3) of 5",
         "2.0 (1.0 to 4.0)",
         "probe",
-        "0.10 (0.10 to 0.20)",
-        "0.10 (0.10 to 0.20)",
+        "0.100 (0.100 to 0.200)",
+        "0.100 (0.100 to 0.200)",
     ]
     assert lines[2].count("50.0 (40.0 to 60.0)") == 2
     counted = results([row("ssd", 0, 1.0, 200)])
     counted["retraining"][0]["seconds"] = None  # its operations were counted, which takes time
-    assert table(counted).splitlines()[3].split("|")[-3:-1] == [" 0.04 ", " 0.10 "]
+    assert table(counted).splitlines()[3].split("|")[-3:-1] == [" 0.036 ", " 0.100 "]
     counted["retraining"] = counted["retraining"][:1]
-    assert table(counted).splitlines()[3].split("|")[-3:-1] == [" - ", " 0.20 "]
+    assert table(counted).splitlines()[3].split("|")[-3:-1] == [" - ", " 0.200 "]
 
 
 def test_the_readings_that_vote_are_bold_where_most_runs_fail_and_in_brackets_where_none_is_judged() -> None:

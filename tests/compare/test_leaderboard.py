@@ -23,6 +23,10 @@ def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [made_row("unsir", 2.5), made_row("erase", 0.5), made_row("finetune", 11.0)]
     failed = {**made_row("ssd", 1.0), "failure": HOSTILE}
     hostile = made_group([made_row("scrub", 7.0, variant=HOSTILE)], data=HOSTILE, model=HOSTILE, forget=[HOSTILE])
+    for row in (*rows, *hostile["rows"]):
+        report = folder.parents[1] / row["run"] / "report.html"
+        report.parent.mkdir(parents=True)
+        report.touch()
     draw(made_results(made_group([*rows, failed]), hostile, title=HOSTILE, metrics=["weight_distance"]), folder)
     return folder / "index.html"
 

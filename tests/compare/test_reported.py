@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from suites import made_group, made_results, made_row
+from unlearnkit.cli.show_compare import show_suite
 from unlearnkit.compare.reported import HELD, NOT_HELD, UNMEASURED, UNTOLD, beside, statements
 from unlearnkit.compare.tables import latex, markdown
 
 
 def paper(value: float, **more: Any) -> dict[str, Any]:
-    row = made_row("unsir-paper", 0.5, **more)
+    row = made_row("unsir-paper", 0.5, variant="paper", **more)
     row["primary"]["accuracy/retain_test"]["value"] = value
     return row
 
@@ -27,6 +30,10 @@ def test_a_reported_row_stands_beside_what_was_measured_of_its_setting() -> None
     assert (none.holds, none.shown) == (UNMEASURED, UNMEASURED)
     assert beside(made_results(made_group([paper(0.7)], after=[["1"]]))) == []
     assert beside(made_results(made_group([paper(0.7)], model="airbench"))) == []
+    assert beside(made_results(made_group([paper(0.7)], recipe=["epochs=1"]))) == [], "trained otherwise"
+    assert beside(made_results(made_group([paper(0.7)], image_size=16))) == []
+    (other, _) = beside(made_results(made_group([paper(0.7) | {"variant": "default"}])))
+    assert other.holds == UNMEASURED, "another method's settings under its label"
     assert "| `unsir-cifar10-resnet18-1-retained` |" in markdown(near)
 
 
@@ -63,6 +70,12 @@ def test_every_statement_is_held_not_held_or_not_measured() -> None:
     for cost in counted["retraining"]:
         cost["seconds"] = None
     assert said(counted)["154-times"][0] == UNMEASURED, "counting operations took time"
+    free = cheap | {"samples_forward": 0, "samples_backward": 0}
+    idle = [made_row("unsir", 0.5, cost=free), paper(0.7, cost=free), made_row("fisher", 1.0)]
+    outcomes = said(made_group(idle), made_group([many], forget=["0", "1"]))
+    assert {outcomes[key][0] for key in ("one-or-many", "154-times", "1875-times")} == {UNMEASURED}, (
+        "nothing was passed"
+    )
     few = made_row("unsir", 3.0, cost=cheap)
     few["shown"]["weight_distance"]["value"] = 2.0
     few["shown"]["relearn_steps"] = {"value": 3.0, "original": 2.0, "retrained": [9.0, 8.0, 7.0]}
@@ -83,3 +96,45 @@ def test_hostile_words_are_text_in_markdown_and_latex() -> None:
     assert "\n| y |" not in text
     (line,) = (line for line in latex(results).splitlines() if line.startswith("unsir &"))
     assert r"\textbackslash{}input\{x\}\%\$\_\&\#" in line
+    spread = made_group([made_row("unsir", 0.5), made_row("unsir", 0.75, seed="0/1")], forget=["x\n\\input{y}"])
+    lines = latex(made_results(spread)).splitlines()
+    assert lines[0].startswith("% ")
+    assert not any(line.startswith(r"\input") for line in lines), "a comment ends with its line"
+    assert "& 0.62 (0.50 to 0.75) & 0.100 &" in next(line for line in lines if line.startswith("unsir &"))
+    failed = {**made_row("ssd", 1.0), "failure": "got <img src=x> | y"}
+    assert r"got \<img src=x\> \| y" in markdown(made_results(made_group([failed])))
+
+
+def test_readings_that_a_suite_asks_for_have_columns() -> None:
+    rows = [made_row("unsir", 0.5), made_row("unsir", 0.5, seed="0/1")]
+    rows[1]["shown"]["weight_distance"]["value"] = 12.0
+    rows[0]["shown"]["zrf/forget_test"] = {"value": 0.25, "original": None, "retrained": [0.5, None], "doubts": {}}
+    results = made_results(made_group(rows), metrics=["weight_distance", "zrf", "collateral_accuracy"])
+    heads, _, retrained, unsir = (line.split("|")[-4:-1] for line in markdown(results).splitlines()[4:8])
+    assert heads == [" weight distance ", " zrf ", " collateral accuracy "]
+    assert retrained == [" 10.00 (9.00 to 11.00) ", " 0.50 ", " - "]
+    assert unsir == [" 11.00 (10.00 to 12.00) ", " 0.25 ", " - "]
+    (line,) = (line for line in latex(results).splitlines() if line.startswith("unsir &"))
+    assert line.split(" & ")[6:] == ["11.00 (10.00 to 12.00)", "0.25", "-", r"pass \\"]
+
+
+def test_tables_say_what_they_were_measured_with() -> None:
+    facts = {
+        "versions": {"unlearnkit": "1.2", "torch": "3.4"},
+        "hardware": {"device": "cpu", "machine": "m", "threads": 1},
+    }
+    results = made_results(made_group([made_row("unsir", 0.5)]))
+    assert "Measured with" not in markdown(results)
+    assert "Measured with unlearnkit 1.2 and torch 3.4 on cpu (m, one thread)." in markdown(results | facts)
+
+
+def test_the_terminal_shows_medians_verdicts_and_the_spread(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [made_row("unsir", gap, seed=f"0/{i}") for i, gap in enumerate((0.5, 2.0, 0.9))]
+    hostile = made_row("ssd", 3.0, variant="p\x1b[1m")
+    show_suite(made_results(made_group([hostile, *rows]), made_group([], forget=["1"])))
+    out = capsys.readouterr().out
+    lines = [" ".join(line.split()) for line in out.splitlines()]
+    assert lines[0] == "resnet18-cifar on parquet:{data}/cifar10: forget 0"
+    assert lines[2] == "unsir 50.0 50.0 0.9 0.5 to 2.0 probe 0.100 2 pass, 1 fail"
+    assert "\x1b" not in out
+    assert "forget 1" not in out, "nothing of it is finished"

@@ -54,6 +54,18 @@ def setting(**changed: Any) -> dict[str, Any]:
         ({"methods": [{"name": "unsir", "label": "../up"}]}, r"got '\.\./up'"),
         ({"methods": [{"name": "original", "trials": 3}]}, "nothing to search"),
         ({"metrics": ["zfr"]}, "got 'zfr'; did you mean 'zrf'"),
+        (
+            {"metrics": ["zrf/forget_tset"]},
+            "parts that zrf is read on, but got 'forget_tset'; did you mean 'forget_test'",
+        ),
+        ({"metrics": ["weight_distance/forget_test"]}, "weight_distance without a part"),
+        ({"metrics": ["zrf", "zrf"]}, "got 'zrf' twice"),
+        (setting(requests=[{"forget": ["3", "4"]}, {"forget": ["4", "3"]}]), "got 4, 3 twice for small-cnn"),
+        (
+            setting(requests=[{"forget": ["3"], "after": [["1", 2]]}, {"forget": [3], "after": [["2", "1"]]}]),
+            "got 3 twice",
+        ),
+        ({"training_seeds": [True]}, "valid integer"),
         ({"retrained": 2}, "greater than or equal to 3"),
         ({"audit": "deep"}, "'quick', 'default' or 'full'"),
         ({"training_seeds": []}, "at least 1 item"),
@@ -72,7 +84,9 @@ def test_files_that_hold_no_suite_are_refused(tmp_path: Path) -> None:
         read_suite("digit")
     with pytest.raises(ConfigError, match="No such file"):
         read_suite(str(tmp_path / "none.toml"))
+    deep = "[" * 50_000
     for name, text, said in (
+        ("deep", f"title = {deep}", "nested too deeply"),
         ("a", "title =", "Expected TOML"),
         ("b", "\udcff", "Expected TOML"),
         ("c d", "", "rename the file"),
@@ -81,6 +95,17 @@ def test_files_that_hold_no_suite_are_refused(tmp_path: Path) -> None:
         path.write_bytes(text.encode("utf-8", "surrogateescape"))
         with pytest.raises(ConfigError, match=said):
             read_suite(str(path))
+
+
+def test_a_suite_may_begin_with_the_mark_that_some_editors_write(tmp_path: Path) -> None:
+    text = 'title = "x"\n[[settings]]\ndata = "digits"\nmodel = "small-cnn"\nrequests = [{ forget = ["3"] }]\n'
+    (tmp_path / "marked.toml").write_text(text + '[[methods]]\nname = "unsir"\n', encoding="utf-8-sig")
+    assert read_suite(str(tmp_path / "marked.toml"))[1].title == "x"
+
+
+def test_requests_that_follow_others_in_another_order_are_different() -> None:
+    requests = [{"forget": ["3"], "after": [["1"], ["2"]]}, {"forget": ["3"], "after": [["2"], ["1"]]}]
+    assert suite_from(TINY | setting(requests=requests)).size == 4
 
 
 @pytest.mark.slow

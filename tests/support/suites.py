@@ -8,7 +8,7 @@ from typing import Any
 from unlearnkit.audit.metrics.registry import PRIMARY
 from unlearnkit.compare.comparison import Comparison
 from unlearnkit.compare.hand_out import Workers
-from unlearnkit.compare.suite import Suite, suite_from
+from unlearnkit.compare.suite import Suite, read_suite, suite_from
 from unlearnkit.compare.work import Place
 
 TINY: dict[str, Any] = {
@@ -19,6 +19,9 @@ TINY: dict[str, Any] = {
     ],
     "methods": [{"name": "original"}, {"name": "ssd", "preset": "paper"}],
 }
+
+
+ARTICLE = read_suite("cifar10")[1].settings[0]  # the setting that reported rows are of
 
 
 def tiny(**changed: Any) -> Suite:
@@ -74,7 +77,10 @@ def made_group(rows: list[dict[str, Any]], **changed: Any) -> dict[str, Any]:
     group: dict[str, Any] = {
         "data": "parquet:{data}/cifar10",
         "model": "resnet18-cifar",
-        "recipe": [],
+        "recipe": list(ARTICLE.recipe),
+        "pretrained": False,
+        "image_size": None,
+        "samples": None,
         "forget": ["0"],
         "after": [],
         "seeds": 1,

@@ -52,8 +52,10 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Run a suite of methods, models and seeds, judge all by the same audit, and write tables and a page."""
+    from unlearnkit.cli.show_compare import show_suite
     from unlearnkit.compare.comparison import Comparison
     from unlearnkit.compare.hand_out import CLUSTERS, Workers
+    from unlearnkit.compare.plan import counted
     from unlearnkit.compare.plan import plan as planned
     from unlearnkit.compare.reported import named_row, only, reported_rows
     from unlearnkit.compare.results import PAGE
@@ -73,6 +75,8 @@ def command(
         raise ConfigError("Expected a suite or --row ID, one of the two; `unlearnkit compare --list` names them.")
     if out is None:
         raise ConfigError("Expected a folder for the comparison, but got none; give --out DIR.")
+    if out.exists() and not out.is_dir():
+        raise ConfigError(f"Expected a folder for the comparison, but {out} is none; give --out DIR.")
     if row is not None:
         reported = named_row(row)
         name, chosen = row, only(read_suite(reported.suite)[1], reported)
@@ -93,14 +97,17 @@ def command(
         todo = comparison.open()
         print_lines("\n".join(planned(comparison.cells, todo, place, jobs or 1)))
         if judge_again:
-            print_line(f"{len(comparison.cells) - len(todo)} finished cells are audited again")
+            finished = counted(len(comparison.cells) - len(todo), "finished cell")
+            print_line(f"to be audited again: {finished}")
     if plan:
         return
-    comparison.run(judge_again=judge_again)
+    results = comparison.run(judge_again=judge_again)
     unfinished = {cell.name for cell in comparison.open()}
     failed = len(unfinished | {cell.name for cell in comparison.cells if cell.name in comparison.failures})
     if not quiet:
-        print_line(f"{failed} cells failed; give the same command again to try them once more" if failed else "done")
+        show_suite(results)
+        again = "give the same command again to try once more"
+        print_line(f"{counted(failed, 'cell')} failed; {again}" if failed else "done")
         print_line(str(comparison.folder / PAGE))
     if failed:
         raise typer.Exit(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from unlearnkit.compare.suite import nearest
+from unlearnkit.compare.suite_checks import nearest
 from unlearnkit.compare.work import Done, Job, attempt
 from unlearnkit.errors import ConfigError, ProcessError, reason
 
@@ -67,8 +68,9 @@ class Workers:
                 with self._backend(), warnings.catch_warnings():
                     # a process whose memory has grown is replaced between two jobs, as it should be
                     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
+                    parent = None if self.backend in CLUSTERS else os.getpid()
                     working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-                    yield from working(delayed(attempt)(name, job) for name, job in jobs)
+                    yield from working(delayed(attempt)(name, job, parent) for name, job in jobs)
         except (TerminatedWorkerError, *_killed()) as error:
             raise ProcessError(
                 f"Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "

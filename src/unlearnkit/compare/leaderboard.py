@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.compare.page import SHORT, finished, forgotten_part, in_a_line, picture, shares, worst
+from unlearnkit.compare.groups import SHORT, finished, forgotten_part, in_a_line, measured_with, shares, value_of, worst
+from unlearnkit.compare.picture import picture
 from unlearnkit.compare.reported import beside, statements
 from unlearnkit.report.sentences import plain, read_doubt
 from unlearnkit.report.text import clean, number
@@ -33,11 +35,12 @@ HEADS = (  # of the table of runs, and whether numbers stand below
 UP = "../../"  # from the suite's folder to that of the cells
 
 
-def leaderboard(results: dict[str, Any]) -> str:
+def leaderboard(results: dict[str, Any], folder: Path | None = None) -> str:
     """Return the page.
 
     Args:
         results: as `collected` returns them.
+        folder: that the page will lie in: runs whose report lies beside it, in `cells`, get a link; None: none does.
     """
     page = Environment(
         loader=ChoiceLoader([PackageLoader("unlearnkit.compare", "."), PackageLoader("unlearnkit.report", ".")]),
@@ -48,11 +51,16 @@ def leaderboard(results: dict[str, Any]) -> str:
         lstrip_blocks=True,
     )
     script = resources.files("unlearnkit.report").joinpath("page.js").read_text(encoding="utf-8")
+    metrics = results["suite"]["metrics"]
+    rows = [row for group in results["groups"] for row in _rows(group, metrics, folder)]
+    linked = any(row["report"] for row in rows)
     return page.get_template("leaderboard.html.j2").render(
         results=results,
         suite=results["suite"],
-        rows=[row for group in results["groups"] for row in _rows(group, results["suite"]["metrics"])],
-        heads=[*HEADS, *((metric, True) for metric in results["suite"]["metrics"]), ("Report", False)],
+        rows=rows,
+        measured=measured_with(results),
+        linked=linked,
+        heads=[*HEADS, *((metric, True) for metric in metrics), *([("Report", False)] if linked else [])],
         failed=[
             {"group": _where(group), "method": row["method"], "seed": row["seed"], "why": row["failure"]}
             for group in results["groups"]
@@ -73,11 +81,12 @@ def leaderboard(results: dict[str, Any]) -> str:
     )
 
 
-def _rows(group: dict[str, Any], metrics: list[str]) -> list[dict[str, Any]]:
+def _rows(group: dict[str, Any], metrics: list[str], folder: Path | None) -> list[dict[str, Any]]:
     """Return what the table shows of every finished run, the nearest to retraining first."""
     rows = []
     for (method, variant), runs in sorted(finished(group["rows"]).items(), key=lambda item: worst(item[1])):
         for run in sorted(runs, key=lambda each: each["verdict"]["worst_gap"]):
+            report = f"{UP}{run['run']}/report.html"
             spent = run["cost"]["samples_forward"] + run["cost"]["samples_backward"]
             rows.append(
                 {
@@ -94,17 +103,11 @@ def _rows(group: dict[str, Any], metrics: list[str]) -> list[dict[str, Any]]:
                     "retained": _number(run["primary"]["accuracy/retain_test"]["value"], 100),
                     "seconds": _number(run["cost"]["seconds"]),
                     "share": _number(shares(group, [run], "samples")[0]) if spent else ("0", "0"),
-                    "metrics": [_number(_value(run, metric)) for metric in metrics],
-                    "report": f"{UP}{run['run']}/report.html",
+                    "metrics": [_number(value_of(run, metric)) for metric in metrics],
+                    "report": report if folder is not None and (folder / report).is_file() else None,
                 }
             )
     return rows
-
-
-def _value(run: dict[str, Any], key: str) -> float | None:
-    reading = run["primary"].get(key) or run["shown"].get(key) or {"value": None}
-    value: float | None = reading["value"]
-    return value
 
 
 def _doubt(raw: dict[str, Any]) -> str:

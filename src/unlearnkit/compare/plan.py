@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from unlearnkit.compare.cells import SuiteCell
 from unlearnkit.compare.suite import SuiteSetting
 from unlearnkit.compare.work import Place, training
-from unlearnkit.errors import UnlearnkitError
+from unlearnkit.errors import RequestError, UnlearnkitError
 from unlearnkit.models import build_model
 from unlearnkit.request import resolve_classes
 from unlearnkit.runtime.randomness import isolated_randomness
@@ -47,6 +47,18 @@ class Speed:
     classes: tuple[str, ...]
     epochs: int
 
+    def check(self, without: Sequence[str | int]) -> None:
+        """Refuse a request for classes that are not there, or for all of them.
+
+        Raises:
+            RequestError: it is one.
+        """
+        gone = set(resolve_classes(without, self.classes))
+        if len(gone) == len(self.classes):
+            raise RequestError(
+                f"Expected a request that leaves classes to retain, but got all {len(gone)}; leave one out."
+            )
+
     def seconds(self, without: Sequence[str | int] = ()) -> float:
         """Return the seconds of a training without some classes."""
         gone = set(resolve_classes(without, self.classes))
@@ -67,19 +79,34 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
         place: where the data lies, and on what jobs run.
         jobs: how many at once.
     """
-    lines = [f"{len(cells)} cells, {len(cells) - len(open_cells)} finished, {len(open_cells)} to run"]
+    lines = [
+        f"{counted(len(cells), 'cell')}, {len(cells) - len(open_cells)} finished, {len(open_cells)} to run",
+    ]
     total = 0.0
     for setting in dict.fromkeys(cell.setting for cell in open_cells):
         mine = [cell for cell in open_cells if cell.setting == setting]
         name = f"{setting.model} on {setting.data}"
         try:
             speed = measured(setting, place)
-            seconds = _costs(mine, speed)
         except UnlearnkitError as error:
-            lines.append(f"{name}: {len(mine)} cells cannot be run: {error}")
+            lines.append(f"{name}: {counted(len(mine), 'cell')} cannot be run: {error}")
             continue
+        for request in dict.fromkeys(cell.request for cell in mine):
+            try:
+                speed.check(request.gone)
+            except UnlearnkitError as error:
+                wrong = [cell for cell in mine if cell.request == request]
+                lines.append(f"{name}: {counted(len(wrong), 'cell')} cannot be run: {error}")
+                mine = [cell for cell in mine if cell.request != request]
+        if not mine:
+            continue
+        seconds = _costs(mine, speed)
         total += sum(seconds.values())
         lines.append(f"{name}: " + ", ".join(f"{what} {_duration(each)}" for what, each in seconds.items()))
+    if open_cells and place.bank.is_dir() and any(place.bank.iterdir()):
+        lines.append(
+            f"whatever of them the bank in {place.bank} holds already is taken from there, and not trained again"
+        )
     lines.append(
         f"about {_duration(total)} of work" + (f", {_duration(total / jobs)} with {jobs} at once" if jobs > 1 else "")
     )
@@ -123,11 +150,11 @@ def _costs(cells: Sequence[SuiteCell], speed: Speed) -> dict[str, float]:
     audit = speed.sample_seconds * AUDIT[cells[0].audit]
     opening = OPENING[0] + OPENING[1] * sum(speed.counts.values())
     return {
-        f"{len(originals)} originals": len(originals) * speed.seconds(),
-        f"{sum(key.count for key in references.values())} retrained models": sum(
+        counted(len(originals), "original"): len(originals) * speed.seconds(),
+        counted(sum(key.count for key in references.values()), "retrained model"): sum(
             key.count * speed.seconds(key.excluded) for key in references.values()
         ),
-        f"{len(cells)} runs": sum(_run(cell, speed) for cell in cells) + opening * len(cells),
+        counted(len(cells), "run"): sum(_run(cell, speed) for cell in cells) + opening * len(cells),
         "audits": audit * (len(cells) + sum(judged.values())),
     }
 
@@ -152,6 +179,11 @@ def _clock(runtime: Runtime) -> float:
         return time.process_time()
     torch.cuda.synchronize() if runtime.device.type == "cuda" else None
     return time.perf_counter()
+
+
+def counted(count: int, what: str) -> str:
+    """Return a number of things, as one model or two models."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 def _duration(seconds: float) -> str:

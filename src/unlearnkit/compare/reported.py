@@ -11,8 +11,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from unlearnkit.compare.page import forgotten_part, timed
-from unlearnkit.compare.suite import Name, Suite, nearest
+from unlearnkit.compare.groups import forgotten_part, timed
+from unlearnkit.compare.suite import Name, Suite, read_suite
+from unlearnkit.compare.suite_checks import nearest
 from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError
@@ -133,10 +134,11 @@ def beside(results: dict[str, Any]) -> list[Beside]:
     """Return the reported rows whose setting a suite has, each with what was measured of it."""
     found = []
     for row in reported_rows().values():
+        meant = only(_shipped(row.suite), row)
         for group in results["groups"]:
-            same = (group["data"], group["model"], group["after"]) == (row.data, row.model, [])
-            if same and sorted(group["forget"]) == sorted(map(str, row.forget)):
-                done = _done(group, row.method)
+            if _is_setting(group, meant, row):
+                variant = meant.methods[0].variant
+                done = [each for each in _done(group, row.method) if each["variant"] == variant]
                 values = [each["primary"].get(row.reading, {}).get("value") for each in done]
                 found.append(
                     Beside(
@@ -173,6 +175,20 @@ def statements(results: dict[str, Any]) -> list[Stated]:
     return found if any(each.outcome in (HELD, NOT_HELD) for each in found) else []
 
 
+def _is_setting(group: Group, meant: Suite, row: ReportedRow) -> bool:
+    """Return whether a group was trained and asked as the suite of a reported row does it, in everything."""
+    if group["after"] or sorted(group["forget"]) != sorted(map(str, row.forget)):
+        return False
+    keys = ("data", "model", "recipe", "pretrained", "image_size", "samples")
+    settings = (setting.model_dump(mode="json") | {"samples": setting.samples} for setting in meant.settings)
+    return any(all(key in group and group[key] == setting[key] for key in keys) for setting in settings)
+
+
+@cache
+def _shipped(name: str) -> Suite:
+    return read_suite(name)[1]
+
+
 Outcome = tuple[bool | None, str] | None  # whether it holds (None: these figures cannot say), and the figures
 
 
@@ -185,7 +201,7 @@ def _cost_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
     if ends is None:
         return None
     few, many = (_samples(_done(group, statement.method)) for group in ends)
-    if not few:
+    if not few or not many:
         return None
     sizes = " and ".join(str(len(group["forget"])) for group in ends)
     seconds = " and ".join(f"{_seconds(_done(group, statement.method)):.3g}" for group in ends)
@@ -246,7 +262,7 @@ def _spread(statement: Statement, groups: Sequence[Group]) -> Outcome:
 def _faster(statement: Statement, groups: Sequence[Group]) -> Outcome:
     """Retraining takes at least `limit` times as long; how many times the samples it passes is told beside it."""
     known = [(group["retraining"], _done(group, statement.method)) for group in groups]
-    known = [(retraining, rows) for retraining, rows in known if timed(retraining) and _seconds(rows)]
+    known = [(retraining, rows) for retraining, rows in known if timed(retraining) and _samples(rows)]
     if not known:
         return None
     seconds = [
@@ -259,7 +275,7 @@ def _faster(statement: Statement, groups: Sequence[Group]) -> Outcome:
 def _faster_than(statement: Statement, groups: Sequence[Group]) -> Outcome:
     """The other method takes at least `limit` times as long."""
     known = [(_done(group, statement.other), _done(group, statement.method)) for group in groups]
-    known = [(theirs, ours) for theirs, ours in known if _seconds(theirs) and _seconds(ours)]
+    known = [(theirs, ours) for theirs, ours in known if _samples(theirs) and _samples(ours)]
     if not known:
         return None
     seconds = [_seconds(theirs) / _seconds(ours) for theirs, ours in known]
@@ -309,7 +325,7 @@ def _seconds(rows: Rows) -> float:
 
 
 def _samples(rows: Rows) -> float:
-    return statistics.median(_passed(row["cost"]) for row in rows)
+    return statistics.median(_passed(row["cost"]) for row in rows) if rows else 0.0
 
 
 def _passed(cost: Mapping[str, Any]) -> int:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from unlearnkit.compare.cells import SuiteCell, cells_of, suite_record
+from unlearnkit.compare.groups import SHOWN
 from unlearnkit.compare.leaderboard import leaderboard
-from unlearnkit.compare.page import SHOWN
 from unlearnkit.compare.suite import Suite
 from unlearnkit.compare.tables import latex, markdown, parquet
 from unlearnkit.compare.work import Place, kept
@@ -81,7 +81,7 @@ def _draw_tables(results: dict[str, Any], folder: Path) -> None:
         "results.parquet": parquet(results),
         "results.md": markdown(results).encode(),
         "results.tex": latex(results).encode(),
-        PAGE: leaderboard(results).encode(),
+        PAGE: leaderboard(results, folder).encode(),
     }
     for name, content in files.items():
         replace_file(folder / name, content)
@@ -92,6 +92,9 @@ def _group(suite: Suite, cell: SuiteCell) -> dict[str, Any]:
         "data": cell.setting.data,
         "model": cell.setting.model,
         "recipe": list(cell.setting.recipe),
+        "pretrained": cell.setting.pretrained,
+        "image_size": cell.setting.image_size,
+        "samples": cell.setting.samples,
         "forget": list(cell.request.named),
         "part": "forget_test" if cell.request.kinds <= CLASSES else "forget_train",
         "after": [[str(name) for name in earlier] for earlier in cell.request.after],
@@ -106,11 +109,10 @@ def _group(suite: Suite, cell: SuiteCell) -> dict[str, Any]:
 def _row(suite: Suite, cell: SuiteCell, content: dict[str, Any] | None) -> dict[str, Any]:
     """Return a row as the tables read it; what was not run has a reason for a failure."""
     method = cell.method
-    settings = ", ".join(method.set)
     row: dict[str, Any] = {
         "cell": cell.name,
         "method": method.shown,
-        "variant": "tuned" if method.trials else " ".join(filter(None, (method.preset, settings))),
+        "variant": method.variant,
         "training_seed": cell.training_seed,
         "seed": f"{cell.training_seed}/{cell.seed}",
         "control": method.choice().make().control,
@@ -121,5 +123,10 @@ def _row(suite: Suite, cell: SuiteCell, content: dict[str, Any] | None) -> dict[
         return row
     row |= {key: value for key, value in content.items() if key not in ("cell", "retraining", *LEFT_OUT)}
     if "shown" in row:
-        row["shown"] = {key: reading for key, reading in row["shown"].items() if key in SHOWN or key in suite.metrics}
+        asked = set(suite.metrics)
+        row["shown"] = {
+            key: reading
+            for key, reading in row["shown"].items()
+            if key in SHOWN or asked & {key, key.partition("/")[0]}
+        }
     return row

@@ -2,34 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
-import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
-from pydantic import Field, NonNegativeInt, SerializerFunctionWrapHandler, model_serializer
+from pydantic import Field, NonNegativeInt, SerializerFunctionWrapHandler, StrictInt, model_serializer
 
-from unlearnkit.audit.metrics.registry import METRICS
+from unlearnkit.compare.suite_checks import (
+    LABEL,
+    check_data,
+    check_distinct,
+    check_known,
+    check_method,
+    check_metric,
+    check_model,
+    check_requests,
+    check_serves,
+    nearest,
+)
 from unlearnkit.config import Config
 from unlearnkit.data.choosing_rows import RowChoice
-from unlearnkit.data.sources.registry import is_local
 from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError, reason
-from unlearnkit.methods import METHODS
 from unlearnkit.methods.choice import MethodChoice
-from unlearnkit.methods.parts import kinds_of
-from unlearnkit.methods.registry import CONDITIONAL
-from unlearnkit.methods.registry import PLUGINS as METHOD_PLUGINS
-from unlearnkit.models import BUILTIN, is_trusted_name
-from unlearnkit.models import PLUGINS as MODEL_PLUGINS
 from unlearnkit.request import CLASSES, Kind
 
 SHIPPED = resources.files("unlearnkit.compare") / "suites"
-READINGS = [name for metric in METRICS.values() for name in metric.readings]
-LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,60}")
 FIRST_RETRAINED = 1000  # seed of the first retrained model; the originals' lie below
 MOST_CELLS = 20_000
 Name = str | int  # a class, by its name or its id
@@ -135,6 +135,11 @@ class SuiteMethod(Config):
         """What its rows are called."""
         return self.label or self.name
 
+    @property
+    def variant(self) -> str:
+        """What its settings are, in the words of a table."""
+        return "tuned" if self.trials else " ".join(filter(None, (self.preset, ", ".join(self.set))))
+
     def choice(self, more: Iterable[str] = ()) -> MethodChoice:
         """Return the method with its settings, and with others on top."""
         return MethodChoice(self.name, self.preset, (*self.set, *more))
@@ -151,8 +156,8 @@ class Suite(Config):
     note: str = Field(default="", description="what a reader must know")
     settings: tuple[SuiteSetting, ...] = Field(min_length=1, description="data, model and requests")
     methods: tuple[SuiteMethod, ...] = Field(min_length=1, description="what is compared")
-    training_seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="one original for each")
-    unlearning_seeds: tuple[int, ...] = Field(default=(0,), min_length=1, description="runs of each method")
+    training_seeds: tuple[StrictInt, ...] = Field(default=(0,), min_length=1, description="one original for each")
+    unlearning_seeds: tuple[StrictInt, ...] = Field(default=(0,), min_length=1, description="runs of each method")
     retrained: int = Field(default=3, ge=3, le=50, description="retrained models to judge by, three at least")
     audit: Literal["quick", "default", "full"] = Field(default="default", description="how thoroughly")
     metrics: tuple[str, ...] = Field(
@@ -162,20 +167,22 @@ class Suite(Config):
     def model_post_init(self, _context: Any) -> None:
         """Check what one field alone cannot say."""
         for setting in self.settings:
-            _check_model(setting.model)
-            _check_data(setting)
+            check_model(setting.model)
+            check_data(setting)
         for method in self.methods:
-            _check_method(method)
+            check_method(method)
             for request in {
                 request.kinds: request for setting in self.settings for request in setting.requests
             }.values():
-                _check_serves(method, request)
+                check_serves(method, request)
         for metric in self.metrics:
-            _check_known(metric.partition("/")[0], READINGS, "metrics")
-        _check_distinct("methods", [method.shown for method in self.methods])
+            check_metric(metric)
+        check_distinct("methods", [method.shown for method in self.methods])
+        check_distinct("metrics", self.metrics)
+        check_requests(self.settings)
         for field in ("training_seeds", "unlearning_seeds"):
             seeds = getattr(self, field)
-            _check_distinct(field, seeds)
+            check_distinct(field, seeds)
             if min(seeds) < 0 or max(seeds) >= FIRST_RETRAINED:
                 raise ConfigError(
                     f"Expected {field} from 0 to {FIRST_RETRAINED - 1}, as the retrained models have those after them, "
@@ -213,10 +220,14 @@ def read_suite(name: str) -> tuple[str, Suite]:
                 f"file or one of {', '.join(shipped())}."
             ) from error
     else:
-        _check_known(name, shipped(), "shipped suites", advice="or name a TOML file")
+        check_known(name, shipped(), "shipped suites", advice="or name a TOML file")
         short, data = name, (SHIPPED / f"{name}.toml").read_bytes()
     try:
-        content = tomllib.loads(data.decode("utf-8"))
+        content = tomllib.loads(data.decode("utf-8-sig"))
+    except RecursionError as error:
+        raise ConfigError(
+            f"Expected TOML in the suite {name}, but it is nested too deeply to be one; mend the file."
+        ) from error
     except ValueError as error:
         raise ConfigError(f"Expected TOML in the suite {name}, but got: {reason(error)}; mend the line.") from error
     return short, suite_from(content)
@@ -237,13 +248,6 @@ def shipped() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in SHIPPED.iterdir() if entry.name.endswith(".toml"))
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a question for the nearest known name, or the list of them."""
-    names = sorted(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}."
-
-
 def _check_keys(content: object, kind: type[Config], place: str) -> None:
     """Refuse keys that no field has, here and in the tables inside."""
     if not isinstance(content, Mapping):
@@ -261,71 +265,3 @@ def _check_keys(content: object, kind: type[Config], place: str) -> None:
 
 def _inside(annotation: Any) -> tuple[Any, ...]:
     return get_args(annotation)
-
-
-def _check_model(name: str) -> None:
-    """Refuse a model that a file may not name, and a built-in one that there is not."""
-    if not is_trusted_name(name):
-        raise ConfigError(
-            f"Expected a model without code or files of its own, as a suite may come from a stranger, but got "
-            f"{name!r}; use a built-in one, timm:NAME, torchvision:NAME, or one that an installed package declares."
-        )
-    plain = name.partition(",")[0]
-    if ":" not in plain:
-        _check_known(plain, [*BUILTIN, *MODEL_PLUGINS.names()], "models", advice="or write timm:NAME, torchvision:NAME")
-
-
-def _check_data(setting: SuiteSetting) -> None:
-    """Refuse data that would be fetched from a network, or read by code of others, and parts of what has none."""
-    source = setting.data
-    if not is_local(source):
-        raise ConfigError(
-            f"Expected data of this machine, as a suite may come from a stranger, but got {source!r}; load it once and "
-            "write parquet:DIR or imagefolder:DIR."
-        )
-    if setting.samples is not None and not source.startswith("parquet:"):
-        raise ConfigError(
-            f"Expected samples with parquet:DIR alone, whose first rows can be taken, but the data is {source!r}; "
-            "leave them out."
-        )
-
-
-def _check_method(method: SuiteMethod) -> None:
-    _check_known(method.name, [*METHODS, *CONDITIONAL, *METHOD_PLUGINS.names()], "methods")
-    if LABEL.fullmatch(method.shown) is None:
-        raise ConfigError(
-            f"Expected a label of letters, digits, '.', '_', '+' and '-', but got {method.label!r}; choose another."
-        )
-    made = method.choice().make()
-    if method.trials and not made.space():
-        raise ConfigError(f"Expected no trials for {method.name}, which has nothing to search; leave them out.")
-
-
-def _check_serves(method: SuiteMethod, request: SuiteRequest) -> None:
-    served = kinds_of(method.choice().make())
-    if method.trials and not request.kinds <= CLASSES:
-        raise ConfigError(
-            f"Expected no trials for {method.shown} beside a request for {', '.join(request.named)}, as nothing but "
-            "retrained models and test data could score them; leave the trials out."
-        )
-    if request.kinds <= served:
-        return
-    serving = ", ".join(name for name, kind in METHODS.items() if request.kinds <= kind.kinds)
-    raise ConfigError(
-        f"Expected methods that serve every request of the suite, but {method.shown} cannot forget "
-        f"{' and '.join(sorted(request.kinds - served))}; those that can are {serving}."
-    )
-
-
-def _check_known(name: str, known: Iterable[str], what: str, *, advice: str = "") -> None:
-    names = list(known)
-    if name not in names:
-        more = f" {advice[0].upper()}{advice[1:]}." if advice else ""
-        raise ConfigError(f"Expected one of the {what}, but got {name!r}; {nearest(name, names)}{more}")
-
-
-def _check_distinct(what: str, values: Iterable[Any]) -> None:
-    seen = list(values)
-    twice = next((value for value in seen if seen.count(value) > 1), None)
-    if twice is not None:
-        raise ConfigError(f"Expected each of the {what} once, but got {twice!r} twice; leave one out, or label it.")

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import io
-import statistics
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from unlearnkit.compare.page import finished, forgotten_part, in_a_line, shares, table, worst
+from unlearnkit.compare.groups import (
+    finished,
+    forgotten_part,
+    in_a_line,
+    measured_with,
+    plain,
+    printable,
+    shares,
+    spread,
+    values_of,
+    worst,
+)
+from unlearnkit.compare.method_table import table
 from unlearnkit.compare.reported import beside, statements
 
 SPECIAL = {
@@ -27,11 +38,13 @@ def heading(group: dict[str, Any]) -> str:
 def markdown(results: dict[str, Any]) -> str:
     """Return a section with the table of each setting and request, what was reported, and the article's statements."""
     suite = results["suite"]
-    lines = [f"# {_plain(suite['title'])}", ""]
+    lines = [f"# {plain(suite['title'])}", ""]
     if suite["note"]:
-        lines += [_plain(suite["note"]), ""]
+        lines += [plain(suite["note"]), ""]
+    if said := measured_with(results):
+        lines += [plain(said), ""]
     for group in results["groups"]:
-        lines += [f"## {_plain(heading(group))}", "", table(group), ""]
+        lines += [f"## {plain(heading(group))}", "", table(group, suite["metrics"]), ""]
     rows = beside(results)
     if rows:
         lines += [
@@ -41,26 +54,28 @@ def markdown(results: dict[str, Any]) -> str:
             "| --- " * 6 + "|",
         ]
         lines += [
-            f"| `{row.id}` | {_plain(row.source)} | {row.reported:g} | {row.shown} | {row.tolerance:g} | {row.holds} |"
+            f"| `{row.id}` | {plain(row.source)} | {row.reported:g} | {row.shown} | {row.tolerance:g} | {row.holds} |"
             for row in rows
         ]
         lines.append("")
     stated = statements(results)
     if stated:
         lines += ["## The article's statements", "", "| statement | outcome | figures |", "| --- " * 3 + "|"]
-        lines += [f"| {_plain(each.text)} | {each.outcome} | {_plain(each.figures)} |" for each in stated]
+        lines += [f"| {plain(each.text)} | {each.outcome} | {plain(each.figures)} |" for each in stated]
     return "\n".join(lines).rstrip() + "\n"
 
 
 def latex(results: dict[str, Any]) -> str:
-    """Return a tabular for each setting and request: medians over the seeds."""
-    parts = []
+    """Return a tabular for each setting and request: medians over the seeds, with lowest and highest."""
+    parts, metrics = [], results["suite"]["metrics"]
     for group in results["groups"]:
         lines = [
-            f"% {heading(group)}",
-            r"\begin{tabular}{llrrrrl}",
+            f"% {printable(heading(group))}",
+            rf"\begin{{tabular}}{{llrrrr{'r' * len(metrics)}l}}",
             r"\hline",
-            r"method & settings & $A_f$ & $A_r$ & worst gap & samples & verdicts \\",
+            " & ".join(
+                ["method", "settings", "$A_f$", "$A_r$", "worst gap", "samples", *map(_tex, metrics), r"verdicts \\"]
+            ),
             r"\hline",
         ]
         for (method, variant), rows in sorted(finished(group["rows"]).items(), key=lambda item: worst(item[1])):
@@ -68,13 +83,14 @@ def latex(results: dict[str, Any]) -> str:
                 _tex(method),
                 _tex(variant),
                 *(_accuracy(rows, part) for part in (forgotten_part(group), "retain_test")),
-                f"{worst(rows):.2f}",
-                f"{statistics.median(shares(group, rows, 'samples')):.2f}",
+                spread([row["verdict"]["worst_gap"] for row in rows], 2),
+                spread(shares(group, rows, "samples")),
+                *(spread(values_of(rows, metric), 2) for metric in metrics),
                 _tex(", ".join(dict.fromkeys(row["verdict"]["status"] for row in rows))),
             ]
             lines.append(" & ".join(cells) + r" \\")
         parts.append("\n".join([*lines, r"\hline", r"\end{tabular}"]))
-    return "\n\n".join(parts).replace("\r", " ") + "\n"
+    return "\n\n".join(parts) + "\n"
 
 
 def parquet(results: dict[str, Any]) -> bytes:
@@ -106,16 +122,8 @@ def _flat(suite: str, group: dict[str, Any], row: dict[str, Any]) -> dict[str, A
 
 def _accuracy(rows: list[dict[str, Any]], part: str) -> str:
     values = [value for row in rows if (value := row["primary"][f"accuracy/{part}"]["value"]) is not None]
-    return f"{100 * statistics.median(values):.1f}" if values else "--"
+    return spread([100 * value for value in values], 1)
 
 
 def _tex(text: str) -> str:
-    return "".join(SPECIAL.get(character, character) for character in text if character.isprintable())
-
-
-def _plain(text: str) -> str:
-    """Return text that Markdown takes for itself alone: no markup, no cell ends, no lines."""
-    kept = "".join(character if character.isprintable() else " " for character in text)
-    for mark in "\\`|*<>[]":
-        kept = kept.replace(mark, f"\\{mark}")
-    return kept
+    return "".join(SPECIAL.get(character, character) for character in printable(text))

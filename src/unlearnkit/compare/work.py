@@ -16,12 +16,13 @@ from unlearnkit.compare.rows import row_of
 from unlearnkit.compare.subset import first_rows
 from unlearnkit.compare.suite import FIRST_RETRAINED, SuiteSetting
 from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
-from unlearnkit.disk.files import read_regular, replace_file
+from unlearnkit.disk.files import check_space, read_regular, replace_file
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError, UnlearnkitError, reason
 from unlearnkit.methods.choice import MethodChoice
 from unlearnkit.methods.retrain import Retrain
 from unlearnkit.run_dir import WEIGHTS, encoded, read_json
+from unlearnkit.runtime.orphans import end_with
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.steps.audit import audit_folder
 from unlearnkit.steps.auditing import AuditOptions, Depth, reference_evidence
@@ -231,18 +232,26 @@ Job = OriginalJob | ReferenceJob | SearchJob | CellJob
 _ONE_AT_A_TIME = threading.Lock()  # in a process: the global random generators are its own, and not a thread's
 
 
-def attempt(name: str, job: Job) -> Done:
+def attempt(name: str, job: Job, parent: int | None = None) -> Done:
     """Run a job, and return its result or, in one sentence, why there is none; of a cell, keep either in its file.
 
+    Args:
+        name, job: which.
+        parent: process that holds the folder's lock, without which this one ends; None: on a cluster nobody does.
+
     Raises:
-        OSError: a cell's file cannot be written, as on a full disk.
+        OSError: a cell's file cannot be written, or the disk is full, where all other jobs would fail, too.
     """
+    if parent is not None:
+        end_with(parent)
     try:
         with _ONE_AT_A_TIME:
             done = Done(name, job.run())
     except UnlearnkitError as error:
+        check_space(error)
         done = Done(name, None, one_line(str(error)))
     except Exception as error:  # noqa: BLE001 - whatever a method of somebody else's raises must not cost the others
+        check_space(error)
         done = Done(name, None, one_line(f"{type(error).__name__}: {reason(error)}"))
     if isinstance(job, CellJob) and not (job.again and done.failure):  # what it was judged before stays
         keep(job.place, job.cell, done)

@@ -7,6 +7,7 @@ elsewhere, or a pipe that is never written to.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -81,6 +82,21 @@ def read_regular(path: str | Path) -> bytes:
     """
     with open_regular(path) as file:
         return file.read()
+
+
+def check_space(error: BaseException) -> None:
+    """Raise the OSError behind an error that says that the disk is full, or a share of it used up; of others nothing.
+
+    Raises:
+        OSError: there is one, in what caused the error or was being handled when it came.
+    """
+    seen: set[int] = set()
+    behind: BaseException | None = error
+    while behind is not None and id(behind) not in seen:
+        if isinstance(behind, OSError) and behind.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise behind
+        seen.add(id(behind))
+        behind = behind.__cause__ or behind.__context__
 
 
 def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> str:

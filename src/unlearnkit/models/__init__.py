@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -113,8 +114,19 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
     arguments = {"num_classes": num_classes, "in_channels": in_channels, **parsed.options}
     if parsed.base in foreign:
         return build_from(PLUGINS.load(parsed.base), parsed.base, arguments)
+    _check_options(parsed.base, parsed.options)
     with building(parsed.base, parsed.options):
         return BUILTIN[parsed.base](**arguments)
+
+
+def _check_options(name: str, options: Mapping[str, object]) -> None:
+    """Refuse options that a built-in model does not have."""
+    known = [key for key in inspect.signature(BUILTIN[name]).parameters if key not in ("num_classes", "in_channels")]
+    for key in options:
+        if key not in known:
+            close = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}."
+            raise ModelError(f"Expected an option of the model {name}, but got {key!r}; {hint}")
 
 
 def list_models(pattern: str = "") -> list[str]:
