@@ -135,6 +135,6 @@ def test_the_terminal_shows_medians_verdicts_and_the_spread(capsys: pytest.Captu
     out = capsys.readouterr().out
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "resnet18-cifar on parquet:{data}/cifar10: forget 0"
-    assert lines[2] == "unsir 50.0 50.0 0.9 0.5 to 2.0 probe 0.100 2 pass, 1 fail"
+    assert lines[2] == "unsir 50.0 50.0 0.9 0.5-2.0 probe 0.100 2 pass, 1 fail"
     assert "\x1b" not in out
     assert "forget 1" not in out, "nothing of it is finished"

@@ -29,7 +29,7 @@ def show_suite(results: dict[str, Any]) -> None:
         if not done:
             continue
         console.print(_text(heading(group)), soft_wrap=True)
-        table = Table(box=None, padding=(0, 1))
+        table = Table(box=None, padding=(0, 1), pad_edge=False)
         table.add_column("method", no_wrap=True)
         for title in ("A_f %", "A_r %", "gap", "spread"):
             table.add_column(title, justify="right", no_wrap=True)
@@ -44,7 +44,7 @@ def show_suite(results: dict[str, Any]) -> None:
                 _text(method if variant == "default" else f"{method}, {variant}"),
                 *(_accuracy(rows, part) for part in (forgotten_part(group), "retain_test")),
                 f"{worst(rows):.1f}",
-                f"{min(gaps):.1f} to {max(gaps):.1f}" if len(gaps) > 1 else "",
+                f"{min(gaps):.1f}-{max(gaps):.1f}" if len(gaps) > 1 else "",
                 _text(SHORT.get(reading, reading)),
                 number(statistics.median(shares(group, rows, "samples"))),
                 ", ".join(f"{count} {status}" for status, count in verdicts.items()),
