@@ -30,18 +30,18 @@ def show_suite(results: dict[str, Any]) -> None:
             continue
         console.print(_text(heading(group)), soft_wrap=True)
         table = Table(box=None, padding=(0, 1), pad_edge=False)
-        table.add_column("method", no_wrap=True)
+        table.add_column("method", overflow="fold", min_width=12)
         for title in ("A_f %", "A_r %", "gap", "spread"):
             table.add_column(title, justify="right", no_wrap=True)
         table.add_column("reading", min_width=7)
         for title in ("samples", "verdicts"):
             table.add_column(title, justify="right", no_wrap=True)
-        for (method, variant), rows in sorted(done.items(), key=lambda item: worst(item[1])):
+        for (method, _), rows in sorted(done.items(), key=lambda item: worst(item[1])):
             gaps = [row["verdict"]["worst_gap"] for row in rows]
             reading, _ = Counter(row["verdict"]["worst"] for row in rows).most_common(1)[0]
             verdicts = Counter(row["verdict"]["status"] for row in rows)
             table.add_row(
-                _text(method if variant == "default" else f"{method}, {variant}"),
+                _text(method),  # a label of its own, whatever its settings
                 *(_accuracy(rows, part) for part in (forgotten_part(group), "retain_test")),
                 f"{worst(rows):.1f}",
                 f"{min(gaps):.1f}-{max(gaps):.1f}" if len(gaps) > 1 else "",
