@@ -52,7 +52,7 @@ def command(
     quiet: opt.Quiet = False,
 ) -> None:
     """Run a suite of methods, models and seeds, judge all by the same audit, and write tables and a page."""
-    from unlearnkit.cli.show_compare import show_suite
+    from unlearnkit.cli.show_compare import show_table
     from unlearnkit.compare.comparison import Comparison
     from unlearnkit.compare.hand_out import CLUSTERS, Workers
     from unlearnkit.compare.plan import counted
@@ -61,6 +61,7 @@ def command(
     from unlearnkit.compare.results import PAGE
     from unlearnkit.compare.results import redraw as drawn_again
     from unlearnkit.compare.suite import read_suite, shipped
+    from unlearnkit.compare.summary import HEADS, LEGEND, summaries
     from unlearnkit.compare.work import Place
     from unlearnkit.errors import ConfigError
     from unlearnkit.steps.reference_bank import default_bank
@@ -105,7 +106,10 @@ def command(
     unfinished = {cell.name for cell in comparison.open()}
     failed = len(unfinished | {cell.name for cell in comparison.cells if cell.name in comparison.failures})
     if not quiet:
-        show_suite(results)
+        for summary in (found := summaries(results)):
+            show_table(summary.heading, HEADS, summary.rows)
+        if found:
+            print_line(LEGEND)
         again = "give the same command again to try once more"
         print_line(f"{counted(failed, 'cell')} failed; {again}" if failed else "done")
         print_line(str(comparison.folder / PAGE))

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from unlearnkit.compare.suite import FIRST_RETRAINED, Suite, SuiteMethod, SuiteRequest, SuiteSetting
+from unlearnkit.compare.suite import FIRST_RETRAINED, Suite
+from unlearnkit.compare.suite_parts import SuiteMethod, SuiteRequest, SuiteSetting
 from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.run_dir import versions
 

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from unlearnkit.compare.cells import SuiteCell
-from unlearnkit.compare.suite import SuiteSetting
+from unlearnkit.compare.suite_parts import SuiteSetting
 from unlearnkit.compare.work import Place, training
 from unlearnkit.errors import RequestError, UnlearnkitError
 from unlearnkit.models import build_model

@@ -12,8 +12,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from unlearnkit.compare.groups import forgotten_part, timed
-from unlearnkit.compare.suite import Name, Suite, read_suite
+from unlearnkit.compare.suite import Suite, read_suite
 from unlearnkit.compare.suite_checks import nearest
+from unlearnkit.compare.suite_parts import Name
 from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError

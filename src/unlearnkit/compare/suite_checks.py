@@ -6,9 +6,10 @@ import difflib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from unlearnkit.audit.metrics.registry import METRICS
+from unlearnkit.compare.suite_parts import SuiteMethod, SuiteRequest, SuiteSetting
 from unlearnkit.data.sources.registry import is_local
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import METHODS
@@ -18,9 +19,6 @@ from unlearnkit.methods.registry import PLUGINS as METHOD_PLUGINS
 from unlearnkit.models import BUILTIN, is_trusted_name
 from unlearnkit.models import PLUGINS as MODEL_PLUGINS
 from unlearnkit.request import CLASSES
-
-if TYPE_CHECKING:
-    from unlearnkit.compare.suite import SuiteMethod, SuiteRequest, SuiteSetting
 
 READINGS = [name for metric in METRICS.values() for name in metric.readings]
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,60}")

@@ -14,7 +14,8 @@ from unlearnkit.audit import Evidence
 from unlearnkit.compare.cells import OriginalKey, ReferenceKey, SuiteCell
 from unlearnkit.compare.rows import row_of
 from unlearnkit.compare.subset import first_rows
-from unlearnkit.compare.suite import FIRST_RETRAINED, SuiteSetting
+from unlearnkit.compare.suite import FIRST_RETRAINED
+from unlearnkit.compare.suite_parts import SuiteSetting
 from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.disk.files import check_space, read_regular, replace_file
 from unlearnkit.disk.json_text import parse_json
