@@ -214,7 +214,9 @@ def test_a_full_disk_ends_the_suite_with_a_sentence_and_the_next_run_goes_on(
     with monkeypatch.context() as patch:  # the disk is full while a run folder is written
         patch.setattr("unlearnkit.run_dir.write_new", full)
         told: list[str] = []
-        with pytest.raises(OutputError, match=r"No space left on device; make room"):
+        with pytest.raises(
+            OutputError, match=r"No space left on device \(Expected .* choose another place\); make room"
+        ):
             comparison(tiny(unlearning_seeds=[7, 8], methods=[{"name": "original"}]), made, told).run()
     assert not any(line.startswith("[2/2] original") for line in told), "the next cell would fail for it, too"
     lines: list[str] = []

@@ -1,8 +1,11 @@
-"""Who does the jobs of a suite is told which process holds the folder."""
+"""Jobs of a suite end with the process that holds its folder, and backends that cannot serve are refused."""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -10,6 +13,35 @@ import pytest
 from unlearnkit.compare import hand_out
 from unlearnkit.compare.hand_out import Workers
 from unlearnkit.compare.work import Done
+from unlearnkit.errors import ConfigError
+
+SUITE = """
+import time
+from unlearnkit.compare.hand_out import Workers
+
+class Waits:
+    def run(self):
+        print(1, flush=True)
+        time.sleep(90)
+
+list(Workers(jobs=2).do([("one", Waits()), ("two", Waits())]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="Windows keeps the number of a parent that is gone")
+def test_workers_end_where_the_command_was_killed() -> None:
+    command = subprocess.Popen([sys.executable, "-c", SUITE], stdout=subprocess.PIPE)
+    assert command.stdout is not None
+    assert [command.stdout.readline() for _ in range(2)] == [b"1\n"] * 2
+    command.send_signal(signal.SIGKILL)
+    command.communicate(timeout=30)  # the end of what all of them can write to
+
+
+def test_a_backend_that_gives_no_result_as_it_comes_is_refused() -> None:
+    jobs: Any = [("one", None)]
+    with pytest.raises(ConfigError, match="multiprocessing does not; leave --backend out"):
+        list(Workers(backend="multiprocessing").do(jobs))
 
 
 @pytest.mark.parametrize("backend", ["sequential", "threading"])

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from suites import made_group, made_results, made_row
+from suites import FULL, made_group, made_results, made_row
 from unlearnkit.cli.show_compare import show_table
-from unlearnkit.compare.reported import HELD, NOT_HELD, UNMEASURED, UNTOLD, beside, statements
+from unlearnkit.compare.groups import value_of
+from unlearnkit.compare.provenance import measured_by
+from unlearnkit.compare.reported import HELD, NOT_HELD, UNMEASURED, UNTOLD, beside, named_row, only, statements
+from unlearnkit.compare.results import collected
 from unlearnkit.compare.summary import HEADS, summaries
 from unlearnkit.compare.tables import latex, markdown
+from unlearnkit.compare.work import Place
 
 
 def paper(value: float, **more: Any) -> dict[str, Any]:
@@ -25,6 +30,7 @@ def test_a_reported_row_stands_beside_what_was_measured_of_its_setting() -> None
     row = by_id["unsir-cifar10-resnet18-1-retained"]
     assert (row.holds, row.shown) == ("yes", "0.72 (3 runs)")
     assert set(by_id) == {"unsir-cifar10-resnet18-1-retained", "unsir-cifar10-resnet18-1-forgotten"}
+    assert "| `unsir-cifar10-resnet18-1-retained` |" in markdown(near)
     (far, _) = beside(made_results(made_group([paper(0.60)])))
     assert far.holds == "no"
     (none, _) = beside(made_results(made_group([paper(0.7) | {"failure": "no"}])))
@@ -33,9 +39,28 @@ def test_a_reported_row_stands_beside_what_was_measured_of_its_setting() -> None
     assert beside(made_results(made_group([paper(0.7)], model="airbench"))) == []
     assert beside(made_results(made_group([paper(0.7)], recipe=["epochs=1"]))) == [], "trained otherwise"
     assert beside(made_results(made_group([paper(0.7)], image_size=16))) == []
-    (other, _) = beside(made_results(made_group([paper(0.7) | {"variant": "default"}])))
-    assert other.holds == UNMEASURED, "another method's settings under its label"
-    assert "| `unsir-cifar10-resnet18-1-retained` |" in markdown(near)
+    earlier = made_group([paper(0.7)])
+    for key in ("pretrained", "image_size", "samples", "label_column"):
+        del earlier[key]
+    assert len(beside(made_results(earlier))) == 2, "what a group does not keep its suite says"
+    settings = [FULL.settings[0].model_dump(mode="json") | {"image_size": 16}]
+    assert beside(made_results(earlier, settings=settings)) == []
+    for changed in ({"name": "finetune"}, {"set": ["rounds=3"]}, {"preset": "default"}):
+        methods = [each.model_dump(mode="json") for each in FULL.methods if each.shown == "unsir-paper"]
+        (other, _) = beside(made_results(made_group([paper(0.7)]), methods=[methods[0] | changed]))
+        assert other.holds == UNMEASURED, "another method under its label"
+
+
+def test_what_is_collected_of_the_articles_setting_stands_beside_its_rows(tmp_path: Path) -> None:
+    suite = only(FULL, named_row("unsir-cifar10-resnet18-1-retained"))
+    results = collected("mine", suite, Place(out=tmp_path, bank=tmp_path))
+    assert {row.id for row in beside(results)} == {
+        "unsir-cifar10-resnet18-1-retained",
+        "unsir-cifar10-resnet18-1-forgotten",
+    }
+    for changed in ({"image_size": 16}, {"pretrained": True}, {"samples": 500}, {"label_column": "label"}):
+        other = suite.model_copy(update={"settings": (suite.settings[0].model_copy(update=changed),)})
+        assert beside(collected("mine", other, Place(out=tmp_path, bank=tmp_path))) == []
 
 
 def test_every_statement_is_held_not_held_or_not_measured() -> None:
@@ -126,10 +151,27 @@ def test_tables_say_what_they_were_measured_with() -> None:
     }
     results = made_results(made_group([made_row("unsir", 0.5)]))
     assert "Measured with" not in markdown(results)
-    assert "Measured with unlearnkit 1.2 and torch 3.4 on cpu (m, one thread)." in markdown(results | facts)
+    assert "Measured with unlearnkit 1.2, torch 3.4 on cpu (m, one thread)." in markdown(results | facts)
+    other = {"versions": facts["versions"], "hardware": {"device": "cuda", "machine": "m", "threads": 8}}
+    both = results | {"measured": measured_by([facts, other, facts])}
+    first, second = (
+        "unlearnkit 1.2, torch 3.4 on cpu (m, one thread)",
+        "unlearnkit 1.2, torch 3.4 on cuda (m, 8 threads)",
+    )
+    assert f"Measured with {first}; and with {second}." in markdown(both)
 
 
-def test_the_terminal_shows_medians_verdicts_and_the_spread(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_reading_on_several_parts_is_not_taken_by_its_name() -> None:
+    run = made_row("unsir", 0.5)
+    run["shown"]["accuracy/forget_train"] = {"value": 0.11}
+    assert value_of(run, "accuracy") is None
+    assert value_of(run, "accuracy/forget_train") == 0.11
+    assert value_of(run, "weight_distance") == 10.0
+
+
+def test_the_terminal_shows_medians_verdicts_and_the_spread(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     rows = [made_row("unsir", gap, seed=f"0/{i}") for i, gap in enumerate((0.5, 2.0, 0.9))]
     hostile = made_row("ssd\x1b[1m", 3.0)
     (summary,) = summaries(made_results(made_group([hostile, *rows]), made_group([], forget=["1"])))
@@ -138,4 +180,7 @@ def test_the_terminal_shows_medians_verdicts_and_the_spread(capsys: pytest.Captu
     lines = [" ".join(line.split()) for line in out.splitlines()]
     assert lines[0] == "resnet18-cifar on parquet:{data}/cifar10: forget 0"
     assert lines[2] == "unsir 50.0 50.0 0.9 0.5-2.0 probe 0.100 2 pass, 1 fail"
+    monkeypatch.setenv("COLUMNS", "40")
+    show_table(summary.heading, HEADS, summary.rows)
+    assert capsys.readouterr().out == out, "figures are not cut"
     assert "\x1b" not in out

@@ -58,6 +58,7 @@ def setting(**changed: Any) -> dict[str, Any]:
             {"metrics": ["zrf/forget_tset"]},
             "parts that zrf is read on, but got 'forget_tset'; did you mean 'forget_test'",
         ),
+        ({"metrics": ["cost_seconds"]}, "one of the metrics, but got 'cost_seconds'"),
         ({"metrics": ["weight_distance/forget_test"]}, "weight_distance without a part"),
         ({"metrics": ["zrf", "zrf"]}, "got 'zrf' twice"),
         (setting(requests=[{"forget": ["3", "4"]}, {"forget": ["4", "3"]}]), "got 4, 3 twice for small-cnn"),

@@ -200,11 +200,17 @@ def test_options_that_cannot_be_are_refused(kind: str, options: str, words: str)
 
 
 @pytest.mark.parametrize(
-    "name",
-    ["small-cnn,depth=3", "small-cnn,width=-1", "small-cnn,width=wide", "resnet18-cifar,width=3"],
+    ("name", "words"),
+    [
+        ("small-cnn,depth=3", "got 'depth'; it has width, norm"),
+        ("airbench,widht=3", "got 'widht'; did you mean 'width'"),
+        ("resnet18-cifar,width=3", "got 'width'; it has none"),
+        ("small-cnn,width=-1", "to be built with .*, but it fails"),
+        ("small-cnn,width=wide", "to be built with .*, but it fails"),
+    ],
 )
-def test_options_that_the_model_does_not_take_are_refused(name: str) -> None:
-    with pytest.raises(ModelError, match=r"to be built with .*, but it fails"):
+def test_options_that_the_model_does_not_take_are_refused(name: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
         build_model(name, num_classes=3, in_channels=3)
 
 

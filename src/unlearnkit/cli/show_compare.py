@@ -12,7 +12,7 @@ from unlearnkit.runtime.terminal import escaped
 
 
 def show_table(heading: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table below its heading; the first column and that of words fold, figures stay whole.
+    """Print a table below its heading, 80 columns wide at least; words fold, figures stay whole.
 
     Args:
         heading: what it is about.
@@ -20,13 +20,14 @@ def show_table(heading: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
         rows: text for each column.
     """
     console = Console(highlight=False)
+    console.width = max(80, console.width)
     console.print(Text(escaped(heading)), soft_wrap=True)
     table = Table(box=None, padding=(0, 1), pad_edge=False)
     for number, head in enumerate(heads):
         if number == 0:
             table.add_column(head, overflow="fold", min_width=12)
-        elif head == "reading":
-            table.add_column(head, min_width=7)
+        elif head in ("reading", "verdicts"):
+            table.add_column(head, min_width=len(head))
         else:
             table.add_column(head, justify="right", no_wrap=True)
     for row in rows:

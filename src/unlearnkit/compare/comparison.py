@@ -197,8 +197,8 @@ class Comparison:
                 yield
         except OSError as error:
             raise OutputError(
-                f"Expected to be able to write in {out}, but got: {error.strerror or error}; make room or choose "
-                "another folder, and give the same command again: finished cells are kept."
+                f"Expected to be able to write what the comparison in {out} makes, but got: {error.strerror or error}; "
+                "make room or choose another folder, and give the same command again: finished cells are kept."
             ) from error
 
 

@@ -63,7 +63,7 @@ def worst(group: Rows) -> float:
 
 
 def value_of(run: dict[str, Any], metric: str) -> float | None:
-    """Return a reading of a run by its key, or by its name alone, where it is read on one part; None: it has none."""
+    """Return a reading of a run by its key, or by its name where it has one part; None: it has none, or several."""
     found = reading_of(run, metric)
     value: float | None = found["value"] if found else None
     return value
@@ -72,8 +72,8 @@ def value_of(run: dict[str, Any], metric: str) -> float | None:
 def reading_of(run: dict[str, Any], metric: str) -> dict[str, Any] | None:
     """Return all that is known of a reading, see `value_of`."""
     readings: dict[str, Any] = {**run.get("shown", {}), **run["primary"]}
-    named = (key for key in (metric, *readings) if key in readings and metric in (key, key.partition("/")[0]))
-    return next((readings[key] for key in named), None)
+    named = [metric] if metric in readings else [key for key in readings if key.partition("/")[0] == metric]
+    return readings[named[0]] if len(named) == 1 else None
 
 
 def values_of(rows: Rows, metric: str) -> list[float]:
@@ -105,31 +105,6 @@ def timed(costs: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _cost(cost: dict[str, Any], unit: str) -> float:
     return float(cost["seconds"] if unit == "seconds" else cost["samples_forward"] + cost["samples_backward"])
-
-
-def measured_with(results: dict[str, Any]) -> str:
-    """Say with which versions and on what the rows were measured; nothing where none is finished."""
-    if "versions" not in results:
-        return ""
-    versions, machine = results["versions"], results["hardware"]
-    threads = "one thread" if machine["threads"] == 1 else f"{machine['threads']} threads"
-    return (
-        f"Measured with unlearnkit {versions['unlearnkit']} and torch {versions['torch']} on {machine['device']} "
-        f"({machine['machine']}, {threads})."
-    )
-
-
-def plain(text: str) -> str:
-    """Return text that Markdown takes for itself alone: no markup, no cell ends, no lines."""
-    kept = printable(text)
-    for mark in "\\`|*<>[]":
-        kept = kept.replace(mark, f"\\{mark}")
-    return kept
-
-
-def printable(text: str) -> str:
-    """Return text without what would end a line."""
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def spread(values: Sequence[float], digits: int | None = None) -> str:

@@ -17,7 +17,7 @@ from unlearnkit.errors import ConfigError, ProcessError, reason
 
 LOCAL = "loky"
 CLUSTERS = ("dask", "ray")
-KNOWN = (LOCAL, "multiprocessing", "threading", "sequential", *CLUSTERS)
+KNOWN = (LOCAL, "threading", "sequential", *CLUSTERS)
 INSTALL = "install it with `pip install {}`"
 
 
@@ -83,6 +83,11 @@ class Workers:
         with ExitStack() as stack:
             if self.backend == "ray":
                 _ray(self.address)
+            if self.backend == "multiprocessing":
+                raise ConfigError(
+                    "Expected a backend that gives each result as it comes, but joblib's multiprocessing does not; "
+                    f"leave --backend out, which takes {LOCAL}."
+                )
             count = -1 if self.jobs is None else self.jobs
             try:
                 stack.enter_context(parallel_config(backend=self.backend, n_jobs=count))

@@ -11,8 +11,9 @@ from typing import Any
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearnkit.compare.groups import SHORT, finished, forgotten_part, in_a_line, measured_with, shares, value_of, worst
+from unlearnkit.compare.groups import SHORT, finished, forgotten_part, in_a_line, shares, value_of, worst
 from unlearnkit.compare.picture import picture
+from unlearnkit.compare.provenance import measured_with
 from unlearnkit.compare.reported import beside, statements
 from unlearnkit.report.sentences import plain, read_doubt
 from unlearnkit.report.text import clean, number

@@ -12,7 +12,6 @@ from unlearnkit.compare.groups import (
     Rows,
     finished,
     forgotten_part,
-    plain,
     reading_of,
     reads_forgotten,
     shares,
@@ -20,8 +19,8 @@ from unlearnkit.compare.groups import (
     values_of,
     worst,
 )
-from unlearnkit.report.sentences import Doubt, read_doubt
-from unlearnkit.report.sentences import plain as said
+from unlearnkit.compare.markdown_text import as_text
+from unlearnkit.report.sentences import Doubt, plain, read_doubt
 from unlearnkit.report.words import ENGLISH
 
 NAMED = {  # doubts with a name that is shorter than their sentence, which the line under a table has no room for
@@ -66,7 +65,7 @@ def table(result: dict[str, Any], metrics: Sequence[str] = ()) -> str:
             seeds.setdefault((row["method"], row["variant"], row["failure"]), []).append(row["seed"])
         for (method, variant, failure), missing in seeds.items():
             which = "" if len(missing) == result["seeds"] else f", seed {', '.join(map(str, missing))}"
-            lines.append(f"- `{method}`, {variant}{which}: {plain(failure)}")
+            lines.append(f"- `{method}`, {variant}{which}: {as_text(failure)}")
     if done:
         lines += ["", *_voting({key: done[key] for key in order})]
     audited = {key: group for key in order if (group := [row for row in done[key] if in_full(row)])}
@@ -208,7 +207,7 @@ def _doubts(values: dict[str, Any], model: str) -> list[Doubt]:
 
 
 def _named(doubt: Doubt) -> str:
-    return NAMED[doubt.code].format(**doubt.values) if doubt.code in NAMED else said(doubt, ENGLISH)
+    return NAMED[doubt.code].format(**doubt.values) if doubt.code in NAMED else plain(doubt, ENGLISH)
 
 
 def _tuning(result: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from pydantic import Field
 from unlearnkit.compare.groups import forgotten_part, timed
 from unlearnkit.compare.suite import Suite, read_suite
 from unlearnkit.compare.suite_checks import nearest
-from unlearnkit.compare.suite_parts import Name
+from unlearnkit.compare.suite_parts import Name, SuiteSetting
 from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError
@@ -137,9 +137,8 @@ def beside(results: dict[str, Any]) -> list[Beside]:
     for row in reported_rows().values():
         meant = only(_shipped(row.suite), row)
         for group in results["groups"]:
-            if _is_setting(group, meant, row):
-                variant = meant.methods[0].variant
-                done = [each for each in _done(group, row.method) if each["variant"] == variant]
+            if _is_setting(group, results["suite"], meant, row):
+                done = _done(group, row.method) if _is_method(results["suite"], meant) else []
                 values = [each["primary"].get(row.reading, {}).get("value") for each in done]
                 found.append(
                     Beside(
@@ -176,13 +175,26 @@ def statements(results: dict[str, Any]) -> list[Stated]:
     return found if any(each.outcome in (HELD, NOT_HELD) for each in found) else []
 
 
-def _is_setting(group: Group, meant: Suite, row: ReportedRow) -> bool:
+def _is_setting(group: Group, suite: dict[str, Any], meant: Suite, row: ReportedRow) -> bool:
     """Return whether a group was trained and asked as the suite of a reported row does it, in everything."""
     if group["after"] or sorted(group["forget"]) != sorted(map(str, row.forget)):
         return False
-    keys = ("data", "model", "recipe", "pretrained", "image_size", "samples")
-    settings = (setting.model_dump(mode="json") | {"samples": setting.samples} for setting in meant.settings)
-    return any(all(key in group and group[key] == setting[key] for key in keys) for setting in settings)
+    (asked,) = meant.settings
+    recorded = [_trained(setting) for setting in suite["settings"]]  # groups of earlier versions keep less of it
+    mine = [each for each in recorded if all(group[key] == each[key] for key in each if key in group)]
+    return _trained(asked.model_dump(mode="json")) in mine
+
+
+def _is_method(suite: dict[str, Any], meant: Suite) -> bool:
+    """Return whether a suite calls by the label of a reported row what the row's own suite calls so."""
+    (asked,) = meant.methods
+    called = (each for each in suite["methods"] if (each["label"] or each["name"]) == asked.shown)
+    return any(each | {"label": asked.label} == asked.model_dump(mode="json") for each in called)
+
+
+def _trained(setting: dict[str, Any]) -> dict[str, Any]:
+    """Return a setting as its record has it, without requests, and with the keys that a lean record leaves out."""
+    return {key: setting.get(key) for key in SuiteSetting.model_fields if key != "requests"}
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 from unlearnkit.compare.cells import SuiteCell, cells_of, suite_record
 from unlearnkit.compare.groups import SHOWN
 from unlearnkit.compare.leaderboard import leaderboard
+from unlearnkit.compare.provenance import measured_by
 from unlearnkit.compare.suite import Suite
 from unlearnkit.compare.tables import latex, markdown, parquet
 from unlearnkit.compare.work import Place, kept
@@ -30,6 +31,7 @@ def collected(name: str, suite: Suite, place: Place) -> dict[str, Any]:
     """
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
     facts: dict[str, Any] = {}
+    finished = []
     for cell in cells_of(suite):
         content = kept(place, cell)
         key = (cell.setting.model_dump_json(exclude={"requests"}), cell.request.model_dump_json())
@@ -38,7 +40,9 @@ def collected(name: str, suite: Suite, place: Place) -> dict[str, Any]:
         group["rows"].append(row)
         if content is not None and not row["failure"]:
             group["retraining"] = content["retraining"]
+            finished.append(content)
             facts = {fact: content[fact] for fact in ("hardware", "versions")}
+    facts |= {"measured": measured_by(finished)} if finished else {}
     return {"benchmark": "suite", "name": name, "suite": suite_record(suite), **facts, "groups": list(groups.values())}
 
 
@@ -95,6 +99,7 @@ def _group(suite: Suite, cell: SuiteCell) -> dict[str, Any]:
         "pretrained": cell.setting.pretrained,
         "image_size": cell.setting.image_size,
         "samples": cell.setting.samples,
+        "label_column": cell.setting.label_column,
         "forget": list(cell.request.named),
         "part": "forget_test" if cell.request.kinds <= CLASSES else "forget_train",
         "after": [[str(name) for name in earlier] for earlier in cell.request.after],

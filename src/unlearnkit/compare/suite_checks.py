@@ -20,7 +20,7 @@ from unlearnkit.models import BUILTIN, is_trusted_name
 from unlearnkit.models import PLUGINS as MODEL_PLUGINS
 from unlearnkit.request import CLASSES
 
-READINGS = [name for metric in METRICS.values() for name in metric.readings]
+READINGS = [name for metric in METRICS.values() for name in metric.readings if not name.startswith("cost")]
 LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._-]{0,60}")
 
 

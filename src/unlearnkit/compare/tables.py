@@ -12,15 +12,14 @@ from unlearnkit.compare.groups import (
     finished,
     forgotten_part,
     in_a_line,
-    measured_with,
-    plain,
-    printable,
     shares,
     spread,
     values_of,
     worst,
 )
+from unlearnkit.compare.markdown_text import as_text, printable
 from unlearnkit.compare.method_table import table
+from unlearnkit.compare.provenance import measured_with
 from unlearnkit.compare.reported import beside, statements
 
 SPECIAL = {
@@ -38,13 +37,13 @@ def heading(group: dict[str, Any]) -> str:
 def markdown(results: dict[str, Any]) -> str:
     """Return a section with the table of each setting and request, what was reported, and the article's statements."""
     suite = results["suite"]
-    lines = [f"# {plain(suite['title'])}", ""]
+    lines = [f"# {as_text(suite['title'])}", ""]
     if suite["note"]:
-        lines += [plain(suite["note"]), ""]
+        lines += [as_text(suite["note"]), ""]
     if said := measured_with(results):
-        lines += [plain(said), ""]
+        lines += [as_text(said), ""]
     for group in results["groups"]:
-        lines += [f"## {plain(heading(group))}", "", table(group, suite["metrics"]), ""]
+        lines += [f"## {as_text(heading(group))}", "", table(group, suite["metrics"]), ""]
     rows = beside(results)
     if rows:
         lines += [
@@ -54,14 +53,14 @@ def markdown(results: dict[str, Any]) -> str:
             "| --- " * 6 + "|",
         ]
         lines += [
-            f"| `{row.id}` | {plain(row.source)} | {row.reported:g} | {row.shown} | {row.tolerance:g} | {row.holds} |"
+            f"| `{row.id}` | {as_text(row.source)} | {row.reported:g} | {row.shown} | {row.tolerance:g} | {row.holds} |"
             for row in rows
         ]
         lines.append("")
     stated = statements(results)
     if stated:
         lines += ["## The article's statements", "", "| statement | outcome | figures |", "| --- " * 3 + "|"]
-        lines += [f"| {plain(each.text)} | {each.outcome} | {plain(each.figures)} |" for each in stated]
+        lines += [f"| {as_text(each.text)} | {each.outcome} | {as_text(each.figures)} |" for each in stated]
     return "\n".join(lines).rstrip() + "\n"
 
 

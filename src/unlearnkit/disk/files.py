@@ -85,18 +85,18 @@ def read_regular(path: str | Path) -> bytes:
 
 
 def check_space(error: BaseException) -> None:
-    """Raise the OSError behind an error that says that the disk is full, or a share of it used up; of others nothing.
+    """Raise an OSError where an error comes of a disk that is full, or a share of one that is used up; else nothing.
 
     Raises:
-        OSError: there is one, in what caused the error or was being handled when it came.
+        OSError: it does; the error's own words are in it.
     """
     seen: set[int] = set()
     behind: BaseException | None = error
     while behind is not None and id(behind) not in seen:
         if isinstance(behind, OSError) and behind.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise behind
+            raise OSError(behind.errno, f"{os.strerror(behind.errno)} ({str(error).rstrip('.')})") from error
         seen.add(id(behind))
-        behind = behind.__cause__ or behind.__context__
+        behind = behind.__cause__ or (None if behind.__suppress_context__ else behind.__context__)
 
 
 def write_new(path: Path, data: bytes, *, mode: int = 0o666) -> str:

@@ -124,7 +124,7 @@ def _check_options(name: str, options: Mapping[str, object]) -> None:
     known = [key for key in inspect.signature(BUILTIN[name]).parameters if key not in ("num_classes", "in_channels")]
     for key in options:
         if key not in known:
-            close = difflib.get_close_matches(key, known, n=1)
+            close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}."
             raise ModelError(f"Expected an option of the model {name}, but got {key!r}; {hint}")
 
