@@ -5,11 +5,11 @@
     python benchmarks/gpu.py --smoke --work DIR --out DIR
 
 `--data` is a folder with CIFAR-10's train.parquet and test.parquet, `--data-100` one with CIFAR-100's, without which
-that step is left out; class 0 is forgotten. The steps go in order of
-worth, in units of one training, or one method with its audit. A unit that is done is not done again, so the same
-command goes on where it stopped; a unit that failed is tried again. `--work` keeps models, unlearned weights and
-gpu.json. `--out` receives gpu.json, rewritten after every unit; methods.md and methods.svg, as `compare_methods.py`
-draws them; and the weights of the small networks (float32) and of four fast ones (float16), each file below 16 MiB.
+that step is left out; class 0 is forgotten. The steps go in order of worth, in units of one training, or one method
+with its audit. A unit that is done is not done again, so the same command goes on where it stopped; a unit that failed
+is tried again. `--work` keeps models, unlearned weights and gpu.json. `--out` receives gpu.json, rewritten after every
+unit; methods.md and methods.svg, as `compare_methods.py` draws them; and the weights of the small networks (float32)
+and of four fast ones (float16), each file below 16 MiB.
 
 With `--budget`, a unit is left out where less time remains than similar ones have taken; what was left out is said in
 the last line. `--smoke` goes through all steps in a minute without a GPU: digits for images, tiny networks.

@@ -241,7 +241,9 @@ def test_a_plan_says_which_requests_cannot_be_run_and_what_the_others_cost(tmp_p
     lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1)
     assert lines[0] == "3 cells, 0 finished, 3 to run"
     assert re.search(r"1 cell cannot be run: .*'cat'", lines[1])
-    assert "1 cell cannot be run: Expected a request that leaves classes to retain, but got all 10" in lines[2]
+    assert (
+        "1 cell cannot be run: Expected at least one class to stay, but the request leaves none of the 10" in lines[2]
+    )
     assert re.search(r": 1 original \d+ s, 3 retrained models \d+ s, 1 run ", lines[3])
 
 

@@ -81,6 +81,11 @@ def values_of(rows: Rows, metric: str) -> list[float]:
     return [value for row in rows if (value := value_of(row, metric)) is not None]
 
 
+def accuracies(rows: Rows, part: str) -> list[float]:
+    """Return the accuracies of all runs on a part, in percent."""
+    return [100 * value for value in values_of(rows, f"accuracy/{part}")]
+
+
 def reads_forgotten(row: dict[str, Any]) -> bool:
     """Return whether the method declares that it reads samples of the classes to forget."""
     return any(part.startswith("forget") for part in row["needs"])

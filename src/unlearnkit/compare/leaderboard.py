@@ -36,12 +36,12 @@ HEADS = (  # of the table of runs, and whether numbers stand below
 UP = "../../"  # from the suite's folder to that of the cells
 
 
-def leaderboard(results: dict[str, Any], folder: Path | None = None) -> str:
+def leaderboard(results: dict[str, Any], folder: Path) -> str:
     """Return the page.
 
     Args:
         results: as `collected` returns them.
-        folder: that the page will lie in: runs whose report lies beside it, in `cells`, get a link; None: none does.
+        folder: that the page will lie in: runs whose report lies beside it, in `cells`, get a link.
     """
     page = Environment(
         loader=ChoiceLoader([PackageLoader("unlearnkit.compare", "."), PackageLoader("unlearnkit.report", ".")]),
@@ -82,7 +82,7 @@ def leaderboard(results: dict[str, Any], folder: Path | None = None) -> str:
     )
 
 
-def _rows(group: dict[str, Any], metrics: list[str], folder: Path | None) -> list[dict[str, Any]]:
+def _rows(group: dict[str, Any], metrics: list[str], folder: Path) -> list[dict[str, Any]]:
     """Return what the table shows of every finished run, the nearest to retraining first."""
     rows = []
     for (method, variant), runs in sorted(finished(group["rows"]).items(), key=lambda item: worst(item[1])):
@@ -105,7 +105,7 @@ def _rows(group: dict[str, Any], metrics: list[str], folder: Path | None) -> lis
                     "seconds": _number(run["cost"]["seconds"]),
                     "share": _number(shares(group, [run], "samples")[0]) if spent else ("0", "0"),
                     "metrics": [_number(value_of(run, metric)) for metric in metrics],
-                    "report": report if folder is not None and (folder / report).is_file() else None,
+                    "report": report if (folder / report).is_file() else None,
                 }
             )
     return rows

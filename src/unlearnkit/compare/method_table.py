@@ -10,6 +10,7 @@ from unlearnkit.compare.groups import (
     SHORT,
     SHOWN,
     Rows,
+    accuracies,
     finished,
     forgotten_part,
     reading_of,
@@ -83,10 +84,6 @@ def in_full(row: dict[str, Any]) -> bool:
 
 
 def _line(result: dict[str, Any], method: str, variant: str, group: Rows, metrics: Sequence[str]) -> str:
-    accuracies = [
-        [100 * value for row in group if (value := row["primary"][f"accuracy/{part}"]["value"]) is not None]
-        for part in (forgotten_part(result), "retain_test")
-    ]
     families = [(len(row["verdict"]["families_passed"]), _resolved(row)) for row in group]
     passed = spread([a for a, _ in families], 0) + f" of {max(n for _, n in families)}"
     gaps = [row["verdict"]["worst_gap"] for row in group]
@@ -96,7 +93,7 @@ def _line(result: dict[str, Any], method: str, variant: str, group: Rows, metric
         _name(method, group),
         variant if len(group) == result["seeds"] else f"{variant}, {len(group)} of {result['seeds']} seeds",
         f"{max(read):,}" if reads_forgotten(group[0]) or max(read) else "no",
-        *(spread(values, 1) for values in accuracies),
+        *(spread(accuracies(group, part), 1) for part in (forgotten_part(result), "retain_test")),
         passed,
         spread(gaps, 1),
         ", ".join(where),
@@ -126,10 +123,10 @@ def _reference_lines(result: dict[str, Any], metrics: Sequence[str]) -> list[str
     if row is None:
         return []
     found = [row["primary"][f"accuracy/{part}"]["retrained"] for part in (forgotten_part(result), "retain_test")]
-    accuracies = " | ".join(spread([100 * value for value in values], 1) for values in found)
+    right = (spread([100 * value for value in values], 1) for values in found)
     readings = (reading_of(row, metric) or {"retrained": ()} for metric in metrics)
     more = [spread([value for value in reading["retrained"] if value is not None], 2) for reading in readings]
-    cells = [f"{len(found[0])} retrained models", "", "", accuracies, "", "", "", "1", "1", *more]
+    cells = [f"{len(found[0])} retrained models", "", "", *right, "", "", "", "1", "1", *more]
     return ["|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"]
 
 

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from unlearnkit.compare.cells import SuiteCell
 from unlearnkit.compare.suite_parts import SuiteSetting
 from unlearnkit.compare.work import Place, training
-from unlearnkit.errors import RequestError, UnlearnkitError
+from unlearnkit.errors import UnlearnkitError
 from unlearnkit.models import build_model
-from unlearnkit.request import resolve_classes
+from unlearnkit.request import ForgetRequest, resolve_classes
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Part
@@ -46,18 +46,6 @@ class Speed:
     counts: dict[int, int]
     classes: tuple[str, ...]
     epochs: int
-
-    def check(self, without: Sequence[str | int]) -> None:
-        """Refuse a request for classes that are not there, or for all of them.
-
-        Raises:
-            RequestError: it is one.
-        """
-        gone = set(resolve_classes(without, self.classes))
-        if len(gone) == len(self.classes):
-            raise RequestError(
-                f"Expected a request that leaves classes to retain, but got all {len(gone)}; leave one out."
-            )
 
     def seconds(self, without: Sequence[str | int] = ()) -> float:
         """Return the seconds of a training without some classes."""
@@ -93,7 +81,8 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
             continue
         for request in dict.fromkeys(cell.request for cell in mine):
             try:
-                speed.check(request.gone)
+                if request.gone:
+                    ForgetRequest(classes=request.gone).resolve(speed.classes)
             except UnlearnkitError as error:
                 wrong = [cell for cell in mine if cell.request == request]
                 lines.append(f"{name}: {counted(len(wrong), 'cell')} cannot be run: {error}")
@@ -103,7 +92,7 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
         seconds = _costs(mine, speed)
         total += sum(seconds.values())
         lines.append(f"{name}: " + ", ".join(f"{what} {_duration(each)}" for what, each in seconds.items()))
-    if open_cells and place.bank.is_dir() and any(place.bank.iterdir()):
+    if open_cells and place.bank.is_dir():
         lines.append(
             f"whatever of them the bank in {place.bank} holds already is taken from there, and not trained again"
         )

@@ -30,7 +30,6 @@ def collected(name: str, suite: Suite, place: Place) -> dict[str, Any]:
         place: where its cells lie.
     """
     groups: dict[tuple[str, ...], dict[str, Any]] = {}
-    facts: dict[str, Any] = {}
     finished = []
     for cell in cells_of(suite):
         content = kept(place, cell)
@@ -41,9 +40,13 @@ def collected(name: str, suite: Suite, place: Place) -> dict[str, Any]:
         if content is not None and not row["failure"]:
             group["retraining"] = content["retraining"]
             finished.append(content)
-            facts = {fact: content[fact] for fact in ("hardware", "versions")}
-    facts |= {"measured": measured_by(finished)} if finished else {}
-    return {"benchmark": "suite", "name": name, "suite": suite_record(suite), **facts, "groups": list(groups.values())}
+    return {
+        "benchmark": "suite",
+        "name": name,
+        "suite": suite_record(suite),
+        "measured": measured_by(finished),
+        "groups": list(groups.values()),
+    }
 
 
 def draw(results: dict[str, Any], folder: Path) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from unlearnkit.compare.groups import (
+    accuracies,
     finished,
     forgotten_part,
     in_a_line,
@@ -81,7 +82,7 @@ def latex(results: dict[str, Any]) -> str:
             cells = [
                 _tex(method),
                 _tex(variant),
-                *(_accuracy(rows, part) for part in (forgotten_part(group), "retain_test")),
+                *(spread(accuracies(rows, part), 1) for part in (forgotten_part(group), "retain_test")),
                 spread([row["verdict"]["worst_gap"] for row in rows], 2),
                 spread(shares(group, rows, "samples")),
                 *(spread(values_of(rows, metric), 2) for metric in metrics),
@@ -117,11 +118,6 @@ def _flat(suite: str, group: dict[str, Any], row: dict[str, Any]) -> dict[str, A
     flat |= {key: row["cost"][key] for key in ("seconds", "samples_forward", "samples_backward")}
     flat |= {f"primary/{key}": reading["value"] for key, reading in row["primary"].items()}
     return flat | {f"shown/{key}": reading["value"] for key, reading in row["shown"].items()}
-
-
-def _accuracy(rows: list[dict[str, Any]], part: str) -> str:
-    values = [value for row in rows if (value := row["primary"][f"accuracy/{part}"]["value"]) is not None]
-    return spread([100 * value for value in values], 1)
 
 
 def _tex(text: str) -> str:
