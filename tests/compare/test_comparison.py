@@ -129,6 +129,9 @@ def test_tables_and_page_are_written_and_redrawn(made: Path, tmp_path: Path) -> 
     assert "- `ssd`, paper: Expected alpha below" in text
     assert r"original & default &" in (folder / "results.tex").read_text()
     page = (folder / "index.html").read_text()
+    measured = re.compile(r"Measured with unlearnkit [^ ]+, torch [^ ]+ on cpu \(")
+    assert measured.search(text)
+    assert measured.search(page)
     (link,) = re.findall('href="([^"]*report.html)"', page)
     assert (folder / link).resolve().is_file()
     copy = tmp_path / "results.json"
