@@ -264,9 +264,9 @@ def test_the_command_plans_runs_and_names_what_there_is(
     assert "1 cell, 0 finished, 1 to run" in done.out
     assert re.search(r"1 original \d+ s, 3 retrained models \d+ s, 1 run \d+ s, audits ", done.out)
     assert not (tmp_path / "new").exists()
-    assert "already" not in done.out, "no bank, nothing to take from it"
+    assert "in the bank" not in done.out, "no bank, nothing to take from it"
     done = run_cli("compare", file, "--out", tmp_path / "new", "--bank", made / "bank", "--plan")
-    assert "holds already is taken from there" in done.out
+    assert "1 original (1 in the bank) 0 s, 3 retrained models (3 in the bank) 0 s, 1 run " in done.out
     done = run_cli("compare", file, *at)
     assert done.code == 0, done.err
     assert "1 cell, 1 finished, 0 to run" in done.out

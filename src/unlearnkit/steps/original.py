@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from unlearnkit.data import AccessLog
+from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.errors import ConfigError
 from unlearnkit.models import build_model
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed, isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.steps.identity import data_fingerprint, identity_of
+from unlearnkit.split import Split
+from unlearnkit.steps.identity import Identity, data_fingerprint, identity_of
 from unlearnkit.steps.retrain import banked_model
 from unlearnkit.steps.specs import TrainSpec, ways_of
 from unlearnkit.steps.train import open_training_data
@@ -60,6 +61,20 @@ def original_run(
     runtime, progress = runtime or Runtime(), progress or Silent()
     check_seed(seed)
     images, split = open_training_data(spec, None, progress)
+    data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)
+    identity = original_identity(spec, images, split, data=data, seed=seed)
+    return banked_model(spec, identity, bank, command=command, runtime=runtime, progress=progress, resume=False)
+
+
+def original_identity(spec: TrainSpec, images: ImageData, split: Split, *, data: str, seed: int) -> Identity:
+    """Return what an original is that is trained as `spec` says.
+
+    Args:
+        spec: how it is trained.
+        images, split: what it is trained on.
+        data: see `data_fingerprint`.
+        seed: of every random draw.
+    """
     with isolated_randomness(0):  # building draws weights, which do not matter here
         network = build_model(spec.architecture, num_classes=len(images.classes), in_channels=images.shape[0])
     planned = PlannedTraining(
@@ -67,6 +82,4 @@ def original_run(
         recipe=recipe_for(network, images.augment).with_settings(spec.settings),
         ways=ways_of(spec.sharding, spec.privacy),
     )
-    data = data_fingerprint(images, split, reader="method", log=AccessLog(images), progress=progress)
-    identity = identity_of(planned, images, split, network, model=spec.architecture, data=data, seed=seed)
-    return banked_model(spec, identity, bank, command=command, runtime=runtime, progress=progress, resume=False)
+    return identity_of(planned, images, split, network, model=spec.architecture, data=data, seed=seed)

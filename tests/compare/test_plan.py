@@ -1,0 +1,102 @@
+"""A suite's plan: what methods pass is as the committed comparisons measured it, and the bank's models cost nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import statistics
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import unlearnkit.compare.work as work
+from suites import TINY, comparison, tiny
+from unlearnkit.compare.cells import cells_of
+from unlearnkit.compare.passes import PASSES, Passes
+from unlearnkit.compare.plan import plan
+from unlearnkit.methods.registry import METHODS
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "suites"
+SAMPLES = {  # training samples of every retained class, and of the forgotten ones together, as their data says
+    ("field-small", 1): (dict.fromkeys(range(1, 10), 4750), 4_750),
+    ("methods-digits", 1): (dict.fromkeys(range(1, 10), 137), 140),
+    ("methods-digits", 5): (dict.fromkeys(range(5, 10), 136), 692),
+}
+NOT_KNOWN_BEFORE = {"auto", "gkt"}  # one goes on until a way holds, the other until its student has learned
+OWN = {"retrain", "original", "head-mask"}  # a training of its own recipe, and what passes nothing or next to it
+
+
+def measured() -> list[tuple[str, str, float]]:
+    """Each method of a committed comparison with what the plan says of its samples, in shares of what it passed."""
+    found = []
+    for name in ("field-small", "methods-digits"):
+        for group in json.loads((RESULTS / name / "results.json").read_text())["groups"]:
+            retained, forgotten = SAMPLES[name, len(group["forget"])]
+            spent: dict[str, list[float]] = {}
+            for row in group["rows"]:
+                if row["failure"] is None and row["variant"] == "default":
+                    cost = row["cost"]
+                    passed = (cost["samples_forward"] + 2 * cost["samples_backward"]) / 3
+                    spent.setdefault(row["method"], []).append(passed)
+            for method, passed_by_runs in spent.items():
+                if method not in OWN:
+                    planned = PASSES[method].of(retained, forgotten, None)
+                    found.append((name, method, planned / statistics.median(passed_by_runs)))
+    return found
+
+
+def test_methods_pass_the_samples_that_the_plan_says() -> None:
+    shares = measured()
+    assert len(shares) > 100
+    far = [each for each in shares if each[1] not in NOT_KNOWN_BEFORE and not 0.33 < each[2] < 2.7]
+    assert not far
+    near = [each for each in shares if 0.8 < each[2] < 1.25]
+    assert len(near) > 0.85 * len(shares)
+
+
+def test_only_methods_have_passes() -> None:
+    assert set(PASSES) <= set(METHODS)
+
+
+def test_a_method_reads_a_fifth_or_all_or_what_it_is_told() -> None:
+    retained = {0: 1000, 1: 200, 2: 50}
+    assert Passes(2.0, 3.0, 7).of(retained, 10, None) == 2 * 1250 + 30 + 7
+    assert Passes(1.0).of(retained, 10, 60) == 60 + 60 + 50
+    assert Passes(1.0, fifth=True).of(retained, 0, None) == 200 + 100 + 50
+    assert Passes(1.0, fifth=True).of(retained, 0, 300) == 300 + 200 + 50
+
+
+@pytest.mark.slow
+@pytest.mark.xdist_group("suites")
+def test_what_the_bank_holds_costs_nothing(tmp_path: Path) -> None:
+    comparison(tiny(methods=[{"name": "original"}]), tmp_path, []).run()
+    bank = tmp_path / "bank"
+
+    def line(**changed: Any) -> str:
+        suite = tiny(**({"methods": [{"name": "original"}], "unlearning_seeds": [9]} | changed))
+        cells = cells_of(suite)
+        return plan(cells, cells, work.Place(out=tmp_path / "new", bank=bank, device="cpu"), 1)[1]
+
+    def setting(**changed: Any) -> dict[str, Any]:
+        return TINY["settings"][0] | changed
+
+    held = "1 original (1 in the bank) 0 s, 3 retrained models (3 in the bank) 0 s"
+    assert held in line()
+    assert "2 originals (1 in the bank) " in line(training_seeds=[0, 1])
+    assert "4 retrained models (3 in the bank) " in line(retrained=4)
+    other = line(settings=[setting(requests=[{"forget": ["4"]}])])
+    assert "1 original (1 in the bank) 0 s, 3 retrained models " in other
+    assert other.count("in the bank") == 1, "they lack another class"
+    assert "in the bank" not in line(settings=[setting(recipe=["epochs=2"])])
+    assert "in the bank" not in line(settings=[setting(model="small-cnn,width=5")])
+    rows = line(settings=[setting(requests=[{"rows": [4, 9]}])])
+    assert rows.count("in the bank") == 1, "rows are told by their images, which a plan does not read"
+    for folder in bank.iterdir():  # as if trained on data of another name
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"data": "npz:other"}))
+    assert "in the bank" not in line()
+    shutil.rmtree(bank)
+    bank.mkdir()
+    (bank / ("0" * 32)).mkdir()
+    assert "in the bank" not in line(), "what cannot be read is trained again"
