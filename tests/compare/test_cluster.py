@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import pytest
@@ -83,6 +85,44 @@ def test_a_scheduler_that_gives_a_job_up_ends_the_suite_with_a_sentence(tmp_path
     chosen = Workers(jobs=None, backend="dask", address=scheduler.scheduler_address)
     with pytest.raises(ProcessError, match=r"one was killed, .*what is finished is kept"):
         comparison(tiny(), tmp_path, [], workers=chosen).run()
+
+
+def test_a_scheduler_that_is_lost_ends_the_suite_with_a_sentence(tmp_path: Path, cluster: Any) -> None:
+    scheduler, _ = cluster
+    chosen = Workers(jobs=None, backend="dask", address=scheduler.scheduler_address)
+
+    def lose(line: str) -> None:
+        if line == "originals: 1 to do":
+            Timer(1.0, scheduler.close).start()  # no worker has come, so the job waits
+
+    with pytest.raises(ProcessError, match=r"scheduler at tcp://.* to stay, but it was lost .* is finished is kept"):
+        comparison(tiny(), tmp_path, [], workers=chosen, say=lose).run()
+
+
+RUNNING: list[str] = []
+MOST: list[int] = []
+
+
+def beside_others(name: str, _job: object) -> str:
+    """Stay for a moment, and note how many are there."""
+    RUNNING.append(name)
+    time.sleep(0.1)
+    MOST.append(len(RUNNING))
+    RUNNING.remove(name)
+    return name
+
+
+@pytest.mark.parametrize(("jobs", "most"), [(1, 1), (2, 2), (None, 4)])
+def test_a_cluster_does_so_many_jobs_at_once_as_are_asked_for(
+    jobs: int | None, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("unlearnkit.compare.hand_out.attempt", beside_others)
+    MOST.clear()
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=4, processes=False, dashboard_address=None) as here:
+        chosen = Workers(jobs=jobs, backend="dask", address=here.scheduler_address)
+        todo: list[tuple[str, Any]] = [(f"job-{k}", None) for k in range(8)]
+        assert sorted(map(str, chosen.do(todo))) == [name for name, _ in todo]
+    assert max(MOST) == most
 
 
 def test_a_scheduler_that_does_not_answer_and_an_unknown_backend_are_named(

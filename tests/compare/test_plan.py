@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +15,18 @@ import pytest
 import unlearnkit.compare.work as work
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.cells import cells_of
+from unlearnkit.compare.held import Entry
 from unlearnkit.compare.passes import PASSES, Passes
-from unlearnkit.compare.plan import plan
+from unlearnkit.compare.plan import AUDIT, OPENING, costs, plan
+from unlearnkit.compare.speed import Speed
+from unlearnkit.compare.speed import measured as measured_speed
 from unlearnkit.methods.registry import METHODS
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "suites"
-SAMPLES = {  # training samples of every retained class, and of the forgotten ones together, as their data says
-    ("field-small", 1): (dict.fromkeys(range(1, 10), 4750), 4_750),
-    ("methods-digits", 1): (dict.fromkeys(range(1, 10), 137), 140),
-    ("methods-digits", 5): (dict.fromkeys(range(5, 10), 136), 692),
+SAMPLES = {  # training samples of every retained class, and those to forget, as their data says
+    ("field-small", 1): (dict.fromkeys(range(1, 10), 4_750), 5_000),
+    ("methods-digits", 1): (dict.fromkeys(range(9), 137), 147),
+    ("methods-digits", 5): (dict.fromkeys(range(5), 136), 727),
 }
 NOT_KNOWN_BEFORE = {"auto", "gkt"}  # one goes on until a way holds, the other until its student has learned
 OWN = {"retrain", "original", "head-mask"}  # a training of its own recipe, and what passes nothing or next to it
@@ -65,6 +70,70 @@ def test_a_method_reads_a_fifth_or_all_or_what_it_is_told() -> None:
     assert Passes(1.0).of(retained, 10, 60) == 60 + 60 + 50
     assert Passes(1.0, fifth=True).of(retained, 0, None) == 200 + 100 + 50
     assert Passes(1.0, fifth=True).of(retained, 0, 300) == 300 + 200 + 50
+
+
+@pytest.fixture(scope="module")
+def speed() -> Speed:
+    """Digits on a machine that takes a second for each sample, and ten epochs."""
+    place = work.Place(out=Path("out"), bank=Path("bank"), device="cpu")
+    return replace(measured_speed(tiny().settings[0], place), sample_seconds=1.0, epochs=10)
+
+
+def planned(speed: Speed, entries: Sequence[Entry] = (), **changed: Any) -> dict[str, float]:
+    """What a tiny suite costs in seconds, those apart that every run takes to open."""
+    cells = cells_of(tiny(**({"methods": [{"name": "original"}]} | changed)))
+    parts = {cell.request: speed.split(cell.request) for cell in cells}
+    found = costs(cells, speed, parts, entries)
+    runs = next(name for name in found if name.endswith((" run", " runs")))
+    return found | {"runs": found[runs] - len(cells) * (OPENING[0] + OPENING[1] * speed.samples)}
+
+
+def on_digits(**request: Any) -> list[dict[str, Any]]:
+    return [TINY["settings"][0] | {"requests": [request]}]
+
+
+ALL, THREES, LEARNED_THREES = 1_372, 147, 140  # training samples that are learned, threes, and threes that are learned
+
+
+def test_trainings_and_audits_are_counted_for_each_original_and_request(speed: Speed) -> None:
+    found = planned(speed, training_seeds=[0, 1], unlearning_seeds=[0, 1, 2])
+    assert found["2 originals"] == 2 * 10 * ALL
+    assert found["3 retrained models"] == 3 * 10 * (ALL - LEARNED_THREES), "both originals share them"
+    assert found["audits"] == AUDIT["quick"] * (6 + 2 * 4)
+    assert found["runs"] == 0
+
+
+def test_a_run_costs_what_its_method_passes_for_each_request_of_a_sequence(speed: Speed) -> None:
+    once = 9.1 * (ALL - LEARNED_THREES) + 9.0 * THREES
+    assert planned(speed, methods=[{"name": "neggrad+"}])["runs"] == pytest.approx(once)
+    two = planned(speed, methods=[{"name": "ssd"}], settings=on_digits(forget=["3"], after=[["4"]]))["runs"]
+    fours = int((speed.images.labels("train") == 4).sum())
+    learned = ALL - LEARNED_THREES - round(0.95 * fours)
+    assert two == pytest.approx(2 * (learned + THREES), rel=0.01)
+    assert planned(speed, methods=[{"name": "retrain"}])["runs"] == 10 * (ALL - LEARNED_THREES)
+
+
+def test_a_search_is_counted_once_for_all_seeds_of_a_method(speed: Speed) -> None:
+    method = {"name": "neggrad", "trials": 5}
+    assert planned(speed, methods=[method], unlearning_seeds=[0, 1])["runs"] == pytest.approx((2 + 5) * 7.0 * THREES)
+
+
+def test_rows_are_counted_and_those_that_are_not_there_are_named(speed: Speed, tmp_path: Path) -> None:
+    rows = planned(speed, methods=[{"name": "neggrad"}], settings=on_digits(rows=[4, 9, 11]))
+    assert rows["runs"] == pytest.approx(7.0 * 3)
+    cells = cells_of(tiny(methods=[{"name": "original"}], settings=on_digits(rows=[99_999])))
+    lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1)
+    assert "1 cell cannot be run: Expected rows of the training data, 0 to " in lines[1]
+
+
+def test_models_of_the_bank_cost_nothing(speed: Speed) -> None:
+    def entry(seed: int, **more: Any) -> Entry:
+        return Entry(replace(speed.trained, data="as hashed", seed=seed, **more), "digits")
+
+    held = [entry(0), entry(1000, excluded=("3",)), entry(1001, excluded=("3",)), entry(1002, excluded=("4",))]
+    found = planned(speed, held, training_seeds=[0, 1])
+    assert found["2 originals (1 in the bank)"] == 10 * ALL
+    assert found["3 retrained models (2 in the bank)"] == 10 * (ALL - LEARNED_THREES)
 
 
 @pytest.mark.slow

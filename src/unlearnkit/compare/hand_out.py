@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -57,13 +59,13 @@ class Workers:
 
         Raises:
             ConfigError: there is no such backend, or its scheduler does not answer.
-            ProcessError: a worker was killed, more often than its backend tries again.
+            ProcessError: a worker was killed, more often than its backend tries again, or a scheduler was.
         """
         if not jobs:
             return
         try:
             if self.backend == "dask":
-                yield from _on_dask(str(self.address), jobs)
+                yield from _on_dask(str(self.address), jobs, self.jobs)
             else:
                 with self._backend(), warnings.catch_warnings():
                     # a process whose memory has grown is replaced between two jobs, as it should be
@@ -71,6 +73,11 @@ class Workers:
                     parent = None if self.backend in CLUSTERS else os.getpid()
                     working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
                     yield from working(delayed(attempt)(name, job, parent) for name, job in jobs)
+        except _gone() as error:
+            raise ProcessError(
+                f"Expected the Dask scheduler at {self.address} to stay, but it was lost ({reason(error)}); start it "
+                "and its workers again, and give the same command with its address: what is finished is kept."
+            ) from error
         except (TerminatedWorkerError, *_killed()) as error:
             raise ProcessError(
                 f"Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "
@@ -98,8 +105,8 @@ class Workers:
             yield
 
 
-def _on_dask(address: str, jobs: Sequence[tuple[str, Job]]) -> Iterator[Done]:
-    """Do all jobs on the workers of a Dask scheduler, and return what became of each as it ends.
+def _on_dask(address: str, jobs: Sequence[tuple[str, Job]], at_once: int | None) -> Iterator[Done]:
+    """Do all jobs on the workers of a Dask scheduler, so many at once, and return what became of each as it ends.
 
     Not by joblib: of a job that Dask gives up it tells a generator of results nothing, which then waits for ever, and
     for a cluster of one thread it does all in this process.
@@ -118,8 +125,11 @@ def _on_dask(address: str, jobs: Sequence[tuple[str, Job]]) -> Iterator[Done]:
             "scheduler` and workers with `dask worker`."
         ) from error
     with client:
-        for future in as_completed([client.submit(attempt, name, job, pure=False) for name, job in jobs]):
+        submitted = (client.submit(attempt, name, job, pure=False) for name, job in jobs)
+        running = as_completed(list(islice(submitted, at_once)))
+        for future in running:
             done: Done = future.result()
+            running.update(islice(submitted, 1))
             yield done
 
 
@@ -135,10 +145,18 @@ def _ray(address: str | None) -> None:
 
 
 def _killed() -> tuple[type[Exception], ...]:
-    """Return what Dask raises where workers were killed again and again, or the scheduler is gone."""
+    """Return what Dask raises where workers were killed again and again."""
     try:
-        from distributed.comm.core import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError:
         return ()
-    return (KilledWorker, CommClosedError)
+    return (KilledWorker,)
+
+
+def _gone() -> tuple[type[BaseException], ...]:
+    """Return what Dask raises where the scheduler is gone: of a lost connection, or of futures that nobody has now."""
+    try:
+        from distributed.comm.core import CommClosedError
+    except ImportError:
+        return ()
+    return (CommClosedError, CancelledError)

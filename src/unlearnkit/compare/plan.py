@@ -7,7 +7,8 @@ either way is common.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unlearnkit.compare.cells import SuiteCell
@@ -15,9 +16,12 @@ from unlearnkit.compare.held import Entry, entries_of, seeds_held
 from unlearnkit.compare.passes import PASSES, USUAL
 from unlearnkit.compare.speed import Speed, measured
 from unlearnkit.compare.suite import FIRST_RETRAINED
+from unlearnkit.compare.suite_parts import SuiteRequest
 from unlearnkit.compare.work import Place
 from unlearnkit.errors import UnlearnkitError
-from unlearnkit.request import ForgetRequest, resolve_classes
+from unlearnkit.request import resolve_classes
+from unlearnkit.split import Part, Split
+from unlearnkit.steps.identity import Identity
 
 OPENING = (1.0, 2e-4)  # of a cell: seconds to start, draw and write its report, and to decode an image of the data
 AUDIT = {"quick": 3_000, "default": 24_000, "full": 40_000}  # samples trained on, for each model that is observed
@@ -47,17 +51,17 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
         except UnlearnkitError as error:
             lines.append(f"{name}: {counted(len(mine), 'cell')} cannot be run: {error}")
             continue
+        parts: dict[SuiteRequest, Split] = {}
         for request in dict.fromkeys(cell.request for cell in mine):
             try:
-                if request.gone:
-                    ForgetRequest(classes=request.gone).resolve(speed.classes)
+                parts[request] = speed.split(request)
             except UnlearnkitError as error:
                 wrong = [cell for cell in mine if cell.request == request]
                 lines.append(f"{name}: {counted(len(wrong), 'cell')} cannot be run: {error}")
-                mine = [cell for cell in mine if cell.request != request]
+        mine = [cell for cell in mine if cell.request in parts]
         if not mine:
             continue
-        seconds = _costs(mine, speed, entries)
+        seconds = costs(mine, speed, parts, entries)
         total += sum(seconds.values())
         lines.append(f"{name}: " + ", ".join(f"{what} {_duration(each)}" for what, each in seconds.items()))
     lines.append(
@@ -66,42 +70,59 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
     return lines
 
 
-def _costs(cells: Sequence[SuiteCell], speed: Speed, entries: Sequence[Entry]) -> dict[str, float]:
-    """Return the seconds of the originals, the retrained models, the methods and the audits."""
+def costs(
+    cells: Sequence[SuiteCell], speed: Speed, parts: Mapping[SuiteRequest, Split], entries: Sequence[Entry]
+) -> dict[str, float]:
+    """Return the seconds of the originals, the retrained models, the runs with their searches, and the audits.
+
+    Args:
+        cells: that are not finished, of one setting.
+        speed: of the setting.
+        parts: the data as each request parts it.
+        entries: what the bank holds.
+    """
     originals = {cell.training_seed for cell in cells}
     kept = seeds_held(entries, speed.trained, speed.source, originals)
-    references = {cell.references.name: cell.references for cell in cells}
-    wanted = sum(key.count for key in references.values())
-    retrained, training = 0, 0.0
-    for key in references.values():
-        gone = tuple(speed.classes[k] for k in sorted(resolve_classes(key.excluded, speed.classes)))
-        seeds = range(FIRST_RETRAINED, FIRST_RETRAINED + key.count)
-        without = replace(speed.trained, excluded=gone)
-        found = 0 if key.rows else seeds_held(entries, without, speed.source, seeds)  # rows: their images would be read
-        retrained += found
-        training += (key.count - found) * speed.training(key.excluded)
+    references = {cell.references.name: cell for cell in cells}
+    wanted, retrained, training = 0, 0, 0.0
+    for cell in references.values():
+        found = 0 if cell.references.rows else seeds_held(entries, _without(cell, speed), speed.source, _seeds(cell))
+        wanted, retrained = wanted + cell.retrained, retrained + found
+        training += (cell.retrained - found) * speed.training(len(parts[cell.request][Part.RETAIN_TRAIN]))
+    searched = {cell.search: cell.method.trials * _once(cell, speed, parts) for cell in cells if cell.search}
+    runs = sum((1 + len(cell.request.after)) * _once(cell, speed, parts) for cell in cells) + sum(searched.values())
     judged = {(cell.training_seed, cell.request): cell.retrained + 1 for cell in cells}
-    audit = speed.sample_seconds * AUDIT[cells[0].audit]
     opening = OPENING[0] + OPENING[1] * speed.samples
     return {
-        _banked(len(originals), "original", kept): (len(originals) - kept) * speed.training(),
+        _banked(len(originals), "original", kept): (len(originals) - kept) * speed.training(speed.samples),
         _banked(wanted, "retrained model", retrained): training,
-        counted(len(cells), "run"): sum(_run(cell, speed) for cell in cells) + opening * len(cells),
-        "audits": audit * (len(cells) + sum(judged.values())),
+        counted(len(cells), "run"): runs + opening * len(cells),
+        "audits": speed.sample_seconds * AUDIT[cells[0].audit] * (len(cells) + sum(judged.values())),
     }
 
 
-def _run(cell: SuiteCell, speed: Speed) -> float:
-    """Return the seconds of one run of a method, its share of a search included."""
-    gone = cell.request.gone
+def _without(cell: SuiteCell, speed: Speed) -> Identity:
+    """Return what the retrained models of a cell are; of requests for rows their images would have to be read."""
+    classes = speed.images.classes
+    gone = tuple(classes[k] for k in sorted(resolve_classes(cell.request.gone, classes)))
+    return replace(speed.trained, excluded=gone)
+
+
+def _seeds(cell: SuiteCell) -> range:
+    """Return the seeds of a cell's retrained models."""
+    return range(FIRST_RETRAINED, FIRST_RETRAINED + cell.retrained)
+
+
+def _once(cell: SuiteCell, speed: Speed, parts: Mapping[SuiteRequest, Split]) -> float:
+    """Return the seconds of one run of a cell's method, for one request."""
+    split = parts[cell.request]
+    retained = split[Part.RETAIN_TRAIN]
     if cell.method.name == "retrain":
-        once = speed.training(gone)
-    else:
-        retained = speed.kept(gone)
-        per_class = cell.method.choice().make().model_dump().get("retain_per_class")
-        passes = PASSES.get(cell.method.name, USUAL)
-        once = speed.sample_seconds * passes.of(retained, speed.samples - sum(retained.values()), per_class)
-    return once * (1 + len(cell.request.after)) + once * cell.method.trials
+        return speed.training(len(retained))
+    counts = Counter(speed.images.labels("train")[list(retained)].tolist())
+    per_class = cell.method.choice().make().model_dump().get("retain_per_class")
+    passes = PASSES.get(cell.method.name, USUAL)
+    return speed.sample_seconds * passes.of(counts, len(split[Part.FORGET_TRAIN]), per_class)
 
 
 def counted(count: int, what: str) -> str:

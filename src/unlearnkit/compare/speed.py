@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 
-from unlearnkit.compare.suite_parts import SuiteSetting
+from unlearnkit.compare.suite_parts import SuiteRequest, SuiteSetting
 from unlearnkit.compare.work import Place, training
+from unlearnkit.data import AccessLog, ImageData
+from unlearnkit.data.choosing_rows import ChosenRows, choose_rows
 from unlearnkit.models import build_model
-from unlearnkit.request import resolve_classes
+from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.split import Part
+from unlearnkit.split import Part, Split, split_for
 from unlearnkit.steps.identity import Identity
 from unlearnkit.steps.original import original_identity
 from unlearnkit.steps.train import open_training_data
@@ -30,33 +31,38 @@ class Speed:
 
     Args:
         sample_seconds: seconds that a sample takes forward and backward.
-        counts: training samples of each class.
-        classes: the class list.
         epochs: of a training.
+        samples: that an original is trained on.
+        images: the data; no picture of it is read.
         trained: what its originals are, but for the seed and the content of the data.
         source: the data source.
     """
 
     sample_seconds: float
-    counts: dict[int, int]
-    classes: tuple[str, ...]
     epochs: int
+    samples: int
+    images: ImageData
     trained: Identity
     source: str
 
-    @property
-    def samples(self) -> int:
-        """All training samples."""
-        return sum(self.counts.values())
+    def training(self, samples: int) -> float:
+        """Return the seconds of a training on so many samples."""
+        return self.sample_seconds * samples * self.epochs
 
-    def kept(self, without: Sequence[str | int] = ()) -> dict[int, int]:
-        """Return the training samples of each class but some."""
-        gone = set(resolve_classes(without, self.classes))
-        return {label: count for label, count in self.counts.items() if label not in gone}
+    def split(self, request: SuiteRequest) -> Split:
+        """Return the data as a request of a suite parts it.
 
-    def training(self, without: Sequence[str | int] = ()) -> float:
-        """Return the seconds of a training without some classes."""
-        return self.sample_seconds * sum(self.kept(without).values()) * self.epochs
+        Raises:
+            RequestError: it does not fit the data.
+        """
+        chosen = choose_rows(request.choice, self.images, AccessLog(self.images)) if request.choice else ChosenRows()
+        asked = ForgetRequest(
+            classes=request.forget,
+            rows=chosen.rows,
+            subclasses=chosen.subclasses,
+            already_forgotten=tuple(name for earlier in request.after for name in earlier),
+        )
+        return split_for(asked, self.images)
 
 
 def measured(setting: SuiteSetting, place: Place) -> Speed:
@@ -78,13 +84,11 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
             began = _clock(runtime)
             F.cross_entropy(network(batch), labels).backward()
             seconds.append(_clock(runtime) - began)
-    labelled = images.train.labels[torch.as_tensor(split[Part.RETAIN_TRAIN])]
-    counts = torch.bincount(labelled, minlength=len(images.classes)).tolist()
     return Speed(
         sample_seconds=min(seconds) / STEP_IMAGES,  # the first warms up, and others may be held up by what else runs
-        counts=dict(enumerate(counts)),
-        classes=images.classes,
         epochs=recipe.epochs,
+        samples=len(split[Part.RETAIN_TRAIN]),
+        images=images,
         trained=original_identity(spec, images, split, data="", seed=0),
         source=spec.data,
     )
