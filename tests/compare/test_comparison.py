@@ -31,7 +31,10 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suites")]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the tiny suite was run; one of its two cells cannot be."""
     folder = tmp_path_factory.mktemp("suite")
-    comparison(tiny(), folder, []).run()
+    lines: list[str] = []
+    comparison(tiny(), folder, lines).run()
+    assert "retrained models, searches of settings: 3 to do" in lines, "each is a job of its own"
+    assert sum(line.endswith(": trained") for line in lines) == 1 + 3
     return folder
 
 

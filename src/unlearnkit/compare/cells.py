@@ -45,6 +45,11 @@ class ReferenceKey:
         rows = {"rows": asdict(self.rows)} if self.rows else {}
         return f"retrained-{digest({'trained': trained, 'without': without, 'count': self.count, **rows})}"
 
+    @property
+    def models(self) -> dict[str, int]:
+        """Return a name for each of them, and its seed."""
+        return {f"{self.name}-{seed}": seed for seed in range(FIRST_RETRAINED, FIRST_RETRAINED + self.count)}
+
 
 @dataclass(frozen=True, kw_only=True)
 class SuiteCell:

@@ -106,7 +106,8 @@ class Comparison:
             original = self._original(cell)
             if original is not None:
                 key = cell.references
-                yield key.name, ReferenceJob(key=key, original=original, place=self.place)
+                for name, seed in key.models.items():
+                    yield name, ReferenceJob(key=key, seed=seed, original=original, place=self.place)
                 if cell.search is not None and cell.name not in again:
                     yield cell.search, SearchJob(cell=cell, original=original, place=self.place)
 
@@ -114,7 +115,7 @@ class Comparison:
         """Return the cells that can be run, those of `again` to be judged alone; of the others, why not is kept."""
         for cell in todo:
             search = None if cell.name in again else cell.search
-            needed = [cell.original.name, cell.references.name, *([search] if search else [])]
+            needed = [cell.original.name, *cell.references.models, *([search] if search else [])]
             missing = next((self.failures[name] for name in needed if name in self.failures), None)
             if missing is not None:
                 if cell.name in again:
@@ -130,7 +131,7 @@ class Comparison:
                 CellJob(
                     cell=cell,
                     original=original,
-                    retrained=tuple(Path(each["path"]) for each in self.made[cell.references.name]["references"]),
+                    retrained=tuple(Path(self.made[name]["path"]) for name in cell.references.models),
                     found=tuple(self.made[search]["settings"]) if search else (),
                     place=self.place,
                     again=cell.name in again,
@@ -210,9 +211,7 @@ def outcome(result: dict[str, Any]) -> str:
         return f"{result['verdict']['status']}, {far}"
     if "settings" in result:
         return f"found {' '.join(result['settings']) or 'nothing better'}"
-    models = result.get("references", [result])
-    trained = sum(each["trained"] for each in models)
-    return f"{trained} trained, {len(models) - trained} in the bank"
+    return "trained" if result["trained"] else "in the bank"
 
 
 def _called(cell: SuiteCell) -> str:

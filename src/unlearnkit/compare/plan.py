@@ -15,7 +15,6 @@ from unlearnkit.compare.cells import SuiteCell
 from unlearnkit.compare.held import Entry, entries_of, seeds_held
 from unlearnkit.compare.passes import PASSES, USUAL
 from unlearnkit.compare.speed import Speed, measured
-from unlearnkit.compare.suite import FIRST_RETRAINED
 from unlearnkit.compare.suite_parts import SuiteRequest
 from unlearnkit.compare.work import Place
 from unlearnkit.errors import UnlearnkitError
@@ -86,7 +85,8 @@ def costs(
     references = {cell.references.name: cell for cell in cells}
     wanted, retrained, training = 0, 0, 0.0
     for cell in references.values():
-        found = 0 if cell.references.rows else seeds_held(entries, _without(cell, speed), speed.source, _seeds(cell))
+        known = () if cell.references.rows else entries  # of rows the images would have to be read
+        found = seeds_held(known, _without(cell, speed), speed.source, cell.references.models.values())
         wanted, retrained = wanted + cell.retrained, retrained + found
         training += (cell.retrained - found) * speed.training(len(parts[cell.request][Part.RETAIN_TRAIN]))
     searched = {cell.search: cell.method.trials * _once(cell, speed, parts) for cell in cells if cell.search}
@@ -102,15 +102,10 @@ def costs(
 
 
 def _without(cell: SuiteCell, speed: Speed) -> Identity:
-    """Return what the retrained models of a cell are; of requests for rows their images would have to be read."""
+    """Return what the models retrained without a cell's classes are."""
     classes = speed.images.classes
     gone = tuple(classes[k] for k in sorted(resolve_classes(cell.request.gone, classes)))
     return replace(speed.trained, excluded=gone)
-
-
-def _seeds(cell: SuiteCell) -> range:
-    """Return the seeds of a cell's retrained models."""
-    return range(FIRST_RETRAINED, FIRST_RETRAINED + cell.retrained)
 
 
 def _once(cell: SuiteCell, speed: Speed, parts: Mapping[SuiteRequest, Split]) -> float:

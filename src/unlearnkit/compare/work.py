@@ -14,7 +14,6 @@ from unlearnkit.audit import Evidence
 from unlearnkit.compare.cells import OriginalKey, ReferenceKey, SuiteCell
 from unlearnkit.compare.rows import row_of
 from unlearnkit.compare.subset import first_rows
-from unlearnkit.compare.suite import FIRST_RETRAINED
 from unlearnkit.compare.suite_parts import SuiteSetting
 from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.disk.files import check_space, read_regular, replace_file
@@ -120,24 +119,27 @@ class OriginalJob:
 
 @dataclass(frozen=True, kw_only=True)
 class ReferenceJob:
-    """Trains the models without the classes of a request, unless the bank holds them."""
+    """Trains a model without the classes of a request, unless the bank holds it."""
 
     key: ReferenceKey
+    seed: int
     original: Path
     place: Place
 
     def run(self) -> dict[str, Any]:
-        """Return where their weights are."""
+        """Return where its weights are."""
         spec = RetrainSpec(
             of=self.original.parent,
             exclude=self.key.excluded,
             exclude_rows=self.key.rows,
-            count=self.key.count,
-            seed=FIRST_RETRAINED,
+            count=1,
+            seed=self.seed,
             data=self.place.source(self.key.setting),
             model=self.key.setting.model,
         )
-        return retrain_run(spec, self.place.bank, command=self.place.command, runtime=self.place.runtime())
+        made = retrain_run(spec, self.place.bank, command=self.place.command, runtime=self.place.runtime())
+        reference: dict[str, Any] = made["references"][0]
+        return reference
 
 
 @dataclass(frozen=True, kw_only=True)
