@@ -36,9 +36,10 @@ OF = {  # statement -> suites
 def table() -> str:
     """Return the table as Markdown, one line for each statement."""
     lines = ["| statement | outcome | figures |", "| --- | --- | --- |"]
-    for each in statements({"groups": merged(USUAL)}):
-        suites = OF.get(each.id, USUAL)
-        (found,) = (other for other in statements({"groups": merged(suites)}) if other.id == each.id)
+    for usual in statements({"groups": merged(USUAL)}):
+        found = usual
+        if usual.id in OF:
+            (found,) = (each for each in statements({"groups": merged(OF[usual.id])}) if each.id == usual.id)
         figures = found.figures.replace("parquet:{data}/", "").replace("; ", "<br>")
         lines.append(f"| {found.text} | {found.outcome} | {figures} |")
     return "\n".join(lines) + "\n"

@@ -73,17 +73,8 @@ class Workers:
                     parent = None if self.backend in CLUSTERS else os.getpid()
                     working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
                     yield from working(delayed(attempt)(name, job, parent) for name, job in jobs)
-        except _gone() as error:
-            raise ProcessError(
-                f"Expected the Dask scheduler at {self.address} to stay, but it was lost ({reason(error)}); start it "
-                "and its workers again, and give the same command with its address: what is finished is kept."
-            ) from error
-        except (TerminatedWorkerError, *_killed()) as error:
-            raise ProcessError(
-                f"Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "
-                f"({reason(error)}); "
-                "give the same command again, with fewer --jobs: what is finished is kept."
-            ) from error
+        except TerminatedWorkerError as error:
+            raise _killed(error) from error
 
     @contextmanager
     def _backend(self) -> Iterator[None]:
@@ -113,6 +104,8 @@ def _on_dask(address: str, jobs: Sequence[tuple[str, Job]], at_once: int | None)
     """
     try:
         from distributed import Client, as_completed
+        from distributed.comm.core import CommClosedError
+        from distributed.scheduler import KilledWorker
     except ImportError as error:
         raise ConfigError(
             f"Expected Dask for --backend dask, but it is missing; {INSTALL.format('unlearnkit[cluster]')}."
@@ -126,11 +119,19 @@ def _on_dask(address: str, jobs: Sequence[tuple[str, Job]], at_once: int | None)
         ) from error
     with client:
         submitted = (client.submit(attempt, name, job, pure=False) for name, job in jobs)
-        running = as_completed(list(islice(submitted, at_once)))
-        for future in running:
-            done: Done = future.result()
-            running.update(islice(submitted, 1))
-            yield done
+        try:
+            running = as_completed(list(islice(submitted, at_once)))
+            for future in running:
+                done: Done = future.result()
+                running.update(islice(submitted, 1))
+                yield done
+        except KilledWorker as error:
+            raise _killed(error) from error
+        except (CommClosedError, CancelledError) as error:  # futures of a scheduler that is gone count as cancelled
+            raise ProcessError(
+                f"Expected the Dask scheduler at {address} to stay, but it was lost ({reason(error)}); start it and "
+                "its workers again, and give the same command with its address: what is finished is kept."
+            ) from error
 
 
 def _ray(address: str | None) -> None:
@@ -144,19 +145,9 @@ def _ray(address: str | None) -> None:
     register_ray()
 
 
-def _killed() -> tuple[type[Exception], ...]:
-    """Return what Dask raises where workers were killed again and again."""
-    try:
-        from distributed.scheduler import KilledWorker
-    except ImportError:
-        return ()
-    return (KilledWorker,)
-
-
-def _gone() -> tuple[type[BaseException], ...]:
-    """Return what Dask raises where the scheduler is gone: of a lost connection, or of futures that nobody has now."""
-    try:
-        from distributed.comm.core import CommClosedError
-    except ImportError:
-        return ()
-    return (CommClosedError, CancelledError)
+def _killed(error: Exception) -> ProcessError:
+    """Return what is said where a worker was killed, more often than its backend tries again."""
+    return ProcessError(
+        "Expected the processes of the suite to live, but one was killed, perhaps for lack of memory "
+        f"({reason(error)}); give the same command again, with fewer --jobs: what is finished is kept."
+    )

@@ -7,19 +7,17 @@ either way is common.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from unlearnkit.compare.cells import SuiteCell
 from unlearnkit.compare.held import Entry, entries_of, seeds_held
 from unlearnkit.compare.passes import PASSES, USUAL
-from unlearnkit.compare.speed import Speed, measured
+from unlearnkit.compare.speed import Parted, Speed, measured
 from unlearnkit.compare.suite_parts import SuiteRequest
 from unlearnkit.compare.work import Place
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.request import resolve_classes
-from unlearnkit.split import Part, Split
 from unlearnkit.steps.identity import Identity
 
 OPENING = (1.0, 2e-4)  # of a cell: seconds to start, draw and write its report, and to decode an image of the data
@@ -50,10 +48,10 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
         except UnlearnkitError as error:
             lines.append(f"{name}: {counted(len(mine), 'cell')} cannot be run: {error}")
             continue
-        parts: dict[SuiteRequest, Split] = {}
+        parts: dict[SuiteRequest, Parted] = {}
         for request in dict.fromkeys(cell.request for cell in mine):
             try:
-                parts[request] = speed.split(request)
+                parts[request] = speed.parted(request)
             except UnlearnkitError as error:
                 wrong = [cell for cell in mine if cell.request == request]
                 lines.append(f"{name}: {counted(len(wrong), 'cell')} cannot be run: {error}")
@@ -70,14 +68,14 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
 
 
 def costs(
-    cells: Sequence[SuiteCell], speed: Speed, parts: Mapping[SuiteRequest, Split], entries: Sequence[Entry]
+    cells: Sequence[SuiteCell], speed: Speed, parts: Mapping[SuiteRequest, Parted], entries: Sequence[Entry]
 ) -> dict[str, float]:
     """Return the seconds of the originals, the retrained models, the runs with their searches, and the audits.
 
     Args:
         cells: that are not finished, of one setting.
         speed: of the setting.
-        parts: the data as each request parts it.
+        parts: the training samples as each request parts them.
         entries: what the bank holds.
     """
     originals = {cell.training_seed for cell in cells}
@@ -88,7 +86,7 @@ def costs(
         known = () if cell.references.rows else entries  # of rows the images would have to be read
         found = seeds_held(known, _without(cell, speed), speed.source, cell.references.models.values())
         wanted, retrained = wanted + cell.retrained, retrained + found
-        training += (cell.retrained - found) * speed.training(len(parts[cell.request][Part.RETAIN_TRAIN]))
+        training += (cell.retrained - found) * speed.training(sum(parts[cell.request].retained.values()))
     searched = {cell.search: cell.method.trials * _once(cell, speed, parts) for cell in cells if cell.search}
     runs = sum((1 + len(cell.request.after)) * _once(cell, speed, parts) for cell in cells) + sum(searched.values())
     judged = {(cell.training_seed, cell.request): cell.retrained + 1 for cell in cells}
@@ -108,16 +106,14 @@ def _without(cell: SuiteCell, speed: Speed) -> Identity:
     return replace(speed.trained, excluded=gone)
 
 
-def _once(cell: SuiteCell, speed: Speed, parts: Mapping[SuiteRequest, Split]) -> float:
+def _once(cell: SuiteCell, speed: Speed, parts: Mapping[SuiteRequest, Parted]) -> float:
     """Return the seconds of one run of a cell's method, for one request."""
-    split = parts[cell.request]
-    retained = split[Part.RETAIN_TRAIN]
+    part = parts[cell.request]
     if cell.method.name == "retrain":
-        return speed.training(len(retained))
-    counts = Counter(speed.images.labels("train")[list(retained)].tolist())
+        return speed.training(sum(part.retained.values()))
     per_class = cell.method.choice().make().model_dump().get("retain_per_class")
     passes = PASSES.get(cell.method.name, USUAL)
-    return speed.sample_seconds * passes.of(counts, len(split[Part.FORGET_TRAIN]), per_class)
+    return speed.sample_seconds * passes.of(part.retained, part.forgotten, per_class)
 
 
 def counted(count: int, what: str) -> str:

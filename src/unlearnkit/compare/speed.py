@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -16,13 +18,25 @@ from unlearnkit.models import build_model
 from unlearnkit.request import ForgetRequest
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.split import Part, Split, split_for
+from unlearnkit.split import Part, split_for
 from unlearnkit.steps.identity import Identity
 from unlearnkit.steps.original import original_identity
 from unlearnkit.steps.train import open_training_data
-from unlearnkit.training.from_scratch import recipe_for
 
 STEPS, STEP_IMAGES = 4, 64  # that are timed, and images in the batch of each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parted:
+    """Training samples as a request parts them.
+
+    Args:
+        retained: of each class, those held out for validation not among them.
+        forgotten: to forget now, whatever their class.
+    """
+
+    retained: Mapping[int, int]
+    forgotten: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +63,8 @@ class Speed:
         """Return the seconds of a training on so many samples."""
         return self.sample_seconds * samples * self.epochs
 
-    def split(self, request: SuiteRequest) -> Split:
-        """Return the data as a request of a suite parts it.
+    def parted(self, request: SuiteRequest) -> Parted:
+        """Return the training samples as a request of a suite parts them.
 
         Raises:
             RequestError: it does not fit the data.
@@ -62,7 +76,9 @@ class Speed:
             subclasses=chosen.subclasses,
             already_forgotten=tuple(name for earlier in request.after for name in earlier),
         )
-        return split_for(asked, self.images)
+        split = split_for(asked, self.images)
+        labels = self.images.labels("train")[list(split[Part.RETAIN_TRAIN])]
+        return Parted(retained=Counter(labels.tolist()), forgotten=len(split[Part.FORGET_TRAIN]))
 
 
 def measured(setting: SuiteSetting, place: Place) -> Speed:
@@ -75,7 +91,6 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
     images, split = open_training_data(spec, None, None)
     with isolated_randomness(0):
         network = build_model(spec.model, num_classes=len(images.classes), in_channels=images.shape[0])
-        recipe = recipe_for(network, images.augment).with_settings(spec.settings)
         network = network.to(runtime.device).train()
         batch = torch.randn(STEP_IMAGES, *images.shape, device=runtime.device)
         labels = torch.arange(STEP_IMAGES, device=runtime.device) % len(images.classes)
@@ -84,12 +99,13 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
             began = _clock(runtime)
             F.cross_entropy(network(batch), labels).backward()
             seconds.append(_clock(runtime) - began)
+    trained = original_identity(spec, images, split, data="", seed=0)
     return Speed(
         sample_seconds=min(seconds) / STEP_IMAGES,  # the first warms up, and others may be held up by what else runs
-        epochs=recipe.epochs,
+        epochs=int(trained.recipe["epochs"]),
         samples=len(split[Part.RETAIN_TRAIN]),
         images=images,
-        trained=original_identity(spec, images, split, data="", seed=0),
+        trained=trained,
         source=spec.data,
     )
 
