@@ -21,6 +21,9 @@ from unlearnkit.models.names import ModelName, parse_name
     [
         ("small-cnn", "SmallCNN", (1, 8, 8)),
         ("allcnn", "AllCNN", (3, 16, 16)),
+        ("allcnn,width=6", "AllCNN", (1, 16, 16)),
+        ("resnet18-cifar", "ResNet", (3, 16, 16)),
+        ("resnet18-cifar,width=6", "ResNet", (1, 16, 16)),
         ("torchvision:resnet18", "ResNet", (3, 32, 32)),
         ("torch.nn:LazyLinear", None, None),
     ],
@@ -35,6 +38,18 @@ def test_a_name_becomes_a_model_of_the_wanted_width(
     model = build_model(name, num_classes=7, in_channels=shape[0])
     assert type(model).__name__ == kind
     check_model(model, classes=7, shape=shape)
+
+
+@pytest.mark.parametrize("width", [8, 16, 128])
+def test_a_narrow_resnet18_is_the_same_network_with_fewer_channels(width: int) -> None:
+    narrow = build_model(f"resnet18-cifar,width={width}", num_classes=10, in_channels=3).state_dict()
+    wide = build_model("resnet18-cifar", num_classes=10, in_channels=3).state_dict()
+    assert list(narrow) == list(wide)
+    for name, value in wide.items():
+        scaled = [side if side < 64 else side * width // 64 for side in value.shape]
+        assert list(narrow[name].shape) == scaled, name
+    convolution = narrow["layer4.1.conv2.weight"]  # He et al. 2015: a deviation of sqrt(2 / fan out)
+    assert convolution.std().item() == pytest.approx((2 / (9 * convolution.shape[0])) ** 0.5, rel=0.05)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +69,10 @@ def test_a_name_becomes_a_model_of_the_wanted_width(
         ("json:", "cannot be imported"),
         ("json:dumps", "json:dumps to take num_classes="),
         ("json:__name__", "not callable"),
+        ("resnet18-cifar,width=0", "width of the model resnet18-cifar to be a whole number of channels, but got 0"),
+        ("allcnn,width=-2", "but got -2; give 1 or more"),
+        ("airbench,width=2.5", "but got 2.5"),
+        ("small-cnn,width=True", "but got True"),
     ],
 )
 def test_a_name_that_builds_nothing_is_refused(name: str, words: str) -> None:
@@ -204,9 +223,9 @@ def test_options_that_cannot_be_are_refused(kind: str, options: str, words: str)
     [
         ("small-cnn,depth=3", "got 'depth'; it has width, norm"),
         ("airbench,widht=3", "got 'widht'; did you mean 'width'"),
-        ("resnet18-cifar,width=3", "got 'width'; it has none"),
-        ("small-cnn,width=-1", "to be built with .*, but it fails"),
-        ("small-cnn,width=wide", "to be built with .*, but it fails"),
+        ("resnet18-cifar,depth=3", "got 'depth'; it has width"),
+        ("small-cnn,width=-1", "but got -1; give 1"),
+        ("small-cnn,width=wide", "but got .wide.; give 1"),
     ],
 )
 def test_options_that_the_model_does_not_take_are_refused(name: str, words: str) -> None:

@@ -120,13 +120,18 @@ def build_model(name: str, *, num_classes: int, in_channels: int, pretrained: bo
 
 
 def _check_options(name: str, options: Mapping[str, object]) -> None:
-    """Refuse options that a built-in model does not have."""
+    """Refuse options that a built-in model does not have, and widths that no network can have."""
     known = [key for key in inspect.signature(BUILTIN[name]).parameters if key not in ("num_classes", "in_channels")]
     for key in options:
         if key not in known:
             close = difflib.get_close_matches(key, known, n=1, cutoff=0.7)
             hint = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(known) or 'none'}."
             raise ModelError(f"Expected an option of the model {name}, but got {key!r}; {hint}")
+    if "width" in options and (type(options["width"]) is not int or options["width"] < 1):
+        raise ModelError(
+            f"Expected the width of the model {name} to be a whole number of channels, but got {options['width']!r}; "
+            "give 1 or more."
+        )
 
 
 def list_models(pattern: str = "") -> list[str]:
