@@ -1,22 +1,25 @@
-"""Everything about the toolkit that only a GPU shows: networks trained in full, and all methods audited on them.
+"""Everything about the toolkit that only a GPU shows: networks trained in full, all methods audited, seconds beside.
 
-    python benchmarks/gpu.py --data DIR --work DIR --out DIR [--data-100 DIR] [--budget SECONDS] [--only STEP ...]
-    python benchmarks/gpu.py --list
-    python benchmarks/gpu.py --smoke --work DIR --out DIR
+    PYTHONPATH=src python benchmarks/gpu.py --data ROOT --work DIR --out DIR [--budget SECONDS] [--only STEP ...]
+    PYTHONPATH=src python benchmarks/gpu.py --plan [--budget SECONDS]
+    PYTHONPATH=src python benchmarks/gpu.py --pack DIR --data ROOT [--sets cifar10]
+    PYTHONPATH=src python benchmarks/gpu.py --smoke --work DIR --out DIR
 
-`--data` is a folder with CIFAR-10's train.parquet and test.parquet, `--data-100` one with CIFAR-100's, without which
-that step is left out; class 0 is forgotten. The steps go in order of worth, in units of one training, or one method
+`--data` is a folder with the folders cifar10 and cifar100, each with train.parquet and test.parquet; a step whose data
+are not there is left out. Class 0 is forgotten. The steps go in order of worth, in units of one training, or one method
 with its audit. A unit that is done is not done again, so the same command goes on where it stopped; a unit that failed
-is tried again. `--work` keeps models, unlearned weights and gpu.json. `--out` receives gpu.json, rewritten after every
-unit; methods.md and methods.svg, as `compare_methods.py` draws them; and the weights of the small networks (float32)
-and of four fast ones (float16), each file below 16 MiB.
+is tried again. `--work` keeps models, unlearned weights and a JSON file for each step. `--out` receives these files,
+rewritten after every unit; methods.md and methods.svg, as `compare_methods.py` draws them; and the weights of the small
+networks (float32) and of the fast one (float16), each file below 16 MiB.
 
-With `--budget`, a unit is left out where less time remains than similar ones have taken; what was left out is said in
-the last line. `--smoke` goes through all steps in a minute without a GPU: digits for images, tiny networks.
+With `--budget`, what fits is planned from the seconds that similar units took here or on an H200, and printed before
+work begins; a unit is left out where less time remains than it is expected to take, and the last line says what was.
+`--plan` prints the plan alone. `--smoke` goes through all steps in two minutes without a GPU: digits, tiny networks.
 
-It imports the package from `src` and what that depends on. A machine without a network needs what it lacks of them
-as wheels; an image with PyTorch, timm and scikit-learn lacked pydantic with pydantic-core, annotated-types and
-typing-inspection alone.
+The package is imported from `src`; it needs torch, torchvision, timm, scikit-learn, pyarrow and Pillow, and pydantic
+with pydantic-core, annotated-types, typing-extensions and typing-inspection. A machine without a network needs those
+that it lacks as wheels (an image with PyTorch, timm and scikit-learn lacked pydantic and its four alone): 3 MB.
+`--pack` copies the images that one run carries, 60 MB at most: one data set at a time.
 """
 
 from __future__ import annotations
@@ -29,9 +32,10 @@ from pathlib import Path
 from unittest.mock import patch
 
 import unlearnkit.audit.observe.relearning as relearning_module
-from gpu_book import Book
+from gpu_book import Book, Step
 from gpu_course import Course
 from gpu_images import decoded_once, digits
+from gpu_pack import SETS, pack
 from gpu_plan import FULL, SMOKE, STEPS
 from unlearnkit.data.sources.registry import SOURCES
 from unlearnkit.data.sources.source import Source
@@ -40,44 +44,68 @@ from unlearnkit.data.sources.source import Source
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path)
-    parser.add_argument("--data-100", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--budget", type=float)
+    parser.add_argument("--budget", type=float, help="seconds for all, from the start of the program")
     parser.add_argument("--only", nargs="+", choices=STEPS)
-    parser.add_argument("--list", action="store_true", help="name the steps; nothing is run")
+    parser.add_argument("--plan", action="store_true", help="say what would be done; nothing is run or written")
+    parser.add_argument("--pack", type=Path, help="folder for the images that a run carries; nothing is run")
+    parser.add_argument("--sets", nargs="+", choices=SETS, default=["cifar10"], help="what --pack copies")
     parser.add_argument("--smoke", action="store_true", help="tiny networks on digits, without --data")
-    arguments = parser.parse_args(argv)
-    plan = SMOKE if arguments.smoke else FULL
-    wanted = ["work", "out"] if arguments.smoke else ["data", "work", "out"]
-    missing = [f"--{key}" for key in wanted if getattr(arguments, key) is None]
-    if missing and not arguments.list:
-        parser.error(f"Expected {', '.join(missing)}.")
-    folders = {"cifar10": arguments.data, "cifar100": arguments.data_100}
-    sources = {name: f"parquet:{folder}" for name, folder in folders.items() if folder is not None}
-    if arguments.smoke:
-        sources = dict.fromkeys(folders, "parquet:digits")
-    if arguments.list:
-        print(*STEPS, sep="\n")
+    asked = parser.parse_args(argv)
+    if asked.plan:
+        wanted = []
+    elif asked.pack:
+        wanted = ["data"]
+    else:
+        wanted = ["work", "out"] if asked.smoke else ["data", "work", "out"]
+    if missing := [f"--{key}" for key in wanted if getattr(asked, key) is None]:
+        parser.error(f"Expected {', '.join(missing)}, but got nothing for it; see --help.")
+    if asked.pack:
+        print(f"{pack(asked.data, asked.pack, asked.sets) / 1e6:.1f} MB in {asked.pack}")
         return
-    for folder in (arguments.work, arguments.out):
+    if asked.smoke:
+        sources = dict.fromkeys(SETS, "parquet:digits")
+    elif asked.data is None:  # a plan of what would be run were all there
+        sources = {name: f"parquet:{name}" for name in SETS}
+    else:
+        sources = {name: f"parquet:{asked.data / name}" for name in SETS if (asked.data / name).is_dir()}
+    plan = SMOKE if asked.smoke else FULL
+    book = Book(asked.work or Path(), asked.out or Path(), asked.budget, smoke=asked.smoke, expected=plan.seconds)
+    every = Course(book, plan, sources).steps()
+    steps = [step for step in every if asked.only is None or step.name in asked.only]
+    show(book, steps)
+    if asked.plan:
+        return
+    for folder in (asked.work, asked.out):
         folder.mkdir(parents=True, exist_ok=True)
-    book = Book(arguments.work, arguments.out, arguments.budget, smoke=arguments.smoke)
-    steps = Course(book, plan, sources).steps()
     with ExitStack() as stack:
-        load = digits if arguments.smoke else SOURCES["parquet"].load
+        load = digits if asked.smoke else SOURCES["parquet"].load
         stack.enter_context(patch.dict(SOURCES, {"parquet": Source(load=decoded_once(load), needs="DIR")}))
-        if arguments.smoke:  # relearning is tried for three steps
+        if asked.smoke:  # relearning is tried for three steps
             stack.enter_context(patch.object(relearning_module, "measuring_steps", lambda cap: [1, min(3, cap)]))
-        for name in arguments.only or steps:
-            book.guarded(name, steps[name])
-    book.save()
+        for step in steps:
+            book.do(step)
     seconds = time.perf_counter() - book.began
     print(
         f"[{seconds:7.1f} s] left out: {', '.join(book.left_out) or 'nothing'}; "
         f"failed: {', '.join(book.failed()) or 'nothing'}",
         flush=True,
     )
+
+
+def show(book: Book, steps: Sequence[Step]) -> None:
+    """Print how many units of each step are to be done, and how long they are expected to take."""
+    chosen, out = book.plan(steps)
+    total = 0.0
+    for step in steps:
+        mine = [seconds for name, _, seconds in chosen if name == step.name]
+        total += sum(mine)
+        lacking = sum(name.startswith(f"{step.name}/") for name in out)
+        why = f" ({step.missing or 'no time, or what they need is left out'})" if lacking else ""
+        print(f"planned: {step.name}: {len(mine)} units, {sum(mine):.0f} s; {lacking} left out{why}")
+    budget = "" if book.budget is None else f" of {book.budget:.0f} s"
+    print(f"planned: {len(chosen)} units, {total:.0f} s{budget}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,145 +1,187 @@
-"""Keeps what `gpu.py` has done in a file, leaves out what there is no time for, and notes what failed."""
+"""Keeps what `gpu.py` has done, a file for each step; plans what there is time for, and notes what failed."""
 
 from __future__ import annotations
 
 import gc
 import json
-import os
-import platform
 import statistics
-import subprocess
 import time
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from comparison_runs import written
-from unlearnkit import Runtime
+from gpu_facts import commit, failure, hardware
 from unlearnkit.run_dir import versions
+
+STEPS_FOLDER = "steps"  # in --work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """One piece of work: a training, a method with its audit.
+
+    Args:
+        name: in its step.
+        kind: `WHAT NETWORK ...`; units alike in the whole, or else in the first two words, tell how long it takes.
+        make: does it; what it returns is kept as JSON.
+        needs: `STEP/NAME` of what must be done before, or the bare name of what must be in memory.
+        memory: what it makes lives in memory, so that each process that needs it does it once, whatever the step.
+    """
+
+    name: str
+    kind: str
+    make: Callable[[], dict[str, Any]]
+    needs: tuple[str, ...] = ()
+    memory: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Units in their order, what follows each of them and all, and why the step cannot be done."""
+
+    name: str
+    units: tuple[Unit, ...]
+    each: Callable[[], None] | None = None
+    after: Callable[[], None] | None = None
+    missing: str = ""
 
 
 class Book:
     """What was done, kept in a file after every unit; does what is new, and leaves out what there is no time for."""
 
-    def __init__(self, work: Path, out: Path, budget: float | None, *, smoke: bool) -> None:
+    def __init__(
+        self, work: Path, out: Path, budget: float | None, *, smoke: bool, expected: Mapping[str, float] | None = None
+    ) -> None:
         self.began, self.budget, self.work, self.out = time.perf_counter(), budget, work, out
+        self.table, self.live = dict(expected or {}), set[str]()
         self.left_out: list[str] = []
-        kept = work / "gpu.json"
-        self.content: dict[str, Any] = json.loads(kept.read_text(encoding="utf-8")) if kept.is_file() else {"steps": {}}
-        if self.content.get("smoke", smoke) != smoke:
-            raise SystemExit(f"Expected a --work of its own for --smoke, but {work} holds another run.")
-        facts = {"benchmark": "gpu", "smoke": smoke, "budget": budget, "hardware": hardware(), "versions": versions()}
-        self.content = {
-            **facts,
-            "commit": commit(),
-            "left_out": self.left_out,
-            "failed": {},
-            "steps": self.content["steps"],
-        }
-
-    def save(self) -> None:
-        """Write all there is, here and among the results."""
-        for folder in (self.work, self.out):
-            written(folder / "gpu.json", self.content)
+        self.failures: dict[str, dict[str, str]] = {}  # of what is no unit
+        self.facts: dict[str, Any] = {"smoke": smoke, "budget": budget, "hardware": hardware(), "versions": versions()}
+        self.steps: dict[str, dict[str, Any]] = {}
+        for path in sorted((work / STEPS_FOLDER).glob("*.json")):
+            content = json.loads(path.read_text(encoding="utf-8"))
+            if content["smoke"] != smoke:
+                raise SystemExit(f"Expected a --work of its own for --smoke, but {work} holds another run.")
+            self.steps[path.stem] = content["units"]
 
     def done(self, step: str) -> dict[str, Any]:
         """Results of a step's finished units, by name."""
-        units = self.content["steps"].get(step, {})
+        units = self.steps.get(step, {})
         return {name: unit["result"] for name, unit in units.items() if unit["failure"] is None}
 
-    def unit(
-        self, step: str, name: str, kind: str, make: Callable[[], dict[str, Any]], *, again: bool = False
-    ) -> dict[str, Any] | None:
-        """The unit's result, known or made now; None where it failed or was left out.
+    def plan(self, steps: Sequence[Step]) -> tuple[list[tuple[str, Unit, float]], list[str]]:
+        """What will be done in the time there is, with the seconds expected of it; and what will be left out."""
+        left, made, out = self._left(), set[str](), list[str]()
+        chosen: list[tuple[str, Unit, float]] = []
+        for step in steps:
+            for unit in self._outstanding(step, made):
+                seconds = self.expected(unit.kind)
+                if step.missing or not self._ready(unit, made) or (left is not None and seconds >= left):
+                    out += [] if unit.memory else [f"{step.name}/{unit.name}"]
+                    continue
+                made.add(unit.name if unit.memory else f"{step.name}/{unit.name}")
+                left = None if left is None else left - seconds
+                chosen.append((step.name, unit, seconds))
+        return chosen, out
 
-        Args:
-            step, name: what it is.
-            kind: `WHAT NETWORK ...`; units alike in the whole, or else in the first two words, tell how long it takes.
-            make: does it.
-            again: do it although it was done before: what it makes lives in memory.
-        """
-        known: dict[str, Any] | None = self.done(step).get(name)
-        if known is not None and not again:
-            return known
-        began = time.perf_counter()
-        if self.budget is not None:
-            left = self.budget - (began - self.began)
-            if left <= 0 or left < self._expected(kind):
-                self.left_out.append(f"{step}/{name}")
-                return None
-        unit: dict[str, Any] = {"kind": kind, "failure": None, "result": None}
-        try:
-            unit["result"] = make()
-            json.dumps(unit["result"], allow_nan=False)
-        except Exception as error:  # noqa: BLE001  one unit's failure must not cost the others
-            unit |= {"failure": failure(error), "result": None}
-        unit["seconds"] = time.perf_counter() - began
-        self.content["steps"].setdefault(step, {})[name] = unit
-        self.save()
-        told = "failed: {type}: {message}".format(**unit["failure"]) if unit["failure"] else "done"
-        print(f"[{time.perf_counter() - self.began:7.1f} s] {step}/{name} {told} ({unit['seconds']:.1f} s)", flush=True)
-        gc.collect()
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        result: dict[str, Any] | None = unit["result"]
-        return result
+    def do(self, step: Step) -> None:
+        """Do what is new of a step and fits into the time; errors are noted, and cost nothing else."""
+        if step.missing:
+            self.left_out.append(f"{step.name} ({step.missing})")
+            return
+        for unit in self._outstanding(step, set()):
+            left = self._left()
+            late = left is not None and self.expected(unit.kind) >= left
+            if late or not self._ready(unit, set()):
+                self.left_out += [] if unit.memory else [f"{step.name}/{unit.name}"]
+                continue
+            self._make(step, unit)
+            if step.each is not None:
+                self._guarded(f"{step.name} table", step.each)
+        if step.after is not None:
+            self._guarded(f"{step.name} weights", step.after)
+        self.save(step.name)
 
-    def guarded(self, name: str, make: Callable[[], None]) -> None:
-        """Do what is no unit: a step around its units, a file of weights; its failure is noted beside the steps."""
-        try:
-            make()
-            self.content["failed"].pop(name, None)
-        except Exception as error:  # noqa: BLE001  as above
-            self.content["failed"][name] = failure(error)
-            print(f"{name} failed: {type(error).__name__}: {error}", flush=True)
+    def save(self, step: str) -> None:
+        """Write a step, here and among the results, where there is something of it."""
+        units = self.steps.get(step)
+        if not units:
+            return
+        prefix = f"{step}/"
+        content = {"benchmark": "gpu", "step": step, **self.facts, "commit": commit()}
+        content["left_out"] = [name.removeprefix(prefix) for name in self.left_out if name.startswith(prefix)]
+        content["units"] = units
+        (self.work / STEPS_FOLDER).mkdir(exist_ok=True)
+        for folder in (self.work / STEPS_FOLDER, self.out):
+            written(folder / f"{step}.json", content)
 
     def failed(self) -> list[str]:
         """Names of all that failed."""
-        units = [
-            f"{step}/{name}"
-            for step, each in self.content["steps"].items()
-            for name in each
-            if name not in self.done(step)
-        ]
-        return [*units, *self.content["failed"]]
+        units = [f"{step}/{name}" for step, each in self.steps.items() for name in each if name not in self.done(step)]
+        return [*units, *self.failures]
 
-    def _expected(self, kind: str) -> float:
-        """Seconds that similar units have taken; the longest one of all where none is similar."""
-        units = [unit for step in self.content["steps"].values() for unit in step.values()]
+    def expected(self, kind: str) -> float:
+        """Seconds that similar units have taken here; else those of the plan's table; else the longest there was."""
+        units = [unit for step in self.steps.values() for unit in step.values()]
         timed: list[tuple[list[str], float]] = [
             (u["kind"].split(), u["seconds"]) for u in units if u["result"] and not u["result"].get("kept")
         ]
-        for words in (kind.split(), kind.split()[:2]):
-            if alike := [seconds for other, seconds in timed if other[: len(words)] == words]:
+        words = kind.split()
+        for start in (words, words[:2]):
+            if alike := [seconds for other, seconds in timed if other[: len(start)] == start]:
                 return float(1.1 * statistics.median(alike))
+            if " ".join(start) in self.table:
+                return self.table[" ".join(start)]
         return max((seconds for _, seconds in timed), default=0.0)
 
+    def _left(self) -> float | None:
+        return None if self.budget is None else self.budget - (time.perf_counter() - self.began)
 
-def failure(error: Exception) -> dict[str, str]:
-    """What is recorded of an error, while it is handled."""
-    return {"type": type(error).__name__, "message": str(error), "traceback": traceback.format_exc()}
+    def _outstanding(self, step: Step, made: set[str]) -> list[Unit]:
+        """Units that are not done; those of memory only where it lacks them and a unit of the step needs them."""
+        new = [unit for unit in step.units if not unit.memory and unit.name not in self.done(step.name)]
+        wanted = {name for unit in new for name in unit.needs} - self.live - made
+        return [unit for unit in step.units if (unit.name in wanted if unit.memory else unit in new)]
 
+    def _ready(self, unit: Unit, made: set[str]) -> bool:
+        """Whether all that a unit needs is there; what is in `made` is taken as done."""
 
-def hardware() -> dict[str, Any]:
-    """What the figures were measured on."""
-    cuda = torch.cuda.is_available()
-    return {
-        "device": str(Runtime().device),
-        "name": torch.cuda.get_device_name() if cuda else platform.machine(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "cuda": torch.version.cuda,
-        "tf32_convolutions": torch.backends.cudnn.allow_tf32,
-    }
+        def there(name: str) -> bool:
+            step, slash, short = name.partition("/")
+            return name in self.live | made or (bool(slash) and short in self.done(step))
 
+        return all(there(name) for name in unit.needs)
 
-def commit() -> str | None:
-    """The commit of this file's repository, where git knows it."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+    def _make(self, step: Step, unit: Unit) -> None:
+        """Do a unit, and keep its result or its failure."""
+        began = time.perf_counter()
+        kept: dict[str, Any] = {"kind": unit.kind, "failure": None, "result": None}
+        try:
+            kept["result"] = unit.make()
+            json.dumps(kept["result"], allow_nan=False)
+            if unit.memory:
+                self.live.add(unit.name)
+        except Exception as error:  # noqa: BLE001  one unit's failure must not cost the others
+            kept |= {"failure": failure(error), "result": None}
+        kept |= {"seconds": time.perf_counter() - began, "card": self.facts["hardware"]["name"], "commit": commit()}
+        self.steps.setdefault(step.name, {})[unit.name] = kept
+        self.save(step.name)
+        told = "failed: {type}: {message}".format(**kept["failure"]) if kept["failure"] else "done"
+        clock = time.perf_counter() - self.began
+        print(f"[{clock:7.1f} s] {step.name}/{unit.name} {told} ({kept['seconds']:.1f} s)", flush=True)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def _guarded(self, name: str, make: Callable[[], None]) -> None:
+        """Do what is no unit: a table, a file of weights; its failure is noted."""
+        try:
+            make()
+            self.failures.pop(name, None)
+        except Exception as error:  # noqa: BLE001  as above
+            self.failures[name] = failure(error)
+            print(f"{name} failed: {type(error).__name__}: {error}", flush=True)

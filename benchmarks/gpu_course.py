@@ -1,83 +1,133 @@
-"""Does the steps of `gpu.py`: trains networks, runs methods with their audits, and packs weights."""
+"""Says which units the steps of `gpu.py` have, and does them: trainings, methods with their audits, timings."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
-from torch import Tensor
 
 import imagenet_shaped
+import speed
 from compare_methods import candidates, described, draw, one
-from comparison_runs import Bench, written
-from fast_network import Averaged
-from gpu_book import Book, hardware
-from gpu_plan import BANK_MODELS, FILE_BYTES, FIRST_SEED, FORGET, Plan
+from comparison_runs import Bench
+from gpu_book import Book, Step, Unit
+from gpu_plan import FIRST_SEED, FORGET, RETRAINED, STEPS, Plan
+from gpu_weights import evaluated, packed
 from make_bank import bank
 from unlearnkit import ForgetRequest, Runtime
-from unlearnkit.data import AccessLog, DataView
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
-from unlearnkit.split import Part, split_for
+from unlearnkit.split import split_for
 from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.steps.train import train_run
-from unlearnkit.training.predict import predict
 
 
 class Course:
-    """The steps, each of which does what is not in the book yet."""
+    """The steps, each of whose units does what is not in the book yet."""
 
     def __init__(self, book: Book, plan: Plan, sources: Mapping[str, str]) -> None:
         self.book, self.plan, self.sources, self.runtime = book, plan, sources, Runtime()
         self.benches: dict[str, Bench] = {}
 
-    def steps(self) -> dict[str, Callable[[], None]]:
-        """Every step by its name."""
-        plan = self.plan
-        return {
-            "small": lambda: self.small("small"),
-            "small-residual": lambda: self.small("small-residual"),
-            "airbench": self.airbench,
-            "methods": lambda: self.methods("methods", "airbench", plan.methods, (0,)),
-            "resnet18": lambda: self.methods("resnet18", "resnet18", plan.few, (0,)),
-            "airbench-bank": self.bank,
-            "seeds": lambda: self.methods("seeds", "airbench", plan.methods, plan.seeds),
-            "cifar100": lambda: self.methods("cifar100", "cifar100", plan.hundred, (0,)),
-            "imagenet": self.imagenet,
-        }
+    def steps(self) -> list[Step]:
+        """Every step, in order of worth."""
+        plan, every = self.plan, (*self.plan.headline, *self.plan.others)
+        steps = (
+            self.models("airbench", dtype=torch.float16),
+            self.methods("headline", "airbench", plan.headline, (0,)),
+            self.speed(),
+            self.models("resnet18"),
+            self.methods("resnet18-headline", "resnet18", plan.headline, (0,)),
+            self.methods("field", "airbench", plan.others, (0,)),
+            self.hundred(),
+            self.imagenet(),
+            self.methods("seeds", "airbench", every, plan.seeds),
+            self.bank(),
+            self.methods("resnet18-field", "resnet18", plan.others, (0,)),
+            self.methods("resnet18-seeds", "resnet18", every, plan.seeds),
+            self.models("small", dtype=torch.float32),
+            self.models("small-residual", dtype=torch.float32),
+        )
+        assert tuple(step.name for step in steps) == STEPS
+        return list(steps)
 
-    def small(self, name: str) -> None:
-        """A small network's original and retrained models, with their weights."""
-        self.models(name, name, self.plan.networks[name].retrained)
-        self.book.guarded(f"{name} weights", lambda: self.pack(name, torch.float32))
+    def missing(self, network: str) -> str:
+        """Why a network cannot be trained; empty where it can."""
+        data = self.plan.networks[network].data
+        return "" if data in self.sources else f"no {data} in --data"
 
-    def airbench(self) -> None:
-        """The fast network's original and retrained models, with their weights."""
-        self.models("airbench", "airbench", self.plan.networks["airbench"].retrained)
-        self.book.guarded("airbench weights", lambda: self.pack("airbench", torch.float16))
+    def names(self, network: str) -> list[str]:
+        """Names of a network's original and retrained models."""
+        return ["original", *(f"retrained-{i}" for i in range(self.plan.networks[network].retrained))]
 
-    def bank(self) -> None:
+    def models(self, network: str, dtype: torch.dtype | None = None) -> Step:
+        """A network's original and retrained models, and with a dtype files of their weights."""
+        units = tuple(
+            Unit(name=name, kind=f"train {network}", make=partial(self._train, network, name))
+            for name in self.names(network)
+        )
+        pack = None if dtype is None else partial(self._pack, network, dtype)
+        return Step(name=network, units=units, after=pack, missing=self.missing(network))
+
+    def methods(self, step: str, network: str, methods: Sequence[str], seeds: Sequence[int]) -> Step:
+        """Each method and its audit, seed by seed, held against all of a network's retrained models."""
+        opened = Unit(
+            name=f"references-{network}",
+            kind=f"references {network}",
+            make=partial(self._observed, network),
+            needs=tuple(f"{network}/{name}" for name in self.names(network)),
+            memory=True,
+        )
+        rows = tuple(
+            Unit(
+                name=f"{method}-{seed}",
+                kind=f"method {network} {method}",
+                make=partial(self._method, network, method, seed),
+                needs=(opened.name,),
+            )
+            for seed in seeds
+            for method in methods
+        )
+        draw = self._draw if network == "airbench" else None
+        return Step(name=step, units=(opened, *rows), each=draw, missing=self.missing(network))
+
+    def hundred(self) -> Step:
+        """Models and methods on CIFAR-100."""
+        models, methods = self.models("cifar100"), self.methods("cifar100", "cifar100", self.plan.hundred, (0,))
+        return replace(methods, units=(*models.units, *methods.units))
+
+    def bank(self) -> Step:
         """The spread of the fast network's primary readings from seed to seed."""
         network = self.plan.networks["airbench"]
-        if not self.models("airbench-bank", "airbench", BANK_MODELS):
-            self.book.left_out.append("airbench-bank/bank")
-            return
-        folders = [self.book.work / "airbench" / f"retrained-{i}" for i in range(BANK_MODELS)]
+        folders = [self.book.work / "airbench" / name for name in (*self.names("airbench")[1:], "original")]
         told: dict[str, Any] = {"model": network.model, "forget": FORGET, "settings": network.recipe}
-        told |= {"name": "cifar10-airbench", "source": self.sources[network.data], "runtime": self.runtime}
-        original = self.book.work / "airbench" / "original"
-        self.book.unit("airbench-bank", "bank", "bank airbench", lambda: bank(folders=[*folders, original], **told))
+        told |= {"name": "cifar10-airbench", "source": self.sources.get(network.data), "runtime": self.runtime}
+        unit = Unit(
+            name="bank",
+            kind="bank airbench",
+            make=lambda: bank(folders=folders, **told),
+            needs=tuple(f"airbench/{name}" for name in self.names("airbench")),
+        )
+        return Step(name="airbench-bank", units=(unit,), missing=self.missing("airbench"))
 
-    def imagenet(self) -> None:
+    def speed(self) -> Step:
+        """Seconds of UNSIR, as published and here, and of `erase`, beside retraining and Fisher forgetting."""
+        unit = Unit(
+            name="airbench",
+            kind="speed airbench",
+            make=partial(self._speed, "airbench"),
+            needs=("airbench/original",),
+        )
+        return Step(name="speed", units=(unit,), missing=self.missing("airbench"))
+
+    def imagenet(self) -> Step:
         """Images of ImageNet's shape, streamed from files through a ViT-B and a MobileNetV2: do files keep up?"""
         plan = self.plan.shaped
         given = argparse.Namespace(**vars(plan), work=self.book.work / "imagenet", workers=min(8, os.cpu_count() or 1))
@@ -86,121 +136,75 @@ class Course:
             imagenet_shaped.generate(given.work, given.images, given.classes)
             return {"rows": imagenet_shaped.through(model, given)}
 
-        for model in plan.models:
-            self.book.unit("imagenet", model, f"imagenet {model}", partial(through, model))
+        units = (Unit(name=model, kind=f"imagenet {model}", make=partial(through, model)) for model in plan.models)
+        return Step(name="imagenet", units=tuple(units))
 
-    def models(self, step: str, name: str, retrained: int) -> bool:
-        """Train the original and the retrained models that are missing; returns whether all are there."""
-        network, every = self.plan.networks[name], True
-        if network.data not in self.sources:
-            self.book.left_out.append(f"{step} (nobody named {network.data})")
-            return False
+    def _train(self, name: str, unit: str) -> dict[str, Any]:
+        """Train a model where that is not done, and evaluate it."""
+        network, folder = self.plan.networks[name], self.book.work / name / unit
         source = self.sources[network.data]
-        for number in (None, *range(retrained)):
-            unit = "original" if number is None else f"retrained-{number}"
-            if unit in self.book.done(name):
-                continue  # made by another step
-            folder = self.book.work / name / unit
-            seed = FIRST_SEED + (BANK_MODELS if number is None else number)
+        original = unit == "original"
+        kept = (folder / MANIFEST).is_file()
+        if not kept:
+            spec = TrainSpec(
+                model=network.model, data=source, exclude=() if original else FORGET, settings=network.recipe
+            )
+            seed = FIRST_SEED + (RETRAINED if original else int(unit.removeprefix("retrained-")))
+            train_run(spec, Output(folder), seed=seed, runtime=self.runtime)
+        return {"kept": kept, **evaluated(network.model, source, folder, self.runtime)}
 
-            def make(folder: Path = folder, seed: int = seed, original: bool = number is None) -> dict[str, Any]:
-                kept = (folder / MANIFEST).is_file()
-                if not kept:
-                    spec = TrainSpec(
-                        model=network.model,
-                        data=source,
-                        exclude=() if original else FORGET,
-                        settings=network.recipe,
-                    )
-                    train_run(spec, Output(folder), seed=seed, runtime=self.runtime)
-                return {"kept": kept, **evaluated(network.model, source, folder, self.runtime)}
-
-            every &= self.book.unit(step, unit, f"train {name}", make) is not None
-        return every
-
-    def methods(self, step: str, name: str, methods: Sequence[str], seeds: Sequence[int]) -> None:
-        """Each method and its audit, seed by seed; the models are trained where that is not done."""
-        settled = self.models(name, name, self.plan.networks[name].retrained)
-        rows = [(f"{method}-{seed}", method, seed) for seed in seeds for method in methods]
-        missing = [row for row in rows if row[0] not in self.book.done(step)]
-        if not missing:
-            return
-        open_unit = f"references-{name}"
-        if not settled or (
-            name not in self.benches
-            and self.book.unit(step, open_unit, f"references {name}", lambda: self._observed(name), again=True) is None
-        ):
-            self.book.left_out += [f"{step}/{unit}" for unit, _, _ in missing]
-            return
-        bench = self.benches[name]
+    def _method(self, network: str, method: str, seed: int) -> dict[str, Any]:
+        """Run a method and audit it."""
+        bench, settings = self.benches[network], self.plan.changes
         recipe = read_json(bench.checkpoints[1].path.parent, "config.json", "recipe")["recipe"]
-        known, settings = candidates(recipe, self.plan.changes), self.plan.changes
-        for unit, method, seed in missing:
+        made = one(bench, method, candidates(recipe, settings)[method], "default", seed, 0, {}, settings)
+        assert made is not None, "every method has default settings"
+        return made
 
-            def make(method: str = method, seed: int = seed) -> dict[str, Any]:
-                made = one(bench, method, known[method], "default", seed, 0, {}, settings)
-                assert made is not None, "every method has default settings"
-                return made
-
-            self.book.unit(step, unit, f"method {name} {method}", make)
-            if name == "airbench":
-                self.book.guarded("table", lambda: self._draw(bench))
+    def _speed(self, name: str) -> dict[str, Any]:
+        """Time the ways in turn on the original of a network, by the clock of this device."""
+        network, timed = self.plan.networks[name], self.plan.timed
+        folder = self.book.work / name / "original"
+        checkpoint = read_checkpoint(folder / WEIGHTS)
+        data = load_images(self.sources[network.data], checkpoint)
+        request = ForgetRequest(classes=FORGET)
+        data.fix_shape_for(split_for(request, data))
+        model = open_model(network.model, checkpoint, data)
+        epochs = read_json(folder, "config.json", "recipe")["recipe"]["epochs"]
+        found = speed.compared(
+            model,
+            data,
+            request,
+            speed.usual_ways(timed.short),
+            timed.numbers,
+            timed.repeats,
+            runtime=self.runtime,
+            epochs=epochs,
+        )
+        retrained = [unit["cost"]["seconds"] for key, unit in self.book.done(name).items() if key != "original"]
+        return {**found, "retraining_seconds": retrained}
 
     def _observed(self, name: str) -> dict[str, Any]:
         """Open the models that methods are run on and judged by, and observe them once for all methods."""
         models, work = self.book.work / name, self.book.work / f"runs-{name}"
-        bench = Bench.opened(self.sources[self.plan.networks[name].data], models, work, [*FORGET], self.plan.metrics)
+        network = self.plan.networks[name]
+        bench = Bench.opened(
+            self.sources[network.data], models, work, [*FORGET], self.plan.metrics, retrained=network.retrained
+        )
         assert bench.references.subjects
         self.benches[name] = bench
         return {"bank": bench.bank.name if bench.bank else None}
 
-    def _draw(self, bench: Bench) -> None:
+    def _pack(self, name: str, dtype: torch.dtype) -> None:
+        """Write the weights of a network's models that are done."""
+        done, model = self.book.done(name), self.plan.networks[name].model
+        packed(self.book.work / name, done, model, self.book.out, dtype=dtype, smoke=self.book.facts["smoke"])
+
+    def _draw(self) -> None:
         """Table and picture of the methods on the fast network, all seeds together."""
-        done = {**self.book.done("methods"), **self.book.done("seeds")}
-        rows = [row for row in done.values() if "method" in row]
+        rows = [row for step in ("headline", "field", "seeds") for row in self.book.done(step).values()]
+        rows = [row for row in rows if "method" in row]
         if any(not row["failure"] for row in rows):
             seeds = len({row["seed"] for row in rows})
-            result = described(bench, seeds, 0, self.plan.changes, "cifar10") | {"rows": rows}
+            result = described(self.benches["airbench"], seeds, 0, self.plan.changes, "cifar10") | {"rows": rows}
             draw(self.book.out / "methods.json", result)
-
-    def pack(self, name: str, dtype: torch.dtype) -> None:
-        """Write the weights of a step's models into as few files as their size allows, where they are not there."""
-        done = self.book.done(name)
-        parts: list[dict[str, Tensor]] = [{}]
-        for unit in done:
-            state = read_checkpoint(self.book.work / name / unit / WEIGHTS).state
-            named = {f"{unit}/{key}": v.to(dtype) if v.is_floating_point() else v for key, v in state.items()}
-            if parts[-1] and sum(v.nbytes for v in (*parts[-1].values(), *named.values())) > FILE_BYTES:
-                parts.append({})
-            parts[-1] |= named
-        facts = {"model": self.plan.networks[name].model, "models": json.dumps(done), "card": hardware()["name"]}
-        facts |= {"torch": torch.__version__, "smoke": str(self.book.content["smoke"])}
-        for number, part in enumerate(parts if done else ()):
-            written(self.book.out / f"{name}{'' if not number else f'-{number + 1}'}.safetensors", save(part, facts))
-
-
-def evaluated(model: str, source: str, folder: Path, runtime: Runtime) -> dict[str, Any]:
-    """Test accuracy of a trained model on the retained classes, plain and with test-time augmentation, and on class 0.
-
-    The logits of six views are averaged, as in `fast_network.py`.
-    """
-    checkpoint = read_checkpoint(folder / WEIGHTS)
-    data = load_images(source, checkpoint)
-    split = split_for(ForgetRequest(classes=FORGET), data)
-    data.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
-    view = DataView(data, split, frozenset(Part), reader="audit", log=AccessLog(data), device=runtime.device)
-    network = open_model(model, checkpoint, data)
-    runtime = runtime.fitted(network, data.shape, exact=True)
-    network = runtime.weights(network)
-    accuracy = {}
-    for key, asked, part in (
-        ("accuracy_retained", network, Part.RETAIN_TEST),
-        ("accuracy_retained_tta", Averaged(network), Part.RETAIN_TEST),
-        ("accuracy_forgotten", network, Part.FORGET_TEST),
-    ):
-        samples = view.part(part)
-        accuracy[key] = float((predict(asked, samples, runtime).argmax(dim=1) == samples.labels).float().mean())
-    config, cost = read_json(folder, "config.json"), read_json(folder, "cost.json", "total")["total"]
-    facts = {key: config[key] for key in ("seed", "recipe", "precision", "validation_accuracy")} | {"cost": cost}
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    return {"model": model, "parameters": parameters, **facts, **accuracy}

@@ -29,7 +29,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -97,11 +97,7 @@ def main() -> None:
         model, data = load_models("small", 0)[0]["original"], load_data(f"parquet:{arguments.data}")
         short, numbers = [], {"retained": 1000, "noise": 256, "steps": 40, "times": 20}
     request = ForgetRequest(classes=(data.classes[0],))
-    ways: dict[str, ConfiguredMethod] = {
-        "unsir, paper": UNSIR.paper().with_settings(short),
-        "unsir, default without search": UNSIR(search=None).with_settings(short),
-        "erase": Erase().with_settings(short[:1]),
-    }
+    ways = usual_ways(short)
     report: dict[str, Any] = {"repeats": repeats, "smoke": arguments.smoke}
     report |= compared(model, data, request, ways, numbers, repeats)
     report["growth"] = growth(smoke=arguments.smoke)
@@ -112,6 +108,23 @@ def main() -> None:
         arguments.out.write_text(json.dumps(report, indent=1) + "\n")
 
 
+def usual_ways(short: Sequence[str] = ()) -> dict[str, ConfiguredMethod]:
+    """UNSIR by the article's numbers and as it comes, and `erase`; `short` has settings that make them quick."""
+    return {
+        "unsir, paper": UNSIR.paper().with_settings(short),
+        "unsir, default without search": UNSIR(search=None).with_settings(short),
+        "erase": Erase().with_settings(short[:1]),
+    }
+
+
+def now(device: torch.device) -> float:
+    """CPU seconds of this process, or on another device those of the clock when its work is done."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.accelerator.synchronize(device)
+    return time.perf_counter()
+
+
 def compared(
     model: nn.Module,
     data: ImageData,
@@ -119,21 +132,30 @@ def compared(
     ways: Mapping[str, ConfiguredMethod],
     numbers: Mapping[str, int],
     repeats: int,
+    *,
+    runtime: Runtime = CPU,
+    epochs: int = NETWORK_EPOCHS,
 ) -> dict[str, Any]:
-    """(a), (b) and (d): seconds, passes and operations of each way, in turn."""
+    """(a), (b) and (d): seconds, passes and operations of each way, in turn.
+
+    Ways of this project run as `runtime` says, what they are held against in float32 on the same device; `epochs` are
+    those of the reference's recipe.
+    """
+    device = runtime.device
     split = split_for(request, data)
     data.fix_shape_for(split)
     rows = split[Part.RETAIN_TRAIN]
-    images, labels = data.normalise(data.train.images(rows, CPU.device)), data.labels("train")[rows]
+    images, labels = data.normalise(data.train.images(rows, device)), data.labels("train")[rows].to(device)
+    bare_model = copy.deepcopy(model).to(device)
     fisher_samples = min(64, len(rows))
     last: dict[str, Unlearned] = {}
 
-    def run(name: str, method: ConfiguredMethod, runtime: Runtime = CPU) -> None:
+    def run(name: str, method: ConfiguredMethod, runtime: Runtime = runtime) -> None:
         last[name] = unlearn(model, method, data, request, seed=0, runtime=runtime, tolerance=None)
 
     def operations(name: str) -> int:
         if name in ways:
-            run(name, ways[name], replace(CPU, count_operations=True))
+            run(name, ways[name], replace(runtime, count_operations=True))
             return int(last[name].cost["total"]["operations"])
         counter = Operations()
         with counter.counting():
@@ -141,20 +163,20 @@ def compared(
         return counter.total
 
     runs: dict[str, Callable[[], object]] = {
-        "published": lambda: published(model, images, labels, data.shape, (0,), **numbers),
+        "published": lambda: published(bare_model, images, labels, data.shape, (0,), **numbers),
         **{name: partial(run, name, method) for name, method in ways.items()},
         "fisher, a few samples": lambda: run(
             "fisher, a few samples", FisherForgetting().with_settings([f"fisher.samples={fisher_samples}"])
         ),
-        "bare forward": lambda: bare(model, images[:BATCH], labels[:BATCH], backward=False),
-        "bare forward and backward": lambda: bare(model, images[:BATCH], labels[:BATCH], backward=True),
+        "bare forward": lambda: bare(bare_model, images[:BATCH], labels[:BATCH], backward=False),
+        "bare forward and backward": lambda: bare(bare_model, images[:BATCH], labels[:BATCH], backward=True),
     }
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, work in runs.items():
-            began = time.process_time()
+            began = now(device)
             work()
-            seconds[name].append(time.process_time() - began)
+            seconds[name].append(now(device) - began)
     batch = len(images[:BATCH])
     forward, both = (median(seconds[f"bare {kind}"]) / batch for kind in ("forward", "forward and backward"))
     found: dict[str, Any] = {}
@@ -170,7 +192,7 @@ def compared(
             "bare_seconds": (passes[0] - passes[1]) * forward + passes[1] * both,
         }
     retraining = {
-        "the reference's recipe": NETWORK_EPOCHS * RETAINED * both,
+        "the reference's recipe": epochs * RETAINED * both,
         "the article's": ARTICLE_EPOCHS * RETAINED * both,
         "fisher": median(seconds["fisher, a few samples"]) / fisher_samples * RETAINED,
     }
@@ -197,9 +219,9 @@ def published(
     kept = torch.cat([torch.nonzero(labels == k).flatten()[:retained] for k in labels.unique()])
     made = []
     for k in forgotten:
-        pictures = torch.randn(noise, *shape, requires_grad=True)
+        pictures = torch.randn(noise, *shape, device=images.device, requires_grad=True)
         optimizer = torch.optim.Adam([pictures], lr=0.1)
-        target = torch.full((noise,), k)
+        target = torch.full((noise,), k, device=images.device)
         for _ in range(steps):
             error = nn.functional.cross_entropy(network(pictures), target)
             loss = 0.1 * pictures.square().sum(dim=(1, 2, 3)).mean() - error
@@ -213,7 +235,7 @@ def published(
     )
     for rate, (inputs, targets) in ((0.02, mixed), (0.01, (images[kept], labels[kept]))):
         optimizer = torch.optim.Adam(network.parameters(), lr=rate)
-        for positions in torch.randperm(len(inputs)).split(BATCH):
+        for positions in torch.randperm(len(inputs)).to(images.device).split(BATCH):
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(inputs[positions]), targets[positions]).backward()
             optimizer.step()
