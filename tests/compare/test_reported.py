@@ -24,31 +24,44 @@ def paper(value: float, **more: Any) -> dict[str, Any]:
     return row
 
 
+ARTICLES = next(each for each in FULL.methods if each.shown == "unsir-paper").model_dump(mode="json")
+
+
+def articles(*groups: dict[str, Any], **suite: Any) -> dict[str, Any]:
+    """Results of a suite of the article's method alone."""
+    return made_results(*groups, **({"methods": [ARTICLES]} | suite))
+
+
 def test_a_reported_row_stands_beside_what_was_measured_of_its_setting() -> None:
-    near = made_results(made_group([paper(0.70), paper(0.72, seed="0/1"), paper(0.99, seed="0/2")]))
+    near = articles(made_group([paper(0.70), paper(0.72, seed="0/1"), paper(0.99, seed="0/2")]))
     by_id = {row.id: row for row in beside(near)}
     row = by_id["unsir-cifar10-resnet18-1-retained"]
     assert (row.holds, row.shown) == ("yes", "0.72 (3 runs)")
     assert set(by_id) == {"unsir-cifar10-resnet18-1-retained", "unsir-cifar10-resnet18-1-forgotten"}
     assert "| `unsir-cifar10-resnet18-1-retained` |" in markdown(near)
-    (far, _) = beside(made_results(made_group([paper(0.60)])))
+    (far, _) = beside(articles(made_group([paper(0.60)])))
     assert far.holds == "no"
-    (none, _) = beside(made_results(made_group([paper(0.7) | {"failure": "no"}])))
+    (none, _) = beside(articles(made_group([paper(0.7) | {"failure": "no"}])))
     assert (none.holds, none.shown) == (UNMEASURED, UNMEASURED)
-    assert beside(made_results(made_group([paper(0.7)], after=[["1"]]))) == []
-    assert beside(made_results(made_group([paper(0.7)], model="airbench"))) == []
-    assert beside(made_results(made_group([paper(0.7)], recipe=["epochs=1"]))) == [], "trained otherwise"
-    assert beside(made_results(made_group([paper(0.7)], image_size=16))) == []
+    assert beside(articles(made_group([paper(0.7)], after=[["1"]]))) == []
+    assert beside(articles(made_group([paper(0.7)], model="airbench"))) == []
+    assert beside(articles(made_group([paper(0.7)], recipe=["epochs=1"]))) == [], "trained otherwise"
+    assert beside(articles(made_group([paper(0.7)], image_size=16))) == []
     earlier = made_group([paper(0.7)])
     for key in ("pretrained", "image_size", "samples", "label_column"):
         del earlier[key]
-    assert len(beside(made_results(earlier))) == 2, "what a group does not keep its suite says"
+    assert len(beside(articles(earlier))) == 2, "what a group does not keep its suite says"
     settings = [FULL.settings[0].model_dump(mode="json") | {"image_size": 16}]
-    assert beside(made_results(earlier, settings=settings)) == []
+    assert beside(articles(earlier, settings=settings)) == []
     for changed in ({"name": "finetune"}, {"set": ["rounds=3"]}, {"preset": "default"}):
-        methods = [each.model_dump(mode="json") for each in FULL.methods if each.shown == "unsir-paper"]
-        (other, _) = beside(made_results(made_group([paper(0.7)]), methods=[methods[0] | changed]))
+        (other, _) = beside(articles(made_group([paper(0.7)]), methods=[ARTICLES | changed]))
         assert other.holds == UNMEASURED, "another method under its label"
+
+
+def test_rows_of_methods_that_a_suite_does_not_have_are_not_listed() -> None:
+    every = {row.id for row in beside(made_results(made_group([paper(0.7)])))}
+    assert "salun-cifar10-resnet18-1-retained" in every
+    assert {row.id for row in beside(articles(made_group([paper(0.7)])))} < every
 
 
 def test_what_is_collected_of_the_articles_setting_stands_beside_its_rows(tmp_path: Path) -> None:
@@ -112,6 +125,14 @@ def test_every_statement_is_held_not_held_or_not_measured() -> None:
         made_group([worse], forget=["0", "1"]),
     )
     assert {outcome for outcome, _ in found.values()} == {NOT_HELD}
+
+
+@pytest.mark.parametrize(("value", "outcome"), [(0.4955, HELD), (0.494, NOT_HELD)])
+def test_half_a_point_of_accuracy_is_no_worse_a_repair(value: float, outcome: str) -> None:
+    many = made_row("unsir", 0.5)
+    many["primary"]["accuracy/retain_test"] |= {"value": value}  # one class leaves 0.5
+    results = made_results(made_group([made_row("unsir", 0.5)]), made_group([many], forget=["0", "1"]))
+    assert {each.id: each.outcome for each in statements(results)}["better-repair"] == outcome
 
 
 def test_hostile_words_are_text_in_markdown_and_latex() -> None:

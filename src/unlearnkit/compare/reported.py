@@ -132,9 +132,10 @@ def only(suite: Suite, row: ReportedRow) -> Suite:
 
 
 def beside(results: dict[str, Any]) -> list[Beside]:
-    """Return the reported rows whose setting a suite has, each with what was measured of it."""
+    """Return the reported rows whose setting and method a suite has, each with what was measured of it."""
     found = []
-    for row in reported_rows().values():
+    labels = {each["label"] or each["name"] for each in results["suite"]["methods"]}
+    for row in (row for row in reported_rows().values() if row.method in labels):
         meant = only(_shipped(row.suite), row)
         for group in results["groups"]:
             if _is_setting(group, results["suite"], meant, row):
@@ -223,13 +224,13 @@ def _cost_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
 
 
 def _repair_better(statement: Statement, groups: Sequence[Group]) -> Outcome:
-    """Most classes against fewest: no more retained accuracy is lost."""
+    """Most classes against fewest: at most `limit` points more of retained accuracy are lost."""
     ends = _ends(statement, groups)
     if ends is None:
         return None
     few, many = (_lost(_done(group, statement.method)) for group in ends)
     sizes = " and ".join(str(len(group["forget"])) for group in ends)
-    return many <= few, f"{100 * few:.1f} and {100 * many:.1f} points lost for {sizes}"
+    return 100 * (many - few) <= statement.limit, f"{100 * few:.1f} and {100 * many:.1f} points lost for {sizes}"
 
 
 def _weights_alike(statement: Statement, groups: Sequence[Group]) -> Outcome:
