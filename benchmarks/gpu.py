@@ -89,7 +89,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     seconds = time.perf_counter() - book.began
     print(
         f"[{seconds:7.1f} s] left out: {', '.join(book.left_out) or 'nothing'}; "
-        f"failed: {', '.join(book.failed()) or 'nothing'}",
+        f"failed: {', '.join(book.failed()) or 'nothing'}; "
+        f"below what is expected of them: {', '.join(book.short_of_goal()) or 'nothing'}",
         flush=True,
     )
 

@@ -124,6 +124,15 @@ class Book:
         units = [f"{step}/{name}" for step, each in self.steps.items() for name in each if name not in self.done(step)]
         return [*units, *self.failures]
 
+    def short_of_goal(self) -> list[str]:
+        """Models that stay below what is expected of their network, with their accuracy."""
+        models = [(f"{step}/{name}", result) for step in self.steps for name, result in self.done(step).items()]
+        return [
+            f"{name} ({100 * result['accuracy_retained_tta']:.1f} of {100 * result['goal']:.0f} %)"
+            for name, result in models
+            if result.get("goal", 0.0) > result.get("accuracy_retained_tta", 0.0)
+        ]
+
     def expected(self, kind: str) -> float:
         """Seconds that similar units have taken here; else those of the plan's table; else the longest there was."""
         units = [unit for step in self.steps.values() for unit in step.values()]

@@ -151,7 +151,7 @@ class Course:
             )
             seed = FIRST_SEED + (RETRAINED if original else int(unit.removeprefix("retrained-")))
             train_run(spec, Output(folder), seed=seed, runtime=self.runtime)
-        return {"kept": kept, **evaluated(network.model, source, folder, self.runtime)}
+        return {"kept": kept, "goal": network.goal, **evaluated(network.model, source, folder, self.runtime)}
 
     def _method(self, network: str, method: str, seed: int) -> dict[str, Any]:
         """Run a method and audit it."""

@@ -62,6 +62,11 @@ def test_every_step_is_done_and_has_a_file_of_its_own(made: Path) -> None:
     row = units["seeds/finetune-1"]["result"]
     assert row["failure"] is None
     assert (row["method"], row["variant"], row["seed"]) == ("finetune", "default", 1)
+    short = Book(made / "work", made / "out", None, smoke=True).short_of_goal()  # the smoke test asks for 101 %
+    assert [name.partition(" ")[0] for name in short] == [
+        f"airbench/{name}" for name in sorted(content["airbench"]["units"])
+    ]
+    assert short[0].endswith(" of 101 %)")
     bank = units["airbench-bank/bank"]["result"]
     assert bank["models"] == 3
     assert all(len(each["values"]) == 3 for each in bank["readings"].values())
