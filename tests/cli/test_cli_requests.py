@@ -54,7 +54,11 @@ from unlearnkit.models.metadata import ModelCard
         pytest.param(["--forget", "3", "--mean", "0.1,0.2"], ["1 value for mean", "got 2"], id="two means"),
         pytest.param(["--forget", "3", "--mean", "nan"], ["finite", "mean", "nan"], id="mean nan"),
         pytest.param(["--forget", "3", "--std", "0"], ["positive", "std", "0.0"], id="std 0"),
-        pytest.param(["--forget", "3", "--image-size", "9"], ["8 for digits", "9"], id="size of digits"),
+        pytest.param(
+            ["--forget", "3", "--image-size", "9"],
+            ["8 for digits", "9; leave that out (--image-size and", "or image_size in a suite"],
+            id="size of digits",
+        ),
         pytest.param(["--forget", "3", "--data", "cifar"], ["digits, parquet", "'cifar'"], id="unknown source"),
         pytest.param(["--forget", "3", "--data", "parquet:/none"], ["/none/train.parquet"], id="no such folder"),
         pytest.param(["--forget", "3", "--weights", "{tmp}/none"], ["{tmp}/none", "there is none"], id="no weights"),

@@ -327,7 +327,9 @@ def test_an_image_without_bytes_is_named(tmp_path: Path, image: dict[str, bytes]
 
 def test_images_of_mixed_sizes_need_an_image_size(tmp_path: Path) -> None:
     source = both(tmp_path, [GREY, png(np.full((9, 9, 3), 99, dtype=np.uint8))], [0, 1])
-    with pytest.raises(DataError, match=r"5x6 pixels.*'image-1.png'.*9x9; give --image-size"):
+    with pytest.raises(
+        DataError, match=r"5x6 pixels.*'image-1.png'.*9x9; give an image size .*--image-size, or image_size in a suite"
+    ):
         read_all(load_data(source), 0, 1)
     read = read_all(load_data(source, image_size=4), 0, 1)
     assert read.shape == (2, 3, 4, 4)

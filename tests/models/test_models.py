@@ -437,5 +437,5 @@ def test_a_model_for_other_channels_is_told_so() -> None:
     words = r"its first layer takes 3 channels and the images have 1, so give --channels 3, or .* take in_channels="
     with pytest.raises(ModelError, match=words):
         check_model(model, classes=3, shape=(1, 8, 8))
-    with pytest.raises(ModelError, match=r"give --image-size or another model"):
+    with pytest.raises(ModelError, match=r"give another image size .*image_size in a suite\) or another model"):
         check_model(nn.Sequential(nn.Conv2d(3, 4, 9), nn.Flatten(), nn.Linear(4, 3)), classes=3, shape=(3, 8, 8))

@@ -36,7 +36,7 @@ def check_model(model: nn.Module, *, classes: int, shape: tuple[int, int, int]) 
     except ModelError:
         raise
     except Exception as error:
-        advice = "give --image-size or another model."
+        advice = "give another image size (--image-size, or image_size in a suite) or another model."
         taken = _channels_of(model)
         if taken is not None and taken != shape[0]:
             advice = (

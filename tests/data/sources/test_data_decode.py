@@ -117,7 +117,7 @@ def test_the_proportions_are_kept() -> None:
 def test_sizes_that_differ_are_named() -> None:
     decoder = PictureDecoder(Given(Image.new("L", (4, 5)), Image.new("L", (5, 4))), Preprocessing(channels=1))
     assert decoder.shape_of(0) == (1, 5, 4)
-    with pytest.raises(DataError, match="4x5 pixels, but picture 1 has 5x4; give --image-size"):
+    with pytest.raises(DataError, match=r"4x5 pixels, but picture 1 has 5x4; give an image size .*--image-size, or"):
         decoder.decode([0, 1], (1, 5, 4))
 
 

@@ -113,7 +113,8 @@ class PictureDecoder:
             if picture.size != (width, height):
                 raise DataError(
                     f"Expected images of {width}x{height} pixels, but {self._pictures.name(row)} has "
-                    f"{picture.size[0]}x{picture.size[1]}; give --image-size to resize them all."
+                    f"{picture.size[0]}x{picture.size[1]}; give an image size for them all "
+                    "(--image-size, or image_size in a suite)."
                 )
             out[i] = np.asarray(picture).reshape(height, width, channels)
         return torch.from_numpy(out).permute(0, 3, 1, 2)

@@ -29,7 +29,10 @@ def load_digits(rest: str, options: ImageOptions) -> ImageData:
     preprocessing = options.preprocessing
     if preprocessing.size not in (None, 8) or preprocessing.crop != 1:
         given_size = preprocessing.size if preprocessing.crop == 1 else f"a crop_pct of {preprocessing.crop}"
-        raise ConfigError(f"Expected an image size of 8 for digits, but got {given_size}; leave --image-size out.")
+        raise ConfigError(
+            f"Expected an image size of 8 for digits, but got {given_size}; leave that out (--image-size and "
+            "--crop-pct, or image_size in a suite), or choose a model for 8 pixels."
+        )
     if preprocessing.channels == 3:
         raise ConfigError("Expected 1 channel for digits, but got 3; leave the channels out.")
     pixels, labels = _bundled()
