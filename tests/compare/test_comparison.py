@@ -273,6 +273,7 @@ def test_the_command_plans_runs_and_names_what_there_is(
     done = run_cli("compare", file, *at)
     assert done.code == 0, done.err
     assert "1 cell, 1 finished, 0 to run" in done.out
+    assert "tiny: 1 cell, 1 finished earlier" in done.out
     assert Path(done.out.splitlines()[-1]).is_file()
     with monkeypatch.context() as patched:
         patched.setattr(work, "audit_folder", never)

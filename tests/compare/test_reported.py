@@ -40,7 +40,7 @@ def test_a_reported_row_stands_beside_what_was_measured_of_its_setting() -> None
     assert set(by_id) == {"unsir-cifar10-resnet18-1-retained", "unsir-cifar10-resnet18-1-forgotten"}
     assert "| `unsir-cifar10-resnet18-1-retained` |" in markdown(near)
     (far, _) = beside(articles(made_group([paper(0.60)])))
-    assert far.holds == "no"
+    assert (far.holds, far.shown) == ("no", "0.6 (1 run)")
     (none, _) = beside(articles(made_group([paper(0.7) | {"failure": "no"}])))
     assert (none.holds, none.shown) == (UNMEASURED, UNMEASURED)
     assert beside(articles(made_group([paper(0.7)], after=[["1"]]))) == []

@@ -55,13 +55,13 @@ def command(
     from unlearnkit.cli.show_compare import show_table
     from unlearnkit.compare.comparison import Comparison
     from unlearnkit.compare.hand_out import CLUSTERS, Workers
-    from unlearnkit.compare.plan import counted
     from unlearnkit.compare.plan import plan as planned
     from unlearnkit.compare.reported import named_row, only, reported_rows
     from unlearnkit.compare.results import PAGE
     from unlearnkit.compare.results import redraw as drawn_again
     from unlearnkit.compare.suite import read_suite, shipped
     from unlearnkit.compare.summary import HEADS, LEGEND, summaries
+    from unlearnkit.compare.wording import counted
     from unlearnkit.compare.work import Place
     from unlearnkit.errors import ConfigError
     from unlearnkit.steps.reference_bank import default_bank

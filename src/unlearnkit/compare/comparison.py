@@ -15,6 +15,7 @@ from unlearnkit.compare.changes import changes
 from unlearnkit.compare.hand_out import Workers
 from unlearnkit.compare.results import collected, draw
 from unlearnkit.compare.suite import Suite
+from unlearnkit.compare.wording import counted
 from unlearnkit.compare.work import CellJob, Done, Job, OriginalJob, Place, ReferenceJob, SearchJob, keep, kept
 from unlearnkit.disk.files import read_regular, replace_file
 from unlearnkit.disk.json_text import parse_json
@@ -81,7 +82,7 @@ class Comparison:
         with self._alone():
             self._note()
             todo = self.open()
-            self.say(f"{self.name}: {len(self.cells)} cells, {len(self.cells) - len(todo)} finished earlier")
+            self.say(f"{self.name}: {counted(len(self.cells), 'cell')}, {len(self.cells) - len(todo)} finished earlier")
             again = {cell.name for cell in self.cells} - {cell.name for cell in todo} if judge_again else set()
             todo = self.cells if judge_again else todo
             originals = [(cell.original.name, OriginalJob(key=cell.original, place=self.place)) for cell in todo]

@@ -15,6 +15,7 @@ from unlearnkit.compare.held import Entry, entries_of, seeds_held
 from unlearnkit.compare.passes import PASSES, USUAL
 from unlearnkit.compare.speed import Parted, Speed, measured
 from unlearnkit.compare.suite_parts import SuiteRequest
+from unlearnkit.compare.wording import counted, duration
 from unlearnkit.compare.work import Place
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.request import resolve_classes
@@ -60,9 +61,9 @@ def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Pla
             continue
         seconds = costs(mine, speed, parts, entries)
         total += sum(seconds.values())
-        lines.append(f"{name}: " + ", ".join(f"{what} {_duration(each)}" for what, each in seconds.items()))
+        lines.append(f"{name}: " + ", ".join(f"{what} {duration(each)}" for what, each in seconds.items()))
     lines.append(
-        f"about {_duration(total)} of work" + (f", {_duration(total / jobs)} with {jobs} at once" if jobs > 1 else "")
+        f"about {duration(total)} of work" + (f", {duration(total / jobs)} with {jobs} at once" if jobs > 1 else "")
     )
     return lines
 
@@ -116,18 +117,6 @@ def _once(cell: SuiteCell, speed: Speed, parts: Mapping[SuiteRequest, Parted]) -
     return speed.sample_seconds * passes.of(part.retained, part.forgotten, per_class)
 
 
-def counted(count: int, what: str) -> str:
-    """Return a number of things, as one model or two models."""
-    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
-
-
 def _banked(count: int, what: str, held: int) -> str:
     """Return a number of models, and how many of them need no training."""
     return counted(count, what) + (f" ({held:,} in the bank)" if held else "")
-
-
-def _duration(seconds: float) -> str:
-    """Return a length of time in the unit that suits it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

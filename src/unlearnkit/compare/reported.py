@@ -15,6 +15,7 @@ from unlearnkit.compare.groups import forgotten_part, timed
 from unlearnkit.compare.suite import Suite, read_suite
 from unlearnkit.compare.suite_checks import nearest
 from unlearnkit.compare.suite_parts import Name, SuiteSetting
+from unlearnkit.compare.wording import counted
 from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError
@@ -69,7 +70,7 @@ class Beside:
         """The median of what was measured, and the number of runs."""
         if not self.measured:
             return UNMEASURED
-        return f"{statistics.median(self.measured):.4g} ({len(self.measured)} runs)"
+        return f"{statistics.median(self.measured):.4g} ({counted(len(self.measured), 'run')})"
 
     @property
     def holds(self) -> str:
