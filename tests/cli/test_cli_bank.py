@@ -9,7 +9,11 @@ import pytest
 
 from commands import WEIGHTS, assert_refused, read, run_cli
 from trained_once import trained
+from unlearnkit.cli.show_bank import show_bank
+from unlearnkit.runtime.runtime import Runtime
+from unlearnkit.steps.original import original_run
 from unlearnkit.steps.reference_bank import folders_of
+from unlearnkit.steps.specs import TrainSpec
 
 CPU = ("--device", "cpu")
 
@@ -70,6 +74,34 @@ def test_the_bank_is_listed_verified_and_pruned(original: Path, tmp_path: Path) 
     done = run_cli("bank", "prune", *at)
     assert done.out.splitlines() == [folder.name, f"deleted from the bank {bank}: 1"]
     assert json.loads(run_cli("bank", "list", *at, "--json").out) == {"bank": str(bank), "entries": []}
+
+
+def test_a_line_says_what_a_model_was_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
+    entry = {"key": "k", "wrong": None, "model": "m", "data": "d", "excluded": [], "rows": False, "seed": 0}
+    found = [entry, entry | {"rows": True}, entry | {"excluded": ["3", "5"]}, entry | {"excluded": ["3"], "rows": True}]
+    show_bank({"bank": "b", "entries": found})
+    assert capsys.readouterr().out.splitlines()[:-1] == [
+        "k  m on d, all classes, seed 0",
+        "k  m on d without some rows, seed 0",
+        "k  m on d without 3, 5, seed 0",
+        "k  m on d without 3 and some rows, seed 0",
+    ]
+
+
+def test_an_original_of_a_bank_knows_all_classes_and_rows_that_lack_are_said(original: Path, tmp_path: Path) -> None:
+    at = ("--bank", tmp_path / "bank")
+    keys = tmp_path / "rows.csv"
+    keys.write_text("row\n4\n9\n")
+    done = run_cli("retrain", "--of", original, "--exclude-rows", keys, "--count", 1, *at, *CPU)
+    assert done.code == 0, done.err
+    assert "retrained without some rows: 1, of which 1 now" in done.out
+    spec = TrainSpec(model="small-cnn,width=4", data="digits", settings=("epochs=1",))
+    original_run(spec, tmp_path / "bank", seed=0, runtime=Runtime.named("cpu", "auto"))
+    lines = [line.partition("  ")[2] for line in run_cli("bank", "list", *at).out.splitlines()[:-1]]
+    assert sorted(lines) == [
+        "small-cnn,width=4 on digits without some rows, seed 1",
+        "small-cnn,width=4 on digits, all classes, seed 0",
+    ]
 
 
 def test_refusals(original: Path, tmp_path: Path) -> None:

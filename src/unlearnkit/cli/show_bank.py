@@ -14,7 +14,7 @@ def show_references(result: dict[str, Any]) -> None:
     trained = sum(each["trained"] for each in references)
     _print(
         *(each["path"] for each in references),
-        f"retrained without {listed(result['excluded'], quoted=False)}: {len(references)}, of which {trained} now and "
+        f"retrained without {_gone(result)}: {len(references)}, of which {trained} now and "
         f"{len(references) - trained} earlier",
         f"bank: {result['bank']}",
     )
@@ -34,8 +34,15 @@ def show_bank(result: dict[str, Any]) -> None:
 def _line(entry: dict[str, Any]) -> str:
     if entry["wrong"]:
         return f"{entry['key']}  WRONG  {entry['wrong']}"
-    without = listed(entry["excluded"], quoted=False) or "nothing"
-    return f"{entry['key']}  {entry['model']} on {entry['data']} without {without}, seed {entry['seed']}"
+    gone = _gone(entry)
+    learned = f" without {gone}" if gone else ", all classes"
+    return f"{entry['key']}  {entry['model']} on {entry['data']}{learned}, seed {entry['seed']}"
+
+
+def _gone(entry: dict[str, Any]) -> str:
+    """Return what a model was trained without; nothing where it knows all."""
+    classes = listed(entry["excluded"], quoted=False)
+    return " and ".join(filter(None, (classes, "some rows" if entry["rows"] else "")))
 
 
 def _print(*lines: str) -> None:

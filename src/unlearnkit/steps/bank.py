@@ -54,5 +54,6 @@ def _described(folder: Path) -> dict[str, Any]:
         "model": identity.model,
         "data": data,
         "excluded": list(identity.excluded),
+        "rows": identity.rows is not None,  # whether it lacks some besides these classes
         "seed": identity.seed,
     }

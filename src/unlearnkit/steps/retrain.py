@@ -76,6 +76,7 @@ def retrain_run(
         "bank": str(bank),
         "of": str(recorded.folder),
         "excluded": list(identity.excluded),
+        "rows": identity.rows is not None,  # whether they lack some besides these classes
         "references": references,
     }
 
