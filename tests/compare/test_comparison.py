@@ -321,5 +321,9 @@ def test_rows_and_a_subclass_are_compared_on_the_first_rows_of_the_data(tmp_path
     assert [pq.read_metadata(copy / f"{side}.parquet").num_rows for side in ("train", "test")] == [30, 12]
     gone = json.loads((tmp_path / "out" / first["rows"][0]["run"] / "request.json").read_text())
     assert [rows["numbers"] for rows in gone["subclasses"][0]["rows"]] == [list(range(0, 30, 6)), [0, 6]]
+    cells = cells_of(suite)
+    new = work.Place(out=tmp_path / "new", bank=tmp_path / "bank", data=tmp_path, device="cpu")
+    assert "1 original (1 in the bank) 0 s" in plan(cells, cells, new, 1)[1]
+    assert not new.out.exists()
     with pytest.raises(DataError, match="at least 99 training rows"):
         first_rows(f"parquet:{tmp_path / 'people'}", 99, tmp_path / "more")

@@ -13,13 +13,16 @@ from typing import Any
 import pytest
 
 import unlearnkit.compare.work as work
+from commands import run_cli, tree
+from row_data import write_people
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.cells import cells_of
-from unlearnkit.compare.held import Entry
+from unlearnkit.compare.held import Entry, seeds_held
 from unlearnkit.compare.passes import PASSES, Passes
 from unlearnkit.compare.plan import AUDIT, OPENING, costs, plan
 from unlearnkit.compare.speed import Speed
 from unlearnkit.compare.speed import measured as measured_speed
+from unlearnkit.compare.suite import read_suite
 from unlearnkit.methods.registry import METHODS
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "suites"
@@ -124,6 +127,44 @@ def test_rows_are_counted_and_those_that_are_not_there_are_named(speed: Speed, t
     cells = cells_of(tiny(methods=[{"name": "original"}], settings=on_digits(rows=[99_999])))
     lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1)
     assert "1 cell cannot be run: Expected rows of the training data, 0 to " in lines[1]
+
+
+def test_a_plan_of_first_rows_writes_nothing_and_sees_what_a_run_sees(tmp_path: Path) -> None:
+    write_people(tmp_path / "people")
+    file = tmp_path / "suite.toml"
+    requests = "{ subclass = ['ant:red'] }, { where = ['person=p1'] }, { forget = ['bee'] }"
+    file.write_text(
+        'title = "people"\n[[settings]]\ndata = "parquet:{data}/people"\nmodel = "small-cnn,width=4"\nsamples = 30\n'
+        f'label_column = "label"\nrequests = [{requests}]\n[[methods]]\nname = "finetune"\n'
+    )
+    before = tree(tmp_path)
+    at = ("--out", tmp_path / "out", "--bank", tmp_path / "bank", "--data", tmp_path, "--device", "cpu")
+    done = run_cli("compare", file, *at, "--plan")
+    assert done.code == 0, done.err
+    assert "1 original " in done.out
+    assert "cannot be run" not in done.out
+    assert tree(tmp_path) == before
+
+    place = work.Place(out=tmp_path / "out", bank=tmp_path / "bank", data=tmp_path, device="cpu")
+    suite = read_suite(str(file))[1]
+    setting = suite.settings[0]
+    then = measured_speed(setting, place)
+    copy = place.source(setting)
+    now = measured_speed(setting.model_copy(update={"data": copy, "samples": None}), place)
+    assert then.samples == 27
+    assert (then.samples, then.trained, then.source) == (now.samples, now.trained, now.source)
+    assert [then.parted(request) for request in setting.requests] == [now.parted(each) for each in setting.requests]
+    cells = cells_of(suite.model_copy(update={"settings": (setting.model_copy(update={"samples": 99}),)}))
+    assert "3 cells cannot be run: Expected at least 99 training rows in parquet:" in plan(cells, cells, place, 1)[1]
+
+
+def test_copies_of_first_rows_are_the_same_data_in_every_folder(speed: Speed) -> None:
+    name = "0123456789abcdef"
+    here, there = (f"parquet:/{folder}/data/{name}" for folder in ("here", "there"))
+    held = [Entry(replace(speed.trained, data="as hashed"), there)]
+    assert seeds_held(held, speed.trained, here, [0]) == 1
+    assert seeds_held(held, speed.trained, here.replace("0", "1"), [0]) == 0
+    assert seeds_held(held, speed.trained, f"parquet:/here/{name}", [0]) == 0, "no copy that a comparison made"
 
 
 def test_models_of_the_bank_cost_nothing(speed: Speed) -> None:

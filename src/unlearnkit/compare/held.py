@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from unlearnkit.compare.subset import called
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import WEIGHTS, read_json
 from unlearnkit.steps.identity import Identity
@@ -34,7 +35,7 @@ def seeds_held(entries: Sequence[Entry], wanted: Identity, source: str, seeds: I
 
     To compare that as well every image would have to be read, which a run does and a plan does not; the name of the
     data source stands for it. So models of the same data under another name do not count here, and are taken all the
-    same.
+    same. Copies of first rows have one name in all folders.
 
     Args:
         entries: see `entries_of`.
@@ -42,7 +43,7 @@ def seeds_held(entries: Sequence[Entry], wanted: Identity, source: str, seeds: I
         source: data source of the suite.
         seeds: of the models.
     """
-    alike = [each.identity for each in entries if each.source == source]
+    alike = [each.identity for each in entries if called(each.source) == called(source)]
     fitting = {found.seed for found in alike if replace(wanted, data=found.data).differs_in(found) is None}
     return len(fitting.intersection(seeds))
 

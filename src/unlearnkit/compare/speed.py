@@ -10,18 +10,20 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
+from unlearnkit.compare.subset import first_of
 from unlearnkit.compare.suite_parts import SuiteRequest, SuiteSetting
 from unlearnkit.compare.work import Place, training
 from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.data.choosing_rows import ChosenRows, choose_rows
 from unlearnkit.models import build_model
-from unlearnkit.request import ForgetRequest
+from unlearnkit.request import ForgetRequest, ResolvedRequest
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.split import Part, split_for
+from unlearnkit.split import Part, Split, split_for, split_resolved
 from unlearnkit.steps.identity import Identity
+from unlearnkit.steps.opening import load_images
 from unlearnkit.steps.original import original_identity
-from unlearnkit.steps.train import open_training_data
+from unlearnkit.steps.specs import TrainSpec
 
 STEPS, STEP_IMAGES = 4, 64  # that are timed, and images in the batch of each
 
@@ -49,7 +51,7 @@ class Speed:
         samples: that an original is trained on.
         images: the data; no picture of it is read.
         trained: what its originals are, but for the seed and the content of the data.
-        source: the data source.
+        source: the data source, as a run records it.
     """
 
     sample_seconds: float
@@ -77,18 +79,18 @@ class Speed:
             already_forgotten=tuple(name for earlier in request.after for name in earlier),
         )
         split = split_for(asked, self.images)
-        labels = self.images.labels("train")[list(split[Part.RETAIN_TRAIN])]
+        labels = self.images.labels("train")[split[Part.RETAIN_TRAIN]]
         return Parted(retained=Counter(labels.tolist()), forgotten=len(split[Part.FORGET_TRAIN]))
 
 
 def measured(setting: SuiteSetting, place: Place) -> Speed:
-    """Time a training step of a setting's network, and count its data.
+    """Time a training step of a setting's network, and count its data; nothing is written.
 
     Raises:
         UnlearnkitError: the data or the model cannot be had.
     """
-    spec, runtime = training(setting, place), place.runtime()
-    images, split = open_training_data(spec, None, None)
+    spec, runtime = training(setting, place.whole(setting)), place.runtime()
+    images, split = _opened(spec, setting.samples)
     with isolated_randomness(0):
         network = build_model(spec.model, num_classes=len(images.classes), in_channels=images.shape[0])
         network = network.to(runtime.device).train()
@@ -106,8 +108,19 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
         samples=len(split[Part.RETAIN_TRAIN]),
         images=images,
         trained=trained,
-        source=spec.data,
+        source=images.source if setting.samples is None else place.planned_source(setting),
     )
+
+
+def _opened(spec: TrainSpec, samples: int | None) -> tuple[ImageData, Split]:
+    """Open the data of a training, or the first samples of it, as the training itself does."""
+    images = load_images(spec.data, None, spec.inputs, model=spec.model, pretrained=spec.pretrained)
+    if samples is not None:
+        images = first_of(images, samples)
+    nothing = ResolvedRequest(forget=(), already_forgotten=(), classes=images.classes)
+    split = split_resolved(nothing, images)
+    images.fix_shape(int(split[Part.RETAIN_TRAIN][0]))
+    return images, split
 
 
 def _clock(runtime: Runtime) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 from unlearnkit.audit import Evidence
 from unlearnkit.compare.cells import OriginalKey, ReferenceKey, SuiteCell
 from unlearnkit.compare.rows import row_of
-from unlearnkit.compare.subset import first_rows
+from unlearnkit.compare.subset import COPIES, first_rows, place_of
 from unlearnkit.compare.suite_parts import SuiteSetting
 from unlearnkit.data.choosing_rows import NO_CHOICE, RowChoice
 from unlearnkit.disk.files import check_space, read_regular, replace_file
@@ -70,8 +70,8 @@ class Place:
         """One JSON file for each cell."""
         return self.out / "results"
 
-    def source(self, setting: SuiteSetting) -> str:
-        """Return the data source of a setting, the folder filled in.
+    def whole(self, setting: SuiteSetting) -> str:
+        """Return the data source of a setting, the folder filled in; nothing is written.
 
         Raises:
             ConfigError: nobody named the folder.
@@ -81,8 +81,27 @@ class Place:
                 f"Expected a folder for {PLACEHOLDER} in the suite's source {setting.data}, but none was named; give "
                 "--data DIR, or set UNLEARNKIT_DATA."
             )
-        source = setting.data.replace(PLACEHOLDER, str(self.data))
-        return source if setting.samples is None else first_rows(source, setting.samples, self.out / "data")
+        return setting.data.replace(PLACEHOLDER, str(self.data))
+
+    def source(self, setting: SuiteSetting) -> str:
+        """Return the data source that a setting is trained on; where it takes the first rows alone, these are copied.
+
+        Raises:
+            ConfigError: nobody named the folder.
+            DataError: the rows cannot be copied.
+        """
+        source = self.whole(setting)
+        return source if setting.samples is None else first_rows(source, setting.samples, self.out / COPIES)
+
+    def planned_source(self, setting: SuiteSetting) -> str:
+        """Return the same, copied or not; nothing is written.
+
+        Raises:
+            ConfigError: nobody named the folder.
+            DataError: there is no such data.
+        """
+        source = self.whole(setting)
+        return source if setting.samples is None else place_of(source, setting.samples, self.out / COPIES)
 
     def runtime(self) -> Runtime:
         """Return what jobs run on."""
@@ -109,7 +128,7 @@ class OriginalJob:
         """Return where the weights are."""
         place = self.place
         return original_run(
-            training(self.key.setting, place),
+            training(self.key.setting, place.source(self.key.setting)),
             place.bank,
             seed=self.key.seed,
             command=place.command,
@@ -282,11 +301,11 @@ def kept(place: Place, cell: SuiteCell) -> dict[str, Any] | None:
     return content if whole else None
 
 
-def training(setting: SuiteSetting, place: Place) -> TrainSpec:
-    """Return how the originals of a setting are trained."""
+def training(setting: SuiteSetting, source: str) -> TrainSpec:
+    """Return how the originals of a setting are trained on a data source."""
     return TrainSpec(
         model=setting.model,
-        data=place.source(setting),
+        data=source,
         pretrained=setting.pretrained,
         settings=setting.recipe,
         inputs=InputOptions.by_hand(size=setting.image_size, label_column=setting.label_column),
