@@ -244,7 +244,7 @@ def test_cells_without_data_are_recorded_and_the_others_go_on(made: Path, tmp_pa
 def test_a_plan_says_which_requests_cannot_be_run_and_what_the_others_cost(tmp_path: Path) -> None:
     requests = [{"forget": ["3"]}, {"forget": ["cat"]}, {"forget": list("0123456789")}]
     cells = cells_of(tiny(settings=[TINY["settings"][0] | {"requests": requests}], methods=[{"name": "original"}]))
-    lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1)
+    lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1).lines
     assert lines[0] == "3 cells, 0 finished, 3 to run"
     assert re.search(r"1 cell cannot be run: .*'cat'", lines[1])
     assert (
@@ -277,6 +277,11 @@ def test_the_command_plans_runs_and_names_what_there_is(
     assert Path(done.out.splitlines()[-1]).is_file()
     with monkeypatch.context() as patched:
         patched.setattr(work, "audit_folder", never)
+        done = run_cli("compare", file, *at, "--judge-again", "--plan")
+        assert done.code == 0, done.err
+        assert "to be audited again: 1 finished cell" in done.out
+        held = "1 original (1 in the bank) 0 s, 3 retrained models (3 in the bank) 0 s, audits "
+        assert re.search(rf"{re.escape(held)}\d+ s\nabout \d+ s of work$", done.out.strip())
         done = run_cli("compare", file, *at, "--judge-again")
         assert "to be audited again: 1 finished cell" in done.out
         assert (done.code, "1 cell failed" in done.out) == (1, True), "what could not be judged again is no success"
@@ -323,7 +328,7 @@ def test_rows_and_a_subclass_are_compared_on_the_first_rows_of_the_data(tmp_path
     assert [rows["numbers"] for rows in gone["subclasses"][0]["rows"]] == [list(range(0, 30, 6)), [0, 6]]
     cells = cells_of(suite)
     new = work.Place(out=tmp_path / "new", bank=tmp_path / "bank", data=tmp_path, device="cpu")
-    assert "1 original (1 in the bank) 0 s" in plan(cells, cells, new, 1)[1]
+    assert "1 original (1 in the bank) 0 s" in plan(cells, cells, new, 1).lines[1]
     assert not new.out.exists()
     with pytest.raises(DataError, match="at least 99 training rows"):
         first_rows(f"parquet:{tmp_path / 'people'}", 99, tmp_path / "more")

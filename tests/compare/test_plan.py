@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 import unlearnkit.compare.work as work
-from commands import run_cli, tree
+from commands import assert_refused, run_cli, tree
 from row_data import write_people
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.cells import cells_of
@@ -125,7 +126,7 @@ def test_rows_are_counted_and_those_that_are_not_there_are_named(speed: Speed, t
     rows = planned(speed, methods=[{"name": "neggrad"}], settings=on_digits(rows=[4, 9, 11]))
     assert rows["runs"] == pytest.approx(7.0 * 3)
     cells = cells_of(tiny(methods=[{"name": "original"}], settings=on_digits(rows=[99_999])))
-    lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1)
+    lines = plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1).lines
     assert "1 cell cannot be run: Expected rows of the training data, 0 to " in lines[1]
 
 
@@ -155,7 +156,100 @@ def test_a_plan_of_first_rows_writes_nothing_and_sees_what_a_run_sees(tmp_path: 
     assert (then.samples, then.trained, then.source) == (now.samples, now.trained, now.source)
     assert [then.parted(request) for request in setting.requests] == [now.parted(each) for each in setting.requests]
     cells = cells_of(suite.model_copy(update={"settings": (setting.model_copy(update={"samples": 99}),)}))
-    assert "3 cells cannot be run: Expected at least 99 training rows in parquet:" in plan(cells, cells, place, 1)[1]
+    assert (
+        "3 cells cannot be run: Expected at least 99 training rows in parquet:" in plan(cells, cells, place, 1).lines[1]
+    )
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A suite of one cell of digits and one of data that {data} may have."""
+    path = tmp_path / "suite.toml"
+    other = '[[settings]]\ndata = "{}"\nmodel = "small-cnn,width=4"\nrequests = [{{ forget = ["3"] }}]\n'
+    settings = [other.format(data) for data in ("digits", "parquet:{data}/none")]
+    path.write_text("\n".join(['title = "two"', *settings, '[[methods]]\nname = "original"']))
+    return path
+
+
+def test_a_plan_of_which_nothing_can_be_run_ends_as_the_run_does(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("UNLEARNKIT_DATA", raising=False)
+    at = ("--out", tmp_path / "out", "--bank", tmp_path / "bank", "--plan")
+    reason = "Expected a folder for {data} in the suite's source parquet:{data}/none, but none was named; give --data"
+    done = run_cli("compare", file, *at, "--device", "cpu")
+    assert done.code == 0, "one of two cells can be"
+    assert reason in done.out
+    assert done.out.splitlines()[-1].startswith("about ")
+    text = file.read_text()
+    file.write_text(text.replace('"digits"', '"parquet:{data}/more"'))
+    done = run_cli("compare", file, *at, "--device", "cpu")
+    assert (done.code, done.err) == (1, "")
+    assert reason in done.out
+    assert done.out.splitlines()[-1] == "nothing of this can be run"
+    run = run_cli("compare", file, *at[:-1], "--device", "cpu")
+    assert run.code == done.code
+    assert f"not run: {reason}" in run.out
+    assert "2 cells failed" in run.out
+    file.write_text(text)
+    done = run_cli("compare", file, *at, "--device", "none")
+    assert done.code == 1
+    assert done.out.count("1 cell cannot be run: Expected a") == 2
+
+
+def test_a_model_that_cannot_take_the_images_is_named(tmp_path: Path) -> None:
+    def said(**changed: Any) -> str:
+        cells = cells_of(tiny(settings=[TINY["settings"][0] | changed], methods=[{"name": "original"}]))
+        return plan(cells, cells, work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu"), 1).lines[1]
+
+    assert "1 cell cannot be run: Expected a model that takes images of shape (1, 8, 8)" in said(
+        model="airbench,width=4"
+    )
+    assert "but got 16; leave that out (--image-size and --crop-pct, or image_size in a suite)" in said(image_size=16)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (("--backend", "lokey"), "did you mean 'loky'"),
+        (("--backend", "multiprocessing"), "leave --backend out"),
+        (("--backend", "dask", "--address", "tcp://127.0.0.1:1"), "none answers"),
+        (("--backend", "ray"), "pip install ray"),
+        (("--backend", "dask"), "--address tcp://HOST:PORT"),
+        (("--address", "tcp://127.0.0.1:1"), "beside --address"),
+        (("--jobs", "0"), "at least one job"),
+    ],
+)
+@pytest.mark.parametrize("plan", [("--plan",), ()])
+def test_a_plan_refuses_the_workers_that_a_run_refuses(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], reason: str, plan: tuple[str]
+) -> None:
+    distributed = pytest.importorskip("distributed", reason="Expected Dask; do `pip install unlearnkit[cluster]`.")
+
+    def silent(*_: object, **__: object) -> None:
+        raise OSError("Timed out")
+
+    monkeypatch.setattr(distributed, "Client", silent)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    at = ("--out", tmp_path / "out", "--bank", tmp_path / "bank", "--device", "cpu")
+    assert_refused(run_cli("compare", file, *at, *words, *plan), reason)
+    assert not (tmp_path / "out").exists()
+
+
+def test_to_judge_again_costs_audits_and_models_that_are_gone(speed: Speed) -> None:
+    cells = cells_of(tiny(methods=[{"name": "neggrad"}, {"name": "finetune", "trials": 4}]))
+    parts = {cell.request: speed.parted(cell.request) for cell in cells}
+    opening = OPENING[0] + OPENING[1] * speed.samples
+    audits = AUDIT["quick"] * (1 + 4)
+    alone = costs(cells[:1], speed, parts, [], again={cells[0].name})
+    assert alone == {
+        "1 original": 10 * ALL,
+        "3 retrained models": 3 * 10 * (ALL - LEARNED_THREES),
+        "audits": audits + opening,
+    }
+    both = costs(cells, speed, parts, [], again={cells[1].name})
+    assert both["1 run"] == pytest.approx(7.0 * THREES + opening)
+    assert both["audits"] == pytest.approx(audits + AUDIT["quick"] + opening)
 
 
 def test_copies_of_first_rows_are_the_same_data_in_every_folder(speed: Speed) -> None:
@@ -186,7 +280,7 @@ def test_what_the_bank_holds_costs_nothing(tmp_path: Path) -> None:
     def line(**changed: Any) -> str:
         suite = tiny(**({"methods": [{"name": "original"}], "unlearning_seeds": [9]} | changed))
         cells = cells_of(suite)
-        return plan(cells, cells, work.Place(out=tmp_path / "new", bank=bank, device="cpu"), 1)[1]
+        return plan(cells, cells, work.Place(out=tmp_path / "new", bank=bank, device="cpu"), 1).lines[1]
 
     def setting(**changed: Any) -> dict[str, Any]:
         return TINY["settings"][0] | changed

@@ -94,24 +94,27 @@ def command(
     workers = Workers(jobs=jobs if jobs is not None or backend in CLUSTERS else 1, backend=backend, address=address)
     say = (lambda _: None) if quiet else print_line
     comparison = Comparison(name=name, suite=chosen, place=place, workers=workers, say=say)
+    todo = comparison.open()
+    again = comparison.finished() if judge_again else []
+    if todo or again:
+        workers.check()
     if not quiet or plan:
-        todo = comparison.open()
-        print_lines("\n".join(planned(comparison.cells, todo, place, jobs or 1)))
-        if judge_again:
-            finished = counted(len(comparison.cells) - len(todo), "finished cell")
-            print_line(f"to be audited again: {finished}")
+        found = planned(comparison.cells, todo, place, jobs or 1, again=again)
+        print_lines("\n".join(found.lines))
+        if plan and found.hopeless:
+            raise typer.Exit(1)  # as the run ends where cells fail
     if plan:
         return
     results = comparison.run(judge_again=judge_again)
     unfinished = {cell.name for cell in comparison.open()}
     failed = len(unfinished | {cell.name for cell in comparison.cells if cell.name in comparison.failures})
     if not quiet:
-        for summary in (found := summaries(results)):
+        for summary in (shown := summaries(results)):
             show_table(summary.heading, HEADS, summary.rows)
-        if found:
+        if shown:
             print_line(LEGEND)
-        again = "give the same command again to try once more"
-        print_line(f"{counted(failed, 'cell')} failed; {again}" if failed else "done")
+        advice = "give the same command again to try once more"
+        print_line(f"{counted(failed, 'cell')} failed; {advice}" if failed else "done")
         print_line(str(comparison.folder / PAGE))
     if failed:
         raise typer.Exit(1)

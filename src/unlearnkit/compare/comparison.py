@@ -64,8 +64,15 @@ class Comparison:
 
     def open(self) -> list[SuiteCell]:
         """Return the cells that are not finished; those that failed are tried again."""
-        found = ((cell, kept(self.place, cell)) for cell in self.cells)
-        return [cell for cell, content in found if content is None or content["failure"] is not None]
+        return [cell for cell in self.cells if not self._done(cell)]
+
+    def finished(self) -> list[SuiteCell]:
+        """Return the other cells."""
+        return [cell for cell in self.cells if self._done(cell)]
+
+    def _done(self, cell: SuiteCell) -> bool:
+        content = kept(self.place, cell)
+        return content is not None and content["failure"] is None
 
     def run(self, *, judge_again: bool = False) -> dict[str, Any]:
         """Do all that is not done yet, write tables and page, and return the results.

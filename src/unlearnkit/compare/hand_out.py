@@ -9,6 +9,7 @@ from concurrent.futures import CancelledError
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -16,6 +17,9 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from unlearnkit.compare.suite_checks import nearest
 from unlearnkit.compare.work import Done, Job, attempt
 from unlearnkit.errors import ConfigError, ProcessError, reason
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 LOCAL = "loky"
 CLUSTERS = ("dask", "ray")
@@ -53,6 +57,22 @@ class Workers:
                 "Expected the address of a Dask scheduler, but got none; give --address tcp://HOST:PORT, as "
                 "`dask scheduler` prints it."
             )
+
+    def check(self) -> None:
+        """Refuse what `do` would refuse before its first job; a scheduler of Dask is asked whether it answers.
+
+        Of Ray nothing but the package is looked for: to join its cluster may start one.
+
+        Raises:
+            ConfigError: there is no such backend, or its scheduler does not answer.
+        """
+        if self.backend == "dask":
+            _client(str(self.address)).close()
+        elif self.backend == "ray":
+            _check_ray()
+        else:
+            with self._backend():
+                pass
 
     def do(self, jobs: Sequence[tuple[str, Job]]) -> Iterator[Done]:
         """Do all jobs, and return what became of each as it ends.
@@ -102,21 +122,11 @@ def _on_dask(address: str, jobs: Sequence[tuple[str, Job]], at_once: int | None)
     Not by joblib: of a job that Dask gives up it tells a generator of results nothing, which then waits for ever, and
     for a cluster of one thread it does all in this process.
     """
-    try:
-        from distributed import Client, as_completed
-        from distributed.comm.core import CommClosedError
-        from distributed.scheduler import KilledWorker
-    except ImportError as error:
-        raise ConfigError(
-            f"Expected Dask for --backend dask, but it is missing; {INSTALL.format('unlearnkit[cluster]')}."
-        ) from error
-    try:
-        client = Client(address, timeout=20)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"Expected a Dask scheduler at {address}, but none answers ({reason(error)}); start one with `dask "
-            "scheduler` and workers with `dask worker`."
-        ) from error
+    client = _client(address)
+    from distributed import as_completed
+    from distributed.comm.core import CommClosedError
+    from distributed.scheduler import KilledWorker
+
     with client:
         submitted = (client.submit(attempt, name, job, pure=False) for name, job in jobs)
         try:
@@ -134,13 +144,37 @@ def _on_dask(address: str, jobs: Sequence[tuple[str, Job]], at_once: int | None)
             ) from error
 
 
-def _ray(address: str | None) -> None:
-    """Join a Ray cluster and register its backend with joblib."""
+def _client(address: str) -> Client:
+    """Return a client of the Dask scheduler at an address."""
     try:
-        import ray
-        from ray.util.joblib import register_ray
+        from distributed import Client
+    except ImportError as error:
+        raise ConfigError(
+            f"Expected Dask for --backend dask, but it is missing; {INSTALL.format('unlearnkit[cluster]')}."
+        ) from error
+    try:
+        return Client(address, timeout=20)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"Expected a Dask scheduler at {address}, but none answers ({reason(error)}); start one with `dask "
+            "scheduler` and workers with `dask worker`."
+        ) from error
+
+
+def _check_ray() -> None:
+    """Refuse to go on where Ray is not installed."""
+    try:
+        import ray.util.joblib  # noqa: F401 - only whether it is there
     except ImportError as error:
         raise ConfigError(f"Expected Ray for --backend ray, but it is missing; {INSTALL.format('ray')}.") from error
+
+
+def _ray(address: str | None) -> None:
+    """Join a Ray cluster and register its backend with joblib."""
+    _check_ray()
+    import ray
+    from ray.util.joblib import register_ray
+
     ray.init(address=address, ignore_reinit_error=True)
     register_ray()
 

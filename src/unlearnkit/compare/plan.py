@@ -7,8 +7,8 @@ either way is common.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 
 from unlearnkit.compare.cells import SuiteCell
 from unlearnkit.compare.held import Entry, entries_of, seeds_held
@@ -25,59 +25,95 @@ OPENING = (1.0, 2e-4)  # of a cell: seconds to start, draw and write its report,
 AUDIT = {"quick": 3_000, "default": 24_000, "full": 40_000}  # samples trained on, for each model that is observed
 
 
-def plan(cells: Sequence[SuiteCell], open_cells: Sequence[SuiteCell], place: Place, jobs: int) -> list[str]:
-    """Return what will be done and about how long it takes, line by line.
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What will be done and about how long it takes.
+
+    Args:
+        lines: for a reader.
+        todo: cells to run or to audit again.
+        barred: those of them that cannot be.
+    """
+
+    lines: tuple[str, ...]
+    todo: int
+    barred: int
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether there is something to do, and none of it can be done."""
+        return 0 < self.todo == self.barred
+
+
+def plan(
+    cells: Sequence[SuiteCell],
+    open_cells: Sequence[SuiteCell],
+    place: Place,
+    jobs: int,
+    *,
+    again: Sequence[SuiteCell] = (),
+) -> Plan:
+    """Return what will be done and about how long it takes; nothing is written.
 
     Args:
         cells: all cells of a suite.
         open_cells: those that are not finished.
         place: where the data and the bank lie, and on what jobs run.
         jobs: how many at once.
+        again: finished cells that are to be audited again.
 
     Raises:
         OutputError: the bank is there and cannot be read.
     """
-    lines = [
-        f"{counted(len(cells), 'cell')}, {len(cells) - len(open_cells)} finished, {len(open_cells)} to run",
-    ]
-    total, entries = 0.0, entries_of(place.bank) if open_cells else []
-    for setting in dict.fromkeys(cell.setting for cell in open_cells):
-        mine = [cell for cell in open_cells if cell.setting == setting]
-        name = f"{setting.model} on {setting.data}"
+    lines = [f"{counted(len(cells), 'cell')}, {len(cells) - len(open_cells)} finished, {len(open_cells)} to run"]
+    lines += [f"to be audited again: {counted(len(again), 'finished cell')}"] if again else []
+    todo = [*open_cells, *again]
+    judged = frozenset(cell.name for cell in again)
+    total, barred, entries = 0.0, 0, entries_of(place.bank) if todo else []
+    for setting in dict.fromkeys(cell.setting for cell in todo):
+        mine = [cell for cell in todo if cell.setting == setting]
+        parts: dict[SuiteRequest, Parted] = {}
+        wrong: list[tuple[int, UnlearnkitError]] = []  # how many cells cannot be run, and why
         try:
             speed = measured(setting, place)
+            for request in dict.fromkeys(cell.request for cell in mine):
+                try:
+                    parts[request] = speed.parted(request)
+                except UnlearnkitError as error:
+                    wrong.append((sum(cell.request == request for cell in mine), error))
         except UnlearnkitError as error:
-            lines.append(f"{name}: {counted(len(mine), 'cell')} cannot be run: {error}")
-            continue
-        parts: dict[SuiteRequest, Parted] = {}
-        for request in dict.fromkeys(cell.request for cell in mine):
-            try:
-                parts[request] = speed.parted(request)
-            except UnlearnkitError as error:
-                wrong = [cell for cell in mine if cell.request == request]
-                lines.append(f"{name}: {counted(len(wrong), 'cell')} cannot be run: {error}")
+            wrong.append((len(mine), error))
+        name = f"{setting.model} on {setting.data}"
+        lines += [f"{name}: {counted(count, 'cell')} cannot be run: {error}" for count, error in wrong]
+        barred += sum(count for count, _ in wrong)
         mine = [cell for cell in mine if cell.request in parts]
-        if not mine:
-            continue
-        seconds = costs(mine, speed, parts, entries)
-        total += sum(seconds.values())
-        lines.append(f"{name}: " + ", ".join(f"{what} {duration(each)}" for what, each in seconds.items()))
-    lines.append(
-        f"about {duration(total)} of work" + (f", {duration(total / jobs)} with {jobs} at once" if jobs > 1 else "")
-    )
-    return lines
+        if mine:
+            seconds = costs(mine, speed, parts, entries, again=judged)
+            total += sum(seconds.values())
+            lines.append(f"{name}: " + ", ".join(f"{what} {duration(each)}" for what, each in seconds.items()))
+    found = Plan(lines=tuple(lines), todo=len(todo), barred=barred)
+    if found.hopeless:
+        return replace(found, lines=(*lines, "nothing of this can be run"))
+    at_once = f", {duration(total / jobs)} with {jobs} at once" if jobs > 1 else ""
+    return replace(found, lines=(*lines, f"about {duration(total)} of work{at_once}"))
 
 
 def costs(
-    cells: Sequence[SuiteCell], speed: Speed, parts: Mapping[SuiteRequest, Parted], entries: Sequence[Entry]
+    cells: Sequence[SuiteCell],
+    speed: Speed,
+    parts: Mapping[SuiteRequest, Parted],
+    entries: Sequence[Entry],
+    *,
+    again: Set[str] = frozenset(),
 ) -> dict[str, float]:
     """Return the seconds of the originals, the retrained models, the runs with their searches, and the audits.
 
     Args:
-        cells: that are not finished, of one setting.
+        cells: of one setting, that are not finished or to be audited again.
         speed: of the setting.
         parts: the training samples as each request parts them.
         entries: what the bank holds.
+        again: names of the cells that are audited again, and not run.
     """
     originals = {cell.training_seed for cell in cells}
     kept = seeds_held(entries, speed.trained, speed.source, originals)
@@ -88,15 +124,17 @@ def costs(
         found = seeds_held(known, _without(cell, speed), speed.source, cell.references.models.values())
         wanted, retrained = wanted + cell.retrained, retrained + found
         training += (cell.retrained - found) * speed.training(sum(parts[cell.request].retained.values()))
-    searched = {cell.search: cell.method.trials * _once(cell, speed, parts) for cell in cells if cell.search}
-    runs = sum((1 + len(cell.request.after)) * _once(cell, speed, parts) for cell in cells) + sum(searched.values())
+    new = [cell for cell in cells if cell.name not in again]
+    searched = {cell.search: cell.method.trials * _once(cell, speed, parts) for cell in new if cell.search}
+    runs = sum((1 + len(cell.request.after)) * _once(cell, speed, parts) for cell in new) + sum(searched.values())
     judged = {(cell.training_seed, cell.request): cell.retrained + 1 for cell in cells}
+    audits = speed.sample_seconds * AUDIT[cells[0].audit] * (len(cells) + sum(judged.values()))
     opening = OPENING[0] + OPENING[1] * speed.samples
     return {
         _banked(len(originals), "original", kept): (len(originals) - kept) * speed.training(speed.samples),
         _banked(wanted, "retrained model", retrained): training,
-        counted(len(cells), "run"): runs + opening * len(cells),
-        "audits": speed.sample_seconds * AUDIT[cells[0].audit] * (len(cells) + sum(judged.values())),
+        **({counted(len(new), "run"): runs + opening * len(new)} if new else {}),
+        "audits": audits + opening * (len(cells) - len(new)),
     }
 
 

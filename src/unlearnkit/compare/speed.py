@@ -15,7 +15,7 @@ from unlearnkit.compare.suite_parts import SuiteRequest, SuiteSetting
 from unlearnkit.compare.work import Place, training
 from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.data.choosing_rows import ChosenRows, choose_rows
-from unlearnkit.models import build_model
+from unlearnkit.models import build_model, check_model
 from unlearnkit.request import ForgetRequest, ResolvedRequest
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
@@ -93,6 +93,7 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
     images, split = _opened(spec, setting.samples)
     with isolated_randomness(0):
         network = build_model(spec.model, num_classes=len(images.classes), in_channels=images.shape[0])
+        check_model(network, classes=len(images.classes), shape=images.shape)
         network = network.to(runtime.device).train()
         batch = torch.randn(STEP_IMAGES, *images.shape, device=runtime.device)
         labels = torch.arange(STEP_IMAGES, device=runtime.device) % len(images.classes)
