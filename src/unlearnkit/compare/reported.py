@@ -20,6 +20,7 @@ from unlearnkit.config import Config
 from unlearnkit.disk.json_text import parse_json
 from unlearnkit.errors import ConfigError
 
+REPORTED = resources.files("unlearnkit.compare") / "reported"
 HELD, NOT_HELD, UNTOLD, UNMEASURED = "held", "not held", "tells nothing", "not measured"
 Group = dict[str, Any]
 Rows = Sequence[dict[str, Any]]
@@ -364,7 +365,8 @@ def _triples(statement: Statement, groups: Sequence[Group], key: str) -> list[tu
 
 
 def _content(part: str) -> list[dict[str, Any]]:
-    """Return what the files beside this one hold, in the order of their names."""
-    folder = resources.files("unlearnkit.compare") / "reported"
-    files = sorted((entry for entry in folder.iterdir() if entry.name.endswith(".json")), key=lambda entry: entry.name)
+    """Return what the files of reported figures hold, in the order of their names."""
+    files = sorted(
+        (entry for entry in REPORTED.iterdir() if entry.name.endswith(".json")), key=lambda entry: entry.name
+    )
     return [each for file in files for each in parse_json(file.read_bytes()).get(part, [])]
