@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 
 from unlearnkit.compare.cells import SuiteCell
 from unlearnkit.compare.held import Entry, entries_of, seeds_held
-from unlearnkit.compare.passes import PASSES, USUAL
+from unlearnkit.compare.passes import passed, unknown
 from unlearnkit.compare.speed import Parted, Speed, measured
 from unlearnkit.compare.suite_parts import SuiteRequest
 from unlearnkit.compare.wording import counted, duration
 from unlearnkit.compare.work import Place
 from unlearnkit.errors import UnlearnkitError
+from unlearnkit.methods.retrain import Retrain
 from unlearnkit.request import resolve_classes
 from unlearnkit.steps.identity import Identity
 
@@ -91,6 +92,7 @@ def plan(
             seconds = costs(mine, speed, parts, entries, again=judged)
             total += sum(seconds.values())
             lines.append(f"{name}: " + ", ".join(f"{what} {duration(each)}" for what, each in seconds.items()))
+    lines += _unknown(open_cells)
     found = Plan(lines=tuple(lines), todo=len(todo), barred=barred)
     if found.hopeless:
         return replace(found, lines=(*lines, "nothing of this can be run"))
@@ -148,11 +150,20 @@ def _without(cell: SuiteCell, speed: Speed) -> Identity:
 def _once(cell: SuiteCell, speed: Speed, parts: Mapping[SuiteRequest, Parted]) -> float:
     """Return the seconds of one run of a cell's method, for one request."""
     part = parts[cell.request]
-    if cell.method.name == "retrain":
-        return speed.training(sum(part.retained.values()))
-    per_class = cell.method.choice().make().model_dump().get("retain_per_class")
-    passes = PASSES.get(cell.method.name, USUAL)
-    return speed.sample_seconds * passes.of(part.retained, part.forgotten, per_class)
+    method = cell.method.choice().make()
+    if isinstance(method, Retrain):
+        return speed.training(sum(part.retained.values()), method.epochs)
+    augmented = speed.images.augment == "crop_flip"
+    samples = passed(method, part.retained, part.forgotten, len(cell.request.forget), augmented=augmented)
+    return speed.sample_seconds * samples
+
+
+def _unknown(cells: Sequence[SuiteCell]) -> list[str]:
+    """Return a line on methods with settings whose cost is not known; none where there are no such."""
+    named = {cell.method.shown: unknown(cell.method.choice().make()) for cell in cells}
+    found = [f"{name} ({', '.join(settings)})" for name, settings in named.items() if settings]
+    said = "estimated as the methods come, since the plan does not know what these settings cost"
+    return [f"{', '.join(found)}: {said}"] if found else []
 
 
 def _banked(count: int, what: str, held: int) -> str:

@@ -61,9 +61,9 @@ class Speed:
     trained: Identity
     source: str
 
-    def training(self, samples: int) -> float:
-        """Return the seconds of a training on so many samples."""
-        return self.sample_seconds * samples * self.epochs
+    def training(self, samples: int, epochs: int | None = None) -> float:
+        """Return the seconds of a training on so many samples, for the original's epochs or others."""
+        return self.sample_seconds * samples * (epochs or self.epochs)
 
     def parted(self, request: SuiteRequest) -> Parted:
         """Return the training samples as a request of a suite parts them.
