@@ -71,6 +71,7 @@ def plan(
     todo = [*open_cells, *again]
     judged = frozenset(cell.name for cell in again)
     total, barred, entries = 0.0, 0, entries_of(place.bank) if todo else []
+    runnable: list[SuiteCell] = []
     for setting in dict.fromkeys(cell.setting for cell in todo):
         mine = [cell for cell in todo if cell.setting == setting]
         parts: dict[SuiteRequest, Parted] = {}
@@ -92,7 +93,8 @@ def plan(
             seconds = costs(mine, speed, parts, entries, again=judged)
             total += sum(seconds.values())
             lines.append(f"{name}: " + ", ".join(f"{what} {duration(each)}" for what, each in seconds.items()))
-    lines += _unknown(open_cells)
+            runnable += [cell for cell in mine if cell.name not in judged]
+    lines += _unknown(runnable)
     found = Plan(lines=tuple(lines), todo=len(todo), barred=barred)
     if found.hopeless:
         return replace(found, lines=(*lines, "nothing of this can be run"))
