@@ -18,6 +18,7 @@ from gpu_facts import commit, failure, hardware
 from unlearnkit.run_dir import versions
 
 STEPS_FOLDER = "steps"  # in --work
+RESERVE = 15.0  # seconds of a budget that are kept back: the first use of a GPU is slow, and the last unit may be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +30,8 @@ class Unit:
         kind: `WHAT NETWORK ...`; units alike in the whole, or else in the first two words, tell how long it takes.
         make: does it; what it returns is kept as JSON.
         needs: `STEP/NAME` of what must be done before, or the bare name of what must be in memory.
-        memory: what it makes lives in memory, so that each process that needs it does it once, whatever the step.
+        memory: what it makes lives in memory, so that each process that needs it does it once, whatever the step; not
+            where there is no time for a unit that needs it.
     """
 
     name: str
@@ -54,18 +56,31 @@ class Book:
     """What was done, kept in a file after every unit; does what is new, and leaves out what there is no time for."""
 
     def __init__(
-        self, work: Path, out: Path, budget: float | None, *, smoke: bool, expected: Mapping[str, float] | None = None
+        self,
+        work: Path | None,
+        out: Path | None,
+        budget: float | None,
+        *,
+        smoke: bool,
+        expected: Mapping[str, float] | None = None,
+        asked: Mapping[str, Any] | None = None,
+        began: float | None = None,
     ) -> None:
-        self.began, self.budget, self.work, self.out = time.perf_counter(), budget, work, out
+        self.began = time.perf_counter() if began is None else began
+        self.budget, self.work, self.out = budget, work or Path(), out or Path()
         self.table, self.live = dict(expected or {}), set[str]()
         self.left_out: list[str] = []
         self.failures: dict[str, dict[str, str]] = {}  # of what is no unit
-        self.facts: dict[str, Any] = {"smoke": smoke, "budget": budget, "hardware": hardware(), "versions": versions()}
+        self.facts: dict[str, Any] = {"smoke": smoke, "asked": dict(asked or {}), "budget": budget}
+        self.facts |= {"hardware": hardware(), "versions": versions()}
         self.steps: dict[str, dict[str, Any]] = {}
-        for path in sorted((work / STEPS_FOLDER).glob("*.json")):
+        for path in () if work is None else sorted((work / STEPS_FOLDER).glob("*.json")):
             content = json.loads(path.read_text(encoding="utf-8"))
-            if content["smoke"] != smoke:
-                raise SystemExit(f"Expected a --work of its own for --smoke, but {work} holds another run.")
+            if (content["smoke"], content["asked"]) != (smoke, self.facts["asked"]):
+                raise SystemExit(
+                    f"Expected a --work of these networks' own, but {work} holds models that were trained otherwise; "
+                    "give another folder."
+                )
             self.steps[path.stem] = content["units"]
 
     def done(self, step: str) -> dict[str, Any]:
@@ -80,7 +95,7 @@ class Book:
         for step in steps:
             for unit in self._outstanding(step, made):
                 seconds = self.expected(unit.kind)
-                if step.missing or not self._ready(unit, made) or (left is not None and seconds >= left):
+                if step.missing or not self._ready(unit, made) or not self._fits(unit, step, made, left):
                     out += [] if unit.memory else [f"{step.name}/{unit.name}"]
                     continue
                 made.add(unit.name if unit.memory else f"{step.name}/{unit.name}")
@@ -92,22 +107,21 @@ class Book:
         """Do what is new of a step and fits into the time; errors are noted, and cost nothing else."""
         if step.missing:
             self.left_out.append(f"{step.name} ({step.missing})")
-            return
-        for unit in self._outstanding(step, set()):
-            left = self._left()
-            late = left is not None and self.expected(unit.kind) >= left
-            if late or not self._ready(unit, set()):
+        for unit in () if step.missing else self._outstanding(step, set()):
+            if not (self._ready(unit, set()) and self._fits(unit, step, set(), self._left())):
                 self.left_out += [] if unit.memory else [f"{step.name}/{unit.name}"]
                 continue
             self._make(step, unit)
             if step.each is not None:
                 self._guarded(f"{step.name} table", step.each)
-        if step.after is not None:
+        if step.after is not None and not step.missing:
             self._guarded(f"{step.name} weights", step.after)
         self.save(step.name)
 
     def save(self, step: str) -> None:
-        """Write a step, here and among the results, where there is something of it."""
+        """Write a step, here and among the results, where there is something of it; and what there is to say of all."""
+        told = {**self.facts, "commit": commit(), "left_out": self.left_out, "failures": self.failures}
+        written(self.out / "run.json", told)
         units = self.steps.get(step)
         if not units:
             return
@@ -137,7 +151,7 @@ class Book:
         """Seconds that similar units have taken here; else those of the plan's table; else the longest there was."""
         units = [unit for step in self.steps.values() for unit in step.values()]
         timed: list[tuple[list[str], float]] = [
-            (u["kind"].split(), u["seconds"]) for u in units if u["result"] and not u["result"].get("kept")
+            (u["kind"].split(), u["seconds"]) for u in units if u["result"] and not _found(u)
         ]
         words = kind.split()
         for start in (words, words[:2]):
@@ -148,7 +162,14 @@ class Book:
         return max((seconds for _, seconds in timed), default=0.0)
 
     def _left(self) -> float | None:
-        return None if self.budget is None else self.budget - (time.perf_counter() - self.began)
+        return None if self.budget is None else self.budget - RESERVE - (time.perf_counter() - self.began)
+
+    def _fits(self, unit: Unit, step: Step, made: set[str], left: float | None) -> bool:
+        """Whether there is time for a unit; of one of memory, for the shortest of those that need it as well."""
+        if left is None:
+            return True
+        needing = [u for u in self._outstanding(step, made) if unit.memory and unit.name in u.needs]
+        return self.expected(unit.kind) + min((self.expected(u.kind) for u in needing), default=0.0) < left
 
     def _outstanding(self, step: Step, made: set[str]) -> list[Unit]:
         """Units that are not done; those of memory only where it lacks them and a unit of the step needs them."""
@@ -194,3 +215,9 @@ class Book:
         except Exception as error:  # noqa: BLE001  as above
             self.failures[name] = failure(error)
             print(f"{name} failed: {type(error).__name__}: {error}", flush=True)
+
+
+def _found(unit: Mapping[str, Any]) -> bool:
+    """Whether a unit found its work done, by a process that was killed before it recorded it."""
+    result = unit["result"]
+    return bool(result.get("kept")) or unit["seconds"] < (result.get("cost") or {}).get("seconds", 0.0)

@@ -23,6 +23,7 @@ from unlearnkit import ForgetRequest, Runtime
 from unlearnkit.models.checkpoint import read_checkpoint
 from unlearnkit.run_dir import MANIFEST, WEIGHTS, read_json
 from unlearnkit.split import split_for
+from unlearnkit.steps.checkpoints import place_of
 from unlearnkit.steps.opening import load_images, open_model
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
@@ -43,9 +44,9 @@ class Course:
             self.models("airbench", dtype=torch.float16),
             self.methods("headline", "airbench", plan.headline, (0,)),
             self.speed(),
+            self.methods("field", "airbench", plan.others, (0,)),
             self.models("resnet18"),
             self.methods("resnet18-headline", "resnet18", plan.headline, (0,)),
-            self.methods("field", "airbench", plan.others, (0,)),
             self.hundred(),
             self.imagenet(),
             self.methods("seeds", "airbench", every, plan.seeds),
@@ -150,7 +151,8 @@ class Course:
                 model=network.model, data=source, exclude=() if original else FORGET, settings=network.recipe
             )
             seed = FIRST_SEED + (RETRAINED if original else int(unit.removeprefix("retrained-")))
-            train_run(spec, Output(folder), seed=seed, runtime=self.runtime)
+            unfinished = place_of(folder).is_file()  # by a process that was killed
+            train_run(spec, Output(folder), seed=seed, runtime=self.runtime, resume=unfinished)
         return {"kept": kept, "goal": network.goal, **evaluated(network.model, source, folder, self.runtime)}
 
     def _method(self, network: str, method: str, seed: int) -> dict[str, Any]:
@@ -170,6 +172,7 @@ class Course:
         request = ForgetRequest(classes=FORGET)
         data.fix_shape_for(split_for(request, data))
         model = open_model(network.model, checkpoint, data)
+        runtime = replace(self.runtime, precision="fp32")  # of what they are held against, too
         epochs = read_json(folder, "config.json", "recipe")["recipe"]["epochs"]
         found = speed.compared(
             model,
@@ -178,11 +181,11 @@ class Course:
             speed.usual_ways(timed.short),
             timed.numbers,
             timed.repeats,
-            runtime=self.runtime,
+            runtime=runtime,
             epochs=epochs,
         )
         retrained = [unit["cost"]["seconds"] for key, unit in self.book.done(name).items() if key != "original"]
-        return {**found, "retraining_seconds": retrained}
+        return {**found, "retraining_seconds": retrained, "runtime": runtime.described()}
 
     def _observed(self, name: str) -> dict[str, Any]:
         """Open the models that methods are run on and judged by, and observe them once for all methods."""

@@ -151,6 +151,7 @@ def through(name: str, arguments: argparse.Namespace) -> list[dict[str, Any]]:
         model = build_model(name, num_classes=arguments.classes, in_channels=3)
         check_model(model, classes=arguments.classes, shape=data.shape)
         runtime = Runtime(eval_batch_size=BATCH).fitted(model, data.shape)
+        model = runtime.weights(model)  # onto the device, in its memory format
         samples, memory = view.part(Part.RETAIN_TRAIN), Memory()
         began, waited = time.perf_counter(), data.wait_seconds
         for part in torch.arange(len(samples)).split(len(samples) // 10 + 1):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -9,20 +10,24 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from torch import nn
 
 import comparison_runs
 import gpu
 import gpu_course
 import gpu_plan
 import gpu_weights
+import imagenet_shaped
 import speed
 from brief import shorten
 from compare_methods import candidates
 from gpu_book import Book
 from gpu_course import Course
+from unlearnkit import Runtime
 from unlearnkit.methods.registry import METHODS
 from unlearnkit.models import build_model
 from unlearnkit.run_dir import WEIGHTS
+from unlearnkit.steps.checkpoints import place_of
 from unlearnkit.steps.output import Output
 from unlearnkit.steps.specs import TrainSpec
 from unlearnkit.training.from_scratch import recipe_for
@@ -62,7 +67,8 @@ def test_every_step_is_done_and_has_a_file_of_its_own(made: Path) -> None:
     row = units["seeds/finetune-1"]["result"]
     assert row["failure"] is None
     assert (row["method"], row["variant"], row["seed"]) == ("finetune", "default", 1)
-    short = Book(made / "work", made / "out", None, smoke=True).short_of_goal()  # the smoke test asks for 101 %
+    asked = content["airbench"]["asked"]  # of the smoke test's, 101 %
+    short = Book(made / "work", made / "out", None, smoke=True, asked=asked).short_of_goal()
     assert [name.partition(" ")[0] for name in short] == [
         f"airbench/{name}" for name in sorted(content["airbench"]["units"])
     ]
@@ -88,7 +94,7 @@ def test_the_ways_are_timed_beside_trainings_of_the_same_network(made: Path) -> 
 
 def test_few_small_files_come_out(made: Path) -> None:
     files = {path.name: path.stat().st_size for path in (made / "out").iterdir()}
-    names = {"methods.md", "methods.svg", *(f"{step}.json" for step in gpu_plan.STEPS)}
+    names = {"methods.md", "methods.svg", "run.json", *(f"{step}.json" for step in gpu_plan.STEPS)}
     assert set(files) == names | {f"{name}.safetensors" for name in ("small", "small-residual", "airbench")}
     for name, dtype, models in (("small", torch.float32, 3), ("airbench", torch.float16, 4)):
         with safe_open(made / "out" / f"{name}.safetensors", "pt") as file:
@@ -123,7 +129,30 @@ def test_a_second_run_computes_nothing(made: Path, monkeypatch: pytest.MonkeyPat
         monkeypatch.setattr(gpu_course, name, never)
     monkeypatch.setattr(speed, "compared", never)
     monkeypatch.setattr(comparison_runs, "gather", never)
-    assert {step: each["units"] for step, each in run(made).items()} == before
+    again = run(made)
+    assert again.pop("run")["left_out"] == []
+    assert {step: each["units"] for step, each in again.items()} == before
+
+
+def test_a_training_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train, resumed = gpu_course.train_run, []
+
+    def killed_once(spec: TrainSpec, output: Output, **told: Any) -> dict[str, Any]:
+        left = place_of(output.folder)
+        if not resumed and not left.is_file():
+            left.parent.mkdir(parents=True, exist_ok=True)
+            left.write_bytes(b"half a training")
+            raise KeyboardInterrupt
+        resumed.append(told["resume"])
+        left.unlink(missing_ok=True)
+        return train(spec, output, **(told | {"resume": False}))
+
+    monkeypatch.setattr(gpu_course, "train_run", killed_once)
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path, "--only", "small")
+    content = run(tmp_path, "--only", "small")["small"]["units"]
+    assert resumed == [True, False, False]
+    assert all(unit["failure"] is None for unit in content.values())
 
 
 def test_steps_whose_data_are_not_there_are_left_out(tmp_path: Path) -> None:
@@ -132,7 +161,9 @@ def test_steps_whose_data_are_not_there_are_left_out(tmp_path: Path) -> None:
     assert {name for name, step in steps.items() if step.missing} == {"cifar100"}
     book.do(steps["cifar100"])
     assert book.left_out == ["cifar100 (no cifar100 in --data)"]
-    assert list(tmp_path.iterdir()) == []
+    told = json.loads((tmp_path / "run.json").read_text())
+    assert (told["left_out"], told["failures"]) == (book.left_out, {})
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
 def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -156,12 +187,30 @@ def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch:
 
 
 def test_without_time_everything_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path, "--budget", "0") == {}
+    assert list(run(tmp_path, "--budget", "0")) == ["run"]
     *planned, line = capsys.readouterr().out.splitlines()
     assert planned[-1] == "planned: 0 units, 0 s of 0 s"
     for step in gpu_plan.STEPS:
         assert f" {step}/" in line
-    assert list((tmp_path / "out").iterdir()) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["run.json"]
+
+
+def test_networks_of_imagenets_shape_are_put_on_the_device(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    moved, used = list[nn.Module](), list[nn.Module]()
+
+    def weights(_: Runtime, model: nn.Module) -> nn.Module:
+        moved.append(model)
+        return model
+
+    monkeypatch.setattr(Runtime, "weights", weights)
+    for name in ("predict", "train"):
+        monkeypatch.setattr(imagenet_shaped, name, lambda model, *_args, **_more: used.append(model))
+    asked = argparse.Namespace(**vars(gpu_plan.SMOKE.shaped), work=tmp_path, workers=1)
+    imagenet_shaped.generate(tmp_path, asked.images, asked.classes)
+    imagenet_shaped.through("small-cnn,width=4", asked)
+    assert len(moved) == 1
+    assert used
+    assert all(model is moved[0] for model in used)
 
 
 def test_the_full_plan_names_what_there_is() -> None:

@@ -10,7 +10,7 @@ import pytest
 import gpu
 import gpu_pack
 import gpu_plan
-from gpu_book import Book, Step, Unit
+from gpu_book import RESERVE, Book, Step, Unit
 from gpu_course import Course
 from real_data import folder
 
@@ -24,7 +24,7 @@ def nothing() -> dict[str, Any]:
 
 
 def test_what_fits_is_planned_before_work_begins_and_done_as_planned(tmp_path: Path) -> None:
-    book = book_of(tmp_path, 100.0, train_net=30, references_net=5, method_net=10, train_large=200)
+    book = book_of(tmp_path, 100.0 + RESERVE, train_net=30, references_net=5, method_net=10, train_large=200)
     models = Step(name="net", units=tuple(Unit(name=f"m{i}", kind="train net", make=nothing) for i in range(2)))
     opened = Unit(name="references-net", kind="references net", make=nothing, needs=("net/m0",), memory=True)
     large = Step(name="large", units=(Unit(name="m", kind="train large", make=nothing),))
@@ -54,13 +54,37 @@ def test_what_fits_is_planned_before_work_begins_and_done_as_planned(tmp_path: P
 
 
 def test_the_first_unit_is_left_out_too_where_it_would_take_too_long(tmp_path: Path) -> None:
-    book = book_of(tmp_path, 10.0, train_net=30)
+    book = book_of(tmp_path, 10.0 + RESERVE, train_net=30)
     book.do(Step(name="net", units=(Unit(name="m", kind="train net", make=nothing),)))
     assert (book.steps, book.left_out) == ({}, ["net/m"])
 
 
+def test_what_lives_in_memory_is_not_made_where_nothing_that_needs_it_fits(tmp_path: Path) -> None:
+    book = book_of(tmp_path, 100.0 + RESERVE, references_net=60, method_net=50, train_net=80)
+    opened = Unit(name="references-net", kind="references net", make=nothing, memory=True)
+    row = Unit(name="r", kind="method net r", make=nothing, needs=(opened.name,))
+    steps = [
+        Step(name="rows", units=(opened, row)),
+        Step(name="net", units=(Unit(name="m", kind="train net", make=nothing),)),
+    ]
+    chosen, out = book.plan(steps)
+    assert ([unit.name for _, unit, _ in chosen], out) == (["m"], ["rows/r"])
+    for step in steps:
+        book.do(step)
+    assert (list(book.steps), book.left_out) == (["net"], ["rows/r"])
+
+
+def test_work_that_a_killed_process_had_done_tells_nothing_of_its_time(tmp_path: Path) -> None:
+    book = book_of(tmp_path, None, method_net=50)
+    found = {"kind": "method net r", "seconds": 0.02, "failure": None, "result": {"cost": {"seconds": 40.0}}}
+    book.steps = {"rows": {"r": found, "s": found}}
+    assert book.expected("method net r") == 50
+    book.steps["rows"]["t"] = found | {"seconds": 41.0}
+    assert book.expected("method net r") == pytest.approx(1.1 * 41)
+
+
 def test_a_unit_is_left_out_where_similar_ones_took_longer_than_is_left(tmp_path: Path) -> None:
-    book = book_of(tmp_path, 100.0, train_small=1)
+    book = book_of(tmp_path, 100.0 + RESERVE, train_small=1)
     unit = {"failure": None, "result": {"done": True}}
     book.steps = {"small": {"original": unit | {"kind": "train small", "seconds": 200.0}}}
     book.do(Step(name="small", units=(Unit(name="retrained-0", kind="train small", make=nothing),)))
@@ -72,8 +96,10 @@ def test_a_unit_is_left_out_where_similar_ones_took_longer_than_is_left(tmp_path
 
 def test_another_kind_of_run_keeps_its_folder(tmp_path: Path) -> None:
     book_of(tmp_path, None).do(Step(name="net", units=(Unit(name="m", kind="train net", make=nothing),)))
-    with pytest.raises(SystemExit, match="a --work of its own for --smoke"):
+    with pytest.raises(SystemExit, match="holds models that were trained otherwise"):
         Book(tmp_path, tmp_path, None, smoke=False)
+    with pytest.raises(SystemExit, match="give another folder"):
+        Book(tmp_path, tmp_path, None, smoke=True, asked={"airbench": {"recipe": ["epochs=2"]}})
 
 
 def test_a_plan_writes_nothing_and_knows_every_unit(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

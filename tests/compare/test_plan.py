@@ -8,9 +8,12 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 import unlearnkit.compare.work as work
 from commands import assert_refused, run_cli, tree
@@ -18,10 +21,11 @@ from row_data import write_people
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.cells import cells_of
 from unlearnkit.compare.held import Entry, seeds_held
-from unlearnkit.compare.plan import AUDIT, OPENING, costs, plan
-from unlearnkit.compare.speed import Speed
+from unlearnkit.compare.plan import AUDIT, OPENING, _searched, costs, plan
+from unlearnkit.compare.speed import Speed, _of_a_sample
 from unlearnkit.compare.speed import measured as measured_speed
 from unlearnkit.compare.suite import read_suite
+from unlearnkit.errors import ModelError
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +91,44 @@ def test_a_retraining_of_other_epochs_is_counted_so(speed: Speed) -> None:
 def test_a_search_is_counted_once_for_all_seeds_of_a_method(speed: Speed) -> None:
     method = {"name": "neggrad", "trials": 5}
     assert planned(speed, methods=[method], unlearning_seeds=[0, 1])["runs"] == pytest.approx((2 + 5) * 7.0 * THREES)
+
+
+def test_a_search_that_is_done_is_not_counted_again(speed: Speed, tmp_path: Path) -> None:
+    place = work.Place(out=tmp_path, bank=tmp_path / "none", device="cpu")
+    cells = cells_of(tiny(methods=[{"name": "neggrad", "trials": 5}]))
+    parts = {cell.request: speed.parted(cell.request) for cell in cells}
+    (search,) = {cell.search for cell in cells}
+    assert search is not None
+    (place.searches / search).mkdir(parents=True)
+    before = costs(cells, speed, parts, [], searched=_searched(cells, place))
+    (place.searches / search / work.FOUND).write_text("{}")
+    after = costs(cells, speed, parts, [], searched=_searched(cells, place))
+    assert before["1 run"] - after["1 run"] == pytest.approx(5 * 7.0 * THREES)
+
+
+class InTwo(nn.Module):
+    """Returns an object with logits, and takes few images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.linear, self.most, self.sizes = nn.Linear(64, 10), most, list[int]()
+
+    def forward(self, images: Tensor) -> SimpleNamespace:
+        self.sizes.append(len(images))
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("out of memory")
+        return SimpleNamespace(logits=self.linear(images.flatten(1)))
+
+
+def test_a_step_is_timed_of_any_model_and_with_fewer_images_where_memory_runs_out(speed: Speed) -> None:
+    runtime = work.Place(out=Path("out"), bank=Path("bank"), device="cpu").runtime()
+    model = InTwo(most=20)
+    assert _of_a_sample(model, speed.images, runtime) > 0
+    assert model.sizes == [64, 32, 16, 16, 16, 16]
+    with pytest.raises(ModelError, match=r"a training step of the model on 2 images .* but it fails \(.*out of memory"):
+        _of_a_sample(InTwo(most=1), speed.images, runtime)
+    with pytest.raises(ModelError, match="see whether it can be trained"):
+        _of_a_sample(nn.Linear(3, 10), speed.images, runtime)
 
 
 def test_rows_are_counted_and_those_that_are_not_there_are_named(speed: Speed, tmp_path: Path) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
+import torch
 from torch import nn
 
 from canonical import (
@@ -48,6 +50,17 @@ def test_a_class_without_any_data_is_forgotten_too_unless_its_data_is_declared(m
     result = unlearn(model, entry.method, data, request, seed=0, runtime=CPU, factory=setting.fresh)
     assert len(result.split[Part.FORGET_TRAIN]) == 0
     assert entry.changes in (None, not same_tensors(model, result.model))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_works_in_mixed_precision_as_on_a_gpu(method: str) -> None:
+    entry, setting = METHODS[method], MODELS["cnn-grey"]
+    forget = ("dog",)
+    data, request = setting.data(), ForgetRequest(classes=forget)
+    runtime = replace(CPU, precision="bf16")
+    result = unlearn(setting.model(), entry.method, data, request, seed=5, runtime=runtime, factory=setting.fresh)
+    assert all(torch.isfinite(value).all() for value in result.model.state_dict().values())
 
 
 def test_every_named_error_of_a_run_is_ours() -> None:

@@ -102,6 +102,8 @@ def passed(
     read = passes.read(retained, settings.get("retain_per_class"))
     if isinstance(method, UNSIR):
         return _of_unsir(method, read, classes, augmented=augmented and method.augment)
+    if method.name not in PASSES:  # what the settings of a method of another package mean is its own affair
+        return passes.of(read, forgotten)
     recipe, usual = (each.get("recipe") or {} for each in (settings, type(method)().model_dump()))
     length = recipe["epochs"] / usual["epochs"] if recipe and usual else 1.0
     search = settings.get("search") or {}
@@ -118,9 +120,7 @@ def unknown(method: ConfiguredMethod) -> list[str]:
     whole = tuple(f"{name}." for name in ("search", *changed))  # what stands below these is said by them
     counted = ("retain_per_class", "recipe.epochs", "search")
     rest = [name for name in changed if name not in counted and not name.startswith(whole)]
-    passes = PASSES.get(method.name)
-    if passes is None:  # nothing is known of it
-        return rest
+    passes = PASSES.get(method.name, USUAL)
     drawn = {"batch_size"} if not passes.retained and not passes.forgotten else set()  # it makes its samples itself
     return [name for name in rest if name.rpartition(".")[2] in COSTLY | drawn]
 

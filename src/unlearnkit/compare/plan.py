@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 from unlearnkit.compare.cells import SuiteCell
 from unlearnkit.compare.held import Entry, entries_of, seeds_held
-from unlearnkit.compare.passes import passed, unknown
+from unlearnkit.compare.passes import PASSES, passed, unknown
 from unlearnkit.compare.speed import Parted, Speed, measured
 from unlearnkit.compare.suite_parts import SuiteRequest
 from unlearnkit.compare.wording import counted, duration
-from unlearnkit.compare.work import Place
+from unlearnkit.compare.work import FOUND, Place
 from unlearnkit.errors import UnlearnkitError
 from unlearnkit.methods.retrain import Retrain
 from unlearnkit.request import resolve_classes
@@ -90,7 +90,7 @@ def plan(
         barred += sum(count for count, _ in wrong)
         mine = [cell for cell in mine if cell.request in parts]
         if mine:
-            seconds = costs(mine, speed, parts, entries, again=judged)
+            seconds = costs(mine, speed, parts, entries, again=judged, searched=_searched(mine, place))
             total += sum(seconds.values())
             lines.append(f"{name}: " + ", ".join(f"{what} {duration(each)}" for what, each in seconds.items()))
             runnable += [cell for cell in mine if cell.name not in judged]
@@ -109,6 +109,7 @@ def costs(
     entries: Sequence[Entry],
     *,
     again: Set[str] = frozenset(),
+    searched: Set[str] = frozenset(),
 ) -> dict[str, float]:
     """Return the seconds of the originals, the retrained models, the runs with their searches, and the audits.
 
@@ -118,6 +119,7 @@ def costs(
         parts: the training samples as each request parts them.
         entries: what the bank holds.
         again: names of the cells that are audited again, and not run.
+        searched: names of the searches that are done.
     """
     originals = {cell.training_seed for cell in cells}
     kept = seeds_held(entries, speed.trained, speed.source, originals)
@@ -129,8 +131,9 @@ def costs(
         wanted, retrained = wanted + cell.retrained, retrained + found
         training += (cell.retrained - found) * speed.training(sum(parts[cell.request].retained.values()))
     new = [cell for cell in cells if cell.name not in again]
-    searched = {cell.search: cell.method.trials * _once(cell, speed, parts) for cell in new if cell.search}
-    runs = sum((1 + len(cell.request.after)) * _once(cell, speed, parts) for cell in new) + sum(searched.values())
+    searches = {cell.search: cell for cell in new if cell.search and cell.search not in searched}
+    runs = sum((1 + len(cell.request.after)) * _once(cell, speed, parts) for cell in new)
+    runs += sum(cell.method.trials * _once(cell, speed, parts) for cell in searches.values())
     judged = {(cell.training_seed, cell.request): cell.retrained + 1 for cell in cells}
     audits = speed.sample_seconds * AUDIT[cells[0].audit] * (len(cells) + sum(judged.values()))
     opening = OPENING[0] + OPENING[1] * speed.samples
@@ -160,12 +163,20 @@ def _once(cell: SuiteCell, speed: Speed, parts: Mapping[SuiteRequest, Parted]) -
     return speed.sample_seconds * samples
 
 
+def _searched(cells: Sequence[SuiteCell], place: Place) -> Set[str]:
+    """Return the names of the searches of some cells that are done."""
+    return {cell.search for cell in cells if cell.search and (place.searches / cell.search / FOUND).is_file()}
+
+
 def _unknown(cells: Sequence[SuiteCell]) -> list[str]:
-    """Return a line on methods with settings whose cost is not known; none where there are no such."""
-    named = {cell.method.shown: unknown(cell.method.choice().make()) for cell in cells}
+    """Return a line on methods of which nothing is known, and one on settings whose cost is not; none without such."""
+    methods = {cell.method.shown: cell.method.choice().make() for cell in cells}
+    foreign = [name for name, method in methods.items() if method.name not in PASSES and method.name != "retrain"]
+    named = {name: unknown(method) for name, method in methods.items() if name not in foreign}
     found = [f"{name} ({', '.join(settings)})" for name, settings in named.items() if settings]
     said = "estimated as the methods come, since the plan does not know what these settings cost"
-    return [f"{', '.join(found)}: {said}"] if found else []
+    lines = [f"{', '.join(foreign)}: estimated as what most methods pass, since nothing is known of it"]
+    return [*(lines if foreign else ()), *([f"{', '.join(found)}: {said}"] if found else ())]
 
 
 def _banked(count: int, what: str, held: int) -> str:

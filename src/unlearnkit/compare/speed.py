@@ -9,13 +9,16 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from unlearnkit.compare.subset import first_of
 from unlearnkit.compare.suite_parts import SuiteRequest, SuiteSetting
 from unlearnkit.compare.work import Place, training
 from unlearnkit.data import AccessLog, ImageData
 from unlearnkit.data.choosing_rows import ChosenRows, choose_rows
+from unlearnkit.errors import ModelError, reason
 from unlearnkit.models import build_model, check_model
+from unlearnkit.network import logits_of
 from unlearnkit.request import ForgetRequest, ResolvedRequest
 from unlearnkit.runtime.randomness import isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
@@ -24,6 +27,7 @@ from unlearnkit.steps.identity import Identity
 from unlearnkit.steps.opening import load_images
 from unlearnkit.steps.original import original_identity
 from unlearnkit.steps.specs import TrainSpec
+from unlearnkit.training.micro_batches import out_of_memory
 
 STEPS, STEP_IMAGES = 4, 64  # that are timed, and images in the batch of each
 
@@ -94,23 +98,37 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
     with isolated_randomness(0):
         network = build_model(spec.model, num_classes=len(images.classes), in_channels=images.shape[0])
         check_model(network, classes=len(images.classes), shape=images.shape)
-        network = network.to(runtime.device).train()
-        batch = torch.randn(STEP_IMAGES, *images.shape, device=runtime.device)
-        labels = torch.arange(STEP_IMAGES, device=runtime.device) % len(images.classes)
-        seconds = []
-        for _ in range(STEPS):
-            began = _clock(runtime)
-            F.cross_entropy(network(batch), labels).backward()
-            seconds.append(_clock(runtime) - began)
+        seconds = _of_a_sample(network.to(runtime.device).train(), images, runtime)
     trained = original_identity(spec, images, split, data="", seed=0)
     return Speed(
-        sample_seconds=min(seconds) / STEP_IMAGES,  # the first warms up, and others may be held up by what else runs
+        sample_seconds=seconds,
         epochs=int(trained.recipe["epochs"]),
         samples=len(split[Part.RETAIN_TRAIN]),
         images=images,
         trained=trained,
         source=images.source if setting.samples is None else place.planned_source(setting),
     )
+
+
+def _of_a_sample(network: nn.Module, images: ImageData, runtime: Runtime) -> float:
+    """Return the seconds of a training step for one image; where memory runs out, the steps have fewer images."""
+    size, seconds = STEP_IMAGES, list[float]()
+    while len(seconds) < STEPS:
+        batch = torch.randn(size, *images.shape, device=runtime.device)
+        labels = torch.arange(size, device=runtime.device) % len(images.classes)
+        began = _clock(runtime)
+        try:
+            F.cross_entropy(logits_of(network(batch)), labels).backward()
+        except Exception as error:  # of a network of the user's
+            if isinstance(error, RuntimeError) and out_of_memory(error) and size > 2:
+                size, seconds = size // 2, []
+                continue
+            raise ModelError(
+                f"Expected a training step of the model on {size} images of shape {images.shape}, but it fails "
+                f"({reason(error)}); see whether it can be trained."
+            ) from error
+        seconds.append((_clock(runtime) - began) / size)
+    return min(seconds)  # the first step warms up, and others may be held up by what else runs
 
 
 def _opened(spec: TrainSpec, samples: int | None) -> tuple[ImageData, Split]:

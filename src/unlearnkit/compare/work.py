@@ -40,6 +40,7 @@ from unlearnkit.steps.tune import tune_run
 AUDIT_SEED = 0
 TUNING_SEED = 1000  # apart from the seeds of the runs
 PLACEHOLDER = "{data}"
+FOUND = "settings.json"  # of a search that is done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,11 @@ class Place:
     def cells(self) -> Path:
         """The cells' run folders."""
         return self.out / "cells"
+
+    @property
+    def searches(self) -> Path:
+        """A folder for each search of settings, in which `FOUND` is what was found."""
+        return self.out / "searches"
 
     @property
     def results(self) -> Path:
@@ -173,8 +179,8 @@ class SearchJob:
         """Return the settings that were found."""
         cell, place = self.cell, self.place
         assert cell.search is not None, "a search has trials"
-        folder = place.out / "searches" / cell.search
-        if not (folder / "settings.json").is_file():
+        folder = place.searches / cell.search
+        if not (folder / FOUND).is_file():
             # a search is of the first of several requests: later ones begin with weights that it does not know
             first = cell.request.after[0] if cell.request.after else cell.request.forget
             spec = case_of(
@@ -188,7 +194,7 @@ class SearchJob:
             search = SearchSpec(trials=cell.method.trials)
             choice = method_of(cell, self.original)
             tune_run(spec, choice, output, search=search, seed=TUNING_SEED, runtime=place.runtime())
-        return {"settings": read_json(folder, "settings.json", "settings")["settings"]}
+        return {"settings": read_json(folder, FOUND, "settings")["settings"]}
 
 
 @dataclass(frozen=True, kw_only=True)

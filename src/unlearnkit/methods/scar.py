@@ -118,12 +118,14 @@ class SCAR(ConfiguredMethod):
             if forgotten_N.any():
                 distances_NR = clusters.distances(features_ND[forgotten_N])
                 chosen_N1 = (labels_N[forgotten_N] - classes)[:, None]
-                values_N[forgotten_N] = self.forget_weight * distances_NR.gather(1, chosen_N1).squeeze(1)
+                moved = self.forget_weight * distances_NR.gather(1, chosen_N1).squeeze(1)
+                values_N[forgotten_N] = moved.to(values_N.dtype)
             kept_N = ~forgotten_N
             if kept_N.any():
                 wanted_NK = taught(teacher, images_NCHW[kept_N])
                 wanted_NK[:, list(removed)] = -1e4  # finite, so that 0 log 0 does not arise
-                values_N[kept_N] = self.retain_weight * divergence(wanted_NK, logits_NK[kept_N])
+                kept = self.retain_weight * divergence(wanted_NK, logits_NK[kept_N])
+                values_N[kept_N] = kept.to(values_N.dtype)
             return values_N.mean()
 
         return loss
