@@ -15,11 +15,23 @@ from unlearnkit.compare.reported import statements
 from unlearnkit.disk.json_text import parse_json
 
 SUITES = Path(__file__).parent / "results" / "suites"
-USUAL = ("cifar10-small", "cifar100-small", "faces-small", "vit-small", "sequential-small", "digits", "methods-small")
+USUAL = (
+    "cifar10-small",
+    "resnet18-small",
+    "allcnn-small",
+    "cifar100-small",
+    "faces-small",
+    "vit-small",
+    "sequential-small",
+    "digits",
+    "methods-small",
+)
 # UNSIR as it comes; cifar10-small, which forgets several classes, reads a twentieth of the data
 AS_IT_COMES = (
     "field-small",
     "default-small",
+    "resnet18-small",
+    "allcnn-small",
     "cifar100-small",
     "faces-small",
     "vit-small",

@@ -21,6 +21,7 @@ from row_data import write_people
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.cells import cells_of
 from unlearnkit.compare.held import Entry, seeds_held
+from unlearnkit.compare.passes import PASSES, USUAL
 from unlearnkit.compare.plan import AUDIT, OPENING, _searched, costs, plan
 from unlearnkit.compare.speed import Speed, _of_a_sample
 from unlearnkit.compare.speed import measured as measured_speed
@@ -81,6 +82,19 @@ def test_a_plan_names_settings_whose_cost_is_not_known_once(tmp_path: Path) -> N
     (line,) = lines(known, unknown, {"name": "jit", "preset": "paper"})
     assert line.startswith("few (per_class), jit (copies): ")
     assert lines(unknown, requests=[{"forget": ["cat"]}]) == [], "it cannot be run"
+
+
+def test_a_method_of_another_package_is_planned_as_most_methods(
+    speed: Speed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(PASSES, "finetune")  # as if it came from elsewhere
+    named = {"name": "finetune", "set": ["recipe.epochs=3"]}
+    learned = ALL - LEARNED_THREES
+    assert planned(speed, methods=[named])["runs"] == pytest.approx(USUAL.of(learned, THREES))
+    place = work.Place(out=tmp_path / "out", bank=tmp_path / "bank", device="cpu")
+    cells = cells_of(tiny(methods=[named, {"name": "retrain"}, {"name": "ssd"}]))
+    (line,) = (line for line in plan(cells, cells, place, 1).lines if "nothing is known" in line)
+    assert line == "finetune: estimated as what most methods pass, since nothing is known of it"
 
 
 def test_a_retraining_of_other_epochs_is_counted_so(speed: Speed) -> None:
