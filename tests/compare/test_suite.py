@@ -176,7 +176,7 @@ def test_a_changed_suite_is_said_line_by_line() -> None:
     new = {"retrained": 5, "methods": [{"name": "original"}, {"name": "finetune"}], **setting(recipe=["epochs=9"])}
     lines = changes(record(), record(**new))
     assert [line.removeprefix("changed since the last run here: ").partition(":")[0] for line in lines] == [
-        "small-cnn,width=4 on digits",
+        "setting small-cnn,width=4 on digits",
         "method ssd",
         "retrained",
         "method finetune",
@@ -184,6 +184,19 @@ def test_a_changed_suite_is_said_line_by_line() -> None:
     assert lines[1].endswith("not there any more")
     assert lines[2].endswith("retrained: 3, now 5")
     assert lines[3].endswith("new")
+    requests = [{"forget": ["3"]}, {"forget": ["0", "1", "2", "5"], "after": [["4"]]}]
+    (line,) = changes(record(), record(**setting(requests=requests)))
+    assert line.endswith("""request {"forget": "0 to 2, 5", "after": [["4"]]}: new""")
+
+
+def test_another_suite_is_not_said_line_by_line() -> None:
+    def record(name: str, **changed: Any) -> dict[str, Any]:
+        return {"name": name, "suite": tiny(**changed).model_dump(mode="json")}
+
+    renamed = changes(record("a"), record("b", retrained=5))
+    assert [line.rpartition("here: ")[2] for line in renamed] == ["name: a, now b", "retrained: 3, now 5"]
+    other = changes(record("a"), record("b", **setting(model="allcnn", requests=[{"forget": ["7"]}])))
+    assert other == ["another suite than the last one here, which was a"]
 
 
 def test_retraining_takes_over_the_whole_recipe_of_the_original(tmp_path: Path) -> None:
