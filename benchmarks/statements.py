@@ -1,12 +1,14 @@
 """Says of every statement of the article whether it held in the committed suites, setting by setting.
 
-    python benchmarks/statements.py
+    python benchmarks/statements.py [--write]
 
-Prints the table of docs/compare.md, from results/suites/*/results.json; nothing is run.
+Prints the table of docs/compare.md, from results/suites/*/results.json, or puts it into the page; nothing is run.
 """
 
 from __future__ import annotations
 
+import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from unlearnkit.compare.reported import statements
 from unlearnkit.disk.json_text import parse_json
 
 SUITES = Path(__file__).parent / "results" / "suites"
+PAGE = Path(__file__).parents[1] / "docs" / "compare.md"
 USUAL = (
     "cifar10-small",
     "resnet18-small",
@@ -70,5 +73,15 @@ def merged(names: Sequence[str]) -> list[dict[str, Any]]:
     return list(groups.values())
 
 
+def renewed(page: str) -> str:
+    """Return the page with the table made from the results."""
+    return re.sub(r"(?m)^\| statement \| outcome \|.*\n(\|.*\n)*", lambda _: table(), page)
+
+
 if __name__ == "__main__":
-    print(table(), end="")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into the page")
+    if parser.parse_args().write:
+        PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    else:
+        print(table(), end="")

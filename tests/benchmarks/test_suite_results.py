@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from unlearnkit.compare.changes import changes
 from unlearnkit.compare.results import redraw
+from unlearnkit.compare.suite import read_suite
+from unlearnkit.disk.json_text import parse_json
 
 SUITES = Path(__file__).parents[2] / "benchmarks" / "results" / "suites"
 FOLDERS = sorted(path.parent for path in SUITES.glob("*/results.json"))
@@ -24,4 +27,7 @@ def test_tables_and_page_are_made_from_the_results(folder: Path, tmp_path: Path)
     for name in ("results.md", "results.tex", "index.html"):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes(), f"unlearnkit compare --redraw {folder}"
     assert str(Path.home()) not in (folder / "results.json").read_text()
+    measured = {"name": "suite", "suite": parse_json((folder / "results.json").read_bytes())["suite"]}
+    shipped = {"name": "suite", "suite": read_suite(folder.name)[1].model_dump(mode="json")}
+    assert changes(measured, shipped) == [], "the shipped suite is another by now: measure it again"
     assert all(row["failure"] != "not run yet" for group in results["groups"] for row in group["rows"])

@@ -6,9 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
+from joblib import register_parallel_backend
+from joblib.parallel import ThreadingBackend
 
 from unlearnkit.compare import hand_out
 from unlearnkit.compare.hand_out import Workers
@@ -42,6 +45,27 @@ def test_a_backend_that_gives_no_result_as_it_comes_is_refused() -> None:
     jobs: Any = [("one", None)]
     with pytest.raises(ConfigError, match="multiprocessing does not; leave --backend out"):
         list(Workers(backend="multiprocessing").do(jobs))
+
+
+class AtTheEnd(ThreadingBackend):
+    """A backend that gives no result before the last, as Ray's is."""
+
+    supports_return_generator = False
+
+
+def test_a_cluster_that_gives_all_results_at_the_end_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = ModuleType("ray")
+    ray.init = lambda **told: joined.append(told)  # type: ignore[attr-defined]
+    module = ModuleType("ray.util.joblib")
+    module.register_ray = lambda: register_parallel_backend("ray", AtTheEnd)  # type: ignore[attr-defined]
+    for name, each in (("ray", ray), ("ray.util", ModuleType("ray.util")), ("ray.util.joblib", module)):
+        monkeypatch.setitem(sys.modules, name, each)
+    joined: list[dict[str, Any]] = []
+    monkeypatch.setattr(hand_out, "attempt", lambda name, _job, parent: Done(name, {"parent": parent}))
+    jobs: Any = [("one", None), ("two", None)]
+    found = list(Workers(backend="ray", address="ray://head:1", jobs=2).do(jobs))
+    assert {done.name: done.result for done in found} == {"one": {"parent": None}, "two": {"parent": None}}
+    assert joined == [{"address": "ray://head:1", "ignore_reinit_error": True}]
 
 
 @pytest.mark.parametrize("backend", ["sequential", "threading"])

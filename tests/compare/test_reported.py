@@ -10,6 +10,7 @@ import pytest
 from suites import FULL, made_group, made_results, made_row
 from unlearnkit.cli.show_compare import show_table
 from unlearnkit.compare.groups import value_of
+from unlearnkit.compare.leaderboard import leaderboard
 from unlearnkit.compare.provenance import measured_by
 from unlearnkit.compare.reported import HELD, NOT_HELD, UNMEASURED, UNTOLD, beside, named_row, only, statements
 from unlearnkit.compare.results import collected
@@ -150,6 +151,17 @@ def test_hostile_words_are_text_in_markdown_and_latex() -> None:
     assert "& 0.62 (0.50 to 0.75) & 0.100 &" in next(line for line in lines if line.startswith("unsir &"))
     failed = {**made_row("ssd", 1.0), "failure": "got <img src=x> | y"}
     assert r"got \<img src=x\> \| y" in markdown(made_results(made_group([failed])))
+
+
+def test_a_class_without_test_images_has_no_accuracy_in_the_tables() -> None:
+    row = made_row("unsir", 0.5)
+    row["primary"]["accuracy/forget_test"] |= {"value": None, "retrained": [None, None, None], "original": None}
+    results = made_results(made_group([row]))
+    (line,) = (line for line in markdown(results).splitlines() if line.startswith("| 3 retrained models"))
+    assert line.startswith("| 3 retrained models | | | - | 50.0 (40.0 to 60.0) |")
+    assert "unsir" in latex(results)
+    assert "unsir" in leaderboard(results, Path("none"))
+    assert summaries(results)
 
 
 def test_readings_that_a_suite_asks_for_have_columns() -> None:

@@ -45,7 +45,10 @@ def command(
         typer.Option("--judge-again", help="audit finished cells again, as after an update; no method is run for them"),
     ] = False,
     redraw: Annotated[
-        Path | None, typer.Option("--redraw", help="write tables and page again from this results.json; nothing is run")
+        Path | None,
+        typer.Option(
+            "--redraw", help="write tables and pages again from this results.json, or all in a folder; nothing is run"
+        ),
     ] = None,
     names: Annotated[bool, typer.Option("--list", help="name the shipped suites and the reported rows")] = False,
     device: opt.Device = None,
@@ -57,8 +60,7 @@ def command(
     from unlearnkit.compare.hand_out import CLUSTERS, Workers
     from unlearnkit.compare.plan import plan as planned
     from unlearnkit.compare.reported import named_row, only, reported_rows
-    from unlearnkit.compare.results import PAGE
-    from unlearnkit.compare.results import redraw as drawn_again
+    from unlearnkit.compare.results import PAGE, redraw_all
     from unlearnkit.compare.suite import read_suite, shipped
     from unlearnkit.compare.summary import HEADS, LEGEND, summaries
     from unlearnkit.compare.wording import counted
@@ -70,7 +72,7 @@ def command(
         print_lines("\n".join([*shipped(), *(f"--row {name}" for name in reported_rows())]))
         return
     if redraw is not None:
-        drawn_again(redraw)
+        redraw_all(redraw)
         return
     if (suite is None) == (row is None):
         raise ConfigError("Expected a suite or --row ID, one of the two; `unlearnkit compare --list` names them.")

@@ -91,8 +91,7 @@ class Workers:
                     # a process whose memory has grown is replaced between two jobs, as it should be
                     warnings.filterwarnings("ignore", message="A worker stopped while some jobs were given")
                     parent = None if self.backend in CLUSTERS else os.getpid()
-                    working = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
-                    yield from working(delayed(attempt)(name, job, parent) for name, job in jobs)
+                    yield from _parallel()(delayed(attempt)(name, job, parent) for name, job in jobs)
         except TerminatedWorkerError as error:
             raise _killed(error) from error
 
@@ -114,6 +113,17 @@ class Workers:
                     f"Expected a backend that joblib knows, but got {self.backend!r}; {nearest(self.backend, KNOWN)}"
                 ) from error
             yield
+
+
+def _parallel() -> Parallel:
+    """Return what hands jobs to the backend, and gives each result as it comes; of Ray's, all of them at the end.
+
+    A cell keeps its own result, so that nothing is lost by that if the command is killed.
+    """
+    try:
+        return Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="all")
+    except ValueError:  # the backend cannot
+        return Parallel(batch_size=1, pre_dispatch="all")
 
 
 def _on_dask(address: str, jobs: Sequence[tuple[str, Job]], at_once: int | None) -> Iterator[Done]:

@@ -123,7 +123,7 @@ def _reference_lines(result: dict[str, Any], metrics: Sequence[str]) -> list[str
     if row is None:
         return []
     found = [row["primary"][f"accuracy/{part}"]["retrained"] for part in (forgotten_part(result), "retain_test")]
-    right = (spread([100 * value for value in values], 1) for values in found)
+    right = (spread([100 * value for value in values if value is not None], 1) for values in found)
     readings = (reading_of(row, metric) or {"retrained": ()} for metric in metrics)
     more = [spread([value for value in reading["retrained"] if value is not None], 2) for reading in readings]
     cells = [f"{len(found[0])} retrained models", "", "", *right, "", "", "", "1", "1", *more]

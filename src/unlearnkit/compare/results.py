@@ -83,6 +83,20 @@ def redraw(path: Path) -> dict[str, Any]:
     return results
 
 
+def redraw_all(path: Path) -> None:
+    """Write the tables and the page of one suite again, or of all suites in the folders of a folder.
+
+    Args:
+        path: results.json, the folder that it lies in, or the folder of such folders.
+
+    Raises:
+        ConfigError: there are no results of a suite.
+    """
+    several = sorted(found.parent for found in path.glob(f"*/{RESULTS}")) if not (path / RESULTS).exists() else []
+    for folder in several or [path]:
+        redraw(folder)
+
+
 def _draw_tables(results: dict[str, Any], folder: Path) -> None:
     files: dict[str, bytes] = {
         "results.parquet": parquet(results),

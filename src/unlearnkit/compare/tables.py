@@ -50,11 +50,12 @@ def markdown(results: dict[str, Any]) -> str:
         lines += [
             "## Reported and measured",
             "",
-            "| row | source | reported | measured | tolerance | within |",
-            "| --- " * 6 + "|",
+            "| row | source | reading | reported | measured | tolerance | within | note |",
+            "| --- " * 8 + "|",
         ]
         lines += [
-            f"| `{row.id}` | {as_text(row.source)} | {row.reported:g} | {row.shown} | {row.tolerance:g} | {row.holds} |"
+            f"| `{row.id}` | {as_text(row.source)} | {row.reading} | {row.reported:g} | {row.shown} "
+            f"| {row.tolerance:g} | {row.holds} | {as_text(row.note)} |"
             for row in rows
         ]
         lines.append("")
