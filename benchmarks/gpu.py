@@ -16,8 +16,10 @@ With `--budget`, what fits is planned from the seconds that similar units took h
 work begins; a unit is left out where less time remains than it is expected to take, and the last line says what was.
 `--plan` prints the plan alone. `--smoke` goes through all steps in two minutes without a GPU: digits, tiny networks.
 
+It ends with 1 where units failed, or where nothing was done.
+
 The package is imported from `src`; it needs torch, torchvision, timm and the project's own dependencies. A machine
-without a network needs as wheels those that it lacks: an image with PyTorch, timm, scikit-learn and what these bring
+without a network needs as wheels those of pyproject.toml that it lacks: the one where results/gpu.json was measured
 lacked pydantic alone, with pydantic-core, annotated-types, typing-extensions and typing-inspection (3 MB). `--pack`
 copies the images that one run carries, 60 MB at most, so one data set at a time; of this repository a run needs `src`
 and the programs in `benchmarks`, but no references, results, tests or docs (40 MB).
@@ -101,6 +103,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"below what is expected of them: {', '.join(book.short_of_goal()) or 'nothing'}",
         flush=True,
     )
+    if book.failed() or (book.left_out and not any(map(book.done, STEPS))):
+        raise SystemExit(1)
 
 
 def show(book: Book, steps: Sequence[Step]) -> None:

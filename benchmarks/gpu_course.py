@@ -43,10 +43,11 @@ class Course:
         steps = (
             self.models("airbench", dtype=torch.float16),
             self.methods("headline", "airbench", plan.headline, (0,)),
-            self.speed(),
+            self.speed("speed", "airbench"),
             self.methods("field", "airbench", plan.others, (0,)),
             self.models("resnet18"),
             self.methods("resnet18-headline", "resnet18", plan.headline, (0,)),
+            self.speed("resnet18-speed", "resnet18"),
             self.hundred(),
             self.imagenet(),
             self.methods("seeds", "airbench", every, plan.seeds),
@@ -118,15 +119,15 @@ class Course:
         )
         return Step(name="airbench-bank", units=(unit,), missing=self.missing("airbench"))
 
-    def speed(self) -> Step:
+    def speed(self, step: str, network: str) -> Step:
         """Seconds of UNSIR, as published and here, and of `erase`, beside retraining and Fisher forgetting."""
         unit = Unit(
-            name="airbench",
-            kind="speed airbench",
-            make=partial(self._speed, "airbench"),
-            needs=("airbench/original",),
+            name=network,
+            kind=f"speed {network}",
+            make=partial(self._speed, network),
+            needs=(f"{network}/original",),
         )
-        return Step(name="speed", units=(unit,), missing=self.missing("airbench"))
+        return Step(name=step, units=(unit,), missing=self.missing(network))
 
     def imagenet(self) -> Step:
         """Images of ImageNet's shape, streamed from files through a ViT-B and a MobileNetV2: do files keep up?"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,12 @@ from unlearnkit.training.from_scratch import recipe_for
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gpu")]  # one process makes the run that most look at
 
 
-def run(folder: Path, *more: str) -> dict[str, Any]:
+def run(folder: Path, *more: str, ends: int = 0) -> dict[str, Any]:
     """Go through the steps, and return what each of them wrote."""
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         shorten(patch)  # no figure of an audit matters
+        if ends:
+            stack.enter_context(pytest.raises(SystemExit, match=str(ends)))
         gpu.main(["--smoke", "--work", str(folder / "work"), "--out", str(folder / "out"), *more])
     return {path.stem: json.loads(path.read_text()) for path in (folder / "out").glob("*.json")}
 
@@ -176,7 +179,7 @@ def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch:
 
     with monkeypatch.context() as patch:
         patch.setattr(gpu_course, "train_run", failing)
-        first = run(tmp_path, "--only", "small")["small"]["units"]
+        first = run(tmp_path, "--only", "small", ends=1)["small"]["units"]
     assert first["retrained-0"]["failure"]["type"] == "ValueError"
     assert first["retrained-0"]["failure"]["message"] == "injected"
     assert "injected" in first["retrained-0"]["failure"]["traceback"]
@@ -187,7 +190,7 @@ def test_a_failing_unit_is_recorded_and_tried_again(tmp_path: Path, monkeypatch:
 
 
 def test_without_time_everything_is_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert list(run(tmp_path, "--budget", "0")) == ["run"]
+    assert list(run(tmp_path, "--budget", "0", ends=1)) == ["run"]
     *planned, line = capsys.readouterr().out.splitlines()
     assert planned[-1] == "planned: 0 units, 0 s of 0 s"
     for step in gpu_plan.STEPS:
