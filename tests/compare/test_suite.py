@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,55 @@ def setting(**changed: Any) -> dict[str, Any]:
 def test_what_cannot_be_meant_is_refused(changed: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         suite_from(TINY | changed)
+
+
+SETTINGS = '[[settings]]\ndata = "digits"\nmodel = "small-cnn"\n'
+ASKED = SETTINGS + "[[settings.requests]]\n"
+PLACE = "requests 1 of settings 1"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[methods]\nname = "x"', "Expected methods of the suite to be a list of tables, but got one table; write [[m"),
+        ('methods = ["x"]', 'Expected methods 1 to be a table, but got "x"; write [[methods]].'),
+        ("methods = []", "Expected at least 1 item in methods of the suite, but got an empty list; write [[methods]]."),
+        ("unlearning_seeds = 3", "seeds of the suite to be a list, but got 3; write unlearning_seeds = [3]."),
+        ('unlearning_seeds = "x"', 'to be a list, but got "x"; write unlearning_seeds = [0].'),
+        (ASKED + 'forget = "3"', f'Expected forget of {PLACE} to be a list, but got "3"; write forget = ["3"].'),
+        (ASKED + "forget = 3.5", 'to be a list, but got 3.5; write forget = ["..."].'),
+        (ASKED + "forget = [3.5]", f"item 1 of forget of {PLACE} to be a name or a whole number, but got 3.5; write "),
+        (ASKED + "forget = [true]", "to be a name or a whole number, but got true; write "),
+        (ASKED + 'after = "4"', 'to be a list, but got "4"; write after = [["4"]].'),
+        (
+            ASKED + 'after = ["4"]',
+            'Expected item 1 of after of requests 1 of settings 1 to be a list, but got "4"; wri',
+        ),
+        (ASKED + 'where = ["a=b", 3]', f"Expected item 2 of where of {PLACE} to be text, but got 3; write it in"),
+        (
+            SETTINGS + "[settings.requests]",
+            "of settings 1 to be a list of tables, but got one table; write [[settings.r",
+        ),
+    ],
+)
+def test_a_wrong_shape_is_named_in_the_words_of_the_file(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        suite_from(TINY | tomllib.loads(text))
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "Expected 'title' in the suite, but the suite lacks it; write title = \"...\"."),
+        ('title = "x"', "Expected 'settings' in the suite, but the suite lacks it; write [[settings]]."),
+        (f'title = "x"\n{SETTINGS}', "'requests' in settings 1, but settings 1 lacks it; write [[settings.requests]]."),
+    ],
+)
+def test_what_a_suite_lacks_is_named(text: str, said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        suite_from(tomllib.loads(text))
+    assert said in str(caught.value)
 
 
 def test_files_that_hold_no_suite_are_refused(tmp_path: Path) -> None:

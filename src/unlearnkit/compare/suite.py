@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, StrictInt
 
@@ -20,9 +20,9 @@ from unlearnkit.compare.suite_checks import (
     check_model,
     check_requests,
     check_serves,
-    nearest,
 )
 from unlearnkit.compare.suite_parts import SuiteMethod, SuiteSetting
+from unlearnkit.compare.suite_shapes import check_shape
 from unlearnkit.config import Config
 from unlearnkit.disk.files import read_regular
 from unlearnkit.errors import ConfigError, reason
@@ -124,31 +124,12 @@ def suite_from(content: Mapping[str, Any]) -> Suite:
     """Build a suite from what a file says.
 
     Raises:
-        ConfigError: see `Suite`; an unknown key is named with the nearest one.
+        ConfigError: see `Suite`; an unknown key is named with the nearest one, a value of another shape with its place.
     """
-    _check_keys(content, Suite, "the suite")
+    check_shape(content, Suite, "the suite")
     return Suite(**content)
 
 
 def shipped() -> list[str]:
     """Return the names of the suites that come with the package."""
     return sorted(entry.name.removesuffix(".toml") for entry in SHIPPED.iterdir() if entry.name.endswith(".toml"))
-
-
-def _check_keys(content: object, kind: type[Config], place: str) -> None:
-    """Refuse keys that no field has, here and in the tables inside."""
-    if not isinstance(content, Mapping):
-        return  # the field itself says what it wants
-    for key, value in content.items():
-        if key not in kind.model_fields:
-            raise ConfigError(
-                f"Expected a key of {place}, but got {key!r}, which is unknown; {nearest(key, kind.model_fields)}"
-            )
-        inner = next((each for each in _inside(kind.model_fields[key].annotation) if isinstance(each, type)), None)
-        if inner is not None and issubclass(inner, Config) and isinstance(value, list | tuple):
-            for number, each in enumerate(value, start=1):
-                _check_keys(each, inner, f"{key} {number}")
-
-
-def _inside(annotation: Any) -> tuple[Any, ...]:
-    return get_args(annotation)
