@@ -10,7 +10,8 @@ from typing import Any
 
 from unlearnkit.audit.metrics.registry import METRICS
 from unlearnkit.compare.suite_parts import SuiteMethod, SuiteRequest, SuiteSetting
-from unlearnkit.data.sources.registry import is_local
+from unlearnkit.data.sources.registry import PLUGINS as SOURCE_PLUGINS
+from unlearnkit.data.sources.registry import SOURCES, is_local
 from unlearnkit.errors import ConfigError
 from unlearnkit.methods import METHODS
 from unlearnkit.methods.parts import kinds_of
@@ -44,8 +45,12 @@ def check_model(name: str) -> None:
 
 
 def check_data(setting: SuiteSetting) -> None:
-    """Refuse data that would be fetched from a network, or read by code of others, and parts of what has none."""
+    """Refuse data that there is not, that a network would give or code of others read, and parts of what has none."""
     source = setting.data
+    kind = source.partition(":")[0]
+    if kind not in (*SOURCES, *SOURCE_PLUGINS.names()):
+        advice = "or load others once, and write parquet:DIR or imagefolder:DIR"
+        check_known(kind, filter(is_local, SOURCES), "data sources that a suite may name", advice=advice)
     if not is_local(source):
         raise ConfigError(
             f"Expected data of this machine, as a suite may come from a stranger, but got {source!r}; load it once and "
