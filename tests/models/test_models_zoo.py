@@ -140,6 +140,23 @@ def test_what_a_zoo_does_not_have_is_refused(name: str, words: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("timm:resnet18x", "model of timm, but got 'resnet18x'; did you mean resnet18 or "),
+        ("timm:resnet18.a1_in1kk", r"got 'resnet18.a1_in1kk' \(Invalid .*\); did you mean resnet18.a1_in1k or "),
+        ("timm:resnet18.zzzzzzzzzzzzzzzzzzzzzz", r"\(Invalid .*\); leave the tag out, as resnet18\."),
+        ("torchvision:resnet19", "classifier of torchvision, but got 'resnet19'; did you mean .*resnet18"),
+        ("torchvision:zzz", "classifier of torchvision, but got 'zzz'; resnet18 is one"),
+    ],
+)
+def test_the_nearest_name_is_said_whether_a_model_is_built_or_its_preprocessing_read(name: str, words: str) -> None:
+    with pytest.raises(ModelError, match=words):
+        own_preprocessing(name)
+    with pytest.raises(ModelError, match=words):
+        build_model(name, num_classes=3, in_channels=3)
+
+
+@pytest.mark.parametrize(
     ("name", "size", "crop", "interpolation", "mean", "fixed"),
     [
         ("timm:resnet10t", 176, 0.875, "bicubic", 0.485, False),

@@ -9,7 +9,8 @@ from typing import Any
 from unlearnkit.data.preprocessing import Preprocessing
 from unlearnkit.errors import ModelError, reason
 from unlearnkit.models.names import FETCHING, parse_name
-from unlearnkit.models.timm_zoo import build_timm
+from unlearnkit.models.timm_zoo import build_timm, check_timm
+from unlearnkit.models.torchvision_zoo import check_torchvision
 from unlearnkit.models.transformers_zoo import fixed_size, processor_of
 
 TORCHVISION_FIXED = ("vit_", "maxvit_")  # torchvision's families that take images of one size only
@@ -74,9 +75,10 @@ def _of_timm(base: str, options: Mapping[str, object], name: str) -> OwnPreproce
         model = build_timm(base, options, num_classes=1, in_channels=3, pretrained=False)
         config: Any = model.pretrained_cfg
     else:
+        check_timm(base)
         try:
             known = get_pretrained_cfg(base, allow_unregistered=False)
-        except RuntimeError as error:  # no such architecture, or no such tag after its dot
+        except RuntimeError as error:  # somebody registered it, without a configuration
             raise ModelError(
                 f"Expected a model of timm, but got {base!r} ({reason(error)}); `timm.list_models()` names them."
             ) from error
@@ -91,8 +93,7 @@ def _of_timm(base: str, options: Mapping[str, object], name: str) -> OwnPreproce
 def _of_torchvision(base: str, options: Mapping[str, object], name: str) -> OwnPreprocessing:
     from torchvision import models as zoo
 
-    if base not in zoo.list_models(module=zoo):
-        raise ModelError(f"Expected a classifier of torchvision, but got {base!r}; resnet18 is one.")
+    check_torchvision(base)
     preset = zoo.get_model_weights(base).DEFAULT.transforms()
     option_size = options.get("image_size") or options.get("input_size")
     try:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from unlearnkit.errors import ModelError
+from unlearnkit.errors import ModelError, reason
 from unlearnkit.models.factory import building
 from unlearnkit.models.fetch import fetching
 from unlearnkit.models.names import FETCHING
@@ -30,11 +30,7 @@ def build_timm(
     import timm
 
     if not name.startswith(FETCHING):
-        architecture = name.partition(".")[0]
-        if not timm.is_model(architecture):
-            close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
-            hint = f"did you mean {' or '.join(close)}?" if close else "resnet18 is one."
-            raise ModelError(f"Expected a model of timm, but got {name!r}; {hint}")
+        check_timm(name)
     fetched = f"the pretrained weights of timm:{name}" if pretrained else f"the model timm:{name}"
     fetches = pretrained or name.startswith(FETCHING)
     with building(f"timm:{name}", options), fetching(fetched, ModelError) if fetches else nullcontext():
@@ -42,6 +38,28 @@ def build_timm(
             name, pretrained=pretrained, num_classes=num_classes, in_chans=in_channels, **options
         )
     return model
+
+
+def check_timm(name: str) -> None:
+    """Refuse an architecture that timm does not have, and a tag after its dot that there is not; name the nearest.
+
+    Raises:
+        ModelError: timm does not know the name.
+    """
+    import timm
+    from timm.models import get_pretrained_cfg
+
+    architecture = name.partition(".")[0]
+    if not timm.is_model(architecture):
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "resnet18 is one."
+        raise ModelError(f"Expected a model of timm, but got {name!r}; {hint}")
+    try:
+        get_pretrained_cfg(name)
+    except RuntimeError as error:
+        close = difflib.get_close_matches(name, timm.list_pretrained(f"{architecture}.*"), n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else f"leave the tag out, as {architecture}."
+        raise ModelError(f"Expected a model of timm, but got {name!r} ({reason(error)}); {hint}") from error
 
 
 def pooling_of(name: str, options: Mapping[str, Any]) -> str | None:

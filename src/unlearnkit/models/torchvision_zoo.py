@@ -31,11 +31,7 @@ def build_torchvision(
     """
     from torchvision import models as zoo
 
-    known = zoo.list_models(module=zoo)  # classifiers alone, no detection, segmentation or video
-    if name not in known:
-        close = difflib.get_close_matches(name, known, n=3)
-        hint = f"did you mean {' or '.join(close)}?" if close else "resnet18 is one."
-        raise ModelError(f"Expected a classifier of torchvision, but got {name!r}; {hint}")
+    check_torchvision(name)
     if in_channels != 3:
         raise ModelError(
             f"Expected images with 3 channels for torchvision:{name}, but the data has {in_channels}; "
@@ -53,6 +49,21 @@ def build_torchvision(
     if pretrained:
         _load_pretrained(model, name, options, num_classes)
     return model
+
+
+def check_torchvision(name: str) -> None:
+    """Refuse a name that no classifier of torchvision has, and name the nearest.
+
+    Raises:
+        ModelError: torchvision does not know the name.
+    """
+    from torchvision import models as zoo
+
+    known = zoo.list_models(module=zoo)  # classifiers alone, no detection, segmentation or video
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {' or '.join(close)}?" if close else "resnet18 is one."
+        raise ModelError(f"Expected a classifier of torchvision, but got {name!r}; {hint}")
 
 
 def _load_pretrained(model: nn.Module, name: str, options: Mapping[str, object], num_classes: int) -> None:
