@@ -76,6 +76,20 @@ def test_the_bank_is_listed_verified_and_pruned(original: Path, tmp_path: Path) 
     assert json.loads(run_cli("bank", "list", *at, "--json").out) == {"bank": str(bank), "entries": []}
 
 
+@pytest.mark.parametrize("action", ["list", "verify", "prune"])
+def test_a_bank_that_somebody_named_must_be_there(action: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = f"Expected a reference bank at {tmp_path / 'typo'}, but there is no such folder"
+    assert_refused(run_cli("bank", action, "--bank", tmp_path / "typo"), said)
+    monkeypatch.setenv("UNLEARNKIT_BANK", str(tmp_path / "typo"))
+    assert_refused(run_cli("bank", action), said)
+    assert not (tmp_path / "typo").exists()
+    monkeypatch.delenv("UNLEARNKIT_BANK")
+    monkeypatch.setattr("unlearnkit.steps.reference_bank.default_bank", lambda: tmp_path / "later")
+    done = run_cli("bank", action)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.endswith(f"the bank {tmp_path / 'later'}: 0\n")
+
+
 def test_a_line_says_what_a_model_was_trained_on(capsys: pytest.CaptureFixture[str]) -> None:
     entry = {"key": "k", "wrong": None, "model": "m", "data": "d", "excluded": [], "rows": False, "seed": 0}
     found = [entry, entry | {"rows": True}, entry | {"excluded": ["3", "5"]}, entry | {"excluded": ["3"], "rows": True}]

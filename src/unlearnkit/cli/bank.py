@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 import typer
@@ -24,11 +25,18 @@ def command(
 ) -> None:
     """Look after the reference bank, the models that `retrain` made."""
     from unlearnkit.cli.show_bank import show_bank
+    from unlearnkit.errors import ConfigError
     from unlearnkit.steps.bank import list_bank, prune_bank, verify_bank
-    from unlearnkit.steps.reference_bank import default_bank
+    from unlearnkit.steps.reference_bank import VARIABLE, default_bank
 
     act = {"list": list_bank, "verify": verify_bank, "prune": prune_bank}[action]
-    result = act(bank or default_bank())
+    place = bank or default_bank()
+    if (bank is not None or os.environ.get(VARIABLE)) and not place.exists():
+        raise ConfigError(
+            f"Expected a reference bank at {place}, but there is no such folder; check --bank, or {VARIABLE} where "
+            "that is left out."
+        )
+    result = act(place)
     if as_json:
         print_result(result, as_json, quiet)
     elif not quiet:
