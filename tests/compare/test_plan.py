@@ -214,9 +214,10 @@ def test_a_plan_of_which_nothing_can_be_run_ends_as_the_run_does(
     assert run.code == done.code
     assert f"not run: {reason}" in run.out
     assert "2 cells failed" in run.out
-    file.write_text(text)
-    done = run_cli("compare", file, *at, "--device", "none")
+    file.write_text(text.replace("small-cnn,width=4", "timm:resnet18x", 1))
+    done = run_cli("compare", file, *at, "--device", "cpu")
     assert done.code == 1
+    assert "got 'resnet18x'; did you mean resnet18 or" in done.out
     assert done.out.count("1 cell cannot be run: Expected a") == 2
 
 
@@ -241,10 +242,14 @@ def test_a_model_that_cannot_take_the_images_is_named(tmp_path: Path) -> None:
         (("--backend", "dask"), "--address tcp://HOST:PORT"),
         (("--address", "tcp://127.0.0.1:1"), "beside --address"),
         (("--jobs", "0"), "at least one job"),
+        (("--device", "cudaa"), "a device that this machine has (cpu, cuda, cuda:N or mps), but got 'cudaa'"),
+        (("--device", "cpu:x"), "but got 'cpu:x'"),
+        (("--device", "cudaa", "--backend", "dask", "--address", "tcp://127.0.0.1:1"), "but got 'cudaa'"),
+        (("--device", "cuda:99", "--backend", "dask", "--address", "tcp://127.0.0.1:1"), "none answers"),
     ],
 )
 @pytest.mark.parametrize("plan", [("--plan",), ()])
-def test_a_plan_refuses_the_workers_that_a_run_refuses(
+def test_a_plan_refuses_the_workers_and_devices_that_a_run_refuses(
     file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], reason: str, plan: tuple[str]
 ) -> None:
     def silent(*_: object, **__: object) -> None:
@@ -257,6 +262,7 @@ def test_a_plan_refuses_the_workers_that_a_run_refuses(
     at = ("--out", tmp_path / "out", "--bank", tmp_path / "bank", "--device", "cpu")
     assert_refused(run_cli("compare", file, *at, *words, *plan), reason)
     assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "bank").exists()
 
 
 def test_to_judge_again_costs_audits_and_models_that_are_gone(speed: Speed) -> None:

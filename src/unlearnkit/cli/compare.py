@@ -66,6 +66,7 @@ def command(
     from unlearnkit.compare.wording import counted
     from unlearnkit.compare.work import Place
     from unlearnkit.errors import ConfigError
+    from unlearnkit.runtime.runtime import device_named
     from unlearnkit.steps.reference_bank import default_bank
 
     if names:
@@ -80,6 +81,8 @@ def command(
         raise ConfigError("Expected a folder for the comparison, but got none; give --out DIR.")
     if out.exists() and not out.is_dir():
         raise ConfigError(f"Expected a folder for the comparison, but {out} is none; give --out DIR.")
+    if device is not None:
+        device_named(device, here=backend not in CLUSTERS)  # those of a cluster are its workers'
     if row is not None:
         reported = named_row(row)
         name, chosen = row, only(read_suite(reported.suite)[1], reported)

@@ -86,7 +86,7 @@ class Runtime:
             ConfigError: torch does not know the device, or this machine does not have it; or see `count_operations`.
             ProcessError: the processes do not find each other.
         """
-        chosen = None if device is None else _device(device)
+        chosen = None if device is None else device_named(device)
         processes, process_device = Processes.launched(cpu=chosen is not None and chosen.type == "cpu")
         return cls(
             device=process_device or chosen or _best_device(),
@@ -167,12 +167,22 @@ class Runtime:
             torch.mps.synchronize()
 
 
-def _device(name: str) -> torch.device:
+def device_named(name: str, *, here: bool = True) -> torch.device:
+    """Return the device of this name.
+
+    Args:
+        name: such as `cpu` or `cuda:1`.
+        here: whether this machine has to have it.
+
+    Raises:
+        ConfigError: torch does not know the device, or this machine does not have it.
+    """
     try:
         if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
             raise RuntimeError(name)
         chosen = torch.device(name)
-        torch.empty(1, device=chosen)
+        if here:
+            torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ConfigError(
             f"Expected a device that this machine has (cpu, cuda, cuda:N or mps), but got {name!r}; "
