@@ -21,7 +21,7 @@ from unlearnkit.compare.plan import plan
 from unlearnkit.compare.results import redraw
 from unlearnkit.compare.rows import row_of
 from unlearnkit.compare.subset import first_rows
-from unlearnkit.disk.staging import held
+from unlearnkit.disk.holding import held
 from unlearnkit.errors import ConfigError, DataError, OutputError
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("suites")]
@@ -158,7 +158,7 @@ def test_what_is_finished_is_not_done_again_and_what_failed_is_tried(
     forget = work.forget_run
     monkeypatch.setattr(work, "audit_folder", never)
     monkeypatch.setattr(work, "forget_run", lambda *a, **k: (tried.append(a[1].name), forget(*a, **k)))
-    monkeypatch.setattr("unlearnkit.steps.retrain.train_run", never)
+    monkeypatch.setattr("unlearnkit.steps.bank_entry.train_run", never)
     lines: list[str] = []
     results = comparison(tiny(), made, lines).run()
     assert tried == ["ssd"]

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from kills import killed
-from unlearnkit.disk.staging import HIDDEN, held, locked, staged, sweep
+from unlearnkit.disk.holding import held
+from unlearnkit.disk.staging import HIDDEN, locked, staged, sweep
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import add_to_run, read_json, write_run
 from unlearnkit.steps.verify import verify_run
@@ -196,7 +197,8 @@ class LocksOfWindows:
 def as_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     """No fcntl and no exchange; the rest of Windows is not here."""
     monkeypatch.setattr("unlearnkit.disk.staging.fcntl", None)
-    monkeypatch.setattr("unlearnkit.disk.staging.msvcrt", LocksOfWindows())
+    monkeypatch.setattr("unlearnkit.disk.holding.fcntl", None)
+    monkeypatch.setattr("unlearnkit.disk.holding.msvcrt", LocksOfWindows())
     monkeypatch.setattr("unlearnkit.disk.staging._renameat2", lambda: None)
 
 

@@ -18,8 +18,9 @@ from unlearnkit.compare.suite import Suite
 from unlearnkit.compare.wording import counted
 from unlearnkit.compare.work import CellJob, Done, Job, OriginalJob, Place, ReferenceJob, SearchJob, keep, kept
 from unlearnkit.disk.files import read_regular, replace_file
+from unlearnkit.disk.holding import held
 from unlearnkit.disk.json_text import parse_json
-from unlearnkit.disk.staging import held, sweep
+from unlearnkit.disk.staging import sweep
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import encoded
 
@@ -219,6 +220,8 @@ def outcome(result: dict[str, Any]) -> str:
         return f"{result['verdict']['status']}, {far}"
     if "settings" in result:
         return f"found {' '.join(result['settings']) or 'nothing better'}"
+    if result["replaced"]:
+        return f"trained anew: {result['replaced'].rstrip('.')}"
     return "trained" if result["trained"] else "in the bank"
 
 

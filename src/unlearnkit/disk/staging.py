@@ -12,7 +12,6 @@ import ctypes
 import ctypes.util
 import errno
 import os
-import platform
 import re
 import shutil
 import time
@@ -20,25 +19,19 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from unlearnkit.disk.files import MARK, NO_LINK, NO_WAIT, hidden_beside, sync_folder
-from unlearnkit.errors import OutputError
+from unlearnkit.disk.files import MARK, hidden_beside, sync_folder
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment, unused-ignore]
-try:
-    import msvcrt
-except ImportError:  # elsewhere
-    msvcrt = None  # type: ignore[assignment, unused-ignore]
 
 HOLD = "0" * 16  # ends the name of the file that a command locks while it works on a folder
 STALE = 3600  # seconds, after which a file that was to replace another is left over; these have no locks
 RETIRED = "-old"  # ends the name of a folder that is being replaced in two steps
 HIDDEN = re.compile(rf"\.(?P<name>.+)\.{MARK}-[0-9a-f]{{16}}(?P<retired>{RETIRED})?")
-_BYTE = 2**20  # that Windows locks in a file: others may not even read what is locked, and the name stands before it
 _AT_FDCWD, _EXCHANGE = -100, 2  # of renameat2
-_WITHOUT_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EACCES, errno.EPERM)
+WITHOUT_LOCKS = (errno.EBADF, errno.EINVAL, errno.ENOLCK, errno.ENOTSUP, errno.EACCES, errno.EPERM)
 _WITHOUT_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EPERM)
 
 
@@ -73,47 +66,6 @@ def staged(out: Path) -> Iterator[Path]:
                     shutil.rmtree(staging)
         if descriptor is not None:
             os.close(descriptor)
-
-
-@contextlib.contextmanager
-def held(out: Path) -> Iterator[None]:
-    """Keep other commands from writing a folder while this one works on it, which may take hours.
-
-    The lock is a hidden file beside the folder, or in the nearest folder around it that is there.
-
-    Raises:
-        OutputError: another process works on it.
-        OSError: the folder around it cannot be written to.
-    """
-    parent = out.parent
-    while not parent.exists():
-        parent = parent.parent
-    path = parent / f".{out.name}.{MARK}-{HOLD}"
-    with locked(parent):
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_WAIT | NO_LINK, 0o644)
-        try:
-            if not _try_lock(descriptor):
-                who = os.read(descriptor, 200).decode("utf-8", "replace").strip() or "another process"
-                raise OutputError(
-                    f"Expected {out} for this command alone, but {who} is working on it; wait until that has ended, or "
-                    "choose another folder."
-                )
-            os.truncate(descriptor, 0)
-            os.write(descriptor, f"process {os.getpid()} of {platform.node()}\n".encode())
-        except BaseException:
-            os.close(descriptor)
-            raise
-    try:
-        yield
-    finally:
-        with locked(parent):
-            if fcntl is None:  # Windows deletes no file that is open, and another command may have opened it by now
-                os.close(descriptor)
-                with contextlib.suppress(OSError):
-                    path.unlink()
-            else:
-                path.unlink(missing_ok=True)
-                os.close(descriptor)
 
 
 def put(staging: Path, out: Path) -> bool:
@@ -176,49 +128,20 @@ def _lock(path: Path, *, wait: bool) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if error.errno in _WITHOUT_LOCKS:
+        if error.errno in WITHOUT_LOCKS:
             return None
         raise
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
     except OSError as error:
         os.close(descriptor)
-        if error.errno in (errno.EWOULDBLOCK, *_WITHOUT_LOCKS):
+        if error.errno in (errno.EWOULDBLOCK, *WITHOUT_LOCKS):
             return None
         raise
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor
-
-
-def _try_lock(descriptor: int) -> bool:
-    """Lock an open file, unless another process has; where there are no locks, nobody keeps anybody out."""
-    if fcntl is None:
-        return msvcrt is None or _lock_byte(descriptor)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in _WITHOUT_LOCKS:
-            return True
-        if error.errno == errno.EWOULDBLOCK:
-            return False
-        raise
-    return True
-
-
-def _lock_byte(descriptor: int) -> bool:
-    """Lock an open file as Windows does it; False where another process has."""
-    os.lseek(descriptor, _BYTE, os.SEEK_SET)
-    try:
-        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined, unused-ignore]
-    except OSError as error:
-        if error.errno in (errno.EACCES, errno.EDEADLK):
-            return False
-        raise
-    finally:
-        os.lseek(descriptor, 0, os.SEEK_SET)
-    return True
 
 
 def _exchanged(one: Path, other: Path) -> bool:

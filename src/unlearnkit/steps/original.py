@@ -14,8 +14,8 @@ from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed, isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
 from unlearnkit.split import Split
+from unlearnkit.steps.bank_entry import banked_model
 from unlearnkit.steps.identity import Identity, data_fingerprint, identity_of
-from unlearnkit.steps.retrain import banked_model
 from unlearnkit.steps.specs import TrainSpec, ways_of
 from unlearnkit.steps.train import open_training_data
 from unlearnkit.training.from_scratch import recipe_for

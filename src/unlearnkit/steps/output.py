@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from unlearnkit.disk.staging import held
+from unlearnkit.disk.holding import held
 from unlearnkit.errors import OutputError
 from unlearnkit.run_dir import check_output
 from unlearnkit.steps.ledger import check_ledger
@@ -31,6 +31,7 @@ class Output:
         language: of the report; None: the one that it had before, else English.
         command: the command line, for the manifest.
         ledger: file of the ledger that runs of `forget` and `audit` are written into; None: none.
+        held: whether the caller keeps other processes from writing the folder.
     """
 
     folder: Path
@@ -39,6 +40,7 @@ class Output:
     language: str | None = None
     command: Sequence[str] = ()
     ledger: Path | None = None
+    held: bool = False
 
     def check(self, inputs: Sequence[Path] = ()) -> None:
         """Refuse, before any work, a folder that cannot or must not be written.
@@ -64,7 +66,7 @@ def holding(step: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(step)
     def held_step(*args: P.args, **kwargs: P.kwargs) -> R:
         output = next(value for value in (*args, *kwargs.values()) if isinstance(value, Output))
-        if os.environ.get("RANK", "0") != "0":
+        if output.held or os.environ.get("RANK", "0") != "0":
             return step(*args, **kwargs)
         folder = output.folder.absolute()
         with contextlib.ExitStack() as stack:

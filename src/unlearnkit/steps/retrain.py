@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,18 +15,16 @@ from unlearnkit.models import build_model
 from unlearnkit.models.checkpoint import Checkpoint, read_checkpoint
 from unlearnkit.models.names import base_name
 from unlearnkit.request import resolve_classes
-from unlearnkit.run_dir import WEIGHTS, read_json
+from unlearnkit.run_dir import WEIGHTS
 from unlearnkit.runtime.progress import Progress, Silent
 from unlearnkit.runtime.randomness import check_seed, isolated_randomness
 from unlearnkit.runtime.runtime import Runtime
-from unlearnkit.steps.checkpoints import place_of
+from unlearnkit.steps.bank_entry import banked_model
 from unlearnkit.steps.identity import Identity, data_fingerprint, identity_of
 from unlearnkit.steps.opening import model_name, recorded_data
-from unlearnkit.steps.output import Output
 from unlearnkit.steps.recorded_training import RecordedTraining, recorded_training
-from unlearnkit.steps.reference_bank import REFERENCE, damage, discard
 from unlearnkit.steps.specs import RetrainSpec, TrainSpec
-from unlearnkit.steps.train import train_run, training_data
+from unlearnkit.steps.train import training_data
 
 
 def retrain_run(
@@ -78,61 +75,6 @@ def retrain_run(
         "excluded": list(identity.excluded),
         "rows": identity.rows is not None,  # whether they lack some besides these classes
         "references": references,
-    }
-
-
-def banked_model(
-    training: TrainSpec,
-    identity: Identity,
-    bank: Path,
-    *,
-    command: Sequence[str],
-    runtime: Runtime,
-    progress: Progress,
-    resume: bool,
-) -> dict[str, Any]:
-    """Return where a model is, and train it first where the bank does not hold it whole.
-
-    Args:
-        training: how it is trained.
-        identity: what it is, which names its folder.
-        bank: folder of the reference bank.
-        command, runtime, progress, resume: see `retrain_run`.
-    """
-    entry = bank / identity.key
-    wrong = damage(entry) if os.path.lexists(entry) else None
-    if wrong is not None:
-        progress.say(f"note: {entry} is unfinished or damaged, and is trained again: {wrong}")
-        discard(entry)
-    trained = not entry.exists()
-    unfinished = place_of(entry)
-    if unfinished.exists() and not (trained and resume):
-        if trained:
-            progress.say(f"note: {unfinished} is trained anew; --resume would go on with it")
-        unfinished.unlink(missing_ok=True)
-    if trained:
-        without = f" without {listed(identity.excluded)}" if identity.excluded else ""
-        progress.say(f"seed {identity.seed}: training{without}")
-        # overwrite: another process may train the same model meanwhile, and what it wrote is as good
-        output = Output(entry, overwrite=True, command=command)
-        also = {REFERENCE: identity.as_record()}
-        train_run(
-            training,
-            output,
-            seed=identity.seed,
-            runtime=runtime,
-            progress=progress,
-            also=also,
-            resume=resume and unfinished.exists(),
-        )
-    elif runtime.count_operations and "operations" not in read_json(entry, "cost.json", "total")["total"]:
-        progress.say(f"note: {entry} was trained while nobody counted operations, and its cost stays without them")
-    accuracy = read_json(entry, "config.json", "validation_accuracy")["validation_accuracy"]
-    return {
-        "path": str(entry / WEIGHTS),
-        "seed": identity.seed,
-        "trained": trained,
-        "validation_accuracy": accuracy,
     }
 
 
