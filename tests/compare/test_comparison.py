@@ -166,6 +166,26 @@ def test_what_is_finished_is_not_done_again_and_what_failed_is_tried(
     assert [row["failure"] is None for row in results["groups"][0]["rows"]] == [True, False]
 
 
+def test_finished_cells_whose_run_folder_is_gone_are_named(made: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(made, tmp_path / "copy"))
+    suite = tiny(methods=[{"name": "original"}])
+    lines: list[str] = []
+    comparison(suite, folder, lines).run()
+    assert not any("run folder" in line for line in lines)
+    (run,) = (folder / "out" / "cells").iterdir()
+    shutil.rmtree(run)
+    lines.clear()
+    results = comparison(suite, folder, lines).run()
+    (line,) = (line for line in lines if "run folder" in line)
+    assert line.startswith(f"without a run folder: 1 finished cell (as {run.name}), whose rows stay without a link")
+    assert f"delete {folder / 'out' / 'results'}/NAME.json to run a cell anew" in line
+    assert [row["failure"] for row in results["groups"][0]["rows"]] == [None], "it stays finished"
+    assert not run.exists()
+    (folder / "out" / "results" / f"{run.name}.json").unlink()
+    comparison(suite, folder, []).run()
+    assert (run / "report.html").is_file(), "as the line says"
+
+
 def test_a_changed_suite_says_what_changed_and_both_are_kept(made: Path) -> None:
     lines: list[str] = []
     changed = tiny(methods=[{"name": "original"}, {"name": "head-mask"}])

@@ -151,5 +151,5 @@ def test_the_line_of_a_job_says_why_a_model_is_trained_anew(
         raise OSError(30, "Read-only file system")
 
     monkeypatch.setattr(step, "held", refused)
-    with pytest.raises(OutputError, match="Expected to be able to write into the reference bank .* Read-only"):
+    with pytest.raises(OutputError, match=r"Expected to be able to write into the reference bank .* Read-only"):
         original(tmp_path / "new")

@@ -91,6 +91,7 @@ class Comparison:
             self._note()
             todo = self.open()
             self.say(f"{self.name}: {counted(len(self.cells), 'cell')}, {len(self.cells) - len(todo)} finished earlier")
+            self._say_gone(todo)
             again = {cell.name for cell in self.cells} - {cell.name for cell in todo} if judge_again else set()
             todo = self.cells if judge_again else todo
             originals = [(cell.original.name, OriginalJob(key=cell.original, place=self.place)) for cell in todo]
@@ -102,6 +103,18 @@ class Comparison:
                     self._draw()
                     drawn = time.monotonic()
             return self._draw()
+
+    def _say_gone(self, todo: Sequence[SuiteCell]) -> None:
+        """Say how many finished cells have lost their run folder, which the page links to."""
+        open_ = {cell.name for cell in todo}
+        gone = [
+            cell.name for cell in self.cells if cell.name not in open_ and not (self.place.cells / cell.name).is_dir()
+        ]
+        if gone:
+            self.say(
+                f"without a run folder: {counted(len(gone), 'finished cell')} (as {gone[0]}), whose rows stay without "
+                f"a link to a report; delete {self.place.results}/NAME.json to run a cell anew"
+            )
 
     def _draw(self) -> dict[str, Any]:
         """Write tables and page of what is finished."""
