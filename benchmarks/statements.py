@@ -34,6 +34,7 @@ USUAL = (
 AS_IT_COMES = (
     "field-small",
     "default-small",
+    "default-networks-small",
     "resnet18-small",
     "allcnn-small",
     "cifar100-small",

@@ -739,7 +739,7 @@ SENTENCES = {  # doubts and reasons of the audit, by their codes (`unlearnkit.au
     "but the original knows these samples as well as those that it was trained on, and so may have known them by heart",
     "directions_doubtful": "the method estimates how the forgotten class looks to the network, without its images; "
     "tried on retained classes, such estimates have a cosine of {cosine:.2f} with the truth, and of the project's own "
-    "results below {least:.2f} all failed their audit. Rely on nothing but an audit against retrained models",
+    "results below {least:.2f} most failed their audit. Rely on nothing but an audit against retrained models",
     "request_privacy": "the original was trained with differential privacy, epsilon {one:.3g} at delta {one_delta:.1e} "
     "for one sample; by group privacy, for the {rows:,} samples of this request together epsilon {epsilon:.3g} at "
     "delta {delta:.1e}: at {false_alarms:.0%} false alarms no test tells more than {hits:.1%} of the models that had "
