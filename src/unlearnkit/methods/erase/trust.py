@@ -11,8 +11,8 @@ from torch import Tensor
 
 from unlearnkit.methods.erase.directions import resemblance, shared_directions, showing, whitened
 
-# Below it all results of five settings were outside, by 1.9 to 5.2 times the band (docs/log.md, 2026-11-28); of a narrow
-# ResNet18, measured later, two of four requests are inside, and the others at 1.2 and 1.4 (2026-11-29).
+# Below it all results of five settings were outside, by 1.9 to 5.2 times the band (docs/log.md, 2026-11-28); of a
+# narrow ResNet18, measured later, two of four requests are inside, and the others at 1.2 and 1.4 (2026-11-29).
 LEAST_TRUST = 0.65
 PLAYERS, WIDE, PLAYERS_IF_WIDE = 10, 512, 3  # retained classes that play the part at most, up to 512 features and above
 FEWEST_CLASSES, FEWEST_IMAGES = 3, 4  # retained classes, and images of one that plays the part
