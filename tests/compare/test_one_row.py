@@ -79,8 +79,14 @@ def test_a_row_is_run_and_held_against_what_was_published(tmp_path: Path) -> Non
         assert (group["forget"], run["method"], run["failure"]) == (["3"], "masked", None)
         assert run["primary"]["accuracy/forget_test"]["value"] == 0
         table = (page.parent / "results.md").read_text()
-        assert "| `masked-right` | an article that is right | accuracy/forget_test | 0.005 | 0 (1 run) | 0.01 | yes |" in table
-        assert "| `masked-wrong` | an article that is wrong | accuracy/forget_test | 0.875 | 0 (1 run) | 0.05 | no |" in table
+        assert (
+            "| `masked-right` | an article that is right | accuracy/forget_test | 0.005 | 0 (1 run) | 0.01 | yes |"
+            in table
+        )
+        assert (
+            "| `masked-wrong` | an article that is wrong | accuracy/forget_test | 0.875 | 0 (1 run) | 0.05 | no |"
+            in table
+        )
         shown = re.findall(r'<th scope="row">(masked-\w+)</th>(.*?)</tr>', page.read_text())
         cells = {row: re.findall(r"<td[^>]*>(.*?)</td>", rest)[1:-1] for row, rest in shown}
         assert cells == {
