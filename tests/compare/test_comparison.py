@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import unlearnkit.compare.work as work
-from commands import run_cli
+from commands import assert_refused, run_cli
 from row_data import write_people
 from suites import TINY, comparison, tiny
 from unlearnkit.compare.cells import cells_of
@@ -149,6 +149,17 @@ def test_tables_and_page_are_written_and_redrawn(made: Path, tmp_path: Path) -> 
     copy.write_text("{}")
     with pytest.raises(ConfigError, match="holds something else"):
         redraw(copy)
+
+
+def test_all_suites_of_a_folder_are_drawn_again_at_once(made: Path, tmp_path: Path) -> None:
+    (folder,) = (made / "out" / "suites").iterdir()
+    for name in ("one", "two"):
+        (tmp_path / "suites" / name).mkdir(parents=True)
+        shutil.copy(folder / "results.json", tmp_path / "suites" / name)
+    assert run_cli("compare", "--redraw", tmp_path / "suites").code == 0
+    for name in ("one", "two"):
+        assert (tmp_path / "suites" / name / "results.md").read_bytes() == (folder / "results.md").read_bytes()
+    assert_refused(run_cli("compare", "--redraw", tmp_path), "results of a suite in")
 
 
 def test_what_is_finished_is_not_done_again_and_what_failed_is_tried(

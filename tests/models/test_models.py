@@ -48,6 +48,14 @@ def test_a_narrow_resnet18_is_the_same_network_with_fewer_channels(width: int) -
     for name, value in wide.items():
         scaled = [side if side < 64 else side * width // 64 for side in value.shape]
         assert list(narrow[name].shape) == scaled, name
+    sides: dict[str, list[int]] = {"narrow": [], "wide": []}
+    for what, name in (("narrow", f"resnet18-cifar,width={width}"), ("wide", "resnet18-cifar")):
+        model = build_model(name, num_classes=10, in_channels=3).eval()
+        for stage in range(1, 5):
+            layer = model.get_submodule(f"layer{stage}")
+            layer.register_forward_hook(lambda _m, _i, out, to=sides[what]: to.append(out.shape[-1]))
+        model(torch.zeros(1, 3, 16, 16))
+    assert sides["narrow"] == sides["wide"] == [16, 8, 4, 2]
     convolution = narrow["layer4.1.conv2.weight"]  # He et al. 2015: a deviation of sqrt(2 / fan out)
     assert convolution.std().item() == pytest.approx((2 / (9 * convolution.shape[0])) ** 0.5, rel=0.05)
 
