@@ -145,6 +145,34 @@ def test_a_step_is_timed_of_any_model_and_with_fewer_images_where_memory_runs_ou
         _of_a_sample(nn.Linear(3, 10), speed.images, runtime)
 
 
+class Watched(nn.Module):
+    """Two convolutions; notes whether the weights of the second lie channels-last, and the threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 4), nn.Conv2d(4, 10, 5)
+        self.seen, self.threads = list[bool](), set[int]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.seen.append(not self.second.weight.is_contiguous())
+        self.threads.add(torch.get_num_threads())
+        return self.second(self.first(images)).flatten(1)
+
+
+def test_a_step_is_timed_in_the_layout_of_a_training_and_in_one_thread(speed: Speed) -> None:
+    model, before = Watched(), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        place = work.Place(out=Path("out"), bank=Path("bank"), device="cpu")
+        assert _of_a_sample(model, speed.images, place.runtime()) > 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert model.threads == {1}
+    assert len(model.seen) > 4
+    assert all(model.seen[-4:])  # before them somebody may have tried whether the layout is taken
+
+
 def test_rows_are_counted_and_those_that_are_not_there_are_named(speed: Speed, tmp_path: Path) -> None:
     rows = planned(speed, methods=[{"name": "neggrad"}], settings=on_digits(rows=[4, 9, 11]))
     assert rows["runs"] == pytest.approx(7.0 * 3)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -98,7 +99,7 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
     with isolated_randomness(0):
         network = build_model(spec.model, num_classes=len(images.classes), in_channels=images.shape[0])
         check_model(network, classes=len(images.classes), shape=images.shape)
-        seconds = _of_a_sample(network.to(runtime.device).train(), images, runtime)
+        seconds = _of_a_sample(network, images, runtime)
     trained = original_identity(spec, images, split, data="", seed=0)
     return Speed(
         sample_seconds=seconds,
@@ -110,15 +111,31 @@ def measured(setting: SuiteSetting, place: Place) -> Speed:
     )
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in one thread: several wait for each other by turning, and count that, where other programs are busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def _of_a_sample(network: nn.Module, images: ImageData, runtime: Runtime) -> float:
     """Return the seconds of a training step for one image; where memory runs out, the steps have fewer images."""
+    runtime = runtime.fitted(network, images.shape)  # a training's layout may be twice as fast
+    network = runtime.weights(network).train()
     size, seconds = STEP_IMAGES, list[float]()
     while len(seconds) < STEPS:
-        batch = torch.randn(size, *images.shape, device=runtime.device)
+        batch = runtime.inputs(torch.randn(size, *images.shape, device=runtime.device))
         labels = torch.arange(size, device=runtime.device) % len(images.classes)
         began = _clock(runtime)
         try:
-            F.cross_entropy(logits_of(network(batch)), labels).backward()
+            with runtime.autocast():
+                loss = F.cross_entropy(logits_of(network(batch)), labels)
+            loss.backward()
         except Exception as error:  # of a network of the user's
             if isinstance(error, RuntimeError) and out_of_memory(error) and size > 2:
                 size, seconds = size // 2, []

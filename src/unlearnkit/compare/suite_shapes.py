@@ -1,11 +1,12 @@
-"""Checks the shape of what a suite's file says, tables, lists and text, and names each place in the file's words."""
+"""Checks the shape and the range of what a suite's file says, and names each place in the file's words."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from unlearnkit.compare.suite_checks import nearest
@@ -13,12 +14,24 @@ from unlearnkit.config import Config
 from unlearnkit.errors import ConfigError
 
 NAME = (str, int)  # what a class is called by
+WHOLE, SWITCH = "a whole number", "true or false"
+WISHES = {  # what an error of pydantic's wants, by its type
+    "greater_than_equal": "at least {ge}",
+    "greater_than": "more than {gt}",
+    "less_than_equal": "at most {le}",
+    "less_than": "less than {lt}",
+    "string_too_short": "text of {min_length} character or more",
+    "string_too_long": "text of {max_length} characters at most",
+    "literal_error": "{expected}",
+    "finite_number": "finite",
+    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
+    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), WHOLE),
+    **dict.fromkeys(("bool_type", "bool_parsing"), SWITCH),
+}
 
 
 def check_shape(content: object, kind: type[Config], place: str, header: str = "") -> None:
     """Refuse keys that no field has, keys that lack, and values of another shape, here and in the tables inside.
-
-    Numbers and their ranges are left to the fields.
 
     Args:
         content: a table of the file.
@@ -47,6 +60,7 @@ def _check_value(value: object, field: FieldInfo, key: str, place: str, header: 
     where, inner = f"{key} of {place}", _table_of(field.annotation)
     if inner is None:
         _check_plain(value, field.annotation, where, f"{key} = ")
+        _check_range(value, field, where)
     else:
         written = f"[[{header}{key}]]"
         for number, each in enumerate(_tables(value, where, written), start=1):
@@ -83,6 +97,22 @@ def _check_plain(value: object, wanted: Any, where: str, key: str = "") -> None:
             )
     elif wanted is str and not isinstance(value, str):
         raise ConfigError(f"Expected {where} to be text, but got {_shown(value)}; write it in quotes.")
+
+
+def _check_range(value: object, field: FieldInfo, where: str) -> None:
+    """Refuse a number, a choice or a text that the field would refuse, in the file's words."""
+    annotated: Any = Annotated[field.annotation, field]
+    try:
+        TypeAdapter(annotated).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        items = "".join(f"item {part + 1} of " for part in reversed(first["loc"]) if isinstance(part, int))
+        if first["type"] not in WISHES:
+            return  # the field itself says it in words of its own
+        wish = WISHES[first["type"]].format(**first.get("ctx", {}))
+        raise ConfigError(
+            f"Expected {items}{where} to be {wish}, but got {_shown(first['input'])}; mend the value."
+        ) from error
 
 
 def _example(value: object, wanted: Any) -> str:
