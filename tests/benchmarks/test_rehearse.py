@@ -1,0 +1,70 @@
+"""The rehearsal of the full-size suites: what it leaves as it is, the images that it takes, and the failures it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+import rehearse
+from row_data import write_people
+from unlearnkit.compare.suite import Suite, read_suite, suite_from
+
+SUITE = {
+    "title": "people",
+    "training_seeds": [0, 1],
+    "settings": [
+        {
+            "data": "parquet:{data}/people",
+            "model": "small-cnn,width=4",
+            "recipe": ["epochs=90", "lr=0.01"],
+            "requests": [{"forget": ["ant"]}, {"rows": [9_999]}],
+        }
+    ],
+    "methods": [{"name": "finetune"}],
+}
+
+
+@pytest.mark.parametrize("name", rehearse.full_size())
+def test_requests_and_methods_stay_as_they_are_and_every_network_is_narrow(name: str) -> None:
+    suite = read_suite(name)[1]
+    short = rehearse.rehearsal(suite)
+    assert short.methods == suite.methods
+    assert (short.training_seeds, short.unlearning_seeds, short.retrained, short.audit) == ((0,), (0,), 3, "quick")
+    for before, after in zip(suite.settings, short.settings, strict=True):
+        assert after.requests == before.requests
+        assert "epochs=1" in after.recipe
+        assert len(after.recipe) == len({*after.recipe, *before.recipe} & {*after.recipe})
+        assert after.model == before.model if "width=16" in before.model else after.model != before.model
+
+
+def test_the_first_images_of_each_class_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_people(tmp_path / "people")
+    monkeypatch.setattr(rehearse, "IMAGES", {"train": 5, "test": 2})
+    rehearse.copy_few(tmp_path / "people", tmp_path / "few")
+    whole, few = (pq.read_table(tmp_path / name / "train.parquet") for name in ("people", "few"))
+    assert few["label"].to_pylist() == [0, 1, 2] * 5
+    assert few.to_pylist() == whole.slice(0, 15).to_pylist()
+    assert few.schema.metadata == whole.schema.metadata
+    assert pq.read_table(tmp_path / "few" / "test.parquet").num_rows == 6
+    with pytest.raises(SystemExit, match="there is none; name the folder of all with --data"):
+        rehearse.copy_few(tmp_path / "none", tmp_path / "more")
+
+
+@pytest.mark.slow
+def test_every_cell_is_run_and_those_that_fail_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def read(name: str) -> tuple[str, Suite]:
+        return name, suite_from(SUITE)
+
+    write_people(tmp_path / "people")
+    monkeypatch.setattr(rehearse, "read_suite", read)
+    given = ["--data", str(tmp_path), "--work", str(tmp_path / "work"), "--suites", "digits"]
+    assert rehearse.main(given) == 1
+    said = capsys.readouterr().out
+    assert "digits: 1 of 2 cells end" in said
+    assert said.count("\nfailed: ") == 1
+    assert "\nfailed: digits, finetune (finetune-" in said
+    assert said.endswith("Expected rows of the training data, 0 to 35, but got 9999; rows are counted from 0.\n")
