@@ -1,11 +1,12 @@
 """Runs every cell of the full-size suites on a few images and narrow networks, to find what fails before a GPU is paid.
 
     python benchmarks/rehearse.py --data DIR --work WORK --jobs 2
-    python benchmarks/rehearse.py --data DIR --work WORK --suites cifar10 vit
+    python benchmarks/rehearse.py --data DIR --work WORK --suites cifar10 vit --ends
 
-Settings, requests and methods are those of the suites; one pass, a few images of each class, one seed of each kind and
-the quick audit take their places. Nothing that it measures means anything: it says which cells fail, and ends with 1 if
-any do. That the networks of full width can be trained is what `unlearnkit compare SUITE --plan` finds out.
+Requests and methods are those of the suites, with their settings but for numbers of retained images; one pass, a few
+images of each class, one seed of each kind and the quick audit stand for theirs. Nothing that it measures means
+anything: it says which cells fail, and ends with 1 if any do. That the networks of full width can be trained is what
+`unlearnkit compare SUITE --plan` finds out.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from unlearnkit.compare.hand_out import Workers
 from unlearnkit.compare.suite import Suite, read_suite, shipped, suite_from
 from unlearnkit.compare.work import Place, kept
 
-IMAGES = {"train": 24, "test": 8}  # that are kept of each class
+IMAGES = {"train": 240, "test": 80}  # that are kept of all classes together,
+FEWEST = {"train": 6, "test": 3}  # and of each
 NARROW = {
     "resnet18-cifar": "resnet18-cifar,width=8",
     "allcnn": "allcnn,width=16",
@@ -35,6 +37,7 @@ NARROW = {
     ),
 }
 SHORT = {"epochs": "1", "batch_size": "64"}
+RETAINED = 4  # images of each class that a method reads, where its settings say more
 
 
 def full_size() -> list[str]:
@@ -42,13 +45,23 @@ def full_size() -> list[str]:
     return [name for name in shipped() if f"{name}-small" in shipped()]
 
 
-def rehearsal(suite: Suite) -> Suite:
-    """Return a suite with the same requests and methods on narrow networks, one pass, one seed and the quick audit."""
+def rehearsal(suite: Suite, *, ends: bool = False) -> Suite:
+    """Return a suite with the same requests and methods on narrow networks, one pass, one seed and the quick audit.
+
+    Args:
+        suite: which.
+        ends: take the first and the last request of each setting alone.
+    """
     content = suite.model_dump(mode="json", exclude_unset=True)
     for setting in content["settings"]:
+        if ends:
+            setting["requests"] = setting["requests"][:: max(1, len(setting["requests"]) - 1)]
         setting["model"] = NARROW.get(setting["model"], setting["model"])
-        kept = [each for each in setting["recipe"] if each.partition("=")[0] not in SHORT]
+        kept = [each for each in setting.get("recipe", []) if each.partition("=")[0] not in SHORT]
         setting["recipe"] = [*kept, *(f"{name}={value}" for name, value in SHORT.items())]
+    for method, written in zip(suite.methods, content["methods"], strict=True):
+        if (getattr(method.choice().make(), "retain_per_class", None) or 0) > RETAINED:
+            written["set"] = [*written.get("set", []), f"retain_per_class={RETAINED}"]
     return suite_from({**content, "training_seeds": [0], "unlearning_seeds": [0], "retrained": 3, "audit": "quick"})
 
 
@@ -65,7 +78,9 @@ def copy_few(source: Path, into: Path) -> None:
         shutil.copyfile(path, into / path.name)
     for side, most in IMAGES.items():
         table = pq.read_table(source / f"{side}.parquet")
-        pq.write_table(table.take(pa.array(_first(table["label"].to_pylist(), most))), into / f"{side}.parquet")
+        labels: list[int] = table["label"].to_pylist()
+        rows = _first(labels, max(FEWEST[side], most // len(set(labels))))
+        pq.write_table(table.take(pa.array(rows)), into / f"{side}.parquet")
 
 
 def _first(labels: Sequence[int], most: int) -> list[int]:
@@ -79,11 +94,11 @@ def _first(labels: Sequence[int], most: int) -> list[int]:
     return rows
 
 
-def rehearse(names: Iterable[str], place: Place, jobs: int) -> dict[str, dict[str, str]]:
+def rehearse(names: Iterable[str], place: Place, jobs: int, *, ends: bool) -> dict[str, dict[str, str]]:
     """Run suites, and return the cells of each that failed, with the sentence that says why."""
     failed: dict[str, dict[str, str]] = {}
     for name in names:
-        suite = rehearsal(read_suite(name)[1])
+        suite = rehearsal(read_suite(name)[1], ends=ends)
         running = Comparison(name, suite, place, Workers(jobs=jobs), say=lambda line: print(line, flush=True))
         running.run()
         failed[name] = {f"{cell.method.shown} ({cell.name})": _why(place, cell) for cell in running.open()}
@@ -103,13 +118,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--work", type=Path, required=True, help="folder for images and cells; may be deleted after")
     parser.add_argument("--suites", nargs="+", default=full_size(), choices=shipped(), help="which; default: all")
     parser.add_argument("--jobs", type=int, default=1, help="how many cells at once")
+    parser.add_argument("--ends", action="store_true", help="the first and the last request of each setting alone")
     given = parser.parse_args(arguments)
     if given.data is None:
         parser.error("name the folder of the data sets with --data, or set UNLEARNKIT_DATA")
     for name in sorted(_sets(read_suite(suite)[1] for suite in given.suites)):
         copy_few(Path(given.data) / name, given.work / "data" / name)
     place = Place(out=given.work / "out", bank=given.work / "bank", data=given.work / "data", device="cpu")
-    failed = rehearse(given.suites, place, given.jobs)
+    failed = rehearse(given.suites, place, given.jobs, ends=given.ends)
     for suite, cells in failed.items():
         for cell, why in cells.items():
             print(f"failed: {suite}, {cell}: {why}")

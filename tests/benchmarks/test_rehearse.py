@@ -1,4 +1,4 @@
-"""The rehearsal of the full-size suites: what it leaves as it is, the images that it takes, and the failures it names."""
+"""The rehearsal of the full-size suites: what stays as it is, which images it takes, and which failures it names."""
 
 from __future__ import annotations
 
@@ -30,18 +30,24 @@ SUITE = {
 def test_requests_and_methods_stay_as_they_are_and_every_network_is_narrow(name: str) -> None:
     suite = read_suite(name)[1]
     short = rehearse.rehearsal(suite)
-    assert short.methods == suite.methods
+    few = f"retain_per_class={rehearse.RETAINED}"
+    for before, after in zip(suite.methods, short.methods, strict=True):
+        assert after.set in (before.set, (*before.set, few))
+        assert after.model_copy(update={"set": before.set}) == before
+    made = [method.choice().make() for method in short.methods]
+    assert all((getattr(each, "retain_per_class", None) or 0) <= rehearse.RETAINED for each in made)
     assert (short.training_seeds, short.unlearning_seeds, short.retrained, short.audit) == ((0,), (0,), 3, "quick")
-    for before, after in zip(suite.settings, short.settings, strict=True):
-        assert after.requests == before.requests
-        assert "epochs=1" in after.recipe
-        assert len(after.recipe) == len({*after.recipe, *before.recipe} & {*after.recipe})
-        assert after.model == before.model if "width=16" in before.model else after.model != before.model
+    for old, new in zip(suite.settings, short.settings, strict=True):
+        assert new.requests == old.requests
+        assert "epochs=1" in new.recipe
+        assert {each.partition("=")[0] for each in old.recipe} <= {each.partition("=")[0] for each in new.recipe}
+        assert new.model == old.model if "width=16" in old.model else new.model != old.model
 
 
 def test_the_first_images_of_each_class_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_people(tmp_path / "people")
-    monkeypatch.setattr(rehearse, "IMAGES", {"train": 5, "test": 2})
+    monkeypatch.setattr(rehearse, "IMAGES", {"train": 15, "test": 1})
+    monkeypatch.setattr(rehearse, "FEWEST", {"train": 1, "test": 2})
     rehearse.copy_few(tmp_path / "people", tmp_path / "few")
     whole, few = (pq.read_table(tmp_path / name / "train.parquet") for name in ("people", "few"))
     assert few["label"].to_pylist() == [0, 1, 2] * 5
@@ -50,6 +56,15 @@ def test_the_first_images_of_each_class_are_taken(tmp_path: Path, monkeypatch: p
     assert pq.read_table(tmp_path / "few" / "test.parquet").num_rows == 6
     with pytest.raises(SystemExit, match="there is none; name the folder of all with --data"):
         rehearse.copy_few(tmp_path / "none", tmp_path / "more")
+
+
+def test_of_each_setting_the_first_and_the_last_request_may_stand_for_all() -> None:
+    suite = read_suite("cifar100")[1]
+    short = rehearse.rehearsal(suite, ends=True)
+    assert [[len(each.forget) for each in setting.requests] for setting in short.settings] == [[1, 60], [1, 60]]
+    assert len(rehearse.rehearsal(read_suite("digits")[1], ends=True).settings[0].requests) == min(
+        2, len(read_suite("digits")[1].settings[0].requests)
+    )
 
 
 @pytest.mark.slow
