@@ -6,7 +6,7 @@
 Requests and methods are those of the suites, with their settings but for numbers of retained images; one pass, a few
 images of each class, one seed of each kind and the quick audit stand for theirs. Nothing that it measures means
 anything: it says which cells fail, and ends with 1 if any do. That the networks of full width can be trained is what
-`unlearnkit compare SUITE --plan` finds out.
+`unlearnkit compare SUITE --plan` finds out; mixed precision is tried where `--device` has it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from unlearnkit.compare.comparison import Comparison
 from unlearnkit.compare.hand_out import Workers
 from unlearnkit.compare.suite import Suite, read_suite, shipped, suite_from
 from unlearnkit.compare.work import Place, kept
+from unlearnkit.errors import UnlearnkitError
 
 IMAGES = {"train": 240, "test": 80}  # that are kept of all classes together,
 FEWEST = {"train": 6, "test": 3}  # and of each
@@ -57,8 +58,8 @@ def rehearsal(suite: Suite, *, ends: bool = False) -> Suite:
         if ends:
             setting["requests"] = setting["requests"][:: max(1, len(setting["requests"]) - 1)]
         setting["model"] = NARROW.get(setting["model"], setting["model"])
-        kept = [each for each in setting.get("recipe", []) if each.partition("=")[0] not in SHORT]
-        setting["recipe"] = [*kept, *(f"{name}={value}" for name, value in SHORT.items())]
+        others = [each for each in setting.get("recipe", []) if each.partition("=")[0] not in SHORT]
+        setting["recipe"] = [*others, *(f"{name}={value}" for name, value in SHORT.items())]
     for method, written in zip(suite.methods, content["methods"], strict=True):
         if (getattr(method.choice().make(), "retain_per_class", None) or 0) > RETAINED:
             written["set"] = [*written.get("set", []), f"retain_per_class={RETAINED}"]
@@ -71,8 +72,8 @@ def copy_few(source: Path, into: Path) -> None:
     Raises:
         SystemExit: there is no such data set.
     """
-    if not source.is_dir():
-        raise SystemExit(f"Expected a data set in {source}, but there is none; name the folder of all with --data.")
+    if missing := [side for side in IMAGES if not (source / f"{side}.parquet").is_file()]:
+        raise SystemExit(f"Expected {missing[0]}.parquet in {source}, but there is none; name the folder with --data.")
     into.mkdir(parents=True, exist_ok=True)
     for path in source.glob("*.json"):
         shutil.copyfile(path, into / path.name)
@@ -115,17 +116,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Rehearse, print what failed, and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, default=os.environ.get("UNLEARNKIT_DATA"), help="folder of the data sets")
-    parser.add_argument("--work", type=Path, required=True, help="folder for images and cells; may be deleted after")
+    parser.add_argument("--work", type=Path, required=True, help="new folder for images and cells")
     parser.add_argument("--suites", nargs="+", default=full_size(), choices=shipped(), help="which; default: all")
     parser.add_argument("--jobs", type=int, default=1, help="how many cells at once")
+    parser.add_argument("--device", default="cpu", help="what to run on; default: cpu")
     parser.add_argument("--ends", action="store_true", help="the first and the last request of each setting alone")
     given = parser.parse_args(arguments)
     if given.data is None:
         parser.error("name the folder of the data sets with --data, or set UNLEARNKIT_DATA")
+    if given.work.exists() and any(given.work.iterdir()):
+        parser.error(f"{given.work} is not empty, and what an earlier version ran there would count; name a new folder")
     for name in sorted(_sets(read_suite(suite)[1] for suite in given.suites)):
         copy_few(Path(given.data) / name, given.work / "data" / name)
-    place = Place(out=given.work / "out", bank=given.work / "bank", data=given.work / "data", device="cpu")
-    failed = rehearse(given.suites, place, given.jobs, ends=given.ends)
+    place = Place(out=given.work / "out", bank=given.work / "bank", data=given.work / "data", device=given.device)
+    try:
+        failed = rehearse(given.suites, place, given.jobs, ends=given.ends)
+    except UnlearnkitError as error:
+        parser.error(str(error))
     for suite, cells in failed.items():
         for cell, why in cells.items():
             print(f"failed: {suite}, {cell}: {why}")

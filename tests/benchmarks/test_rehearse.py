@@ -54,7 +54,7 @@ def test_the_first_images_of_each_class_are_taken(tmp_path: Path, monkeypatch: p
     assert few.to_pylist() == whole.slice(0, 15).to_pylist()
     assert few.schema.metadata == whole.schema.metadata
     assert pq.read_table(tmp_path / "few" / "test.parquet").num_rows == 6
-    with pytest.raises(SystemExit, match="there is none; name the folder of all with --data"):
+    with pytest.raises(SystemExit, match=r"Expected train\.parquet in .*none, but there is none"):
         rehearse.copy_few(tmp_path / "none", tmp_path / "more")
 
 
@@ -81,5 +81,11 @@ def test_every_cell_is_run_and_those_that_fail_are_named(
     said = capsys.readouterr().out
     assert "digits: 1 of 2 cells end" in said
     assert said.count("\nfailed: ") == 1
+    with pytest.raises(SystemExit):
+        rehearse.main(given)
+    assert "is not empty, and what an earlier version ran there would count" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        rehearse.main([*given[:3], str(tmp_path / "other"), *given[4:], "--jobs", "0"])
+    assert "Expected at least one job at once, but got --jobs 0" in capsys.readouterr().err
     assert "\nfailed: digits, finetune (finetune-" in said
     assert said.endswith("Expected rows of the training data, 0 to 35, but got 9999; rows are counted from 0.\n")

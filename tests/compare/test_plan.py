@@ -26,7 +26,9 @@ from unlearnkit.compare.plan import AUDIT, OPENING, _searched, costs, plan
 from unlearnkit.compare.speed import Speed, _of_a_sample
 from unlearnkit.compare.speed import measured as measured_speed
 from unlearnkit.compare.suite import read_suite
+from unlearnkit.data import load_data
 from unlearnkit.errors import ModelError
+from unlearnkit.runtime.runtime import Runtime
 
 
 @pytest.fixture(scope="module")
@@ -146,31 +148,35 @@ def test_a_step_is_timed_of_any_model_and_with_fewer_images_where_memory_runs_ou
 
 
 class Watched(nn.Module):
-    """Two convolutions; notes whether the weights of the second lie channels-last, and the threads."""
+    """Two convolutions; notes whether images and weights lie channels-last, the threads, and the type of outputs."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second = nn.Conv2d(1, 4, 4), nn.Conv2d(4, 10, 5)
-        self.seen, self.threads = list[bool](), set[int]()
+        self.first, self.second = nn.Conv2d(3, 4, 4), nn.Conv2d(4, 10, 29)
+        self.seen, self.threads, self.made = list[bool](), set[int](), list[torch.dtype]()
 
     def forward(self, images: Tensor) -> Tensor:
-        self.seen.append(not self.second.weight.is_contiguous())
+        self.seen.append(not images.is_contiguous() and not self.second.weight.is_contiguous())
         self.threads.add(torch.get_num_threads())
-        return self.second(self.first(images)).flatten(1)
+        logits: Tensor = self.second(self.first(images)).flatten(1)
+        self.made.append(logits.dtype)
+        return logits
 
 
-def test_a_step_is_timed_in_the_layout_of_a_training_and_in_one_thread(speed: Speed) -> None:
+def test_a_step_is_timed_as_a_training_computes_it_but_in_one_thread(tmp_path: Path) -> None:
+    write_people(tmp_path / "people")
+    images = load_data(f"parquet:{tmp_path / 'people'}", image_size=32, label_column="label")
+    images.fix_shape(0)
     model, before = Watched(), torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        place = work.Place(out=Path("out"), bank=Path("bank"), device="cpu")
-        assert _of_a_sample(model, speed.images, place.runtime()) > 0
+        assert _of_a_sample(model, images, Runtime(device=torch.device("cpu"), precision="bf16")) > 0
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
     assert model.threads == {1}
-    assert len(model.seen) > 4
-    assert all(model.seen[-4:])  # before them somebody may have tried whether the layout is taken
+    assert all(model.seen[-4:])  # before them somebody has tried whether the layout is taken
+    assert set(model.made[-4:]) == {torch.bfloat16}
 
 
 def test_rows_are_counted_and_those_that_are_not_there_are_named(speed: Speed, tmp_path: Path) -> None:

@@ -163,5 +163,5 @@ def _clock(runtime: Runtime) -> float:
     """Return seconds of this process on the CPU, which other programs do not lengthen; else seconds of the clock."""
     if runtime.device.type == "cpu":
         return time.process_time()
-    torch.cuda.synchronize() if runtime.device.type == "cuda" else None
+    runtime.synchronize()
     return time.perf_counter()

@@ -14,20 +14,23 @@ from unlearnkit.config import Config
 from unlearnkit.errors import ConfigError
 
 NAME = (str, int)  # what a class is called by
-WHOLE, SWITCH = "a whole number", "true or false"
-WISHES = {  # what an error of pydantic's wants, by its type
-    "greater_than_equal": "at least {ge}",
-    "greater_than": "more than {gt}",
-    "less_than_equal": "at most {le}",
-    "less_than": "less than {lt}",
-    "string_too_short": "text of {min_length} character or more",
-    "string_too_long": "text of {max_length} characters at most",
-    "literal_error": "{expected}",
-    "finite_number": "finite",
-    **dict.fromkeys(("float_type", "float_parsing"), "a number"),
-    **dict.fromkeys(("int_type", "int_parsing", "int_from_float"), WHOLE),
-    **dict.fromkeys(("bool_type", "bool_parsing"), SWITCH),
+WHOLE = ("a whole number", "write it without quotes or fractions")
+ANOTHER = "choose another"
+WISHES = {  # what an error of pydantic's wants, by its type, and what to do
+    "greater_than_equal": ("at least {ge}", ANOTHER),
+    "greater_than": ("more than {gt}", ANOTHER),
+    "less_than_equal": ("at most {le}", ANOTHER),
+    "less_than": ("less than {lt}", ANOTHER),
+    "string_type": ("text", "write it in quotes"),
+    "string_too_short": ("text of {min_length} character or more", "write some"),
+    "string_too_long": ("text of {max_length} characters at most", "shorten it"),
+    "literal_error": ("{expected}", "write one of them"),
+    "finite_number": ("finite", ANOTHER),
+    **dict.fromkeys(("float_type", "float_parsing"), ("a number", "write it without quotes")),
+    **dict.fromkeys(("int_type", "int_parsing", "int_parsing_size", "int_from_float"), WHOLE),
+    **dict.fromkeys(("bool_type", "bool_parsing"), ("true or false", "write it without quotes")),
 }
+LONGEST = 60  # characters of a text that a message shows
 
 
 def check_shape(content: object, kind: type[Config], place: str, header: str = "") -> None:
@@ -95,6 +98,8 @@ def _check_plain(value: object, wanted: Any, where: str, key: str = "") -> None:
             raise ConfigError(
                 f'Expected {where} to be a name or a whole number, but got {_shown(value)}; write "3" or 3.'
             )
+    elif isinstance(value, bool) and _takes_numbers(wanted):
+        raise ConfigError(f"Expected {where} to be a number, but got {_shown(value)}; write one.")
     elif wanted is str and not isinstance(value, str):
         raise ConfigError(f"Expected {where} to be text, but got {_shown(value)}; write it in quotes.")
 
@@ -109,10 +114,17 @@ def _check_range(value: object, field: FieldInfo, where: str) -> None:
         items = "".join(f"item {part + 1} of " for part in reversed(first["loc"]) if isinstance(part, int))
         if first["type"] not in WISHES:
             return  # the field itself says it in words of its own
-        wish = WISHES[first["type"]].format(**first.get("ctx", {}))
+        wish, advice = WISHES[first["type"]]
+        wish = wish.format(**first.get("ctx", {}))
         raise ConfigError(
-            f"Expected {items}{where} to be {wish}, but got {_shown(first['input'])}; mend the value."
+            f"Expected {items}{where} to be {wish}, but got {_shown(first['input'])}; {advice}."
         ) from error
+
+
+def _takes_numbers(wanted: Any) -> bool:
+    """Return whether a value is wanted that is a number, or none."""
+    kinds = {wanted, *get_args(wanted)}
+    return bool(kinds & {int, float}) and not kinds & {bool, str}
 
 
 def _example(value: object, wanted: Any) -> str:
@@ -126,12 +138,16 @@ def _example(value: object, wanted: Any) -> str:
 
 
 def _shown(value: object) -> str:
-    """Return a value as TOML writes it; of a table or a list, that it is one."""
+    """Return a value as TOML writes it, a long one cut off; of a table or a list, that it is one."""
     if isinstance(value, Mapping):
         return "one table"
     if isinstance(value, list | tuple):
         return "a list"
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | bool) else str(value)
+    if isinstance(value, str):
+        return json.dumps(value if len(value) <= LONGEST else f"{value[:LONGEST]}...", ensure_ascii=False)
+    if isinstance(value, int) and value.bit_length() > 4 * LONGEST:
+        return "a number of very many digits"  # Python writes none of thousands
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def _table_of(annotation: Any) -> type[Config] | None:
